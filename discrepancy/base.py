@@ -1,0 +1,65 @@
+"""Parts: frozen values that name themselves, and so can be written in a configuration file.
+
+A *family* is a role (Kernel, Discrepancy, Embedding, ...); a *kind* is one way to play it. Declaring
+
+    class Gaussian(Kernel, kind="gaussian"):
+        lengthscale: float = 1.0
+
+makes a frozen, keyword-only dataclass, and registers it, so that ``{kind: gaussian, lengthscale: 2}`` builds the same
+object in YAML, in TOML and in Python. The object is the configuration: there are no twin classes. Parts hold plain values
+only (numbers, strings, tuples, other parts), compare by value and are hashable, so they serve as keys of caches.
+
+A class is either an interface or final. An abstract class between a family and its kinds opens no new family; only the
+flag ``family=True`` does.
+"""
+
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, dataclass_transform
+
+__all__ = ["FAMILIES", "Part"]
+
+FAMILIES: dict[str, type["Part"]] = {}
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
+class Part:
+    """A value that knows its family and its kind. Subclass a family with ``kind="name"`` to add one."""
+
+    kind: ClassVar[str]
+    family: ClassVar[type["Part"]]
+    members: ClassVar[dict[str, type["Part"]]]
+
+    def __init_subclass__(cls, *, kind: str | None = None, family: bool = False, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if family:
+            cls.family, cls.members = cls, {}
+            FAMILIES[cls.__name__.lower()] = cls
+        if kind is None:
+            return
+        taken = cls.members.get(kind)
+        if taken is not None and (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise TypeError(
+                f"the kind '{kind}' of {cls.family.__name__} is already {taken.__module__}.{taken.__qualname__}; "
+                f"choose another name"
+            )
+        cls.kind = kind
+        dataclass(frozen=True, kw_only=True)(cls)
+        cls.members[kind] = cls
+
+    def describe(self) -> dict[str, Any]:
+        """This part as plain data: the ``kind``, and every field that differs from its default."""
+        shown: dict[str, Any] = {"kind": self.kind}
+        for item in fields(self):  # pyright: ignore[reportArgumentType]  (every kind is a dataclass)
+            value = getattr(self, item.name)
+            if value != item.default:
+                shown[item.name] = plain(value)
+        return shown
+
+
+def plain(value: Any) -> Any:
+    """``value`` with parts as mappings and tuples as lists, ready for YAML or JSON."""
+    if isinstance(value, Part):
+        return value.describe()
+    if isinstance(value, tuple):
+        return [plain(item) for item in value]
+    return value

@@ -1,0 +1,40 @@
+"""Embeddings: what of an example is compared. φ maps each example to features, point by point.
+
+An embedding of a network does not own it. It names what it *takes* from the context's network (``"features"``,
+``"layers"``, ``"logits"``), which is computed once a step and shared by every term; ``"points"`` are the examples themselves.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from discrepancy.base import Part
+from discrepancy.measure import Measure
+from discrepancy.sorts import Draws
+
+__all__ = ["Embedding", "Taken"]
+
+Taken = Mapping[str, Tensor]
+"""What a context offers for a batch of examples: ``"points"``, and what was taken from its network, each with n rows."""
+
+
+class Embedding(Part, family=True):
+    """φ: what a context offers of n examples -> features ``(n, *shape)``, or named blocks of them."""
+
+    takes: ClassVar[frozenset[str]]
+    """The names it needs among ``points``, ``features``, ``layers`` and ``logits``."""
+
+    def resolve(self, sample: Measure) -> Self:
+        """This embedding with its data-dependent constants turned into numbers, from a sample of raw real points."""
+        return self
+
+    def draw(self, generator: torch.Generator, shapes: Mapping[str, tuple[int, ...]]) -> Draws:
+        """The random parts of one context, given the shape (of one example) of everything it takes."""
+        return None
+
+    @abstractmethod
+    def __call__(self, taken: Taken, draws: Draws = None) -> Tensor | Mapping[str, Tensor]:
+        """The features of n examples."""

@@ -1,0 +1,168 @@
+"""A data set as a weighted empirical measure, travelling as one argument.
+
+    μ = Σᵢ wᵢ δ_{xᵢ} / Σᵢ wᵢ
+
+A measure is *flat*, points ``(n, *shape)`` with weights ``(n,)``, or *grouped*, points ``(g, n, *shape)`` with weights
+``(g, n)``: one conditional measure a group, usually a class. Groups of unequal size are padded with points of weight zero,
+which is exact, so whoever writes a discrepancy writes no loop over classes.
+
+Points may also be named blocks that share n (the layers of a network): a mapping from names to tensors.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from discrepancy.errors import InvalidInput
+
+__all__ = ["Grouping", "Measure"]
+
+
+@dataclass(frozen=True, eq=False)
+class Grouping:
+    """Which points belong to which group, as a padded table: ``index`` into the points, ``mask`` where it is padding."""
+
+    index: Int[Tensor, "g n"]
+    mask: Bool[Tensor, "g n"]
+
+    @classmethod
+    def single(cls, n: int, device: torch.device | str = "cpu") -> "Grouping":
+        """All ``n`` points in one group."""
+        index = torch.arange(n, device=device)[None]
+        return cls(index, torch.ones_like(index, dtype=torch.bool))
+
+    @classmethod
+    def of(cls, groups: Int[Tensor, " n"], count: int) -> "Grouping":
+        """``groups[i]`` in ``0 .. count - 1`` is the group of point ``i``; the order within a group is kept."""
+        order = torch.argsort(groups, stable=True)
+        sizes = torch.bincount(groups, minlength=count)
+        if len(sizes) > count:
+            raise InvalidInput(f"group numbers must lie in 0 .. {count - 1}, got {int(groups.max())}")
+        starts = torch.cumsum(sizes, 0) - sizes
+        position = torch.arange(len(groups), device=groups.device) - starts.repeat_interleave(sizes)
+        shape = (count, max(int(sizes.max()), 1))
+        index = torch.zeros(shape, dtype=torch.long, device=groups.device)
+        mask = torch.zeros(shape, dtype=torch.bool, device=groups.device)
+        index[groups[order], position] = order
+        mask[groups[order], position] = True
+        return cls(index, mask)
+
+    @property
+    def count(self) -> int:
+        return self.index.shape[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Measure:
+    """Points with weights and, where the data have them, labels.
+
+    Args:
+        points: ``(n, *shape)`` or grouped ``(g, n, *shape)``, or a mapping from block names to such tensors.
+        weights: nonnegative, ``(n,)`` or ``(g, n)``; equal weights 1/n when not given. They need not sum to one: a measure
+            is normalised by its mass.
+        labels: class numbers ``(n,)``, or soft labels ``(n, c)``; grouped likewise.
+
+    Raises:
+        InvalidInput: if the sizes do not fit. Values are checked by :meth:`checked`.
+    """
+
+    points: Tensor | Mapping[str, Tensor]
+    weights: Tensor | None = None
+    labels: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        first = next(iter(self.tensors.values()), None)
+        if first is None or first.ndim == 0:
+            raise InvalidInput("'points' must have at least one axis, the number of points; got a scalar or no block")
+        if self.weights is None:
+            n = first.shape[0]
+            dtype = first.dtype if first.is_floating_point() else torch.get_default_dtype()
+            weights = torch.full((n,), 1.0 / max(n, 1), dtype=dtype, device=first.device)
+            object.__setattr__(self, "weights", weights)
+        if self.mass_of.ndim not in (1, 2):
+            raise InvalidInput(f"'weights' must have shape (n,) or (groups, n), got {tuple(self.mass_of.shape)}")
+        lead = self.mass_of.shape
+        for name, tensor in self.tensors.items():
+            if tensor.shape[: len(lead)] != lead:
+                what = f"block '{name}'" if name else "'points'"
+                raise InvalidInput(f"{what} of shape {tuple(tensor.shape)} does not fit weights of shape {tuple(lead)}")
+        if self.labels is not None and self.labels.shape[: len(lead)] != lead:
+            raise InvalidInput(f"'labels' of shape {tuple(self.labels.shape)} do not fit {lead[-1]} points")
+
+    @property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """The points by block; a single tensor is the block named ''."""
+        return self.points if isinstance(self.points, Mapping) else {"": self.points}
+
+    @property
+    def mass_of(self) -> Tensor:
+        """The weights, which are always there after construction."""
+        assert self.weights is not None
+        return self.weights
+
+    @property
+    def grouped(self) -> bool:
+        return self.mass_of.ndim == 2
+
+    def __len__(self) -> int:
+        """Number of points (of a group, with its padding, when grouped)."""
+        return self.mass_of.shape[-1]
+
+    def blocks(self) -> Iterator[tuple[str, "Measure"]]:
+        """Every named block as a measure of its own, with the same weights and labels."""
+        for name, tensor in self.tensors.items():
+            yield name, Measure(tensor, self.mass_of, self.labels)
+
+    def conditioned(self, grouping: Grouping) -> "Measure":
+        """The conditional measures given the group, as one grouped measure (differentiable in points and weights)."""
+        if self.grouped:
+            raise InvalidInput("this measure is grouped already; condition the flat one")
+        points = {name: tensor[grouping.index] for name, tensor in self.tensors.items()}
+        weights = self.mass_of[grouping.index]
+        labels = None if self.labels is None else self.labels[grouping.index]
+        return Measure(
+            points if isinstance(self.points, Mapping) else points[""],
+            torch.where(grouping.mask, weights, torch.zeros_like(weights)),
+            labels,
+        )
+
+    def as_groups(self) -> "Measure":
+        """This measure with its group axis; a flat measure becomes one group."""
+        return self if self.grouped else self.conditioned(Grouping.single(len(self), self.mass_of.device))
+
+    @staticmethod
+    def merged(parts: Sequence["Measure"]) -> "Measure":
+        """The union of several measures of the same kind, weights as they are."""
+        axis = 1 if parts[0].grouped else 0
+        names = parts[0].tensors
+        points = {name: torch.cat([part.tensors[name] for part in parts], axis) for name in names}
+        labels = [part.labels for part in parts if part.labels is not None]
+        if labels and len(labels) != len(parts):
+            raise InvalidInput("some of the measures to be merged have labels and some have none; give all of them labels")
+        return Measure(
+            points if isinstance(parts[0].points, Mapping) else points[""],
+            torch.cat([part.mass_of for part in parts], axis),
+            torch.cat(labels, axis) if labels else None,
+        )
+
+    def checked(self, name: str = "measure") -> "Measure":
+        """This measure, after a look at every value.
+
+        Raises:
+            InvalidInput: on an empty measure, non-finite points, negative or non-finite weights, or a group without mass.
+        """
+        if len(self) == 0:
+            raise InvalidInput(f"'{name}' has no points; give at least one")
+        for block, tensor in self.tensors.items():
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                place = f"'{name}'" + (f", block '{block}'" if block else "")
+                raise InvalidInput(f"{place} has points that are not finite (NaN or infinity); remove or repair them first")
+        weights = self.mass_of
+        if not bool(torch.isfinite(weights).all()) or bool((weights < 0).any()):
+            raise InvalidInput(f"'{name}' has weights that are negative or not finite; they must be >= 0")
+        if not bool((weights.sum(-1) > 0).all()):
+            raise InvalidInput(f"'{name}' has weights that sum to zero; at least one point must have mass")
+        return self

@@ -1,0 +1,78 @@
+"""Networks as pure functions of (parameters, points).
+
+A fresh random network is then nothing but new inputs to the same, once compiled, function; and a network can be evaluated
+at any parameters (interpolated, one step further) without touching an object.
+"""
+
+import math
+from abc import abstractmethod
+from collections.abc import Collection, Mapping
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from discrepancy.base import Part
+
+__all__ = ["Network", "Parameters", "Statistics", "uniform"]
+
+Parameters = Mapping[str, Tensor]
+Statistics = Mapping[str, tuple[Tensor, Tensor]]
+"""Batch-norm means and variances by layer."""
+
+
+class Network(Part, family=True):
+    """An architecture. Its weights are an argument, never a state."""
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether the output for one example is free of the others in its batch (not so for batch normalisation)."""
+        return True
+
+    @abstractmethod
+    def initial(
+        self, generator: torch.Generator, shape: tuple[int, ...], classes: int, *, affine: bool = True
+    ) -> dict[str, Tensor]:
+        """Random initial parameters, float32 on the CPU, for examples of ``shape`` and so many classes.
+
+        ``affine=False`` leaves out what is the identity at initialisation (scale 1 and shift 0 of a normalisation): a random
+        network computes the same with fewer operations.
+        """
+
+    @abstractmethod
+    def __call__(
+        self,
+        parameters: Parameters,
+        points: Tensor,
+        take: Collection[str] = ("logits",),
+        statistics: Statistics | None = None,
+    ) -> dict[str, Tensor]:
+        """Outputs by name for points ``(n, *shape)``.
+
+        ``take`` may name ``features`` (penultimate, flat), ``logits``, and ``layers``, which gives ``layer1``, ``layer2``,
+        ... With batch normalisation, ``statistics`` are used in place of those of the batch when given; a batch's own are
+        returned as ``layerL.mean`` and ``layerL.variance`` when ``take`` names ``statistics``.
+        """
+
+    def shapes(self, shape: tuple[int, ...], classes: int, take: Collection[str]) -> dict[str, tuple[int, ...]]:
+        """The shape, for one example, of each output."""
+        outputs = self._on_meta(shape, classes, take, 2)
+        return {name: tuple(value.shape[1:]) for name, value in outputs.items()}
+
+    def multiplications(self, shape: tuple[int, ...], classes: int, take: Collection[str] = ("logits",)) -> int:
+        """Multiply-accumulates of one example's forward pass."""
+        with FlopCounterMode(display=False) as counter:
+            self._on_meta(shape, classes, take, 2)
+        return counter.get_total_flops() // 4
+
+    def _on_meta(self, shape: tuple[int, ...], classes: int, take: Collection[str], n: int) -> dict[str, Tensor]:
+        parameters = self.initial(torch.Generator(), shape, classes)
+        return self(
+            {name: value.to("meta") for name, value in parameters.items()}, torch.empty(n, *shape, device="meta"), take
+        )
+
+
+def uniform(generator: torch.Generator, shape: tuple[int, ...], fan_in: int) -> Tensor:
+    """U(-1/√fan_in, 1/√fan_in), PyTorch's own initialisation of linear and convolutional layers, weights and biases."""
+    bound = 1 / math.sqrt(fan_in)
+    return torch.empty(shape).uniform_(-bound, bound, generator=generator)
