@@ -13,6 +13,7 @@ A class is either an interface or final. An abstract class between a family and 
 flag ``family=True`` does.
 """
 
+from abc import ABC
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, dataclass_transform
 
@@ -22,7 +23,7 @@ FAMILIES: dict[str, type["Part"]] = {}
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
-class Part:
+class Part(ABC):
     """A value that knows its family and its kind. Subclass a family with ``kind="name"`` to add one."""
 
     kind: ClassVar[str]
