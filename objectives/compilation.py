@@ -1,0 +1,95 @@
+"""The one place that decides what is compiled.
+
+Components stay pure and uncompiled. Compilation costs some ten seconds a function, so it is worth it only for work that takes
+longer than that: short runs and tests stay eager. Without a working compiler the same functions run eagerly, with a warning.
+"""
+
+import warnings
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from discrepancy.errors import PerformanceWarning
+
+__all__ = ["Policy", "compiled", "eager_seconds"]
+
+Policy = Literal["auto", "always", "never"]
+
+WORTHWHILE_SECONDS = 90.0
+"""Estimated eager work above which ``auto`` compiles: compiling takes 10 to 25 s and halves the rest."""
+
+MULTIPLICATIONS_PER_SECOND = {"cpu": 1.5e10, "cuda": 5e12}
+"""Eager convolutional networks on a laptop's core, and on a data-centre GPU: an order of magnitude for estimates."""
+
+
+def eager_seconds(multiplications: float, device: torch.device | str = "cpu") -> float:
+    """A rough estimate of the time that so many multiply-accumulates of a network take without compilation."""
+    kind = torch.device(device).type
+    rate = MULTIPLICATIONS_PER_SECOND.get(kind, MULTIPLICATIONS_PER_SECOND["cuda"])
+    return multiplications / (rate * (torch.get_num_threads() if kind == "cpu" else 1))
+
+
+def compiled(
+    function: Callable[..., Any], policy: Policy, seconds: float, device: torch.device | str = "cpu"
+) -> Callable[..., Any]:
+    """``function``, compiled where the policy says so: ``auto`` when ``seconds`` of eager work make it worthwhile.
+
+    A function so compiled must be pure, take tensors of one fixed shape, and be called with one gradient mode.
+    """
+    if policy == "never" or (policy == "auto" and seconds < WORTHWHILE_SECONDS):
+        return function
+    reason = _missing_compiler(torch.device(device))
+    if reason is not None:
+        _warn(reason)
+        return function
+    return _Compiled(function)
+
+
+class _Compiled:
+    """A compiled function that falls back to the plain one, once and with a warning, if the compiler fails."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.plain = function
+        self.fast: Callable[..., Any] | None = torch.compile(function, fullgraph=True, dynamic=False)
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self.fast is None:
+            return self.plain(*arguments)
+        try:
+            return self.fast(*arguments)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            self.fast = None
+            _warn(str(error).strip().splitlines()[0])
+            return self.plain(*arguments)
+
+
+def _missing_compiler(device: torch.device) -> str | None:
+    """Why inductor cannot compile for this device; None if it can."""
+    if device.type != "cpu":
+        return None
+    from torch._inductor import cpp_builder, exc
+
+    try:
+        cpp_builder.get_cpp_compiler()
+    except (exc.InvalidCxxCompiler, RuntimeError) as error:
+        return str(error).strip().splitlines()[0]
+    return None
+
+
+def _warn(reason: str) -> None:
+    warnings.warn(
+        f"running without compilation, about 2 to 4 times slower: {reason}; install a C++ compiler (g++ or clang) or set CXX, "
+        "or pass compile='never' to silence this",
+        PerformanceWarning,
+        stacklevel=4,
+    )
+
+
+def padded(points: Tensor, size: int) -> Tensor:
+    """``points`` filled up to ``size`` rows by repeating the first, so that a compiled function sees one shape."""
+    missing = size - points.shape[0]
+    if missing <= 0:
+        return points
+    return torch.cat([points, points[:1].expand(missing, *points.shape[1:])])

@@ -1,0 +1,44 @@
+"""Penalties: terms that look at the synthetic side only."""
+
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from discrepancy.embeddings.base import Taken
+from discrepancy.errors import InvalidInput
+from objectives.objective import Penalty
+
+__all__ = ["CrossEntropy", "TotalVariation"]
+
+
+class TotalVariation(Penalty, kind="total_variation"):
+    """Anisotropic total variation of images, averaged over examples, channels and positions:
+
+        R = mean |x[i+1, j] - x[i, j]| + mean |x[i, j+1] - x[i, j]|.
+
+    References: Rudin, Osher and Fatemi, "Nonlinear total variation based noise removal algorithms" (1992).
+    """
+
+    takes: ClassVar[frozenset[str]] = frozenset({"points"})
+
+    def __call__(self, taken: Taken, labels: Tensor, weights: Float[Tensor, " m"]) -> Float[Tensor, ""]:
+        points = taken["points"]
+        if points.ndim != 4:
+            raise InvalidInput(f"'total_variation' needs images (m, C, H, W), got points of shape {tuple(points.shape)}")
+        return points.diff(dim=-2).abs().mean() + points.diff(dim=-1).abs().mean()
+
+
+class CrossEntropy(Penalty, kind="cross_entropy"):
+    """Weighted mean cross-entropy of the context's network on the synthetic set, Σ w CE(f(x), y) / Σ w (IDM, NCFM, SRe2L).
+
+    Only a trained network makes it meaningful. Labels may be class numbers (m,) or distributions (m, c).
+    """
+
+    takes: ClassVar[frozenset[str]] = frozenset({"logits"})
+
+    def __call__(self, taken: Taken, labels: Tensor, weights: Float[Tensor, " m"]) -> Float[Tensor, ""]:
+        losses = functional.cross_entropy(taken["logits"], labels, reduction="none")
+        return torch.dot(losses, weights.to(losses)) / weights.sum()
