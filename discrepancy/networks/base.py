@@ -6,15 +6,30 @@ at any parameters (interpolated, one step further) without touching an object.
 
 import math
 from abc import abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from discrepancy.base import Part
+from discrepancy.errors import InvalidInput
 
-__all__ = ["Network", "Parameters", "Statistics", "uniform"]
+__all__ = ["ACTIVATIONS", "OUTPUTS", "Activation", "Network", "Parameters", "Statistics", "check_choice", "uniform"]
+
+OUTPUTS = ("features", "logits", "layers", "statistics")
+"""The names that ``take`` may hold."""
+
+Activation = Literal["relu", "leaky_relu", "sigmoid", "swish"]
+
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "leaky_relu": functional.leaky_relu,
+    "sigmoid": torch.sigmoid,
+    "swish": functional.silu,
+}
 
 Parameters = Mapping[str, Tensor]
 Statistics = Mapping[str, tuple[Tensor, Tensor]]
@@ -76,3 +91,9 @@ def uniform(generator: torch.Generator, shape: tuple[int, ...], fan_in: int) -> 
     """U(-1/√fan_in, 1/√fan_in), PyTorch's own initialisation of linear and convolutional layers, weights and biases."""
     bound = 1 / math.sqrt(fan_in)
     return torch.empty(shape).uniform_(-bound, bound, generator=generator)
+
+
+def check_choice(name: str, value: str, choices: Collection[str]) -> None:
+    """Refuses a ``value`` that is none of the ``choices``."""
+    if value not in choices:
+        raise InvalidInput(f"'{name}' must be one of {', '.join(choices)}; got '{value}'")

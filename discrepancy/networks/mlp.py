@@ -1,0 +1,76 @@
+"""The multilayer perceptron, for tables and as the plainest network for images."""
+
+import math
+from collections.abc import Collection
+from typing import get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from discrepancy.errors import InvalidInput
+from discrepancy.networks.base import (
+    ACTIVATIONS,
+    OUTPUTS,
+    Activation,
+    Network,
+    Parameters,
+    Statistics,
+    check_choice,
+    uniform,
+)
+
+__all__ = ["MLP"]
+
+
+class MLP(Network, kind="mlp"):
+    """``depth`` hidden layers of ``width`` units, then one linear layer; examples of any shape are flattened.
+
+    Parameters are named ``hiddenL.weight``, ``hiddenL.bias`` for L = 1, ..., depth, and ``linear.weight``, ``linear.bias``.
+    """
+
+    width: int = 128
+    depth: int = 2
+    activation: Activation = "relu"
+
+    def __post_init__(self) -> None:
+        for name, value in (("width", self.width), ("depth", self.depth)):
+            if value < 1:
+                raise InvalidInput(f"'{name}' must be >= 1, got {value}")
+        check_choice("activation", self.activation, get_args(Activation))
+
+    def initial(
+        self, generator: torch.Generator, shape: tuple[int, ...], classes: int, *, affine: bool = True
+    ) -> dict[str, Tensor]:
+        parameters: dict[str, Tensor] = {}
+        size = math.prod(shape)
+        for layer in range(1, self.depth + 1):
+            parameters[f"hidden{layer}.weight"] = uniform(generator, (self.width, size), size)
+            parameters[f"hidden{layer}.bias"] = uniform(generator, (self.width,), size)
+            size = self.width
+        parameters["linear.weight"] = uniform(generator, (classes, size), size)
+        parameters["linear.bias"] = uniform(generator, (classes,), size)
+        return parameters
+
+    def __call__(
+        self,
+        parameters: Parameters,
+        points: Float[Tensor, "n *shape"],
+        take: Collection[str] = ("logits",),
+        statistics: Statistics | None = None,
+    ) -> dict[str, Tensor]:
+        for name in take:
+            check_choice("take", name, OUTPUTS)
+        outputs: dict[str, Tensor] = {}
+        x = points.flatten(1)
+        for layer in range(1, self.depth + 1):
+            x = functional.linear(x, parameters[f"hidden{layer}.weight"], parameters[f"hidden{layer}.bias"])
+            x = ACTIVATIONS[self.activation](x)
+            if "layers" in take:
+                outputs[f"layer{layer}"] = x
+        if "features" in take:
+            outputs["features"] = x
+        if "logits" in take:
+            outputs["logits"] = functional.linear(x, parameters["linear.weight"], parameters["linear.bias"])
+        return outputs
