@@ -1,7 +1,7 @@
 """Networks as pure functions of (parameters, points).
 
-A fresh random network is then nothing but new inputs to the same, once compiled, function; and a network can be evaluated
-at any parameters (interpolated, one step further) without touching an object.
+A fresh random network is then nothing but new inputs to the same, once compiled, function; and a network can be
+evaluated at any parameters (interpolated, one step further) without touching an object.
 """
 
 import math
@@ -50,8 +50,8 @@ class Network(Part, family=True):
     ) -> dict[str, Tensor]:
         """Random initial parameters, float32 on the CPU, for examples of ``shape`` and so many classes.
 
-        ``affine=False`` leaves out what is the identity at initialisation (scale 1 and shift 0 of a normalisation): a random
-        network computes the same with fewer operations.
+        ``affine=False`` leaves out what is the identity at initialisation (scale 1 and shift 0 of a normalisation):
+        a random network computes the same with fewer operations.
         """
 
     @abstractmethod
@@ -64,9 +64,10 @@ class Network(Part, family=True):
     ) -> dict[str, Tensor]:
         """Outputs by name for points ``(n, *shape)``.
 
-        ``take`` may name ``features`` (penultimate, flat), ``logits``, and ``layers``, which gives ``layer1``, ``layer2``,
-        ... With batch normalisation, ``statistics`` are used in place of those of the batch when given; a batch's own are
-        returned as ``layerL.mean`` and ``layerL.variance`` when ``take`` names ``statistics``.
+        ``take`` may name ``features`` (penultimate, flat), ``logits``, and ``layers``, which gives ``layer1``,
+        ``layer2``, ... With batch normalisation, ``statistics`` are used in place of those of the batch when given
+        (mean and variance by layer name); a batch's own are returned as ``layerL.mean`` and ``layerL.variance``
+        (divided by the count, as they are used) when ``take`` names ``statistics``.
         """
 
     def shapes(self, shape: tuple[int, ...], classes: int, take: Collection[str]) -> dict[str, tuple[int, ...]]:

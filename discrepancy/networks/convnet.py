@@ -1,4 +1,4 @@
-"""The ConvNet on which data set condensation is measured: depth blocks of convolution, normalisation, activation, pooling."""
+"""The ConvNet on which data set condensation is measured: blocks of convolution, normalisation, activation, pooling."""
 
 import math
 from collections.abc import Collection
@@ -34,9 +34,9 @@ class ConvNet(Network, kind="convnet"):
     """``depth`` × [convolution 3 × 3, normalisation, activation, pooling 2 × 2], then one linear layer.
 
     Images of 28 × 28 get a border of 3 in the first convolution, which makes them 32 × 32; all others keep their size.
-    ``group`` means four groups of channels, and ``layer`` normalises over channels and positions together. A 1 × 1 map has no
-    spread, so instance normalisation makes it zero (plus the shift). A convolution has no bias where instance or batch
-    normalisation follows, which would take it away again, exactly.
+    ``group`` means four groups of channels, and ``layer`` normalises over channels and positions together. A 1 × 1 map
+    has no spread, so instance normalisation makes it zero (plus the shift). A convolution has no bias where instance or
+    batch normalisation follows, which would take it away again, exactly.
 
     Parameters are named ``convL.weight``, ``convL.bias``, ``normL.weight``, ``normL.bias`` for L = 1, ..., depth, and
     ``linear.weight``, ``linear.bias``.
@@ -129,7 +129,7 @@ class ConvNet(Network, kind="convnet"):
         if self.norm == "batch":
             mean, variance = given or (None, None)
             return functional.batch_norm(x, mean, variance, scale, shift, training=given is None, eps=EPSILON)
-        # One primitive for three normalisations: eager it is the fastest of the ways to write them, compiled it is as fast.
+        # One primitive for three normalisations: eager the fastest way to write them, compiled as fast as the others.
         if self.norm == "instance":
             x = functional.layer_norm(x, x.shape[2:], eps=EPSILON)
         elif self.norm == "group":
@@ -155,8 +155,8 @@ class ConvNet(Network, kind="convnet"):
         if 0 in sides[-1]:
             deepest = min(sides[0]).bit_length() - 1
             raise InvalidInput(
-                f"images of {shape[1]} x {shape[2]} are too small for a convnet of depth {self.depth}, which halves them "
-                f"{self.depth} times; use {f'depth {deepest} or less, or ' if deepest > 0 else ''}pooling 'none'"
+                f"images of {shape[1]} x {shape[2]} are too small for a convnet of depth {self.depth}, which halves "
+                f"them {self.depth} times; use {f'depth {deepest} or less, or ' if deepest > 0 else ''}pooling 'none'"
             )
         return sides
 

@@ -27,7 +27,8 @@ __all__ = ["MLP"]
 class MLP(Network, kind="mlp"):
     """``depth`` hidden layers of ``width`` units, then one linear layer; examples of any shape are flattened.
 
-    Parameters are named ``hiddenL.weight``, ``hiddenL.bias`` for L = 1, ..., depth, and ``linear.weight``, ``linear.bias``.
+    Parameters are named ``hiddenL.weight``, ``hiddenL.bias`` for L = 1, ..., depth, and ``linear.weight``,
+    ``linear.bias``.
     """
 
     width: int = 128
