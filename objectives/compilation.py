@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
+import torch._dynamo.exc
 from torch import Tensor
 
 from discrepancy.errors import PerformanceWarning

@@ -114,7 +114,9 @@ class Pool(Context, kind="pool"):
             if getattr(self, name) < 1:
                 raise InvalidInput(f"'{name}' must be at least 1, got {getattr(self, name)}")
         if self.augment is None and self.augmentations > 1:
-            raise InvalidInput(f"'augmentations' is {self.augmentations} but 'augment' is not given; name an augmentation")
+            raise InvalidInput(
+                f"'augmentations' is {self.augmentations} but 'augment' is not given; name an augmentation"
+            )
 
     def at(self, step: int, seed: int) -> Draw:
         number = int(torch.randint(self.draws, (), generator=stream(seed, "context", step)))

@@ -1,33 +1,32 @@
-"""Evaluates an objective on real and synthetic data: the embedding of both sides, the cache of summaries, and memory.
+"""Evaluates an objective on real and synthetic data: summaries of the real side, values and one gradient of the synthetic side.
 
-The real side runs without a graph, in chunks of one shape, and is summarised; a summary that comes back is kept. The
-synthetic side gives the value of every term and one gradient, at the decoded points, which the solver takes back through
-decoding. The network's outputs are computed once a step and shared by all the terms.
+The real side runs without a graph, in chunks, and is summarised; a summary that comes back is kept. The synthetic side gives
+the value of every term and one gradient, at the decoded points, which the solver takes back through decoding.
 """
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from discrepancy.embeddings.base import Embedding
+from discrepancy.embeddings.base import Embedding, Taken
 from discrepancy.errors import InvalidInput
 from discrepancy.measure import Grouping, Measure
 from discrepancy.networks.base import Parameters
 from discrepancy.sorts import Discrepancy, Draws
-from objectives.compilation import Policy, compiled, eager_seconds, padded
+from objectives.compilation import Policy
 from objectives.contexts import Context, Draw
 from objectives.data import LabelledData
-from objectives.memory import available_bytes, chunk_examples, graph_bytes
 from objectives.objective import Match, Objective, Penalised
+from objectives.stage import Stage
 from objectives.streams import stream
 from objectives.synthetic import Decoded
 
-__all__ = ["Executor", "Scene", "Values"]
+__all__ = ["Candidates", "Executor", "Scene", "Values"]
 
 RESOLVE_SAMPLE = 2048
 """Real examples from which data-dependent constants (the median lengthscale, a mean) are turned into numbers."""
@@ -35,15 +34,25 @@ RESOLVE_SAMPLE = 2048
 CACHE_BYTES = 2 << 30
 """Memory for summaries that come back; beyond it the oldest are made again when needed."""
 
+Summaries = Mapping[str, Mapping[str, Any]]
+"""The summary of every block of every match."""
+
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """One draw made real: the network's weights, the augmentation, and the random parts of every match."""
+    """One draw made real: the network's weights, the augmentation, the random parts of every match (of its embedding, and of
+    the discrepancy of each block), and the summaries of the real side."""
 
     draw: Draw
     parameters: Parameters
     augmentation: Mapping[str, Tensor]
     random: Mapping[str, tuple[Draws, Mapping[str, Draws]]]
+    summaries: Summaries
+
+    @property
+    def nbytes(self) -> int:
+        held = [summary.nbytes for blocks in self.summaries.values() for summary in blocks.values()]
+        return sum(held) + sum(value.nbytes for value in self.parameters.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +62,17 @@ class Values:
     total: Tensor
     terms: Mapping[str, Tensor]
     gradients: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Real examples of one class as one match sees them: what a selection needs to value a subset."""
+
+    features: Tensor
+    discrepancy: Discrepancy
+    summary: Any
+    draws: Draws
+    factor: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +89,9 @@ class _BoundMatch:
     def streams(self) -> bool:
         return all(discrepancy.streams for discrepancy in self.discrepancies.values())
 
+    def grouped(self, features: Measure, groups: Tensor) -> Measure:
+        return features.conditioned(Grouping.of(groups, len(self.share)))
+
 
 class Executor:
     """An objective bound to data and a context.
@@ -78,8 +101,10 @@ class Executor:
         objective: what is minimised.
         context: owner of the network and of the policy for the real side.
         seed: of every stream.
+        examples: synthetic examples of a step.
+        steps: steps that are planned.
         device: where it runs.
-        policy: what is compiled; ``auto`` decides by the work that ``steps`` steps on ``examples`` synthetic examples mean.
+        policy: what is compiled; ``auto`` decides by the work that the steps mean.
 
     Raises:
         InvalidInput: if the objective, the context and the data do not fit together.
@@ -99,337 +124,219 @@ class Executor:
     ) -> None:
         self.data, self.objective, self.context, self.seed = data, objective, context, seed
         self.device = torch.device(device)
-        self.take = tuple(sorted(objective.takes - {"points"}))
-        self._validate()
-        network = context.network
-        if self.take and network is not None:
-            self.multiplications = network.multiplications(data.shape, data.count, self.take)
-            self.graph_bytes = graph_bytes(network, data.shape, data.count, self.take)
-            self.chunk = chunk_examples(network, data.shape, data.count, self.device)
-            pointwise = network.pointwise
-        else:
-            self.multiplications, self.graph_bytes, self.chunk, pointwise = 0, 0, 4096, True
-        self.whole_batches = not pointwise
-        self.recompute = examples * self.graph_bytes > available_bytes(self.device) // 2
-        work = eager_seconds(self.multiplications * self.images(steps, examples), self.device)
-        self._real_forward = compiled(self._forward, policy, work, self.device)
-        self._synthetic_forward = compiled(self._forward, policy, work, self.device)
-        self.compiles = self._real_forward is not self._forward
-        self._cache: OrderedDict[Draw, dict[str, dict[str, Any]]] = OrderedDict()
+        self.stage = Stage(
+            data,
+            context,
+            objective.takes,
+            seed=seed,
+            examples=examples,
+            steps=steps,
+            device=self.device,
+            policy=policy,
+        )
         self._scenes: OrderedDict[Draw, Scene] = OrderedDict()
-        self.matches = self._bind()
-
-    def images(self, steps: int, examples: int) -> int:
-        """Forward passes of one image that so many steps take, a backward counted as two."""
-        real = len(self.data.train.labels)
-        if self.context.batch != "all":
-            real = min(real, self.context.batch * self.data.count)
-        passes = steps if self.context.draws is None else min(steps, self.context.draws)
-        return passes * real + steps * 3 * examples
+        self.matches = {name: self._bind(name, term) for name, term in objective.terms if isinstance(term, Match)}
 
     # --- set-up ---------------------------------------------------------------------------------------------------
 
-    def _validate(self) -> None:
-        context, network = self.context, self.context.network
-        if self.take and network is None:
-            names = " and ".join(f"'{name}'" for name in self.take)
-            raise InvalidInput(f"a term takes {names} of the context's network, but the context has none; give it a 'network'")
-        if network is not None and not network.pointwise and context.batch == "all":
-            raise InvalidInput(
-                f"'{network.kind}' with batch normalisation is not pointwise, so 'all' real data cannot be streamed through it; "
-                "give 'batch' a number or choose another 'norm'"
-            )
-        if context.augment is not None and len(self.data.shape) != 3:
-            raise InvalidInput(f"'augment' needs images (C, H, W); these examples have shape {self.data.shape}: remove it")
-        for name, term in self.objective.terms:
-            if isinstance(term, Match) and term.by == "group" and self.data.train.groups is None:
-                raise InvalidInput(f"term '{name}' is by: group, but these data have no groups; use by: class or none")
-
-    def _bind(self) -> dict[str, _BoundMatch]:
-        bound = {}
-        size = math.ceil(RESOLVE_SAMPLE / self.data.count)
-        indices = self.data.class_batch(stream(self.seed, "resolve"), size)
-        points = self.data.normalisation.apply(self.data.train.points[indices].to(self.device))
-        parameters = self._network_parameters(self.context.at(0, self.seed).network)
+    def _bind(self, name: str, match: Match) -> _BoundMatch:
+        """The match with its data-dependent constants turned into numbers, from a sample seen by the first network."""
+        groups = self._groups(name, match.by)
+        indices = self.data.class_batch(stream(self.seed, "resolve"), math.ceil(RESOLVE_SAMPLE / self.data.count))
+        taken = self.stage.real(indices, self.stage.parameters(self.context.at(0, self.seed).network))
+        embedding = match.via.resolve(Measure(taken["points"]))
+        draws = _moved(embedding.draw(stream(self.seed, "resolve", name), self.stage.shapes), self.device)
         with torch.no_grad():
-            taken = self._taken(parameters, points, self._forward)
-        for name, term in self.objective.terms:
-            if not isinstance(term, Match):
-                continue
-            embedding = term.via.resolve(Measure(points))
-            random = embedding.draw(stream(self.seed, "resolve", name), _shapes(taken))
-            with torch.no_grad():
-                features = embedding(taken, _moved(random, self.device))
-            blocks = Measure(features).blocks()
-            groups, count = self._groups(term.by)
-            unknown = {block for block, _ in term.layer_weights} - set(Measure(features).tensors)
-            if unknown:
-                known = ", ".join(sorted(Measure(features).tensors)) or "one unnamed block"
-                raise InvalidInput(f"'layer_weights' of term '{name}' name {sorted(unknown)}; the blocks are {known}")
-            share = torch.bincount(groups, minlength=count).double() / len(groups)
-            bound[name] = _BoundMatch(
-                term,
-                embedding,
-                {block: term.match.resolve(measure) for block, measure in blocks},
-                groups.to(self.device),
-                share.to(self.device),
-            )
-        return bound
+            features = Measure(embedding(taken, draws))
+        unknown = sorted({block for block, _ in match.layer_weights} - set(features.tensors))
+        if unknown:
+            known = ", ".join(sorted(features.tensors)) or "one without a name"
+            raise InvalidInput(f"'layer_weights' of term '{name}' name {unknown}, but the blocks are: {known}")
+        count = self.data.count if match.by == "class" else int(groups.max()) + 1
+        share = torch.bincount(groups, minlength=count).double() / len(groups)
+        discrepancies = {block: match.match.resolve(measure) for block, measure in features.blocks()}
+        return _BoundMatch(match, embedding, discrepancies, groups.to(self.device), share.to(self.device))
 
-    def _groups(self, by: str) -> tuple[Tensor, int]:
-        """The group of every real example, and how many groups there are."""
+    def _groups(self, name: str, by: str) -> Tensor:
         train = self.data.train
         if by == "class":
-            return train.labels, self.data.count
-        if by == "group" and train.groups is not None:
-            return train.groups, int(train.groups.max()) + 1
-        return torch.zeros_like(train.labels), 1
-
-    # --- one draw ---------------------------------------------------------------------------------------------------
-
-    def scene(self, step: int) -> Scene:
-        """The draw that is current at a step."""
-        draw = self.context.at(step, self.seed)
-        if draw in self._scenes:
-            self._scenes.move_to_end(draw)
-            return self._scenes[draw]
-        augment = self.context.augment
-        augmentation: Mapping[str, Tensor] = {}
-        if augment is not None:
-            generator = stream(self.seed, "augment", draw.augmentation)
-            augmentation = augment.draw(generator, self.data.count, self.data.shape)
-        scene = Scene(draw, self._network_parameters(draw.network), augmentation, self._random_parts(draw))
-        if draw.returns:
-            self._scenes[draw] = scene
-            if len(self._scenes) > 64:
-                self._scenes.popitem(last=False)
-        return scene
-
-    def _network_parameters(self, number: int) -> Parameters:
-        network = self.context.network
-        if network is None or not self.take:
-            return {}
-        generator = stream(self.seed, "network", number)
-        initial = network.initial(generator, self.data.shape, self.data.count, affine=False)
-        return {name: value.to(self.device) for name, value in initial.items()}
-
-    def _random_parts(self, draw: Draw) -> dict[str, tuple[Draws, dict[str, Draws]]]:
-        """Frequencies and directions: keyed by the context's network, never by the step, so that summaries stay valid."""
-        parts = {}
-        network = self.context.network
-        shapes: dict[str, tuple[int, ...]] = {"points": self.data.shape}
-        if self.take and network is not None:
-            shapes |= self._tap_shapes
-        for name, bound in self.matches.items():
-            generator = stream(self.seed, "random", name, draw.network)
-            embedding = _moved(bound.embedding.draw(generator, shapes), self.device)
-            with torch.no_grad():
-                taken = {tap: torch.zeros(2, *shape, device=self.device) for tap, shape in shapes.items()}
-                features = Measure(bound.embedding(taken, embedding))
-            of_blocks = {
-                block: _moved(discrepancy.draw(generator, tuple(features.tensors[block].shape[1:])), self.device)
-                for block, discrepancy in bound.discrepancies.items()
-            }
-            parts[name] = (embedding, of_blocks)
-        return parts
+            return train.labels
+        if by == "none":
+            return torch.zeros_like(train.labels)
+        if train.groups is None:
+            raise InvalidInput(f"term '{name}' is by: group, but these data have no groups; use by: class or by: none")
+        return train.groups
 
     @property
-    def _tap_shapes(self) -> dict[str, tuple[int, ...]]:
-        assert self.context.network is not None
-        return self.context.network.shapes(self.data.shape, self.data.count, self.take)
+    def resolved(self) -> dict[str, Any]:
+        """The embedding and the discrepancy of every match and block, with numbers in place of rules."""
+        return {
+            name: {"via": bound.embedding, "match": dict(bound.discrepancies)} for name, bound in self.matches.items()
+        }
 
-    # --- embedding ---------------------------------------------------------------------------------------------------
+    # --- one draw, and the real side ------------------------------------------------------------------------------------
 
-    def _forward(self, parameters: Parameters, points: Tensor) -> dict[str, Tensor]:
-        assert self.context.network is not None
-        return self.context.network(parameters, points, self.take)
+    def scene(self, step: int) -> Scene:
+        """The draw that is current at a step, with its summaries; made now, or kept from an earlier step."""
+        draw = self.context.at(step, self.seed)
+        if draw not in self._scenes:
+            self._scenes = OrderedDict((key, scene) for key, scene in self._scenes.items() if key.returns)
+            parameters, augmentation = self.stage.parameters(draw.network), self.stage.augmentation(draw.augmentation)
+            random = {name: self._random_parts(name, draw) for name in self.matches}
+            summaries = self._summaries(draw, parameters, augmentation, random)
+            self._scenes[draw] = Scene(draw, parameters, augmentation, random, summaries)
+            while len(self._scenes) > 1 and sum(scene.nbytes for scene in self._scenes.values()) > CACHE_BYTES:
+                self._scenes.popitem(last=False)
+        self._scenes.move_to_end(draw)
+        return self._scenes[draw]
 
-    def _taken(self, parameters: Parameters, points: Tensor, forward: Any) -> dict[str, Tensor]:
-        """Everything that the terms take of these (augmented) points, in chunks of one shape."""
-        if not self.take:
-            return {"points": points}
-        n = len(points)
-        size = n if self.whole_batches else math.ceil(n / math.ceil(n / self.chunk))
-        pieces = []
-        for start in range(0, n, size):
-            chunk = points[start : start + size]
-            outputs = forward(parameters, padded(chunk, size) if forward is not self._forward else chunk)
-            pieces.append({name: value[: len(chunk)] for name, value in outputs.items()})
-        return {"points": points} | {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
-
-    def _augmented(self, points: Tensor, scene: Scene, slots: Tensor) -> Tensor:
-        augment = self.context.augment
-        return points if augment is None else augment(points, scene.augmentation, slots)
-
-    # --- the real side ------------------------------------------------------------------------------------------------
+    def _random_parts(self, name: str, draw: Draw) -> tuple[Draws, dict[str, Draws]]:
+        """Frequencies and directions: keyed by the context's network, never by the step, so that summaries stay valid."""
+        bound, shapes = self.matches[name], self.stage.shapes
+        generator = stream(self.seed, "random", name, draw.network)
+        of_embedding = _moved(bound.embedding.draw(generator, shapes), self.device)
+        with torch.no_grad():
+            taken = {tap: torch.zeros(1, *shape, device=self.device) for tap, shape in shapes.items()}
+            features = Measure(bound.embedding(taken, of_embedding)).tensors
+        return of_embedding, {
+            block: _moved(discrepancy.draw(generator, tuple(features[block].shape[1:])), self.device)
+            for block, discrepancy in bound.discrepancies.items()
+        }
 
     @torch.no_grad()
-    def summaries(self, scene: Scene) -> dict[str, dict[str, Any]]:
-        """The summary of every block of every match, made from the real batch of this draw or taken from the cache."""
-        if scene.draw in self._cache:
-            self._cache.move_to_end(scene.draw)
-            return self._cache[scene.draw]
+    def _summaries(
+        self,
+        draw: Draw,
+        parameters: Parameters,
+        augmentation: Mapping[str, Tensor],
+        random: Mapping[str, tuple[Draws, Mapping[str, Draws]]],
+    ) -> Summaries:
+        """The summaries of the real batch of a draw: merged chunk by chunk where they merge, else of all points at once."""
         made: dict[str, dict[str, Any]] = {name: {} for name in self.matches}
         kept: dict[str, list[tuple[Measure, Tensor]]] = {name: [] for name in self.matches}
-        for taken, indices in self._real_chunks(scene):
+        for taken, indices in self.stage.real_chunks(draw, parameters, augmentation):
             for name, bound in self.matches.items():
-                embedding_draws, block_draws = scene.random[name]
-                features = Measure(bound.embedding(taken, embedding_draws), torch.ones(len(indices), device=self.device))
+                features = Measure(
+                    bound.embedding(taken, random[name][0]), torch.ones(len(indices), device=self.device)
+                )
                 groups = bound.groups[indices]
                 if not bound.streams:
                     kept[name].append((features, groups))
                     continue
-                measure = features.conditioned(Grouping.of(groups, len(bound.share)))
-                for block, part in measure.blocks():
+                for block, part in bound.grouped(features, groups).blocks():
                     discrepancy = bound.discrepancies[block]
-                    summary = discrepancy.summarise(part, block_draws[block])
-                    before = made[name].get(block)
-                    made[name][block] = summary if before is None else discrepancy.merge(before, summary)
+                    summary = discrepancy.summarise(part, random[name][1][block])
+                    made[name][block] = (
+                        summary if block not in made[name] else discrepancy.merge(made[name][block], summary)
+                    )
         for name, pieces in kept.items():
-            if not pieces:
-                continue
-            bound, (_, block_draws) = self.matches[name], scene.random[name]
-            groups = torch.cat([groups for _, groups in pieces])
-            measure = Measure.merged([piece for piece, _ in pieces]).conditioned(Grouping.of(groups, len(bound.share)))
-            for block, part in measure.blocks():
-                made[name][block] = bound.discrepancies[block].summarise(part, block_draws[block])
-        if scene.draw.returns:
-            self._keep(scene.draw, made)
+            bound = self.matches[name]
+            if pieces:
+                features, groups = (
+                    Measure.merged([piece for piece, _ in pieces]),
+                    torch.cat([rows for _, rows in pieces]),
+                )
+                for block, part in bound.grouped(features, groups).blocks():
+                    made[name][block] = bound.discrepancies[block].summarise(part, random[name][1][block])
         return made
 
-    def _keep(self, draw: Draw, made: dict[str, dict[str, Any]]) -> None:
-        self._cache[draw] = made
-        while len(self._cache) > 1 and sum(map(_summary_bytes, self._cache.values())) > CACHE_BYTES:
-            self._cache.popitem(last=False)
-
-    def _real_chunks(self, scene: Scene) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-        train, batch = self.data.train, self.context.batch
-        if batch == "all":
-            indices = self.data.order
-        else:
-            indices = self.data.class_batch(stream(self.seed, "batch", scene.draw.batch), batch)
-        size = len(indices) if self.whole_batches else self.chunk
-        for chunk in indices.split(size):
-            slots = train.labels[chunk].to(self.device)
-            points = self.data.normalisation.apply(train.points[chunk].to(self.device))
-            filled = padded(self._augmented(points, scene, slots), size if len(indices) > size else len(indices))
-            taken = self._taken(scene.parameters, filled, self._real_forward)
-            yield {name: value[: len(chunk)] for name, value in taken.items()}, chunk.to(self.device)
+    @torch.no_grad()
+    def candidates(self, indices: Tensor, label: int) -> list[Candidates]:
+        """These real examples of one class, with the summary of that class, for every match and block, in the first draw."""
+        scene = self.scene(0)
+        taken = self.stage.real(indices, scene.parameters)
+        found = []
+        for name, bound in self.matches.items():
+            draws, of_blocks = scene.random[name]
+            for block, part in Measure(bound.embedding(taken, draws)).blocks():
+                factor = bound.match.weight * bound.match.block_weight(block)
+                summary = scene.summaries[name][block].select(torch.tensor([label], device=self.device))
+                found.append(
+                    Candidates(part.tensors[""], bound.discrepancies[block], summary, of_blocks[block], factor)
+                )
+        return found
 
     # --- the synthetic side -------------------------------------------------------------------------------------------
 
     def evaluate(self, decoded: Decoded, step: int, only: int | None = None) -> Values:
         """The value of every term and the gradient of their sum at the decoded points, weights and labels.
 
-        With ``only``, the objective of that class alone: its summaries, and its synthetic examples.
+        With ``only``, the objective of that class alone, to which all the decoded examples belong.
         """
         scene = self.scene(step)
-        summaries = self.summaries(scene)
-        if only is not None:
-            decoded = decoded.rows((decoded.slots == only).nonzero()[:, 0])
-        leaves = {"points": decoded.points.detach().requires_grad_(True)}
-        for name in ("weights", "labels"):
-            if getattr(decoded, name).requires_grad:
-                leaves[name] = getattr(decoded, name).detach().requires_grad_(True)
-        weights, labels = leaves.get("weights", decoded.weights), leaves.get("labels", decoded.labels)
-        if self.recompute and self.take and not self.whole_batches:
-            return self._evaluate_in_chunks(decoded, leaves, weights, labels, scene, summaries, only)
-        augmented = self._augmented(leaves["points"], scene, decoded.slots)
-        taken = self._taken(scene.parameters, augmented, self._synthetic_forward)
-        terms = self._terms(taken, leaves["points"], weights, labels, decoded, scene, summaries, only)
+        learned = [name for name in ("points", "weights", "labels") if getattr(decoded, name).requires_grad]
+        leaves = {name: getattr(decoded, name).detach().requires_grad_(True) for name in learned}
+        here = replace(decoded, **leaves)
+        if self.stage.recompute:
+            return self._evaluate_in_chunks(here, leaves, scene, only)
+        augmented = self.stage.augmented(here.points, scene.augmentation, here.slots)
+        taken = self.stage.taken(scene.parameters, augmented, self.stage.synthetic_forward)
+        terms = self._terms(taken, here, scene, only)
         total = torch.stack(list(terms.values())).sum()
-        gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
-        return _values(total, terms, leaves, gradients)
+        return _values(total, terms, leaves, torch.autograd.grad(total, list(leaves.values()), allow_unused=True))
 
     def _evaluate_in_chunks(
-        self,
-        decoded: Decoded,
-        leaves: dict[str, Tensor],
-        weights: Tensor,
-        labels: Tensor,
-        scene: Scene,
-        summaries: dict[str, dict[str, Any]],
-        only: int | None,
+        self, here: Decoded, leaves: Mapping[str, Tensor], scene: Scene, only: int | None
     ) -> Values:
         """The same in the memory of one chunk's graph: the features without a graph, the gradient at the features, and then
         each chunk once more with its graph (one extra forward pass)."""
+        stage = self.stage
         with torch.no_grad():
-            augmented = self._augmented(decoded.points, scene, decoded.slots)
-            without_graph = self._taken(scene.parameters, augmented, self._forward)
-        inner = {name: value.detach().requires_grad_(True) for name, value in without_graph.items()}
-        terms = self._terms(inner, leaves["points"], weights, labels, decoded, scene, summaries, only)
+            augmented = stage.augmented(here.points, scene.augmentation, here.slots)
+            features = stage.taken(scene.parameters, augmented, stage.real_forward)
+        inner = {name: value.detach().requires_grad_(True) for name, value in features.items()}
+        terms = self._terms(inner, here, scene, only)
         total = torch.stack(list(terms.values())).sum()
-        sources = [*inner.values(), *leaves.values()]
-        at_sources = torch.autograd.grad(total, sources, allow_unused=True)
-        at_inner = dict(zip(inner, at_sources[: len(inner)], strict=True))
-        gradients = [_or_zero(g, leaf) for g, leaf in zip(at_sources[len(inner) :], leaves.values(), strict=True)]
-        for rows in torch.arange(len(decoded.points), device=self.device).split(self.chunk):
-            part = decoded.points[rows].detach().requires_grad_(True)
-            taken = self._taken(scene.parameters, self._augmented(part, scene, decoded.slots[rows]), self._synthetic_forward)
-            pairs = [(taken[name], g[rows]) for name, g in at_inner.items() if g is not None and taken[name].requires_grad]
-            (back,) = torch.autograd.grad([out for out, _ in pairs], [part], [g for _, g in pairs])
-            gradients[0][rows] += back
-        return _values(total, terms, leaves, tuple(gradients))
+        gradients = torch.autograd.grad(total, [*inner.values(), *leaves.values()], allow_unused=True)
+        at_inner = {name: g for name, g in zip(inner, gradients, strict=False) if g is not None}
+        values = _values(total, terms, leaves, gradients[len(inner) :])
+        if "points" not in leaves:
+            return values
+        for rows in torch.arange(len(here.points), device=self.device).split(stage.chunk):
+            part = here.points[rows].detach().requires_grad_(True)
+            augmented = stage.augmented(part, scene.augmentation, here.slots[rows])
+            taken = stage.taken(scene.parameters, augmented, stage.synthetic_forward)
+            outputs = [taken[name] for name in at_inner]
+            (back,) = torch.autograd.grad(outputs, [part], [g[rows] for g in at_inner.values()])
+            values.gradients["points"][rows] += back
+        return values
 
-    def _terms(
-        self,
-        taken: Mapping[str, Tensor],
-        points: Tensor,
-        weights: Tensor,
-        labels: Tensor,
-        decoded: Decoded,
-        scene: Scene,
-        summaries: dict[str, dict[str, Any]],
-        only: int | None,
-    ) -> dict[str, Tensor]:
+    def _terms(self, taken: Taken, here: Decoded, scene: Scene, only: int | None) -> dict[str, Tensor]:
+        """The weighted value of every term. Penalties see the points themselves, matches the augmented ones."""
         values = {}
         for name, term in self.objective.terms:
             if isinstance(term, Penalised):
-                value = term.penalty({**taken, "points": points}, labels, weights)
+                value = term.penalty({**taken, "points": here.points}, here.labels, here.weights)
             else:
-                value = self._match(self.matches[name], taken, weights, decoded, scene.random[name], summaries[name], only)
+                value = self._match(name, taken, here, scene, only)
             values[name] = term.weight * value
         return values
 
-    def _match(
-        self,
-        bound: _BoundMatch,
-        taken: Mapping[str, Tensor],
-        weights: Tensor,
-        decoded: Decoded,
-        random: tuple[Draws, Mapping[str, Draws]],
-        summaries: dict[str, Any],
-        only: int | None,
-    ) -> Tensor:
-        chosen = None if only is None else torch.tensor([only], device=self.device)
-        slots = {"class": decoded.slots, "group": decoded.groups}.get(bound.match.by, torch.zeros_like(decoded.slots))
-        grouping = Grouping.of(slots - only, 1) if only is not None else Grouping.of(slots, len(bound.share))
-        measure = Measure(bound.embedding(taken, random[0]), weights).conditioned(grouping)
-        per_group = torch.zeros(())
-        for block, part in measure.blocks():
-            summary = summaries[block] if chosen is None else summaries[block].select(chosen)
-            value = bound.discrepancies[block].compare(summary, part, random[1][block])
-            per_group = per_group.to(value) + bound.match.block_weight(block) * value
-        share = bound.share if chosen is None else bound.share[chosen]
-        return bound.match.reduce(per_group, share)
+    def _match(self, name: str, taken: Taken, here: Decoded, scene: Scene, only: int | None) -> Tensor:
+        bound, (draws, of_blocks), summaries = self.matches[name], scene.random[name], scene.summaries[name]
+        slots = {"class": here.slots, "group": here.groups, "none": torch.zeros_like(here.slots)}[bound.match.by]
+        features = Measure(bound.embedding(taken, draws), here.weights)
+        share = bound.share
+        if only is None:
+            measure = bound.grouped(features, slots)
+        else:
+            chosen = torch.tensor([only], device=self.device)
+            measure, share = features.as_groups(), share[chosen]
+            summaries = {block: summary.select(chosen) for block, summary in summaries.items()}
+        per_group = [
+            bound.match.block_weight(block)
+            * bound.discrepancies[block].compare(summaries[block], part, of_blocks[block])
+            for block, part in measure.blocks()
+        ]
+        return bound.match.reduce(torch.stack(per_group).sum(0), share)
 
 
 def _values(total: Tensor, terms: Mapping[str, Tensor], leaves: Mapping[str, Tensor], gradients: Any) -> Values:
-    by_name = {name: _or_zero(g, leaf) for (name, leaf), g in zip(leaves.items(), gradients, strict=True)}
-    return Values(total.detach(), {name: value.detach() for name, value in terms.items()}, by_name)
-
-
-def _or_zero(gradient: Tensor | None, like: Tensor) -> Tensor:
-    return torch.zeros_like(like) if gradient is None else gradient
-
-
-def _shapes(taken: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(value.shape[1:]) for name, value in taken.items()}
+    filled = [torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves.values(), gradients, strict=True)]
+    return Values(
+        total.detach(), {name: value.detach() for name, value in terms.items()}, dict(zip(leaves, filled, strict=True))
+    )
 
 
 def _moved(draws: Draws, device: torch.device) -> Draws:
     return None if draws is None else {name: value.to(device) for name, value in draws.items()}
-
-
-def _summary_bytes(made: dict[str, dict[str, Any]]) -> int:
-    return sum(summary.nbytes for blocks in made.values() for summary in blocks.values())

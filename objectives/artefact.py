@@ -1,0 +1,145 @@
+"""The artefact: a synthetic set in one safetensors file that carries everything needed to use it and to explain it.
+
+``points`` are in the source's own units (0 to 255 for 8-bit images), with ``labels`` and ``weights``; ``parameters/NAME`` are
+what was optimised, in normalised units. The metadata say how they came to be: configuration, normalisation, resolved numbers, seed,
+versions, bytes stored including labels, fingerprint of the data. Nothing is ever unpickled.
+"""
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from discrepancy.errors import InvalidInput
+from objectives.data import LabelledData, Normalisation
+from objectives.storage import replacing
+from objectives.synthetic import Decoded
+
+__all__ = ["FORMAT", "SyntheticSet"]
+
+FORMAT = 1
+"""Version of the artefact's layout; a reader refuses a newer one."""
+
+
+@dataclass(frozen=True, eq=False)
+class SyntheticSet(Dataset[tuple[Tensor, Tensor]]):
+    """A small labelled data set, made or chosen. ``SyntheticSet.load(path)[i]`` is ``(point, label)`` in source units.
+
+    Args:
+        points: ``(m, *shape)``, float32, in the units of the source.
+        labels: class numbers ``(m,)`` or distributions ``(m, c)``.
+        weights: ``(m,)``.
+        classes: names of the classes.
+        normalisation: from source units to those that networks are trained in.
+        limits: the range of valid values in source units, where the source states one.
+        parameters: what was optimised, by name.
+        record: how the set came to be (plain data).
+    """
+
+    points: Tensor
+    labels: Tensor
+    weights: Tensor
+    classes: tuple[str, ...]
+    normalisation: Normalisation
+    limits: tuple[float, float] | None = None
+    parameters: Mapping[str, Tensor] = field(default_factory=dict)
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, decoded: Decoded, data: LabelledData, parameters: Mapping[str, Tensor], record: Mapping[str, Any]
+    ) -> "SyntheticSet":
+        """The decoded examples, taken back to the source's units."""
+        return cls(
+            data.normalisation.invert(decoded.points.detach().cpu()).contiguous(),
+            decoded.labels.detach().cpu(),
+            decoded.weights.detach().cpu(),
+            data.classes,
+            data.normalisation,
+            data.limits,
+            {name: value.detach().cpu() for name, value in parameters.items()},
+            record,
+        )
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"index {index} is out of range for {len(self)} examples")
+        return self.points[index], self.labels[index]
+
+    @property
+    def normalised(self) -> Tensor:
+        """The points in the units that networks are trained in."""
+        return self.normalisation.apply(self.points)
+
+    @property
+    def stored_bytes(self) -> int:
+        """What a user must store: points, labels and, where they differ, weights."""
+        weights = 0 if bool((self.weights == self.weights[0]).all()) else self.weights.nbytes
+        return self.points.nbytes + self.labels.nbytes + weights
+
+    def save(self, path: str | Path) -> None:
+        """Write the artefact whole or not at all: to a temporary name first, then renamed."""
+        tensors = {"points": self.points, "labels": self.labels, "weights": self.weights}
+        tensors |= {f"parameters/{name}": value for name, value in self.parameters.items()}
+        tensors = {name: value.clone().contiguous() for name, value in tensors.items()}
+        about = {
+            "format": FORMAT,
+            "classes": list(self.classes),
+            "normalisation": {"mean": list(self.normalisation.mean), "std": list(self.normalisation.std)},
+            "limits": self.limits and list(self.limits),
+            "stored_bytes": self.stored_bytes,
+            "versions": {"python": platform.python_version(), "torch": torch.__version__},
+            **self.record,
+        }
+        with replacing(Path(path)) as temporary:
+            safetensors.torch.save_file(tensors, temporary, {"discrepancy": json.dumps(about)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> "SyntheticSet":
+        """Read an artefact.
+
+        Raises:
+            InvalidInput: if the file is missing, truncated, not an artefact, or of a newer version of the format.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise InvalidInput(f"'{path}' is not a file; give the path of an artefact (result.safetensors)")
+        try:
+            with safetensors.safe_open(path, "pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+        except (safetensors.SafetensorError, OSError) as error:
+            raise InvalidInput(
+                f"'{path}' is damaged or no safetensors file ({error}); make it again or restore it"
+            ) from error
+        if "discrepancy" not in metadata or not {"points", "labels", "weights"} <= tensors.keys():
+            raise InvalidInput(
+                f"'{path}' is a safetensors file but no artefact of this library; 'condense run' makes them"
+            )
+        about = json.loads(metadata["discrepancy"])
+        if about["format"] > FORMAT:
+            raise InvalidInput(
+                f"'{path}' has format {about['format']}, this version reads up to {FORMAT}; update: pip install -U discrepancy"
+            )
+        names = ("format", "classes", "normalisation", "limits")
+        return cls(
+            tensors["points"],
+            tensors["labels"],
+            tensors["weights"],
+            tuple(about["classes"]),
+            Normalisation(tuple(about["normalisation"]["mean"]), tuple(about["normalisation"]["std"])),
+            about["limits"] and tuple(about["limits"]),
+            {name.removeprefix("parameters/"): value for name, value in tensors.items() if "/" in name},
+            {name: value for name, value in about.items() if name not in names},
+        )

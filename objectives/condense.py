@@ -1,0 +1,148 @@
+"""The one call: minimise an objective over synthetic sets.
+
+synthetic = condense((x, y), Match(MMD(), via=Features(), by="class"), context=Fresh(network=ConvNet()), per_class=10)
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from discrepancy.errors import InvalidInput, NonFinite
+from objectives.artefact import SyntheticSet
+from objectives.compilation import Policy
+from objectives.contexts import Context, Fresh
+from objectives.data import LabelledData
+from objectives.objective import Summand
+from objectives.solvers.base import Problem, Record, Solver, Solving, decoded
+from objectives.solvers.descent import Descent
+from objectives.synthetic import Parameterisation, Pixels
+
+__all__ = ["Progress", "condense", "solve"]
+
+
+@dataclass(frozen=True, eq=False)
+class Progress:
+    """What a callback sees after each step: the measured loss and terms, and the solution under way.
+
+    Reading ``loss`` or ``terms`` waits for the device; a callback that looks at every hundredth step costs nothing.
+    """
+
+    record: Record
+    steps: int
+    solving: Solving
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return self.record.step + 1
+
+    @property
+    def loss(self) -> float:
+        return self.record.loss.item()
+
+    @property
+    def terms(self) -> dict[str, float]:
+        return {name: value.item() for name, value in self.record.terms.items()}
+
+    def state(self) -> dict[str, Any]:
+        """All that :func:`condense` needs to continue from here, bit for bit on a CPU."""
+        return self.solving.state()
+
+
+def condense(
+    data: LabelledData | Any,
+    objective: Summand,
+    *,
+    context: Context | None = None,
+    synthetic: Parameterisation | None = None,
+    solver: Solver | None = None,
+    per_class: int | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    compile: Policy = "auto",  # noqa: A002  (torch's own word)
+    state: Mapping[str, Any] | None = None,
+    on_step: Callable[[Progress], None] | None = None,
+) -> SyntheticSet:
+    """The synthetic set that minimises the objective.
+
+    Args:
+        data: a pair (points, labels), a torch Dataset, or :class:`LabelledData`.
+        objective: a match, a penalty, or a sum of them.
+        context: owner of the network; fresh draws without a network by default.
+        synthetic: form and start of the synthetic set; ``Pixels()`` by default.
+        solver: ``Descent()`` by default.
+        per_class: shorthand for the same field of ``synthetic``.
+        steps: shorthand for the same field of ``solver``.
+        seed: of all the random streams; the same seed gives the same set on a CPU.
+        device: ``cpu``, ``cuda``, ...
+        compile: ``auto`` compiles the networks where that pays, ``always``, or ``never``.
+        state: from ``Progress.state()``, to continue.
+        on_step: called after every step.
+
+    Raises:
+        InvalidInput: if the parts do not fit each other or the data.
+        NonFinite: if a term becomes NaN or infinite; the message names it.
+    """
+    synthetic = synthetic or Pixels()
+    solver = solver or Descent()
+    if per_class is not None:
+        synthetic = replace(synthetic, per_class=per_class)
+    if steps is not None:
+        if not isinstance(solver, Descent):
+            raise InvalidInput(f"'steps' has no meaning for the solver '{solver.kind}'; leave it out")
+        solver = replace(solver, steps=steps)
+    problem = Problem(
+        data if isinstance(data, LabelledData) else LabelledData.of(data),
+        objective.as_objective(),
+        context or Fresh(),
+        synthetic,
+        seed,
+        torch.device(device),
+        compile,
+    )
+    solving = solver.start(problem)
+    if state is not None:
+        solving.restore(dict(state))
+    solve(solving, on_step)
+    return result(problem, solving)
+
+
+def solve(solving: Solving, on_step: Callable[[Progress], None] | None = None) -> None:
+    """Advance to the end, watching that every term stays finite."""
+    watch = 1 if solving_device(solving).type == "cpu" else 20
+    while solving.step < solving.steps:
+        record = solving.advance()
+        if solving.step % watch == 0 or solving.step == solving.steps:
+            check_finite(record)
+        if on_step is not None:
+            on_step(Progress(record, solving.steps, solving))
+
+
+def solving_device(solving: Solving) -> torch.device:
+    return next(iter(solving.parameters.values())).device
+
+
+def check_finite(record: Record) -> None:
+    """Raise :class:`NonFinite`, naming the term, if a value of this step is NaN or infinite."""
+    for name, value in {**record.terms, "loss": record.loss}.items():
+        if not torch.isfinite(value).all():
+            raise NonFinite(
+                f"term '{name}' became {value.item()} at step {record.step}; lower the learning rate, or its weight, "
+                "and start again (or resume from the last checkpoint)"
+            )
+
+
+def result(problem: Problem, solving: Solving, record: Mapping[str, Any] | None = None) -> SyntheticSet:
+    """The artefact of a solution as it is now."""
+    parameters: dict[str, Tensor] = solving.parameters
+    about = {
+        "seed": problem.seed,
+        "data": problem.data.name,
+        "fingerprint": problem.data.fingerprint(),
+        **(record or {}),
+    }
+    return SyntheticSet.of(decoded(problem, parameters), problem.data, parameters, about)

@@ -1,0 +1,108 @@
+"""What a solver is: a frozen description that starts a stateful :class:`Solving`, advanced one step at a time."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from discrepancy.base import Part
+from objectives.compilation import Policy
+from objectives.contexts import Context
+from objectives.data import LabelledData
+from objectives.executor import Executor
+from objectives.objective import Objective
+from objectives.synthetic import Decoded, Parameterisation
+
+__all__ = ["Problem", "Record", "Solver", "Solving"]
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Everything that is to be solved: data, objective, context, the form of the synthetic set, and where to run."""
+
+    data: LabelledData
+    objective: Objective
+    context: Context
+    synthetic: Parameterisation
+    seed: int = 0
+    device: torch.device = torch.device("cpu")  # noqa: RUF009  (a constant)
+    policy: Policy = "auto"
+
+    def executor(self, steps: int) -> Executor:
+        """The objective bound to the data, for so many steps."""
+        return Executor(
+            self.data,
+            self.objective,
+            self.context,
+            seed=self.seed,
+            examples=len(self.slots),
+            steps=steps,
+            device=self.device,
+            policy=self.policy,
+        )
+
+    @property
+    def slots(self) -> Tensor:
+        return self.synthetic.slots(self.data).to(self.device)
+
+    @property
+    def groups(self) -> Tensor:
+        return self.synthetic.groups(self.data).to(self.device)
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """What one step measured, before it moved: the loss and the weighted value of every term (no host synchronisation)."""
+
+    step: int
+    loss: Tensor
+    terms: Mapping[str, Tensor]
+
+
+class Solving(ABC):
+    """A solution under way."""
+
+    steps: int
+    step: int = 0
+
+    @abstractmethod
+    def advance(self) -> Record:
+        """Do one step."""
+
+    @property
+    @abstractmethod
+    def parameters(self) -> dict[str, Tensor]:
+        """The synthetic parameters as they are now, detached."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain values from which :meth:`restore` continues bit for bit."""
+
+    @abstractmethod
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a state."""
+
+    @property
+    @abstractmethod
+    def resolved(self) -> dict[str, Any]:
+        """The data-dependent constants that were turned into numbers, for the record."""
+
+
+class Solver(Part, family=True):
+    """How the objective is minimised."""
+
+    @abstractmethod
+    def start(self, problem: Problem) -> Solving:
+        """Check that the problem can be solved this way, and begin."""
+
+    @abstractmethod
+    def duration(self, problem: Problem) -> int:
+        """The number of steps it will take."""
+
+
+def decoded(problem: Problem, parameters: Mapping[str, Tensor]) -> Decoded:
+    """All the synthetic examples."""
+    return problem.synthetic.decode(parameters, problem.slots, problem.groups)

@@ -1,0 +1,212 @@
+"""Gradient descent on the synthetic parameters, by any of torch's optimisers and schedulers.
+
+How the steps of the classes relate is part of a method. Several published codes step one shared optimiser once per class, so
+that momentum acts, and weights decay, c times a round even on images that have no gradient: another algorithm than the sum
+over classes with one step, and so it has a name of its own.
+"""
+
+import difflib
+import inspect
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer, lr_scheduler
+
+from discrepancy.errors import InvalidInput
+from objectives.executor import Values
+from objectives.objective import Match
+from objectives.solvers.base import Problem, Record, Solver, Solving, decoded
+from objectives.synthetic import Decoded
+
+__all__ = ["Descent"]
+
+Options = tuple[tuple[str, float | int | bool | str], ...]
+
+_OPTIMISERS = {
+    name.lower(): value
+    for name, value in vars(torch.optim).items()
+    if inspect.isclass(value) and issubclass(value, Optimizer) and name not in ("Optimizer", "LBFGS", "SparseAdam")
+}
+_SCHEDULERS = {
+    name.lower(): value
+    for name, value in vars(lr_scheduler).items()
+    if inspect.isclass(value)
+    and issubclass(value, lr_scheduler.LRScheduler)
+    and name not in ("LRScheduler", "LambdaLR", "MultiplicativeLR", "SequentialLR", "ChainedScheduler")
+}
+
+
+class Descent(Solver, kind="descent"):
+    """S ← S - η ∇ objective(S), or what the optimiser makes of it.
+
+    Args:
+        optimizer: the name of a class in ``torch.optim``, in any case (``sgd``, ``adamw``); those that need a closure or a
+            sparse gradient are left out.
+        lr: learning rate, in normalised units.
+        momentum: for optimisers that have it.
+        options: further arguments of the optimiser, by name.
+        rates: learning rates of single parameters (``labels``, ``weights``) in place of ``lr``.
+        scheduler: the name of a class in ``torch.optim.lr_scheduler``, or None.
+        scheduler_options: its arguments.
+        steps: number of steps.
+        update: ``joint``: one step on the sum over classes. ``per_class``: classes in turn, each with an optimiser of its
+            own. ``per_class_shared_state``: classes in turn on one optimiser, as IDC, IDM and NCFM do.
+    """
+
+    optimizer: str = "sgd"
+    lr: float = 1.0
+    momentum: float = 0.0
+    options: Options = ()
+    rates: tuple[tuple[str, float], ...] = ()
+    scheduler: str | None = None
+    scheduler_options: Options = ()
+    steps: int = 1000
+    update: Literal["joint", "per_class", "per_class_shared_state"] = "joint"
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise InvalidInput(f"'steps' must be at least 1, got {self.steps}")
+        for name, rate in (("lr", self.lr), *self.rates):
+            if not rate > 0:
+                raise InvalidInput(f"'{name}' must be > 0, got {rate}")
+        self.schedule(self.optimise({"points": torch.zeros(1, requires_grad=True)}))
+
+    def optimise(self, leaves: dict[str, Tensor]) -> Optimizer:
+        """A new optimiser, with one parameter group for every named parameter."""
+        kind = _known("optimizer", self.optimizer, _OPTIMISERS)
+        options = dict(self.options)
+        if self.momentum or "momentum" in inspect.signature(kind).parameters:
+            options.setdefault("momentum", self.momentum)
+        rates = dict(self.rates)
+        groups = [{"params": [leaf], "lr": rates.get(name, self.lr)} for name, leaf in leaves.items()]
+        return _called("options", kind, options, groups, lr=self.lr)
+
+    def schedule(self, optimiser: Optimizer) -> lr_scheduler.LRScheduler | None:
+        """A new scheduler for the optimiser; None without one."""
+        if self.scheduler is None:
+            return None
+        kind = _known("scheduler", self.scheduler, _SCHEDULERS)
+        return _called("scheduler_options", kind, dict(self.scheduler_options), optimiser)
+
+    def duration(self, problem: Problem) -> int:
+        return self.steps
+
+    def start(self, problem: Problem) -> "_Descending":
+        if self.update != "joint":
+            for name, term in problem.objective.terms:
+                if isinstance(term, Match) and (term.by != "class" or not term.reduce.separable):
+                    raise InvalidInput(
+                        f"'update' is {self.update}, which needs a sum over classes, but term '{name}' is by: {term.by} and "
+                        f"reduce: {term.reduce.kind}; use update: joint"
+                    )
+        return _Descending(self, problem)
+
+
+def _known(field: str, name: str, known: dict[str, Any]) -> Any:
+    if name.lower() in known:
+        return known[name.lower()]
+    close = difflib.get_close_matches(name.lower(), known, 1)
+    hint = f"; did you mean '{close[0]}'?" if close else ""
+    raise InvalidInput(f"'{field}' is '{name}', which is none of torch's{hint} (known: {', '.join(sorted(known))})")
+
+
+def _called(field: str, kind: Any, options: dict[str, Any], *positional: Any, **named: Any) -> Any:
+    known = inspect.signature(kind).parameters
+    for name in options:
+        if name not in known or name == "params":
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean '{close[0]}'?" if close else ""
+            raise InvalidInput(f"'{field}' has '{name}', which torch's {kind.__name__} does not take{hint}")
+    try:
+        return kind(*positional, **named, **options)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"'{field}' do not suit torch's {kind.__name__}: {error}") from error
+
+
+class _Descending(Solving):
+    """One optimiser over all the leaves, or one for each class over that class's rows."""
+
+    def __init__(self, solver: Descent, problem: Problem) -> None:
+        self.solver, self.problem, self.steps = solver, problem, solver.steps
+        self.slots, self.groups = problem.slots, problem.groups
+        self.executor = problem.executor(solver.steps)
+        initial = problem.synthetic.initial(problem.data, problem.seed)
+        unknown = {name for name, _ in solver.rates} - set(initial)
+        if unknown:
+            raise InvalidInput(f"'rates' name {sorted(unknown)}, but the learned parameters are {sorted(initial)}")
+        self._own_state = solver.update == "per_class"
+        self._set_leaves({name: value.to(problem.device) for name, value in initial.items()})
+        self.optimisers = [solver.optimise(leaves) for leaves in self.leaves]
+        self.schedulers = [solver.schedule(optimiser) for optimiser in self.optimisers]
+
+    def _set_leaves(self, parameters: dict[str, Tensor]) -> None:
+        parts = [self.slots == c for c in range(self.problem.data.count)] if self._own_state else [slice(None)]
+        self.leaves = [
+            {name: value[part].clone().requires_grad_(True) for name, value in parameters.items()} for part in parts
+        ]
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        return {name: torch.cat([leaves[name].detach() for leaves in self.leaves]) for name in self.leaves[0]}
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        return self.executor.resolved
+
+    def advance(self) -> Record:
+        if self.solver.update == "joint":
+            values = [self._step(self.optimisers[0], self.leaves[0], None)]
+        else:
+            classes = range(self.problem.data.count)
+            values = [
+                self._step(self.optimisers[c if self._own_state else 0], self.leaves[c if self._own_state else 0], c)
+                for c in classes
+            ]
+        loss = torch.stack([value.total for value in values]).sum()
+        for scheduler in self.schedulers:
+            if isinstance(scheduler, lr_scheduler.ReduceLROnPlateau):
+                scheduler.step(loss.item())
+            elif scheduler is not None:
+                scheduler.step()
+        terms = {name: torch.stack([value.terms[name] for value in values]).sum() for name in values[0].terms}
+        record = Record(self.step, loss, terms)
+        self.step += 1
+        return record
+
+    def _step(self, optimiser: Optimizer, leaves: dict[str, Tensor], only: int | None) -> Values:
+        optimiser.zero_grad(set_to_none=False)
+        now = self._decoded(leaves, only)
+        values = self.executor.evaluate(now, self.step, only)
+        outputs = [getattr(now, name) for name in values.gradients]
+        torch.autograd.backward(outputs, list(values.gradients.values()))
+        optimiser.step()
+        with torch.no_grad():
+            self.problem.synthetic.project(leaves, self.problem.data)
+        return values
+
+    def _decoded(self, leaves: dict[str, Tensor], only: int | None) -> Decoded:
+        if self._own_state:
+            part = self.slots == only
+            return self.problem.synthetic.decode(leaves, self.slots[part], self.groups[part])
+        everything = decoded(self.problem, leaves)
+        return everything if only is None else everything.rows((self.slots == only).nonzero()[:, 0])
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "parameters": self.parameters,
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+            "schedulers": [scheduler and scheduler.state_dict() for scheduler in self.schedulers],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.step = state["step"]
+        self._set_leaves({name: value.to(self.problem.device) for name, value in state["parameters"].items()})
+        self.optimisers = [self.solver.optimise(leaves) for leaves in self.leaves]
+        self.schedulers = [self.solver.schedule(optimiser) for optimiser in self.optimisers]
+        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+        for scheduler, saved in zip(self.schedulers, state["schedulers"], strict=True):
+            if scheduler is not None:
+                scheduler.load_state_dict(saved)

@@ -1,0 +1,152 @@
+"""Where both sides are embedded: the context's network and augmentation, applied to examples in chunks of one shape.
+
+The network's outputs are computed once for a batch and shared by all the terms. Chunks bound the memory, keep activations in a
+processor's cache, and give a compiled function one shape.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from discrepancy.errors import InvalidInput
+from discrepancy.networks.base import Parameters
+from objectives.compilation import Policy, compiled, eager_seconds, padded
+from objectives.contexts import Context, Draw
+from objectives.data import LabelledData
+from objectives.memory import available_bytes, chunk_examples, graph_bytes
+from objectives.streams import stream
+
+__all__ = ["Stage"]
+
+Forward = Callable[[Parameters, Tensor], dict[str, Tensor]]
+
+
+class Stage:
+    """A context bound to data.
+
+    Args:
+        take: what the terms take of the network.
+        examples: synthetic examples of a step.
+        steps: steps that are planned; with them ``policy="auto"`` decides whether compilation pays.
+
+    Raises:
+        InvalidInput: if the context does not suit the data or what is taken.
+    """
+
+    def __init__(
+        self,
+        data: LabelledData,
+        context: Context,
+        take: frozenset[str],
+        *,
+        seed: int,
+        examples: int,
+        steps: int,
+        device: torch.device,
+        policy: Policy,
+    ) -> None:
+        self.data, self.context, self.seed, self.device = data, context, seed, device
+        self.take = tuple(sorted(take - {"points"}))
+        self._check()
+        self.shapes: dict[str, tuple[int, ...]] = {"points": data.shape}
+        self.multiplications, self.graph_bytes, self.chunk, self.whole_batches = 0, 0, 4096, False
+        network = context.network
+        if self.take and network is not None:
+            self.shapes |= network.shapes(data.shape, data.count, self.take)
+            self.multiplications = network.multiplications(data.shape, data.count, self.take)
+            self.graph_bytes = graph_bytes(network, data.shape, data.count, self.take)
+            self.chunk = chunk_examples(network, data.shape, data.count, device)
+            self.whole_batches = not network.pointwise
+        work = eager_seconds(self.multiplications * self.images(steps, examples), device)
+        self.real_forward = compiled(self._forward, policy, work, device)
+        self.synthetic_forward = compiled(self._forward, policy, work, device)
+        self.recompute = (
+            bool(self.take) and not self.whole_batches and examples * self.graph_bytes > available_bytes(device) // 2
+        )
+
+    def _check(self) -> None:
+        context, network = self.context, self.context.network
+        if self.take and network is None:
+            names = " and ".join(f"'{name}'" for name in self.take)
+            raise InvalidInput(
+                f"a term takes {names} of the context's network, but it has none; give the context a 'network'"
+            )
+        if network is not None and not network.pointwise and context.batch == "all":
+            raise InvalidInput(
+                f"'{network.kind}' with batch normalisation is not pointwise, so 'all' real data cannot be streamed through it; "
+                "give 'batch' a number or choose another 'norm'"
+            )
+        if context.augment is not None and len(self.data.shape) != 3:
+            raise InvalidInput(
+                f"'augment' needs images (C, H, W); these examples have shape {self.data.shape}: remove it"
+            )
+
+    def images(self, steps: int, examples: int) -> int:
+        """Forward passes of one example that so many steps take, a backward pass counted as two."""
+        real = len(self.data.train.labels)
+        if self.context.batch != "all":
+            real = min(real, self.context.batch * self.data.count)
+        passes = steps if self.context.draws is None else min(steps, self.context.draws)
+        return passes * real + steps * 3 * examples
+
+    def parameters(self, number: int) -> Parameters:
+        """The weights of the context's random network of this number."""
+        network = self.context.network
+        if network is None or not self.take:
+            return {}
+        initial = network.initial(stream(self.seed, "network", number), self.data.shape, self.data.count, affine=False)
+        return {name: value.to(self.device) for name, value in initial.items()}
+
+    def augmentation(self, number: int) -> Mapping[str, Tensor]:
+        """The draw of the augmentation of this number: one row a class."""
+        augment = self.context.augment
+        if augment is None:
+            return {}
+        return augment.draw(stream(self.seed, "augment", number), self.data.count, self.data.shape)
+
+    def augmented(self, points: Tensor, augmentation: Mapping[str, Tensor], slots: Tensor) -> Tensor:
+        """``points`` under the draw's row of their class."""
+        augment = self.context.augment
+        return points if augment is None else augment(points, augmentation, slots)
+
+    def _forward(self, parameters: Parameters, points: Tensor) -> dict[str, Tensor]:
+        assert self.context.network is not None
+        return self.context.network(parameters, points, self.take)
+
+    def taken(self, parameters: Parameters, points: Tensor, forward: Any = None) -> dict[str, Tensor]:
+        """Everything that the terms take of these points, in chunks of one shape."""
+        if not self.take:
+            return {"points": points}
+        forward = forward or self._forward
+        n = len(points)
+        size = n if self.whole_batches else math.ceil(n / math.ceil(n / self.chunk))
+        pieces = []
+        for chunk in points.split(size):
+            outputs = forward(parameters, padded(chunk, size))
+            pieces.append({name: value[: len(chunk)] for name, value in outputs.items()})
+        return {"points": points} | {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
+
+    @torch.no_grad()
+    def real(self, indices: Tensor, parameters: Parameters) -> dict[str, Tensor]:
+        """What is taken of these real examples, without augmentation."""
+        points = self.data.normalisation.apply(self.data.train.points[indices].to(self.device))
+        return self.taken(parameters, points)
+
+    @torch.no_grad()
+    def real_chunks(
+        self, draw: Draw, parameters: Parameters, augmentation: Mapping[str, Tensor]
+    ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+        """The real batch of a draw, chunk by chunk in the order of the classes: what is taken, and which examples they are."""
+        train, batch = self.data.train, self.context.batch
+        generator = stream(self.seed, "batch", draw.batch)
+        indices = torch.cat(self.data.members) if batch == "all" else self.data.class_batch(generator, batch)
+        size = len(indices) if self.whole_batches else min(self.chunk, len(indices))
+        for chunk in indices.split(size):
+            slots = train.labels[chunk].to(self.device)
+            points = self.data.normalisation.apply(train.points[chunk].to(self.device))
+            filled = padded(self.augmented(points, augmentation, slots), size)
+            taken = self.taken(parameters, filled, self.real_forward)
+            yield {name: value[: len(chunk)] for name, value in taken.items()}, chunk.to(self.device)
