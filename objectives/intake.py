@@ -1,0 +1,205 @@
+"""From what people have (arrays, tensors, tables, strings, a torch Dataset) to points and labels, or one clear refusal.
+
+Points of uint8, float32 and float64 stay as they are; other numbers become the smallest float that holds them, float32 at
+least. Memory is shared with the caller where nothing has to be converted.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset
+
+from discrepancy.errors import InvalidInput
+
+__all__ = ["Labels", "as_labels", "as_pair", "as_points", "encode", "numbered"]
+
+CHANNELS = (1, 3, 4)
+ROUNDING = 1e-3  # of the sum of a distribution, enough for half precision
+STORED = (np.uint8, np.float32, np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """``values`` (n,) as they came; where rows came, their number of ``columns``, and ``soft`` (n, c) unless one-hot."""
+
+    values: np.ndarray
+    soft: Tensor | None = None
+    columns: int | None = None
+
+
+def as_pair(data: Any, name: str) -> tuple[Any, Any]:
+    """(points, labels) of a pair of arrays, or of a map-style Dataset, which is read once from end to end.
+
+    Raises:
+        InvalidInput: for an iterable Dataset, for items that are not pairs, and for items of different shapes.
+    """
+    if isinstance(data, tuple | list) and len(data) == 2:
+        return data[0], data[1]
+    if isinstance(data, IterableDataset):
+        raise InvalidInput(
+            f"'{name}' is an iterable Dataset, which has no length and no order; "
+            f"stack its items into arrays first, LabelledData.of(x, y)"
+        )
+    if not isinstance(data, Dataset):
+        raise InvalidInput(
+            f"'{name}' must be a pair (points, labels) or a map-style Dataset, got {type(data).__name__}"
+        )
+    points, labels = [], []
+    for number in range(len(data)):  # pyright: ignore[reportArgumentType]  (map-style Datasets have a length)
+        item = data[number]
+        if not isinstance(item, tuple | list) or len(item) != 2:
+            raise InvalidInput(
+                f"item {number} of '{name}' must be a pair (point, label), got {type(item).__name__}; "
+                f"wrap the Dataset so that it returns pairs"
+            )
+        points.append(_item(item[0], number, name))
+        labels.append(_array(item[1], f"label {number} of '{name}'"))
+        if points[-1].shape != points[0].shape:
+            raise InvalidInput(
+                f"items 0 and {number} of '{name}' have shapes {points[0].shape} and {points[-1].shape}; "
+                f"resize or crop them to one size"
+            )
+    if not points:
+        raise InvalidInput(f"'{name}' is empty; at least one example of each class is needed")
+    return np.stack(points), np.stack(labels)
+
+
+def _item(value: Any, number: int, name: str) -> np.ndarray:
+    if not isinstance(value, Image.Image):
+        return _array(value, f"point {number} of '{name}'")
+    if value.mode.startswith(("I", "F")):
+        raise InvalidInput(
+            f"image {number} of '{name}' has more than 8 bits a channel (mode {value.mode}); "
+            f"convert it to 8 bits, or return an array"
+        )
+    return np.asarray(value.convert("L" if value.mode in ("1", "L") else "RGB"))
+
+
+def _array(data: Any, name: str) -> np.ndarray:
+    """A numpy array of native byte order; arrays of Python strings become arrays of text."""
+    if isinstance(data, Tensor):
+        tensor = data.detach().cpu()
+        return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    try:
+        array = np.asarray(data)
+    except ValueError as error:  # ragged nested lists
+        raise InvalidInput(f"{name} cannot be made into an array ({error}); give examples of one size") from None
+    if array.dtype == object and all(isinstance(item, str) for item in array.flat):
+        array = array.astype(str)
+    if array.dtype.kind == "S":
+        array = array.astype(str)
+    if array.dtype.kind not in "biufU":
+        raise InvalidInput(
+            f"{name} must hold numbers (or, for labels, strings), got an array of {array.dtype}; convert it first"
+        )
+    return array
+
+
+def _numbers(data: Any, name: str) -> Tensor:
+    """A contiguous CPU tensor of uint8, float32 or float64."""
+    array = _array(data, name)
+    if array.dtype.kind == "U":
+        raise InvalidInput(f"{name} must hold numbers, got strings; encode them first")
+    if array.dtype.newbyteorder("=") not in STORED:
+        array = array.astype(np.result_type(array.dtype, np.float32))
+    array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def as_points(data: Any, name: str) -> Tensor:
+    """Points ``(n, d)`` or ``(n, C, H, W)``.
+
+    Three axes are grey images ``(n, H, W)``. Of four, the last is taken for the channels, and moved to the front, when
+    its size is 1, 3 or 4 and that of the second is not.
+    """
+    points = _numbers(data, name)
+    if points.ndim == 3:
+        points = points[:, None]
+    if points.ndim == 4 and points.shape[3] in CHANNELS and points.shape[1] not in CHANNELS:
+        points = points.permute(0, 3, 1, 2).contiguous()
+    if points.ndim not in (2, 4):
+        raise InvalidInput(
+            f"{name} must have shape (n, features), (n, height, width) or (n, channels, height, width), "
+            f"got {tuple(points.shape)}; reshape them"
+        )
+    return points
+
+
+def as_labels(data: Any, name: str) -> Labels:
+    """Whole numbers >= 0 (floats that are whole, columns ``(n, 1)`` too), strings, or rows that are distributions."""
+    array = _array(data, name)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim == 2 and array.dtype.kind != "U":
+        return _distributions(array, name)
+    if array.ndim != 1:
+        raise InvalidInput(f"{name} must have shape (n,), or (n, classes) for distributions, got {array.shape}")
+    if array.dtype.kind == "f":
+        _refuse(
+            array, ~np.isfinite(array) | (array != np.floor(array)), name, "whole numbers, class names or distributions"
+        )
+    if array.dtype.kind in "fi":
+        _refuse(array, array < 0, name, ">= 0")
+        array = array.astype(np.int64)
+    return Labels(array)
+
+
+def _refuse(array: np.ndarray, wrong: np.ndarray, name: str, rule: str) -> None:
+    if wrong.any():
+        first = int(np.flatnonzero(wrong)[0])
+        raise InvalidInput(
+            f"{name} must be {rule}, got {array[first]:g} at example {first} ({int(wrong.sum())} such in all); "
+            f"drop these examples or give class names"
+        )
+
+
+def _distributions(rows: np.ndarray, name: str) -> Labels:
+    """Rows (n, c) that sum to 1; when all of them are one-hot they are hard labels of c classes."""
+    soft = torch.from_numpy(rows.astype(np.float32))
+    wrong = ~((soft >= 0).all(1) & ((soft.sum(1) - 1).abs() <= ROUNDING))  # NaN is wrong too
+    if bool(wrong.any()):
+        first = int(wrong.nonzero()[0])
+        raise InvalidInput(
+            f"{name} of shape {tuple(rows.shape)} must be distributions, nonnegative rows that sum to 1, "
+            f"got {soft[first].sum():g} with least value {soft[first].min():g} in row {first}"
+        )
+    hard = bool((soft.amax(1) == 1).all())
+    return Labels(soft.argmax(1).numpy(), None if hard else soft / soft.sum(1, keepdim=True), soft.shape[1])
+
+
+def numbered(labels: Labels, classes: Sequence[str] | None) -> tuple[dict[Any, int], tuple[str, ...]]:
+    """The number of each label value, and the names of the classes.
+
+    Named classes are referred to by name or by position. Without names, the distinct values in increasing order are the
+    classes, so gaps are closed; columns of distributions are classes as they stand.
+    """
+    if classes is None and labels.columns is not None:
+        classes = [str(number) for number in range(labels.columns)]
+    if classes is None:
+        values = np.unique(labels.values).tolist()
+        return {value: number for number, value in enumerate(values)}, tuple(str(value) for value in values)
+    names = {str(name): number for number, name in enumerate(classes)}
+    return {**dict(zip(range(len(classes)), range(len(classes)), strict=True)), **names}, tuple(map(str, classes))
+
+
+def encode(labels: Labels, numbers: dict[Any, int], names: Sequence[str], name: str) -> Tensor:
+    """The class number of every label."""
+    if labels.columns is not None and labels.columns != len(names):
+        raise InvalidInput(
+            f"{name} have {labels.columns} columns but there are {len(names)} classes; one column a class"
+        )
+    values, inverse = np.unique(labels.values, return_inverse=True)
+    unknown = [value for value in values.tolist() if value not in numbers]
+    if unknown:
+        shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
+        raise InvalidInput(
+            f"{name} contain '{unknown[0]}' (first at example {int(np.flatnonzero(labels.values == unknown[0])[0])}), "
+            f"which is none of the {len(names)} classes {shown}; drop such examples, or train on some of that class"
+        )
+    codes = np.array([numbers[value] for value in values.tolist()], dtype=np.int64)
+    return torch.from_numpy(codes[inverse.reshape(-1)])
