@@ -129,17 +129,14 @@ class ConvNet(Network, kind="convnet"):
         if self.norm == "batch":
             mean, variance = given or (None, None)
             return functional.batch_norm(x, mean, variance, scale, shift, training=given is None, eps=EPSILON)
-        # One primitive for three normalisations: eager the fastest way to write them, compiled as fast as the others.
-        if self.norm == "instance":
-            x = functional.layer_norm(x, x.shape[2:], eps=EPSILON)
-        elif self.norm == "group":
-            blocks = x.unflatten(1, (GROUPS, -1))
-            x = functional.layer_norm(blocks, blocks.shape[2:], eps=EPSILON).flatten(1, 2)
-        else:
+        if self.norm == "layer":
             return functional.layer_norm(x, x.shape[1:], scale, shift, EPSILON)
-        if scale is None or shift is None:
-            return x
-        return torch.addcmul(shift[:, None, None], x, scale[:, None, None])
+        groups = GROUPS if self.norm == "group" else self.width
+        if scale is not None:
+            return torch.group_norm(x, groups, scale, shift, EPSILON)
+        # The same numbers; with no scale and shift this primitive has the faster backward pass, compiled or not.
+        blocks = x.unflatten(1, (groups, -1))
+        return functional.layer_norm(blocks, blocks.shape[2:], eps=EPSILON).flatten(1, 2)
 
     def _sides(self, shape: tuple[int, ...]) -> list[tuple[int, int]]:
         """Height and width of the maps in each layer, and at last of the features."""
