@@ -14,7 +14,7 @@ from torch import Tensor
 
 from discrepancy.errors import PerformanceWarning
 
-__all__ = ["Policy", "compiled", "eager_seconds"]
+__all__ = ["Compiled", "Policy", "compiled", "eager_seconds", "padded"]
 
 Policy = Literal["auto", "always", "never"]
 
@@ -45,10 +45,10 @@ def compiled(
     if reason is not None:
         _warn(reason)
         return function
-    return _Compiled(function)
+    return Compiled(function)
 
 
-class _Compiled:
+class Compiled:
     """A compiled function that falls back to the plain one, once and with a warning, if the compiler fails."""
 
     def __init__(self, function: Callable[..., Any]) -> None:

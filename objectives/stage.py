@@ -13,7 +13,7 @@ from torch import Tensor
 
 from discrepancy.errors import InvalidInput
 from discrepancy.networks.base import Parameters
-from objectives.compilation import Policy, compiled, eager_seconds, padded
+from objectives.compilation import Compiled, Policy, compiled, eager_seconds, padded
 from objectives.contexts import Context, Draw
 from objectives.data import LabelledData
 from objectives.memory import available_bytes, chunk_examples, graph_bytes
@@ -63,6 +63,7 @@ class Stage:
         work = eager_seconds(self.multiplications * self.images(steps, examples), device)
         self.real_forward = compiled(self._forward, policy, work, device)
         self.synthetic_forward = compiled(self._forward, policy, work, device)
+        self.compiles = isinstance(self.real_forward, Compiled)
         self.recompute = (
             bool(self.take) and not self.whole_batches and examples * self.graph_bytes > available_bytes(device) // 2
         )

@@ -1,0 +1,140 @@
+"""The command ``condense``: parses, calls one function, prints.
+
+Exit status: 0 done, 2 a mistake in what the user gave, 1 anything else, 130 interrupted.
+"""
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from discrepancy.errors import DiscrepancyError, InvalidInput
+from experiments.config import ConfigError
+
+__all__ = ["main"]
+
+EPILOG = """examples:
+  condense run dm --data digits                          a published method on packaged data
+  condense run dm --data fashion-mnist --per-class 10    downloads once, through torchvision
+  condense run my.yaml --set solver.lr=0.5 --dry-run     time, memory and bytes before anything starts
+  condense run --out runs/dm-digits --resume             continue an interrupted run
+  condense evaluate runs/dm-digits/result.safetensors    accuracy beside its controls
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the return value is the exit status."""
+    options = _parser().parse_args(arguments)
+    warnings.showwarning = _show_warning
+    from experiments import commands  # heavy imports only now: --help and a typing mistake answer at once
+    from experiments.run import Interrupted
+
+    try:
+        if getattr(options, "threads", None):
+            commands.set_threads(options.threads)
+        for path in getattr(options, "imports", None) or []:
+            commands.load_parts(path)
+        return getattr(commands, options.command)(options) or 0
+    except ConfigError as error:
+        return _fail(2, f"the configuration has {len(error.mistakes)} mistake(s):", str(error))
+    except InvalidInput as error:
+        return _fail(2, str(error))
+    except DiscrepancyError as error:
+        return _fail(1, str(error))
+    except Interrupted as stopped:
+        return _fail(130, f"{stopped}; continue with: condense run --out {options.out or 'FOLDER'} --resume")
+    except KeyboardInterrupt:
+        return _fail(130, "interrupted")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _fail(status: int, *lines: str) -> int:
+    prefix = "condense: "
+    print(prefix + "\n".join(lines), file=sys.stderr)
+    return status
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    print(f"condense: {category.__name__}: {message}", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="condense",
+        description="Make data sets small: condense a labelled data set by minimising a discrepancy.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _run(commands.add_parser("run", help="condense a data set", formatter_class=argparse.RawDescriptionHelpFormatter))
+    _evaluate(commands.add_parser("evaluate", help="train networks from scratch on a condensed set, beside its controls"))
+    show = commands.add_parser("show", help="print a method as YAML that 'run' accepts, or describe an artefact")
+    show.add_argument("what", metavar="METHOD|ARTEFACT")
+    _json(show)
+    export = commands.add_parser("export", help="write a condensed set as an image folder, or as .npz")
+    export.add_argument("artefact", metavar="ARTEFACT")
+    export.add_argument("to", metavar="FOLDER|FILE.npz", type=Path)
+    _json(commands.add_parser("methods", help="list the published methods"))
+    kinds = commands.add_parser("kinds", help="list every part that a configuration can name")
+    kinds.add_argument("family", nargs="?", help="only this family, e.g. discrepancy or solver")
+    _imports(kinds)
+    _json(kinds)
+    return parser
+
+
+def _run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", metavar="METHOD|FILE", nargs="?", help="a method by name, or a YAML or TOML file")
+    parser.add_argument("--data", help="a data set by name, an .npz file, or a folder of images")
+    parser.add_argument("--root", help="where torchvision's data lie, or are downloaded to (or DISCREPANCY_DATA)")
+    parser.add_argument("--per-class", type=int, metavar="N", help="synthetic examples a class")
+    parser.add_argument("--steps", type=int, metavar="N")
+    parser.add_argument("--seed", type=int, metavar="N")
+    parser.add_argument("--device", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="change any value, e.g. solver.lr=0.5")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="the run folder (default runs/METHOD-DATA-N)")
+    parser.add_argument("--resume", action="store_true", help="continue the run in the folder")
+    parser.add_argument("--checkpoint-every", type=int, default=100, metavar="STEPS")
+    parser.add_argument("--dry-run", action="store_true", help="print time, memory and stored bytes, and stop")
+    _common(parser)
+
+
+def _evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("artefact", metavar="ARTEFACT")
+    parser.add_argument("--protocol", default="quick", help="quick, vico, or a YAML file")
+    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="change a value of the protocol")
+    parser.add_argument("--networks", type=int, metavar="N", help="how many networks are trained")
+    parser.add_argument("--data", help="evaluate on other data than those that were condensed")
+    parser.add_argument("--root", help="where torchvision's data lie (or DISCREPANCY_DATA)")
+    parser.add_argument(
+        "--controls", default="random,herding", help="any of random, herding, whole, by commas; or none (default random,herding)"
+    )
+    parser.add_argument("--validation", action="store_true", help="use a part of the training data, and leave the test data")
+    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    _common(parser)
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of torch on the CPU")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    _imports(parser)
+    _json(parser)
+
+
+def _imports(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--import", action="append", dest="imports", metavar="FILE.py", help="a file with parts of your own"
+    )
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print results for machines")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,209 @@
+"""What each command of ``condense`` does: build objects from what was written, call one function, print the result."""
+
+import argparse
+import difflib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from discrepancy.errors import InvalidInput
+from experiments import export as exporting
+from experiments.config import Tree, build, dump, known, load_parts, merge, override, read, write_yaml
+from experiments.data import source_named
+from experiments.evaluate import comparison, protocol_named
+from experiments.experiment import Experiment, Method, chosen_device
+from experiments.folder import RunFolder
+from experiments.plan import planned
+from experiments.report import grid, tables
+from experiments.report.progress import shown
+from experiments.run import run as run_experiment
+from objectives.artefact import SyntheticSet
+from objectives.condense import Progress
+from objectives.methods import available
+
+__all__ = ["evaluate", "export", "kinds", "load_parts", "methods", "run", "set_threads", "show"]
+
+
+def set_threads(count: int) -> None:
+    """Let torch use so many threads."""
+    if count < 1:
+        raise InvalidInput(f"'--threads' must be at least 1, got {count}")
+    torch.set_num_threads(count)
+
+
+# --- run ----------------------------------------------------------------------------------------------------------------
+
+
+def run(options: argparse.Namespace) -> None:
+    """Condense, or plan it."""
+    if options.checkpoint_every < 1:
+        raise InvalidInput(f"'--checkpoint-every' must be at least 1 step, got {options.checkpoint_every}")
+    experiment = build(Experiment, _tree(options))
+    if options.dry_run:
+        plan = planned(experiment)
+        print(json.dumps(asdict(plan)) if options.json else tables.plan(plan))
+        return
+    folder = RunFolder(options.out or _default_folder(experiment))
+    options.out = folder.path
+    with shown(f"condensing with {experiment.title}", _steps(experiment), options.quiet) as advance:
+
+        def on_progress(progress: Progress) -> None:
+            if progress.record.step % 10 == 0 or progress.step == progress.steps:
+                advance(progress.step, f"loss {progress.loss:.4g}")
+
+        outcome = run_experiment(
+            experiment,
+            folder,
+            resume=options.resume,
+            checkpoint_every=options.checkpoint_every,
+            on_progress=on_progress,
+        )
+    summary = {
+        "artefact": str(folder.result),
+        "picture": str(folder.picture),
+        "examples": len(outcome.synthetic),
+        "stored_bytes": outcome.synthetic.stored_bytes,
+        "steps": outcome.steps,
+        "seconds": round(outcome.seconds, 1),
+    }
+    print(json.dumps(summary) if options.json else tables.facts(summary))
+
+
+def _tree(options: argparse.Namespace) -> Tree:
+    """The configuration: a method or a file, then the options, then every --set, in this order."""
+    tree = _named(options)
+    changes: Tree = {}
+    if options.data is not None:
+        changes["data"] = dump(source_named(options.data, options.root), defaults=False)
+    elif options.root is not None:
+        changes["data"] = {"root": options.root}
+    if options.per_class is not None:
+        changes["synthetic"] = {"per_class": options.per_class}
+    if options.steps is not None:
+        changes["solver"] = {"steps": options.steps}
+    for name in ("seed", "device"):
+        if getattr(options, name) is not None:
+            changes[name] = getattr(options, name)
+    return override(merge(tree, changes), options.set)
+
+
+def _named(options: argparse.Namespace) -> Tree:
+    if options.what is None:
+        if options.resume and options.out is not None:
+            return read(RunFolder(options.out).config)
+        raise InvalidInput("name a method or a configuration file; 'condense methods' lists the methods")
+    files = available()
+    if options.what in files:
+        return read(files[options.what])
+    path = Path(options.what)
+    if path.suffix in (".yaml", ".yml", ".toml") or path.exists():
+        return read(path)
+    close = difflib.get_close_matches(options.what, files, 1)
+    hint = f"; did you mean '{close[0]}'?" if close else ""
+    raise InvalidInput(f"'{options.what}' is neither a method nor a file{hint} (methods: {', '.join(files)})")
+
+
+def _default_folder(experiment: Experiment) -> Path:
+    data = getattr(experiment.data, "name", None) or getattr(experiment.data, "path", None) or experiment.data.kind
+    return Path("runs") / f"{experiment.title}-{Path(str(data)).stem.lower()}-{experiment.synthetic.per_class}"
+
+
+def _steps(experiment: Experiment) -> int:
+    return getattr(experiment.solver, "steps", 1)
+
+
+# --- evaluate -----------------------------------------------------------------------------------------------------------
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Train networks from scratch on an artefact and on its controls, and print the table."""
+    synthetic = SyntheticSet.load(options.artefact)
+    protocol = protocol_named(options.protocol, options.set, options.networks)
+    data = _source_of(synthetic, options).load()
+    controls = [] if options.controls == "none" else [name.strip() for name in options.controls.split(",")]
+    with shown("evaluating", 1000, options.quiet) as advance:
+        found = comparison(
+            synthetic,
+            data,
+            protocol,
+            controls=controls,
+            seed=options.seed,
+            validation=options.validation,
+            device=chosen_device(options.device),
+            on_progress=lambda done, note: advance(int(1000 * done), note),
+        )
+    print(json.dumps(found.as_dict()) if options.json else tables.evaluation(found))
+
+
+def _source_of(synthetic: SyntheticSet, options: argparse.Namespace) -> Any:
+    from experiments.data.base import Source
+
+    if options.data is not None:
+        return source_named(options.data, options.root)
+    config = synthetic.record.get("config")
+    if config is None:
+        raise InvalidInput(f"'{options.artefact}' does not say which data it was made from; name them with --data")
+    tree = config["data"] if options.root is None else {**config["data"], "root": options.root}
+    return build(Source, tree)
+
+
+# --- show, export, methods, kinds -----------------------------------------------------------------------------------------
+
+
+def show(options: argparse.Namespace) -> None:
+    """A method as YAML, or the facts of an artefact beside a picture of it."""
+    files = available()
+    if options.what in files:
+        tree = read(files[options.what])
+        print(json.dumps(tree) if options.json else write_yaml(tree), end="" if not options.json else "\n")
+        return
+    path = Path(options.what)
+    if not path.exists():
+        close = difflib.get_close_matches(options.what, files, 1)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        raise InvalidInput(f"'{options.what}' is neither a method nor a file{hint} (methods: {', '.join(files)})")
+    synthetic = SyntheticSet.load(path)
+    facts = {
+        "examples": len(synthetic),
+        "shape": "x".join(map(str, synthetic.points.shape[1:])),
+        "classes": ", ".join(synthetic.classes),
+        "labels": "soft" if synthetic.labels.ndim == 2 else "hard",
+        "stored_bytes": synthetic.stored_bytes,
+        **{name: value for name, value in synthetic.record.items() if not isinstance(value, dict)},
+    }
+    if options.json:
+        print(json.dumps({**facts, "record": dict(synthetic.record)}))
+        return
+    if synthetic.points.ndim == 4:
+        picture = path.with_suffix(".png")
+        grid.save(synthetic, picture)
+        facts["picture"] = str(picture)
+    print(tables.facts(facts))
+    if "config" in synthetic.record:
+        print(write_yaml(synthetic.record["config"]), end="")
+
+
+def export(options: argparse.Namespace) -> None:
+    """Write an artefact in a format of its own."""
+    print(exporting.export(SyntheticSet.load(options.artefact), options.to))
+
+
+def methods(options: argparse.Namespace) -> None:
+    """The packaged methods."""
+    found = [build(Method, read(file)["method"]) for file in available().values()]
+    print(json.dumps([dump(method) for method in found]) if options.json else tables.methods(found))
+
+
+def kinds(options: argparse.Namespace) -> None:
+    """Every part that a configuration can name, by family."""
+    families = known()
+    if options.family is not None:
+        if options.family not in families:
+            close = difflib.get_close_matches(options.family, families, 1)
+            hint = f"; did you mean '{close[0]}'?" if close else ""
+            raise InvalidInput(f"there is no family '{options.family}'{hint} (families: {', '.join(families)})")
+        families = {options.family: families[options.family]}
+    print(json.dumps(families) if options.json else tables.kinds(families))

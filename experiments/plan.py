@@ -1,0 +1,89 @@
+"""What a run will cost, before anything starts: time, memory and stored bytes."""
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from discrepancy.errors import InvalidInput
+from experiments.experiment import Experiment
+from objectives.artefact import SyntheticSet
+from objectives.memory import available_bytes
+from objectives.solvers import Descent
+from objectives.solvers.base import decoded
+from objectives.stage import Stage
+
+__all__ = ["Plan", "planned"]
+
+COMPILING_SECONDS = 25.0
+COMPILED_SPEEDUP = 2.0
+"""Measured on two cores; on other machines they differ, and the estimate with them."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An estimate; the time is good to a factor of about two."""
+
+    device: str
+    steps: int
+    examples: int
+    shape: tuple[int, ...]
+    forward_passes: int
+    multiplications: float
+    compiled: bool
+    seconds: float
+    memory_bytes: int
+    available_bytes: int
+    stored_bytes: int
+
+
+def planned(experiment: Experiment) -> Plan:
+    """Load the data, time a forward pass of one chunk, and count.
+
+    Raises:
+        InvalidInput: if the configuration cannot be run, or even the least memory that it needs is not there.
+    """
+    problem = experiment.problem()
+    data, solver = problem.data, experiment.solver
+    parameters = problem.synthetic.initial(data, problem.seed)
+    synthetic = SyntheticSet.of(decoded(problem, parameters), data, {}, {})
+    steps, examples = solver.duration(problem), len(synthetic)
+    stage = problem.executor(steps).stage
+    passes = stage.images(steps, examples) if isinstance(solver, Descent) else len(data.train)
+    seconds = passes * _seconds_a_pass(stage)
+    if stage.compiles:
+        seconds = seconds / COMPILED_SPEEDUP + COMPILING_SECONDS
+    alive = min(examples, stage.chunk) if stage.recompute else examples
+    working = (alive + min(stage.chunk, len(data.train))) * stage.graph_bytes
+    free = available_bytes(problem.device)
+    if working > free:
+        raise InvalidInput(
+            f"a step needs about {working / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; use a narrower network, "
+            "fewer examples a class, or smaller images"
+        )
+    return Plan(
+        device=str(problem.device),
+        steps=steps,
+        examples=examples,
+        shape=data.shape,
+        forward_passes=passes,
+        multiplications=float(passes) * stage.multiplications,
+        compiled=stage.compiles,
+        seconds=seconds,
+        memory_bytes=data.train.points.nbytes + 4 * synthetic.points.nbytes + working,
+        available_bytes=free,
+        stored_bytes=synthetic.stored_bytes,
+    )
+
+
+def _seconds_a_pass(stage: Stage) -> float:
+    """The time of an eager forward pass of one example: the best of three chunks."""
+    indices = torch.arange(min(stage.chunk, len(stage.data.train)))
+    parameters, best = stage.parameters(0), float("inf")
+    for _ in range(3):
+        start = time.perf_counter()
+        stage.real(indices, parameters)
+        if stage.device.type == "cuda":
+            torch.cuda.synchronize(stage.device)
+        best = min(best, time.perf_counter() - start)
+    return best / len(indices)

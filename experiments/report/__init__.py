@@ -1,0 +1,1 @@
+"""Tables, pictures and progress: everything that is shown."""

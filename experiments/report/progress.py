@@ -1,0 +1,58 @@
+"""Progress on the terminal, with the time left; a line now and then where the output is no terminal; nothing with ``--quiet``."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+__all__ = ["Advance", "console", "shown"]
+
+Advance = Callable[[int, str], None]
+"""``advance(done, note)``: so much of the total is done; the note is shown beside the bar."""
+
+SECONDS_BETWEEN_LINES = 15.0
+
+
+def console() -> Console:
+    """Where progress goes: standard error, so that results on standard output can be piped."""
+    return Console(stderr=True)
+
+
+@contextlib.contextmanager
+def shown(title: str, total: int, quiet: bool = False) -> Iterator[Advance]:
+    """Show the progress of something long."""
+    out = console()
+    if quiet:
+        yield lambda done, note="": None
+    elif out.is_terminal:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=out) as bar:
+            task = bar.add_task(title, total=total, note="")
+            yield lambda done, note="": bar.update(task, completed=done, note=note)
+    else:
+        yield _lines(title, total, out)
+
+
+def _lines(title: str, total: int, out: Console) -> Advance:
+    start = last = time.monotonic()
+
+    def advance(done: int, note: str = "") -> None:
+        nonlocal last
+        now = time.monotonic()
+        if done < total and now - last < SECONDS_BETWEEN_LINES:
+            return
+        last = now
+        left = (now - start) / max(done, 1) * (total - done)
+        out.print(f"{title}: {done}/{total}, {now - start:.0f} s, {left:.0f} s left {note}".rstrip(), highlight=False, soft_wrap=True)
+
+    return advance

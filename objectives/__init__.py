@@ -1,0 +1,45 @@
+"""What is minimised, over what, and how: objectives, contexts, synthetic sets and solvers."""
+
+from objectives.artefact import SyntheticSet
+from objectives.augment import Augmentation, Siamese
+from objectives.condense import Progress, condense
+from objectives.contexts import Context, Fresh, Pool
+from objectives.data import Examples, LabelledData, Normalisation
+from objectives.objective import Match, Objective, Penalised, Penalty, Term
+from objectives.penalties import CrossEntropy, TotalVariation
+from objectives.reductions import CVaR, Max, Mean, Proportional, Reduction, Sum
+from objectives.solvers import Descent, Herding, Random, Solver
+from objectives.synthetic import Parameterisation, Pixels
+
+__all__ = [
+    "Augmentation",
+    "CVaR",
+    "Context",
+    "CrossEntropy",
+    "Descent",
+    "Examples",
+    "Fresh",
+    "Herding",
+    "LabelledData",
+    "Match",
+    "Max",
+    "Mean",
+    "Normalisation",
+    "Objective",
+    "Parameterisation",
+    "Penalised",
+    "Penalty",
+    "Pixels",
+    "Pool",
+    "Progress",
+    "Proportional",
+    "Random",
+    "Reduction",
+    "Siamese",
+    "Solver",
+    "Sum",
+    "SyntheticSet",
+    "Term",
+    "TotalVariation",
+    "condense",
+]
