@@ -1,0 +1,38 @@
+# Each target does its own set-up: a virtual environment in .venv with the package and its development tools.
+PYTHON ?= python3
+READY := .venv/.ready
+WORKERS ?= 2
+
+.PHONY: demo test lint types bench wheel clean
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --editable ".[dev]"
+	touch $(READY)
+
+demo: $(READY)  ## condense scikit-learn's digits to 10 a class and evaluate the result beside its controls
+	rm -rf runs/demo
+	.venv/bin/condense run dm --data digits --per-class 10 --steps 500 --out runs/demo
+	.venv/bin/condense evaluate runs/demo/result.safetensors --controls random,herding,whole
+
+test: $(READY)  ## all the tests; compiled code runs in a session of its own, without the shape-checking hook
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(WORKERS)
+	DISCREPANCY_UNHOOKED=1 .venv/bin/python -m pytest -m compiled
+
+lint: $(READY)
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+types: $(READY)
+	.venv/bin/pyright
+
+bench: $(READY)  ## speed and memory, as ratios in one run
+	.venv/bin/python -m experiments.benchmarks
+
+wheel: $(READY)  ## build the wheel, install it elsewhere, import it there
+	rm -rf dist
+	.venv/bin/python -m build --wheel --outdir dist .
+	sh .ci/wheel
+
+clean:
+	rm -rf .venv dist build runs
