@@ -131,7 +131,14 @@ class Measure:
 
     def as_groups(self) -> "Measure":
         """This measure with its group axis; a flat measure becomes one group."""
-        return self if self.grouped else self.conditioned(Grouping.single(len(self), self.mass_of.device))
+        if self.grouped:
+            return self
+        points = {name: tensor[None] for name, tensor in self.tensors.items()}
+        return Measure(
+            points if isinstance(self.points, Mapping) else points[""],
+            self.mass_of[None],
+            None if self.labels is None else self.labels[None],
+        )
 
     @staticmethod
     def merged(parts: Sequence["Measure"]) -> "Measure":
@@ -141,7 +148,9 @@ class Measure:
         points = {name: torch.cat([part.tensors[name] for part in parts], axis) for name in names}
         labels = [part.labels for part in parts if part.labels is not None]
         if labels and len(labels) != len(parts):
-            raise InvalidInput("some of the measures to be merged have labels and some have none; give all of them labels")
+            raise InvalidInput(
+                "some of the measures to be merged have labels and some have none; give all of them labels"
+            )
         return Measure(
             points if isinstance(parts[0].points, Mapping) else points[""],
             torch.cat([part.mass_of for part in parts], axis),
@@ -159,7 +168,9 @@ class Measure:
         for block, tensor in self.tensors.items():
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 place = f"'{name}'" + (f", block '{block}'" if block else "")
-                raise InvalidInput(f"{place} has points that are not finite (NaN or infinity); remove or repair them first")
+                raise InvalidInput(
+                    f"{place} has points that are not finite (NaN or infinity); remove or repair them first"
+                )
         weights = self.mass_of
         if not bool(torch.isfinite(weights).all()) or bool((weights < 0).any()):
             raise InvalidInput(f"'{name}' has weights that are negative or not finite; they must be >= 0")

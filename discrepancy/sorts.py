@@ -16,7 +16,7 @@ one it is not), so the rest of the library asks ``D.streams`` and never the clas
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -26,7 +26,17 @@ from discrepancy.base import Part
 from discrepancy.errors import InvalidInput, Unsupported
 from discrepancy.measure import Measure
 
-__all__ = ["Discrepancy", "Draws", "MeanDiscrepancy", "MeanSummary", "SampleDiscrepancy", "SampleSummary", "Summary", "Tag"]
+__all__ = [
+    "Discrepancy",
+    "Draws",
+    "MeanDiscrepancy",
+    "MeanSummary",
+    "SampleDiscrepancy",
+    "SampleSummary",
+    "Summary",
+    "Tag",
+    "weighted_mean",
+]
 
 Draws = Mapping[str, Tensor] | None
 """The random parts of one context (frequencies, directions), by name; None where there are none."""
@@ -65,6 +75,17 @@ class MeanSummary:
     mass: Float[Tensor, " g"]
     squares: Float[Tensor, " g"]
     spread: Float[Tensor, " g"]
+
+    @classmethod
+    def of(cls, values: Float[Tensor, "g n p"], weights: Float[Tensor, "g n"]) -> "MeanSummary":
+        """The summary of the points with these values of t."""
+        values, weights = values.double(), weights.double()
+        return cls(
+            torch.einsum("gn,gnp->gp", weights, values),
+            weights.sum(-1),
+            weights.square().sum(-1),
+            torch.einsum("gn,gnp->g", weights.square(), values.square()),
+        )
 
     @property
     def mean(self) -> Float[Tensor, "g p"]:
@@ -109,7 +130,10 @@ class SampleSummary:
 class Discrepancy(Part, family=True):
     """A dissimilarity of two measures, in two sides. Subclass one of the sorts, not this class, where one fits."""
 
-    tags: ClassVar[frozenset[Tag]]
+    @property
+    @abstractmethod
+    def tags(self) -> frozenset[Tag]:
+        """The laws that this instance obeys."""
 
     @property
     def streams(self) -> bool:
@@ -142,7 +166,8 @@ class Discrepancy(Part, family=True):
         Raises:
             InvalidInput: if the values of a measure are unusable, or the two do not fit each other.
         """
-        mu.checked("mu"), nu.checked("nu")
+        mu.checked("mu")
+        nu.checked("nu")
         if mu.grouped != nu.grouped:
             raise InvalidInput("one measure is grouped and the other is not; condition both or neither")
         if mu.tensors.keys() != nu.tensors.keys():
@@ -160,7 +185,9 @@ def _same_space(name: str, mu: Measure, nu: Measure) -> None:
     a, b = mu.tensors[""], nu.tensors[""]
     where = f" in block '{name}'" if name else ""
     if a.shape[lead:] != b.shape[lead:]:
-        raise InvalidInput(f"points of shape {tuple(a.shape[lead:])} and {tuple(b.shape[lead:])}{where} cannot be compared")
+        raise InvalidInput(
+            f"points of shape {tuple(a.shape[lead:])} and {tuple(b.shape[lead:])}{where} cannot be compared"
+        )
     if a.dtype != b.dtype or a.device != b.device:
         raise InvalidInput(
             f"points are {a.dtype} on {a.device} and {b.dtype} on {b.device}{where}; convert one with .to(...)"
@@ -180,26 +207,24 @@ class MeanDiscrepancy(Discrepancy):
 
     @abstractmethod
     def distance(self, real: Float[Tensor, "g p"], synthetic: Float[Tensor, "g p"]) -> Float[Tensor, " g"]:
-        """The distance of two means."""
+        """The distance of two means, which are given in float64."""
 
     @torch.no_grad()
     def summarise(self, real: Measure, draws: Draws = None) -> MeanSummary:
-        values = self.statistic(real.tensors[""], draws).double()
-        weights = real.mass_of.double()
-        return MeanSummary(
-            torch.einsum("gn,gnp->gp", weights, values),
-            weights.sum(-1),
-            weights.square().sum(-1),
-            torch.einsum("gn,gnp->g", weights.square(), values.square()),
-        )
+        return MeanSummary.of(self.statistic(real.tensors[""], draws), real.mass_of)
 
     def compare(self, summary: MeanSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
         values = self.statistic(synthetic.tensors[""], draws)
-        weights = synthetic.mass_of / synthetic.mass_of.sum(-1, keepdim=True)
-        return self.distance(summary.mean.to(values), torch.einsum("gn,gnp->gp", weights.to(values), values))
+        return self.distance(summary.mean, weighted_mean(values, synthetic.mass_of)).to(values.dtype)
 
     def merge(self, first: MeanSummary, second: MeanSummary) -> MeanSummary:
         return first.merge(second)
+
+
+def weighted_mean(values: Float[Tensor, "g n p"], weights: Float[Tensor, "g n"]) -> Float[Tensor, "g p"]:
+    """Σ w t / Σ w in float64, since it is about to be subtracted from a mean close to it."""
+    shares = weights.double() / weights.double().sum(-1, keepdim=True)
+    return torch.einsum("gn,gnp->gp", shares, values.double())
 
 
 class SampleDiscrepancy(Discrepancy):
