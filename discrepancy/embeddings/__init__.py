@@ -1,0 +1,7 @@
+"""Embeddings: what of an example is compared."""
+
+from discrepancy.embeddings.base import Embedding
+from discrepancy.embeddings.network import Features, Layers, Logits
+from discrepancy.embeddings.points import Identity
+
+__all__ = ["Embedding", "Features", "Identity", "Layers", "Logits"]
