@@ -1,0 +1,44 @@
+"""Real data: packaged, downloaded, or the user's own."""
+
+import difflib
+from pathlib import Path
+
+from discrepancy.errors import InvalidInput
+from experiments.data.arrays import Npz
+from experiments.data.base import Source
+from experiments.data.digits import Digits
+from experiments.data.images import Images
+from experiments.data.torchvision_sets import SETS, Torchvision, squeezed
+
+__all__ = ["Digits", "Images", "Npz", "Source", "Torchvision", "source_named"]
+
+
+def source_named(text: str, root: str | None = None) -> Source:
+    """The source that one word names: ``digits``, ``fashion-mnist``, ``file.npz`` or a folder of images.
+
+    The names of data sets come first, in any case and with or without dashes; write ``./digits`` for a folder of that name.
+
+    Args:
+        text: what the user wrote.
+        root: where torchvision's data lie, for the sets that it knows.
+
+    Raises:
+        InvalidInput: if it is neither a known name nor a file or folder that can be read.
+    """
+    known = {squeezed(name): name for name in SETS}
+    if "/" not in text and squeezed(text) == "digits":
+        return Digits()
+    if "/" not in text and squeezed(text) in known:
+        return Torchvision(name=known[squeezed(text)], root=root)
+    path = Path(text).expanduser()
+    if path.suffix.lower() == ".npz":
+        return Npz(path=text)
+    if path.is_dir():
+        return Images(path=text)
+    if path.exists():
+        raise InvalidInput(f"{text} is neither an .npz file nor a folder of images; convert it to one of these")
+    close = difflib.get_close_matches(squeezed(text), ["digits", *known], 1)
+    hint = f"did you mean {known.get(close[0], close[0])}?" if close else "correct the name or the path"
+    raise InvalidInput(
+        f"no data called '{text}': it is no file or folder, and not one of digits, {', '.join(SETS)}; {hint}"
+    )

@@ -1,0 +1,50 @@
+"""Sources: where real data come from. A source is a part, so it can be written in a configuration; ``load`` reads it.
+
+A source without a test set of its own gets a fixed one, the same on every machine and with every version of the libraries:
+the examples of each class are put in the order of a hash of their numbers, and the first of them are held out.
+"""
+
+import hashlib
+from abc import abstractmethod
+from dataclasses import replace
+
+from jaxtyping import Int
+from torch import Tensor
+
+from discrepancy.base import Part
+from discrepancy.errors import InvalidInput
+from objectives.data import LabelledData, Normalisation
+
+__all__ = ["Source", "check_fraction", "hashed_order", "with_fixed_test"]
+
+
+class Source(Part, family=True):
+    """A data set on disk, on the net or in a package."""
+
+    @abstractmethod
+    def load(self) -> LabelledData:
+        """The data, in memory and in their own units.
+
+        Raises:
+            InvalidInput: when they are missing, corrupted or unusable; the message names the file and says what to do.
+        """
+
+
+def hashed_order(numbers: Int[Tensor, " n"], salt: str) -> Int[Tensor, " n"]:
+    """The numbers in the order of SHA-256("salt:number")."""
+    key = {number: hashlib.sha256(f"{salt}:{number}".encode()).digest() for number in numbers.tolist()}
+    return numbers.new_tensor(sorted(key, key=key.__getitem__))
+
+
+def with_fixed_test(data: LabelledData, fraction: float) -> LabelledData:
+    """``data`` with the ``fraction`` of each class that comes first in hashed order as its test set.
+
+    The normalisation is measured again, since the test examples are to have no part in it.
+    """
+    divided = data.hold_out(fraction, lambda rows: hashed_order(rows, "test"))
+    return replace(divided, normalisation=Normalisation.measured(divided.train.points))
+
+
+def check_fraction(fraction: float) -> None:
+    if not 0 < fraction < 1:
+        raise InvalidInput(f"'fraction' must lie strictly between 0 and 1, got {fraction}")

@@ -1,0 +1,34 @@
+"""Shapes are checked in every test but the compiled ones: the hook and torch.compile exclude each other, so those run in a
+second session, ``DISCREPANCY_UNHOOKED=1 pytest -m compiled``."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+HOOKED = os.environ.get("DISCREPANCY_UNHOOKED") != "1"
+if HOOKED:
+    install_import_hook(["discrepancy", "objectives", "experiments"], "beartype.beartype")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    skip = pytest.mark.skip(reason="torch.compile needs DISCREPANCY_UNHOOKED=1 pytest -m compiled")
+    for item in items:
+        if HOOKED and item.get_closest_marker("compiled"):
+            item.add_marker(skip)
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(20)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with mnist.npz, fashion_mnist.npz, ... and unpack.py."""
+    folder = os.environ.get("DISCREPANCY_TEST_DATA")
+    if folder is None:
+        pytest.skip("DISCREPANCY_TEST_DATA names no folder with real data")
+    return Path(folder)

@@ -1,0 +1,45 @@
+"""Imports go one way, experiments -> objectives -> discrepancy, and every public name exists."""
+
+import ast
+import importlib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ORDER = ("discrepancy", "objectives", "experiments")
+MODULES = sorted(path for package in ORDER for path in (ROOT / package).rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(path: Path) -> set[str]:
+    """The packages of all imports of a file, at any depth; relative imports count as an error of their own."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add("(relative)" if node.level else str(node.module).split(".")[0])
+    return found
+
+
+def test_there_are_modules() -> None:
+    assert {path.relative_to(ROOT).parts[0] for path in MODULES} == set(ORDER)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_go_one_way(path: Path) -> None:
+    above = ORDER[ORDER.index(path.relative_to(ROOT).parts[0]) + 1 :]
+    assert not imported(path) & {*above, "tests", "(relative)"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_public_names_exist(path: Path) -> None:
+    module = importlib.import_module(name_of(path))
+    assert len(set(module.__all__)) == len(module.__all__)
+    for name in module.__all__:
+        assert getattr(module, name) is not None
