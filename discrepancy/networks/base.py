@@ -66,8 +66,8 @@ class Network(Part, family=True):
 
         ``take`` may name ``features`` (penultimate, flat), ``logits``, and ``layers``, which gives ``layer1``,
         ``layer2``, ... With batch normalisation, ``statistics`` are used in place of those of the batch when given
-        (mean and variance by layer name); a batch's own are returned as ``layerL.mean`` and ``layerL.variance``
-        (divided by the count, as they are used) when ``take`` names ``statistics``.
+        (mean and variance by layer name); a batch's own are returned as ``layerL.mean``, ``layerL.variance`` (divided by
+        the count, as they are used) and ``layerL.count`` when ``take`` names ``statistics``.
         """
 
     def shapes(self, shape: tuple[int, ...], classes: int, take: Collection[str]) -> dict[str, tuple[int, ...]]:

@@ -106,6 +106,7 @@ class ConvNet(Network, kind="convnet"):
             if self.norm == "batch" and "statistics" in take:
                 variance, mean = torch.var_mean(x, (0, 2, 3), correction=0)
                 outputs[f"layer{layer}.mean"], outputs[f"layer{layer}.variance"] = mean, variance
+                outputs[f"layer{layer}.count"] = torch.tensor(x.numel() // x.shape[1])
             given = None if statistics is None else statistics.get(f"layer{layer}")
             x = self._normalised(x, parameters.get(f"norm{layer}.weight"), parameters.get(f"norm{layer}.bias"), given)
             x = ACTIVATIONS[self.activation](x)
