@@ -14,7 +14,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -54,7 +54,7 @@ class Kernel(Part, family=True):
         """φ of each point, where the kernel is finite."""
         raise Unsupported(f"the kernel '{self.kind}' has no finite features; ask 'finite' first")
 
-    def resolve(self, sample: Measure) -> Self:
+    def resolve(self, sample: Measure) -> "Kernel":
         """This kernel with every rule on the data replaced by a number, from a sample of the real side."""
         return self
 
@@ -173,7 +173,7 @@ class Gaussian(Radial, kind="gaussian"):
         if not isinstance(self.lengthscale, Length):
             _positive("lengthscale", self.lengthscale)
 
-    def resolve(self, sample: Measure) -> Self:
+    def resolve(self, sample: Measure) -> "Kernel":
         return replace(self, lengthscale=_measured(self.lengthscale, sample))
 
     def profile(self, argument: Tensor, order: int) -> Profile:

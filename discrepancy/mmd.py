@@ -8,7 +8,7 @@ once, and a step sums over pairs (:mod:`discrepancy.pairwise`).
 """
 
 from dataclasses import replace
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -60,7 +60,7 @@ class MMD(Discrepancy, kind="mmd"):
         if self.streams:
             claimed |= {"mergeable"}
         if self.estimator == "v":
-            claimed |= {"zero-at-equality", "nonnegative", "symmetric"}
+            claimed |= {"zero-at-equality", "nonnegative", "symmetric", "splits"}
         if not self.root:
             claimed |= {"twice-differentiable"}
         return frozenset(claimed)
@@ -69,7 +69,7 @@ class MMD(Discrepancy, kind="mmd"):
     def streams(self) -> bool:
         return self.kernel.finite
 
-    def resolve(self, sample: Measure) -> Self:
+    def resolve(self, sample: Measure) -> "MMD":
         return replace(self, kernel=self.kernel.resolve(sample))
 
     @torch.no_grad()

@@ -16,7 +16,7 @@ one it is not), so the rest of the library asks ``D.streams`` and never the clas
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, Self, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -48,16 +48,21 @@ Tag = Literal[
     "mergeable",
     "twice-differentiable",
     "translation-invariant",
+    "splits",
     "pulls",
 ]
-"""What a discrepancy promises; the contract tests check each promise where it is made."""
+"""What a discrepancy promises; the contract tests check each promise where it is made.
+
+``mergeable``: summaries of batches merge into that of the whole. ``splits``: a real point may be split into two with half
+its weight each (a synthetic one always may). ``pulls``: following the gradient takes a lone point to a lone target.
+"""
 
 
 @runtime_checkable
 class Summary(Protocol):
     """What is kept of the real side."""
 
-    def select(self, groups: Tensor) -> Self:
+    def select(self, groups: Tensor) -> "Summary":
         """The summary of the groups with these numbers only."""
         ...
 
@@ -140,7 +145,7 @@ class Discrepancy(Part, family=True):
         """Whether summaries of batches merge exactly into the summary of the whole at bounded memory."""
         return False
 
-    def resolve(self, sample: Measure) -> Self:
+    def resolve(self, sample: Measure) -> "Discrepancy":
         """This discrepancy with every data-dependent constant turned into a number, from a sample of the real side."""
         return self
 

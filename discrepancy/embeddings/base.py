@@ -6,7 +6,7 @@ An embedding of a network does not own it. It names what it *takes* from the con
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ class Embedding(Part, family=True):
     takes: ClassVar[frozenset[str]]
     """The names it needs among ``points``, ``features``, ``layers`` and ``logits``."""
 
-    def resolve(self, sample: Measure) -> Self:
+    def resolve(self, sample: Measure) -> "Embedding":
         """This embedding with its data-dependent constants turned into numbers, from a sample of raw real points."""
         return self
 
