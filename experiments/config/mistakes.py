@@ -1,0 +1,86 @@
+"""Mistakes of a configuration, collected and reported together, each with its path and in words."""
+
+import datetime
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from discrepancy.errors import DiscrepancyError
+
+__all__ = ["ConfigError", "Mistake", "join", "listed", "nearest", "received", "suggestion"]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """What is wrong, and where: ``path`` is dotted (``objective.terms.features``), or a file's name."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class ConfigError(DiscrepancyError):
+    """Everything that is wrong with a configuration; its text has one line for each mistake."""
+
+    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+        super().__init__(mistakes)
+        self.mistakes = list(mistakes)
+
+    def __str__(self) -> str:
+        return "\n".join(str(mistake) for mistake in self.mistakes)
+
+
+def join(path: str, step: object) -> str:
+    """The path of a key, or of a position in a list, below ``path``."""
+    return f"{path}.{step}" if path else str(step)
+
+
+def nearest(name: object, known: Iterable[str]) -> str | None:
+    """The known name that was probably meant."""
+    lowered = {item.lower(): item for item in known}
+    close = difflib.get_close_matches(str(name).lower(), lowered, n=1)
+    return lowered[close[0]] if close else None
+
+
+def suggestion(name: object, known: Iterable[str]) -> str:
+    """``; did you mean '...'?``, or nothing."""
+    close = nearest(name, known)
+    return f"; did you mean '{close}'?" if close else ""
+
+
+def listed(known: Iterable[str]) -> str:
+    """``(known: a, b)``."""
+    return f"(known: {', '.join(known) or 'none'})"
+
+
+def received(value: Any) -> str:
+    """A value as the reader wrote it, with the name of its type."""
+    match value:
+        case None:
+            return "nothing (null)"
+        case bool():
+            return f"{str(value).lower()} (a yes-or-no value)"
+        case int():
+            return f"{_cut(str(value))} (a whole number)"
+        case float():
+            return f"{value} (a number)"
+        case str():
+            return f"'{_cut(value)}' (text)"
+        case datetime.date() | datetime.time():
+            return f"{value.isoformat()} (a date)"
+        case Mapping():
+            return (
+                f"a mapping with the keys {_cut(', '.join(str(key) for key in value))}" if value else "an empty mapping"
+            )
+        case list() | tuple():
+            return f"a list of {len(value)}"
+        case _:
+            return f"{_cut(repr(value))} ({type(value).__name__})"
+
+
+def _cut(text: str, width: int = 60) -> str:
+    line = " ".join(text.split()) if "\n" in text else text
+    return line if len(line) <= width else f"{line[: width - 3]}..."

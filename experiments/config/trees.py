@@ -1,0 +1,117 @@
+"""Configurations as plain trees of mappings, lists and values: merging, overriding and comparing, before any validation."""
+
+import json
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+from experiments.config.files import Tree, parse_value
+from experiments.config.mistakes import ConfigError, Mistake, join, received
+
+__all__ = ["difference", "merge", "override"]
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
+    """``base`` with ``over`` written onto it, mapping by mapping; all else, lists too, is replaced.
+
+    A mapping that names another ``kind`` replaces the one below it: the settings of one kind mean nothing to another.
+    """
+    if "kind" in over and over["kind"] != base.get("kind"):
+        return deepcopy(dict(over))
+    merged = deepcopy(dict(base))
+    for key, value in over.items():
+        below = merged.get(key)
+        if isinstance(below, str) and isinstance(value, Mapping):
+            below = {"kind": below}
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            merged[key] = merge(below, value)
+        else:
+            merged[key] = deepcopy(value)
+    return merged
+
+
+def override(tree: Mapping[str, Any], assignments: Sequence[str]) -> Tree:
+    """``tree`` with each ``path.to.key=value`` applied in turn; the values are YAML.
+
+    A number among the steps is a position in a list. Steps that do not exist become mappings, and a part written as the
+    bare name of its kind gets room for settings.
+
+    Raises:
+        ConfigError: with every assignment that cannot be read or applied.
+    """
+    changed, mistakes = deepcopy(dict(tree)), []
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        steps = [step.strip() for step in path.split(".")]
+        if not equals or not all(steps):
+            mistakes.append(Mistake("--set", f"expected path.to.key=value, got '{assignment}'"))
+            continue
+        try:
+            _assign(changed, steps, parse_value(text))
+        except ValueError as error:
+            mistakes.append(Mistake(f"--set {assignment}", str(error)))
+    if mistakes:
+        raise ConfigError(mistakes)
+    return changed
+
+
+def _assign(tree: Tree, steps: Sequence[str], value: Any) -> None:
+    node: Any = tree
+    for depth, step in enumerate(steps):
+        place = ".".join(steps[:depth])
+        if isinstance(node, list):
+            if not step.isdecimal() or int(step) >= len(node):
+                raise ValueError(
+                    f"'{place}' is {received(node)}; expected a position from 0 to {len(node) - 1}, got '{step}'"
+                )
+            key: Any = int(step)
+        elif isinstance(node, dict):
+            key = step
+        else:
+            raise ValueError(f"'{place}' is {received(node)} and has no keys")
+        if depth == len(steps) - 1:
+            node[key] = value
+            return
+        if isinstance(node, dict) and node.get(key) is None:
+            node[key] = {}
+        elif isinstance(node[key], str):
+            node[key] = {"kind": node[key]}
+        node = node[key]
+
+
+def difference(a: Any, b: Any, path: str = "") -> list[str]:
+    """Where two trees differ, a line each: ``solver.lr: 1.0 -> 0.5``. The order of keys counts, as it does for named terms."""
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        if a.get("kind") != b.get("kind"):
+            return [_change(join(path, "kind"), a.get("kind", _ABSENT), b.get("kind", _ABSENT))]
+        lines = [
+            line
+            for key in (*a, *(key for key in b if key not in a))
+            for line in difference(a.get(key, _ABSENT), b.get(key, _ABSENT), join(path, key))
+        ]
+        if a.keys() == b.keys() and list(a) != list(b):
+            lines.append(_change(path, f"order {', '.join(a)}", f"order {', '.join(b)}"))
+        return lines
+    if isinstance(a, Sequence) and isinstance(b, Sequence) and not isinstance(a, str) and not isinstance(b, str):
+        longest = max(len(a), len(b))
+        x, y = ([*items, *[_ABSENT] * (longest - len(items))] for items in (a, b))
+        return [line for index in range(longest) for line in difference(x[index], y[index], join(path, index))]
+    same = a is b or (a == b and isinstance(a, bool) == isinstance(b, bool)) or (a != a and b != b)
+    return [] if same else [_change(path, a, b)]
+
+
+class _Absent:
+    def __str__(self) -> str:
+        return "(absent)"
+
+
+_ABSENT = _Absent()
+
+
+def _change(path: str, a: Any, b: Any) -> str:
+    change = f"{_shown(a)} -> {_shown(b)}"
+    return f"{path}: {change}" if path else change
+
+
+def _shown(value: Any) -> str:
+    return str(value) if isinstance(value, str | _Absent) else json.dumps(value, ensure_ascii=False, default=str)
