@@ -56,7 +56,10 @@ class MMD(Discrepancy, kind="mmd"):
 
     @property
     def tags(self) -> frozenset[Tag]:
-        claimed: set[Tag] = {"translation-invariant", "pulls"}
+        claimed: set[Tag] = {"pulls"}
+        # With unequal weights the pairs i ≠ j have another mean than the points, so the linear "u" sees the origin.
+        if self.kernel.radial or (isinstance(self.kernel, Linear) and self.estimator == "v"):
+            claimed |= {"translation-invariant"}
         if self.streams:
             claimed |= {"mergeable"}
         if self.estimator == "v":
