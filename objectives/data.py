@@ -98,10 +98,10 @@ class Examples:
         InvalidInput: on no examples, sizes that differ, negative labels, points that are not finite.
     """
 
-    points: Shaped[Tensor, "n ..."]
-    labels: Int[Tensor, " n"]
-    soft: Float[Tensor, "n c"] | None = None
-    groups: Int[Tensor, " n"] | None = None
+    points: Shaped[Tensor, "..."]
+    labels: Int[Tensor, " _"]
+    soft: Float[Tensor, "_ c"] | None = None
+    groups: Int[Tensor, " _"] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.points)

@@ -46,9 +46,7 @@ def as_pair(data: Any, name: str) -> tuple[Any, Any]:
             f"stack its items into arrays first, LabelledData.of(x, y)"
         )
     if not isinstance(data, Dataset):
-        raise InvalidInput(
-            f"'{name}' must be a pair (points, labels) or a map-style Dataset, got {type(data).__name__}"
-        )
+        raise InvalidInput(f"'{name}' must be a pair (x, y) or a map-style Dataset, got {type(data).__name__}")
     points, labels = [], []
     for number in range(len(data)):  # pyright: ignore[reportArgumentType]  (map-style Datasets have a length)
         item = data[number]
@@ -190,9 +188,7 @@ def numbered(labels: Labels, classes: Sequence[str] | None) -> tuple[dict[Any, i
 def encode(labels: Labels, numbers: dict[Any, int], names: Sequence[str], name: str) -> Tensor:
     """The class number of every label."""
     if labels.columns is not None and labels.columns != len(names):
-        raise InvalidInput(
-            f"{name} have {labels.columns} columns but there are {len(names)} classes; one column a class"
-        )
+        raise InvalidInput(f"{name} have {labels.columns} columns for {len(names)} classes; give one column a class")
     values, inverse = np.unique(labels.values, return_inverse=True)
     unknown = [value for value in values.tolist() if value not in numbers]
     if unknown:
