@@ -41,6 +41,10 @@ class Augmentation(Part, family=True):
         """The random numbers of so many rows, on the CPU, for images of ``shape`` (C, H, W)."""
 
     @abstractmethod
+    def draw_batch(self, generator: torch.Generator, images: int, shape: tuple[int, ...]) -> dict[str, Tensor]:
+        """The same for training a network, a row an image: one operation for the whole batch, strengths for each image."""
+
+    @abstractmethod
     def __call__(
         self, points: Float[Tensor, "n channels height width"], draws: Mapping[str, Tensor], rows: Int[Tensor, " n"]
     ) -> Float[Tensor, "n channels height width"]:
@@ -122,6 +126,10 @@ class Siamese(Augmentation, kind="siamese"):
         operation, *numbers = table.split([1, *NUMBERS.values()], 1)
         draws = {name: part for name, part in zip(NUMBERS, numbers, strict=True) if name in self.operations}
         return {"operation": (operation[:, 0] * len(self.operations)).long()} | draws
+
+    def draw_batch(self, generator: torch.Generator, images: int, shape: tuple[int, ...]) -> dict[str, Tensor]:
+        draws = self.draw(generator, images, shape)
+        return draws | {"operation": draws["operation"][:1].expand(images)}
 
     def __call__(
         self, points: Float[Tensor, "n channels height width"], draws: Mapping[str, Tensor], rows: Int[Tensor, " n"]

@@ -1,0 +1,33 @@
+"""Judging a small training set by the networks that are trained on it from scratch."""
+
+from experiments.evaluate.controls import (
+    CONTROLS,
+    Comparison,
+    Selection,
+    comparison,
+    herding,
+    random_control,
+    selected_control,
+    whole_control,
+)
+from experiments.evaluate.protocol import PROTOCOLS, Protocol, protocol_named
+from experiments.evaluate.training import Evaluation, TrainingSet, evaluate, evaluate_each, held_out
+
+__all__ = [
+    "CONTROLS",
+    "PROTOCOLS",
+    "Comparison",
+    "Evaluation",
+    "Protocol",
+    "Selection",
+    "TrainingSet",
+    "comparison",
+    "evaluate",
+    "evaluate_each",
+    "held_out",
+    "herding",
+    "protocol_named",
+    "random_control",
+    "selected_control",
+    "whole_control",
+]

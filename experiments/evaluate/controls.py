@@ -1,0 +1,189 @@
+"""What a condensed set has to beat, under the same protocol and on the same networks: as many random real examples, as many
+chosen ones, and all of them.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from discrepancy.embeddings import Features
+from discrepancy.errors import InvalidInput
+from discrepancy.kernels import Linear
+from discrepancy.mmd import MMD
+from experiments.evaluate.protocol import Protocol
+from experiments.evaluate.training import Evaluation, Progress, TrainingSet, evaluate, evaluate_each, held_out
+from objectives.artefact import SyntheticSet
+from objectives.compilation import Policy
+from objectives.condense import solve
+from objectives.contexts import Pool
+from objectives.data import LabelledData
+from objectives.objective import Match
+from objectives.solvers import Herding, Problem
+from objectives.streams import stream
+from objectives.synthetic import Pixels
+
+__all__ = [
+    "CONTROLS",
+    "Comparison",
+    "Selection",
+    "comparison",
+    "herding",
+    "random_control",
+    "selected_control",
+    "whole_control",
+]
+
+CONTROLS = ("random", "herding", "whole")
+
+Selection = Callable[[LabelledData], Int[Tensor, " m"]]
+"""Chooses training examples of the data, by number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A condensed set (``condensed``) beside its controls, by name, in this order."""
+
+    rows: Mapping[str, Evaluation]
+    protocol: Protocol
+    data: str
+    device: str
+    torch: str = torch.__version__
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as plain data."""
+        plain = {name: value for name, value in vars(self).items() if name not in ("rows", "protocol")}
+        rows = {name: evaluation.as_dict() for name, evaluation in self.rows.items()}
+        return {**plain, "protocol": {**self.protocol.describe(), "hash": self.protocol.hash}, "rows": rows}
+
+
+def comparison(
+    synthetic: SyntheticSet,
+    data: LabelledData,
+    protocol: Protocol,
+    *,
+    controls: Sequence[str] = CONTROLS,
+    seed: int = 0,
+    validation: bool = False,
+    device: str | torch.device = "cpu",
+    compile: Policy = "auto",  # noqa: A002  (torch's own word)
+    on_progress: Callable[[float, str], None] | None = None,
+) -> Comparison:
+    """Evaluate a condensed set, and each of the ``controls`` of its size.
+
+    ``on_progress`` is called with the share of the work that is done and the name of what is evaluated.
+
+    Raises:
+        InvalidInput: on an unknown control, or classes that are not those of the data.
+    """
+    unknown = [name for name in controls if name not in CONTROLS]
+    if unknown:
+        raise InvalidInput(f"'controls' must be any of {', '.join(CONTROLS)}, got '{unknown[0]}'")
+    if synthetic.classes != data.classes:
+        raise InvalidInput(
+            f"the set has the classes {_short(synthetic.classes)}, but '{data.name}' has {_short(data.classes)}; "
+            "name the data that it was made from"
+        )
+    condensed = TrainingSet(
+        data.normalisation.apply(synthetic.points), synthetic.labels, synthetic.weights, stored=synthetic.stored_bytes
+    )
+    counts = per_class(condensed, data.count)
+    names = ("condensed", *controls)
+    rows: dict[str, Evaluation] = {}
+    for position, name in enumerate(names):
+        options: dict[str, Any] = {"seed": seed, "validation": validation, "device": device, "compile": compile}
+        if on_progress is not None:
+            options["progress"] = _share(on_progress, name, position, len(names))
+            on_progress(position / len(names), name)
+        if name == "condensed":
+            rows[name] = evaluate(condensed, data, protocol, **options)
+        elif name == "random":
+            rows[name] = random_control(counts, data, protocol, **options)
+        elif name == "herding":
+            rows[name] = selected_control(herding(max(counts), protocol, seed, device), data, protocol, **options)
+        else:
+            rows[name] = whole_control(len(condensed), data, protocol, **options)
+    return Comparison(rows=rows, protocol=protocol, data=data.name, device=str(device))
+
+
+def per_class(examples: TrainingSet, classes: int) -> tuple[int, ...]:
+    """How many examples there are of each class, the most likely one where labels are distributions."""
+    labels = examples.labels.argmax(1) if examples.labels.ndim == 2 else examples.labels.long()
+    return tuple(torch.bincount(labels, minlength=classes).tolist())
+
+
+def random_control(
+    counts: Sequence[int], data: LabelledData, protocol: Protocol, *, seed: int, **options: Any
+) -> Evaluation:
+    """So many random real examples of each class, without replacement: a new subset for each network.
+
+    Raises:
+        InvalidInput: if a class has fewer examples than that.
+    """
+
+    def draw(data: LabelledData, network: int) -> TrainingSet:
+        generator = stream(seed, "control", "random", network)
+        chosen = []
+        for name, rows, count in zip(data.classes, data.members, counts, strict=True):
+            if count > len(rows):
+                raise InvalidInput(
+                    f"a random control needs {count} examples of class '{name}', but '{data.name}' has {len(rows)}; "
+                    "leave this control out"
+                )
+            chosen.append(rows[torch.randperm(len(rows), generator=generator)[:count]])
+        return TrainingSet.of(data.train.take(torch.cat(chosen)), data.normalisation)
+
+    return evaluate_each(draw, data, protocol, seed=seed, **options)
+
+
+def selected_control(
+    selection: Selection, data: LabelledData, protocol: Protocol, *, seed: int, validation: bool = False, **options: Any
+) -> Evaluation:
+    """The real examples that a rule chooses: one subset for all the networks."""
+    chosen = selection(held_out(data, seed) if validation else data)
+
+    def draw(data: LabelledData, network: int) -> TrainingSet:
+        return TrainingSet.of(data.train.take(chosen), data.normalisation)
+
+    return evaluate_each(draw, data, protocol, seed=seed, validation=validation, **options)
+
+
+def whole_control(
+    examples: int, data: LabelledData, protocol: Protocol, *, seed: int, epochs: int | None = None, **options: Any
+) -> Evaluation:
+    """All the training examples. Unless ``epochs`` says otherwise, the passes are as many as fit into the steps that the
+    protocol takes on a set of so many ``examples``, at least one; the record states them."""
+    if epochs is None:
+        epochs = max(1, protocol.steps(examples) // math.ceil(len(data.train) / protocol.batch))
+    budget = replace(protocol, epochs=min(epochs, protocol.epochs))
+
+    def draw(data: LabelledData, network: int) -> TrainingSet:
+        return TrainingSet.of(data.train, data.normalisation)
+
+    return evaluate_each(draw, data, budget, seed=seed, **options)
+
+
+def herding(count: int, protocol: Protocol, seed: int, device: str | torch.device) -> Selection:
+    """Herding by the mean of the features of one random network of the protocol: so many examples of each class."""
+
+    def select(data: LabelledData) -> Tensor:
+        objective = Match(MMD(kernel=Linear()), via=Features(), by="class").as_objective()
+        context = Pool(network=protocol.network, size=1)
+        problem = Problem(data, objective, context, Pixels(per_class=count), seed, torch.device(device))
+        solving = Herding().start(problem)
+        solve(solving)
+        return solving.state()["chosen"].cpu()
+
+    return select
+
+
+def _share(report: Callable[[float, str], None], name: str, position: int, count: int) -> Progress:
+    return lambda done, total: report((position + done / total) / count, name)
+
+
+def _short(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")

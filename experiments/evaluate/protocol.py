@@ -1,0 +1,139 @@
+"""Protocols: how a network is trained on a small set before it is judged, completely, and under a name and a hash.
+
+Accuracies can be compared only under one protocol, so its hash stands beside every result. The accuracy is that of the last
+epoch; nothing is chosen on the test examples.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from discrepancy.base import Part
+from discrepancy.errors import InvalidInput
+from discrepancy.networks import ConvNet, Network
+from experiments.config import build, dump, override, read
+from objectives.augment import Augmentation, Siamese
+
+__all__ = ["PROTOCOLS", "Protocol", "protocol_named"]
+
+
+class Protocol(Part, family=True, kind="scratch"):
+    """Training from scratch by stochastic gradient descent with momentum and one drop of the rate.
+
+    The loss of a batch is the mean over its examples of wᵢ · cross-entropy(yᵢ, network(xᵢ)), for labels that are classes or
+    distributions, with weights scaled to the mean 1 over the whole set. The rate drops once, in the middle; the momentum is
+    forgotten there, as in published code, which makes a new optimiser. Where the published count is E, ``epochs`` is E + 1.
+
+    Args:
+        network: what is trained, ``networks`` times, each from its own initial weights.
+        epochs: passes over the set.
+        batch: examples of a step; the last of an epoch may have fewer.
+        lr, momentum, weight_decay: of the descent, as in ``torch.optim.SGD``.
+        drop: what the rate is multiplied by.
+        augment: drawn for every batch: one operation, and its strength for each example; without mirroring where that
+            changes the labels of the data.
+        name, source: what the protocol is called and where it is from; they change nothing, and are not in the hash.
+    """
+
+    network: Network = ConvNet()
+    networks: int = 20
+    epochs: int = 1001
+    batch: int = 256
+    lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    drop: float = 0.1
+    augment: Augmentation | None = None
+    name: str = "own"
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        for name, count in (("networks", self.networks), ("epochs", self.epochs), ("batch", self.batch)):
+            if count < 1:
+                raise InvalidInput(f"'{name}' must be >= 1, got {count}")
+        for name, value in (("lr", self.lr), ("drop", self.drop)):
+            if not 0 < value < math.inf:
+                raise InvalidInput(f"'{name}' must be > 0 and finite, got {value}")
+        if not 0 <= self.momentum < 1:
+            raise InvalidInput(f"'momentum' must be >= 0 and < 1, got {self.momentum}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise InvalidInput(f"'weight_decay' must be >= 0 and finite, got {self.weight_decay}")
+
+    @property
+    def full_rate_epochs(self) -> int:
+        """Epochs before the rate drops: E // 2 + 2 of E + 1, as the published loop has it; with E < 3 it never drops."""
+        return (self.epochs - 1) // 2 + 2
+
+    def steps(self, examples: int) -> int:
+        """Steps that training on so many examples takes."""
+        return self.epochs * math.ceil(examples / self.batch)
+
+    @property
+    def hash(self) -> str:
+        """The first 12 hexadecimal digits of the SHA-256 of every field, defaults included, but for the name and source."""
+        described = _complete(self)
+        del described["name"], described["source"]
+        text = json.dumps(described, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def title(self) -> str:
+        """The name, marked where fields differ from those of the protocol that has the name."""
+        known = PROTOCOLS.get(self.name)
+        return f"{self.name} (changed)" if known is not None and known.hash != self.hash else self.name
+
+
+def _complete(value: Any) -> Any:
+    """``value`` as plain data with every field; a number is the same whether written 1 or 1.0."""
+    if isinstance(value, Part) and is_dataclass(value):
+        return {"kind": value.kind} | {item.name: _complete(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, tuple):
+        return [_complete(item) for item in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
+    {
+        protocol.name: protocol
+        for protocol in (
+            Protocol(
+                name="quick",
+                network=ConvNet(width=32),
+                networks=5,
+                epochs=301,
+                source="The published protocol without augmentation (E = 300), on a narrow network and fewer of them.",
+            ),
+            Protocol(
+                name="vico",
+                augment=Siamese(),
+                source="Dataset Condensation with Distribution Matching (Zhao & Bilen, 2023), section 4.1 and its public "
+                "code: E = 1000 with augmentation, 20 networks for each synthetic set, accuracy of the last epoch.",
+            ),
+        )
+    }
+)
+
+
+def protocol_named(name: str, changes: Sequence[str] = (), networks: int | None = None) -> Protocol:
+    """A protocol by its name, or read from a file, with ``path=value`` changes to its fields.
+
+    Raises:
+        InvalidInput: if there is no such name or file, or a change does not fit.
+    """
+    if name in PROTOCOLS:
+        protocol = PROTOCOLS[name]
+    elif Path(name).suffix in (".yaml", ".yml", ".toml"):
+        protocol = build(Protocol, read(name))
+    else:
+        near = get_close_matches(name, PROTOCOLS, 1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise InvalidInput(f"'protocol' must be one of {', '.join(PROTOCOLS)}, or a YAML file, got '{name}'{hint}")
+    if changes:
+        protocol = build(Protocol, override(dump(protocol), changes))
+    return protocol if networks is None else replace(protocol, networks=networks)

@@ -1,0 +1,392 @@
+"""Training networks from scratch on a small labelled set, one after another, and their accuracy on the test examples.
+
+A fresh network is new inputs to one function: the loss of a chunk of examples, compiled where that pays. A batch is passed in
+chunks of one shape, small enough that a chunk's activations stay in the cache of a processor, and their gradients are added
+up, which for pointwise networks is exact; chunks are filled up with examples of weight zero. Batch normalisation sees its
+true batch instead.
+
+Many networks at once (vmap, grouped convolutions) were measured to be slower than one after another on a CPU.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
+from statistics import fmean, stdev
+from typing import Any
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+from torch.nn import functional
+
+from discrepancy.errors import InvalidInput, NonFinite
+from discrepancy.networks import Network, Parameters, Statistics
+from experiments.evaluate.protocol import Protocol
+from objectives.compilation import Policy, compiled, eager_seconds, padded
+from objectives.data import Examples, LabelledData, Normalisation
+from objectives.memory import chunk_examples
+from objectives.streams import stream
+
+__all__ = ["Evaluation", "Progress", "TrainingSet", "evaluate", "evaluate_each", "held_out"]
+
+Progress = Callable[[int, int], None]
+"""Called with the epochs done and their total, over all the networks."""
+
+VALIDATION = 0.1
+"""The share of the training examples that is held out for validation."""
+
+RUNNING = 0.1
+"""The share of the newest batch in the running statistics of batch normalisation."""
+
+WATCH = 20
+"""Epochs between looks at the losses, each of which waits for the device."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSet:
+    """What networks are trained on.
+
+    Args:
+        points: ``(m, *shape)``, in normalised units, or in any with ``units``.
+        labels: class numbers ``(m,)`` or distributions ``(m, c)``.
+        weights: nonnegative ``(m,)``; equal when not given. Only their ratios matter.
+        units: the normalisation that is still to be applied; it is, batch by batch, so that real data stay as they are.
+        stored: bytes that a user of the set has to store; those of these tensors when not given.
+
+    Raises:
+        InvalidInput: on sizes that do not fit, values that are not finite, weights that are negative or all zero.
+    """
+
+    points: Shaped[Tensor, "m ..."]
+    labels: Shaped[Tensor, "m ..."]
+    weights: Float[Tensor, " m"] | None = None
+    units: Normalisation | None = None
+    stored: int | None = None
+
+    def __post_init__(self) -> None:
+        m = len(self.points)
+        if m == 0:
+            raise InvalidInput("the training set is empty; give at least one example")
+        for name, rows in (("labels", self.labels), ("weights", self.weights)):
+            if rows is not None and len(rows) != m:
+                raise InvalidInput(f"{len(rows)} {name} do not fit {m} training points; there must be one a point")
+        for name, values in (("points", self.points), ("labels", self.labels), ("weights", self.weights)):
+            if values is not None and values.is_floating_point() and not bool(torch.isfinite(values).all()):
+                raise InvalidInput(f"the {name} of the training set must be finite, got NaN or infinity; repair them")
+        if self.weights is not None and (bool((self.weights < 0).any()) or not bool(self.weights.sum() > 0)):
+            raise InvalidInput("the weights of the training set must be >= 0 and not all zero")
+        if self.labels.ndim == 2 and not self.labels.is_floating_point():
+            raise InvalidInput(f"soft labels must be floating point numbers, got {self.labels.dtype}")
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    @classmethod
+    def of(cls, examples: Examples, units: Normalisation) -> "TrainingSet":
+        """Real examples, with the soft labels that they may have."""
+        return cls(examples.points, examples.labels if examples.soft is None else examples.soft, None, units)
+
+    @property
+    def stored_bytes(self) -> int:
+        if self.stored is not None:
+            return self.stored
+        return sum(tensor.nbytes for tensor in (self.points, self.labels, self.weights) if tensor is not None)
+
+    def check(self, data: LabelledData) -> None:
+        """Refuse what does not fit the data."""
+        if tuple(self.points.shape[1:]) != data.shape:
+            raise InvalidInput(
+                f"training points of shape {tuple(self.points.shape[1:])} do not fit '{data.name}', whose examples have "
+                f"shape {data.shape}; name the data that the set was made from"
+            )
+        if self.labels.ndim == 2:
+            if self.labels.shape[1] != data.count:
+                raise InvalidInput(
+                    f"soft labels must have {data.count} columns, one a class, got {self.labels.shape[1]}"
+                )
+        elif not 0 <= int(self.labels.min()) <= int(self.labels.max()) < data.count:
+            raise InvalidInput(
+                f"labels of the training set must lie in 0 .. {data.count - 1}, "
+                f"got {int(self.labels.min())} .. {int(self.labels.max())}"
+            )
+
+    def to(self, device: torch.device) -> "TrainingSet":
+        weights = None if self.weights is None else self.weights.to(device)
+        return TrainingSet(self.points.to(device), self.labels.to(device), weights, self.units, self.stored_bytes)
+
+    def batch(self, indices: Tensor, classes: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Normalised points, label distributions, and weights whose sum over the whole set is m."""
+        points, labels = self.points[indices], self.labels[indices]
+        points = points.float() if self.units is None else self.units.apply(points)
+        targets = labels.float() if labels.ndim == 2 else functional.one_hot(labels.long(), classes).float()
+        return points, targets, self._scaled[indices]
+
+    @cached_property
+    def _scaled(self) -> Tensor:
+        if self.weights is None:
+            return torch.ones(len(self), device=self.points.device)
+        return (self.weights.double() * (len(self) / self.weights.double().sum())).float()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Test accuracies, in 0 .. 1, of networks trained from scratch by one protocol: the last epoch, all the networks."""
+
+    accuracies: tuple[float, ...]
+    protocol: str
+    protocol_hash: str
+    examples: int
+    stored_bytes: int
+    epochs: int
+    steps: int
+    test_examples: int
+    validation: bool
+    seed: int
+    seconds: float
+
+    @property
+    def n(self) -> int:
+        return len(self.accuracies)
+
+    @property
+    def mean(self) -> float:
+        return fmean(self.accuracies)
+
+    @property
+    def std(self) -> float:
+        """The standard deviation over networks, divided by n - 1; 0 for a single network, which shows no spread."""
+        return stdev(self.accuracies) if self.n > 1 else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as plain data."""
+        return asdict(self) | {"accuracies": list(self.accuracies), "mean": self.mean, "std": self.std, "n": self.n}
+
+
+def evaluate(
+    training_set: TrainingSet,
+    data: LabelledData,
+    protocol: Protocol,
+    *,
+    seed: int,
+    validation: bool = False,
+    progress: Progress | None = None,
+    device: str | torch.device = "cpu",
+    compile: Policy = "auto",  # noqa: A002  (torch's own word)
+) -> Evaluation:
+    """Train the protocol's networks on the set, and measure each on the test examples of the data.
+
+    The streams of network i (its initial weights, the order of the examples, the augmentation) depend on the seed and i
+    alone, so that two sets are compared on the same networks.
+
+    Args:
+        validation: measure on a held-out part of the training examples, that of :func:`held_out`, for choices that must not
+            look at the test examples; the set itself should then be made from what is left.
+
+    Raises:
+        InvalidInput: if the set, the data and the protocol do not fit together.
+        NonFinite: if a loss is NaN or infinite, with the network and the epoch.
+    """
+    return evaluate_each(
+        lambda data, network: training_set,
+        data,
+        protocol,
+        seed=seed,
+        validation=validation,
+        progress=progress,
+        device=device,
+        compile=compile,
+    )
+
+
+def evaluate_each(
+    draw: Callable[[LabelledData, int], TrainingSet],
+    data: LabelledData,
+    protocol: Protocol,
+    *,
+    seed: int,
+    validation: bool = False,
+    progress: Progress | None = None,
+    device: str | torch.device = "cpu",
+    compile: Policy = "auto",  # noqa: A002
+) -> Evaluation:
+    """The same with a set of its own for network i, ``draw(data, i)``, where ``data`` are without the held-out part."""
+    if validation:
+        data = held_out(data, seed)
+    if data.test is None:
+        raise InvalidInput(f"'{data.name}' has no test examples; give it some, or use a validation split")
+    if protocol.augment is not None and len(data.shape) != 3:
+        raise InvalidInput(f"'augment' needs images (C, H, W); these examples have shape {data.shape}: remove it")
+    started, device = time.perf_counter(), torch.device(device)
+    first = draw(data, 0)
+    trainer = _Trainer(protocol, data, len(first), device, compile)
+    accuracies = []
+    for network in range(protocol.networks):
+        own = first if network == 0 else draw(data, network)
+        own.check(data)
+        done = network * protocol.epochs
+        report = None if progress is None else partial(_report, progress, done, protocol.networks * protocol.epochs)
+        try:
+            trained = trainer.train(own.to(device), seed, network, report)
+        except NonFinite as error:
+            raise NonFinite(f"network {network} of {protocol.networks}, {error}") from None
+        accuracies.append(trainer.accuracy(*trained))
+    return Evaluation(
+        accuracies=tuple(accuracies),
+        protocol=protocol.title,
+        protocol_hash=protocol.hash,
+        examples=len(first),
+        stored_bytes=first.stored_bytes,
+        epochs=protocol.epochs,
+        steps=protocol.steps(len(first)),
+        test_examples=len(data.test),
+        validation=validation,
+        seed=seed,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def held_out(data: LabelledData, seed: int) -> LabelledData:
+    """The data with a stratified tenth of the training examples in place of the test examples."""
+    return data.split(VALIDATION, stream(seed, "validation"))
+
+
+def _report(progress: Progress, before: int, total: int, epochs: int) -> None:
+    progress(before + epochs, total)
+
+
+class _Trainer:
+    """The compiled functions of one network architecture on one kind of data, for sets of one size."""
+
+    def __init__(
+        self, protocol: Protocol, data: LabelledData, examples: int, device: torch.device, policy: Policy
+    ) -> None:
+        assert data.test is not None
+        self.protocol, self.shape, self.classes, self.units = protocol, data.shape, data.count, data.normalisation
+        self.device, network = device, protocol.network
+        self.augment = None if protocol.augment is None else protocol.augment.for_data(mirror=data.mirror)
+        self.test_points, self.test_labels = data.test.points.to(device), data.test.labels.to(device)
+        self.test_chunk = chunk_examples(network, data.shape, data.count, device)
+        largest = min(protocol.batch, examples)
+        self.chunk = largest
+        if network.pointwise:
+            # A backward pass holds several times the activations of a forward pass; chunks of equal size waste least.
+            parts = math.ceil(largest / max(1, self.test_chunk // 4))
+            self.chunk = math.ceil(largest / parts)
+        passes = 3 * protocol.epochs * examples + len(data.test)
+        multiplications = network.multiplications(data.shape, data.count) * passes * protocol.networks
+        seconds = eager_seconds(multiplications, device)
+        self.loss = compiled(_loss, policy, seconds, device)
+        self.logits = compiled(_logits, policy, seconds, device)
+
+    def train(
+        self, examples: TrainingSet, seed: int, network: int, report: Callable[[int], None] | None
+    ) -> tuple[Parameters, Statistics | None]:
+        """Parameters and running statistics after the last epoch."""
+        protocol = self.protocol
+        initial = protocol.network.initial(stream(seed, "evaluate", network, "network"), self.shape, self.classes)
+        parameters = {name: value.to(self.device).requires_grad_() for name, value in initial.items()}
+        order = stream(seed, "evaluate", network, "order")
+        augmentation = stream(seed, "evaluate", network, "augment")
+        running: dict[str, tuple[Tensor, Tensor]] = {}
+        losses = torch.zeros(protocol.epochs, device=self.device)
+        descent = self._descent(parameters, protocol.lr)
+        for epoch in range(protocol.epochs):
+            if epoch == protocol.full_rate_epochs:
+                descent = self._descent(parameters, protocol.lr * protocol.drop)
+            for indices in torch.randperm(len(examples), generator=order).split(protocol.batch):
+                points, targets, weights = examples.batch(indices.to(self.device), self.classes)
+                descent.zero_grad()
+                loss, moments = self._backward(parameters, self._augmented(points, augmentation), targets, weights)
+                descent.step()
+                losses[epoch] += loss
+                running = _mixed(running, moments)
+            if (epoch + 1) % WATCH == 0 or epoch + 1 == protocol.epochs:
+                _check_finite(losses)
+            if report is not None:
+                report(epoch + 1)
+        return parameters, running or None
+
+    def _descent(self, parameters: Parameters, lr: float) -> torch.optim.Optimizer:
+        """A new optimiser, without momentum."""
+        protocol = self.protocol
+        return torch.optim.SGD(
+            list(parameters.values()), lr, momentum=protocol.momentum, weight_decay=protocol.weight_decay
+        )
+
+    def _augmented(self, points: Tensor, generator: torch.Generator) -> Tensor:
+        if self.augment is None:
+            return points
+        draws = self.augment.draw_batch(generator, len(points), self.shape)
+        return self.augment(points, draws, torch.arange(len(points)))
+
+    def _backward(
+        self, parameters: Parameters, points: Tensor, targets: Tensor, weights: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Adds the gradient of a batch's loss to the parameters' own; the loss, and the batch's own statistics."""
+        network, total, moments = self.protocol.network, torch.zeros((), device=self.device), {}
+        weights = weights / len(points)
+        for part in zip(points.split(self.chunk), targets.split(self.chunk), weights.split(self.chunk), strict=True):
+            filled = _filled(*part, self.chunk) if network.pointwise else part
+            loss, moments = self.loss(network, parameters, *filled)
+            loss.backward()
+            total += loss.detach()
+        return total, moments
+
+    @torch.no_grad()
+    def accuracy(self, parameters: Parameters, statistics: Statistics | None) -> float:
+        """The share of the test examples whose largest logit is that of their class."""
+        right = torch.zeros((), dtype=torch.long, device=self.device)
+        parameters = {name: value.detach() for name, value in parameters.items()}
+        for rows in torch.arange(len(self.test_labels), device=self.device).split(self.test_chunk):
+            points = padded(self.units.apply(self.test_points[rows]), min(self.test_chunk, len(self.test_labels)))
+            logits = self.logits(self.protocol.network, parameters, points, statistics)[: len(rows)]
+            right += (logits.argmax(1) == self.test_labels[rows]).sum()
+        return right.item() / len(self.test_labels)
+
+
+def _loss(
+    network: Network, parameters: Parameters, points: Tensor, targets: Tensor, weights: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Σ wᵢ · cross-entropy, and the statistics of batch normalisation where there is some."""
+    take = ("logits",) if network.pointwise else ("logits", "statistics")
+    outputs = dict(network(parameters, points, take))
+    surprise = -(targets * functional.log_softmax(outputs.pop("logits"), 1)).sum(1)
+    return (weights * surprise).sum(), {name: value.detach() for name, value in outputs.items()}
+
+
+def _logits(network: Network, parameters: Parameters, points: Tensor, statistics: Statistics | None) -> Tensor:
+    return network(parameters, points, ("logits",), statistics)["logits"]
+
+
+def _filled(points: Tensor, targets: Tensor, weights: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A chunk of ``size`` rows; those beyond the given ones have weight zero."""
+    missing = size - len(points)
+    return padded(points, size), padded(targets, size), functional.pad(weights, (0, missing))
+
+
+def _mixed(
+    running: Mapping[str, tuple[Tensor, Tensor]], moments: Mapping[str, Tensor]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Running statistics after one more batch; they start at mean 0 and variance 1, and take the unbiased variance."""
+    mixed = {}
+    for name, mean in moments.items():
+        layer, _, what = name.rpartition(".")
+        if what != "mean":
+            continue
+        count = moments[f"{layer}.count"]
+        variance = moments[f"{layer}.variance"] * (count / (count - 1).clamp(min=1))
+        old_mean, old_variance = running.get(layer, (torch.zeros_like(mean), torch.ones_like(mean)))
+        mixed[layer] = (torch.lerp(old_mean, mean, RUNNING), torch.lerp(old_variance, variance, RUNNING))
+    return mixed
+
+
+def _check_finite(losses: Tensor) -> None:
+    finite = torch.isfinite(losses)
+    if not bool(finite.all()):
+        epoch = int((~finite).nonzero()[0])
+        raise NonFinite(
+            f"epoch {epoch}: the training loss is {losses[epoch].item()}; lower 'lr' of the protocol, or look at the "
+            "values of the training set"
+        )
