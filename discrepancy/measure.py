@@ -37,10 +37,11 @@ class Grouping:
     @classmethod
     def of(cls, groups: Int[Tensor, " n"], count: int) -> "Grouping":
         """``groups[i]`` in ``0 .. count - 1`` is the group of point ``i``; the order within a group is kept."""
+        for extreme in (groups.min(), groups.max()) if len(groups) else ():
+            if not 0 <= int(extreme) < count:
+                raise InvalidInput(f"group numbers must lie in 0 .. {count - 1}, got {int(extreme)}")
         order = torch.argsort(groups, stable=True)
         sizes = torch.bincount(groups, minlength=count)
-        if len(sizes) > count:
-            raise InvalidInput(f"group numbers must lie in 0 .. {count - 1}, got {int(groups.max())}")
         starts = torch.cumsum(sizes, 0) - sizes
         position = torch.arange(len(groups), device=groups.device) - starts.repeat_interleave(sizes)
         shape = (count, max(int(sizes.max()), 1))
@@ -143,8 +144,15 @@ class Measure:
     @staticmethod
     def merged(parts: Sequence["Measure"]) -> "Measure":
         """The union of several measures of the same kind, weights as they are."""
+        if not parts:
+            raise InvalidInput("there are no measures to merge; give at least one")
         axis = 1 if parts[0].grouped else 0
         names = parts[0].tensors
+        for part in parts:
+            if part.tensors.keys() != names.keys():
+                raise InvalidInput(
+                    f"the measures to be merged have different blocks: {sorted(names)} and {sorted(part.tensors)}"
+                )
         points = {name: torch.cat([part.tensors[name] for part in parts], axis) for name in names}
         labels = [part.labels for part in parts if part.labels is not None]
         if labels and len(labels) != len(parts):

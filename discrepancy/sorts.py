@@ -175,6 +175,10 @@ class Discrepancy(Part, family=True):
         nu.checked("nu")
         if mu.grouped != nu.grouped:
             raise InvalidInput("one measure is grouped and the other is not; condition both or neither")
+        if mu.grouped and len(mu.mass_of) != len(nu.mass_of):
+            raise InvalidInput(
+                f"the measures have {len(mu.mass_of)} and {len(nu.mass_of)} groups; condition both alike"
+            )
         if mu.tensors.keys() != nu.tensors.keys():
             raise InvalidInput(f"the measures have different blocks: {sorted(mu.tensors)} and {sorted(nu.tensors)}")
         total = torch.zeros(())
