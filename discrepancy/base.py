@@ -14,10 +14,13 @@ flag ``family=True`` does.
 """
 
 from abc import ABC
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, dataclass_transform
 
-__all__ = ["FAMILIES", "Part"]
+from discrepancy.errors import InvalidInput
+
+__all__ = ["FAMILIES", "Part", "check_choice", "named"]
 
 FAMILIES: dict[str, type["Part"]] = {}
 
@@ -64,3 +67,14 @@ def plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [plain(item) for item in value]
     return value
+
+
+def named(value: Any) -> tuple[tuple[str, Any], ...]:
+    """A mapping as pairs (name, value), which can be hashed; pairs stay as they are."""
+    return tuple(value.items() if isinstance(value, Mapping) else value)
+
+
+def check_choice(name: str, value: str, choices: Collection[str]) -> None:
+    """Refuses a ``value`` that is none of the ``choices``."""
+    if value not in choices:
+        raise InvalidInput(f"'{name}' must be one of {', '.join(choices)}; got '{value}'")

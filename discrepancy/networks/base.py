@@ -15,9 +15,8 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from discrepancy.base import Part
-from discrepancy.errors import InvalidInput
 
-__all__ = ["ACTIVATIONS", "OUTPUTS", "Activation", "Network", "Parameters", "Statistics", "check_choice", "uniform"]
+__all__ = ["ACTIVATIONS", "OUTPUTS", "Activation", "Network", "Parameters", "Statistics", "uniform"]
 
 OUTPUTS = ("features", "logits", "layers", "statistics")
 """The names that ``take`` may hold."""
@@ -92,9 +91,3 @@ def uniform(generator: torch.Generator, shape: tuple[int, ...], fan_in: int) -> 
     """U(-1/√fan_in, 1/√fan_in), PyTorch's own initialisation of linear and convolutional layers, weights and biases."""
     bound = 1 / math.sqrt(fan_in)
     return torch.empty(shape).uniform_(-bound, bound, generator=generator)
-
-
-def check_choice(name: str, value: str, choices: Collection[str]) -> None:
-    """Refuses a ``value`` that is none of the ``choices``."""
-    if value not in choices:
-        raise InvalidInput(f"'{name}' must be one of {', '.join(choices)}; got '{value}'")

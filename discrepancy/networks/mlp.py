@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from discrepancy.base import check_choice
 from discrepancy.errors import InvalidInput
 from discrepancy.networks.base import (
     ACTIVATIONS,
@@ -17,7 +18,6 @@ from discrepancy.networks.base import (
     Network,
     Parameters,
     Statistics,
-    check_choice,
     uniform,
 )
 
