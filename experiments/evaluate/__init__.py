@@ -11,7 +11,8 @@ from experiments.evaluate.controls import (
     whole_control,
 )
 from experiments.evaluate.protocol import PROTOCOLS, Protocol, protocol_named
-from experiments.evaluate.training import Evaluation, TrainingSet, evaluate, evaluate_each, held_out
+from experiments.evaluate.records import Evaluation, TrainingSet
+from experiments.evaluate.training import evaluate, evaluate_each, held_out
 
 __all__ = [
     "CONTROLS",

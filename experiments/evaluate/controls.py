@@ -16,7 +16,8 @@ from discrepancy.errors import InvalidInput
 from discrepancy.kernels import Linear
 from discrepancy.mmd import MMD
 from experiments.evaluate.protocol import Protocol
-from experiments.evaluate.training import Evaluation, Progress, TrainingSet, evaluate, evaluate_each, held_out
+from experiments.evaluate.records import Evaluation, TrainingSet
+from experiments.evaluate.training import Progress, evaluate, evaluate_each, held_out
 from objectives.artefact import SyntheticSet
 from objectives.compilation import Policy
 from objectives.condense import solve

@@ -11,25 +11,22 @@ Many networks at once (vmap, grouped convolutions) were measured to be slower th
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from functools import cached_property, partial
-from statistics import fmean, stdev
-from typing import Any
+from functools import partial
 
 import torch
-from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional
 
 from discrepancy.errors import InvalidInput, NonFinite
 from discrepancy.networks import Network, Parameters, Statistics
 from experiments.evaluate.protocol import Protocol
+from experiments.evaluate.records import Evaluation, TrainingSet
 from objectives.compilation import Policy, compiled, eager_seconds, padded
-from objectives.data import Examples, LabelledData, Normalisation
+from objectives.data import LabelledData
 from objectives.memory import chunk_examples
 from objectives.streams import stream
 
-__all__ = ["Evaluation", "Progress", "TrainingSet", "evaluate", "evaluate_each", "held_out"]
+__all__ = ["Progress", "evaluate", "evaluate_each", "held_out"]
 
 Progress = Callable[[int, int], None]
 """Called with the epochs done and their total, over all the networks."""
@@ -42,126 +39,6 @@ RUNNING = 0.1
 
 WATCH = 20
 """Epochs between looks at the losses, each of which waits for the device."""
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingSet:
-    """What networks are trained on.
-
-    Args:
-        points: ``(m, *shape)``, in normalised units, or in any with ``units``.
-        labels: class numbers ``(m,)`` or distributions ``(m, c)``.
-        weights: nonnegative ``(m,)``; equal when not given. Only their ratios matter.
-        units: the normalisation that is still to be applied; it is, batch by batch, so that real data stay as they are.
-        stored: bytes that a user of the set has to store; those of these tensors when not given.
-
-    Raises:
-        InvalidInput: on sizes that do not fit, values that are not finite, weights that are negative or all zero.
-    """
-
-    points: Shaped[Tensor, "m ..."]
-    labels: Shaped[Tensor, "m ..."]
-    weights: Float[Tensor, " m"] | None = None
-    units: Normalisation | None = None
-    stored: int | None = None
-
-    def __post_init__(self) -> None:
-        m = len(self.points)
-        if m == 0:
-            raise InvalidInput("the training set is empty; give at least one example")
-        for name, rows in (("labels", self.labels), ("weights", self.weights)):
-            if rows is not None and len(rows) != m:
-                raise InvalidInput(f"{len(rows)} {name} do not fit {m} training points; there must be one a point")
-        for name, values in (("points", self.points), ("labels", self.labels), ("weights", self.weights)):
-            if values is not None and values.is_floating_point() and not bool(torch.isfinite(values).all()):
-                raise InvalidInput(f"the {name} of the training set must be finite, got NaN or infinity; repair them")
-        if self.weights is not None and (bool((self.weights < 0).any()) or not bool(self.weights.sum() > 0)):
-            raise InvalidInput("the weights of the training set must be >= 0 and not all zero")
-        if self.labels.ndim == 2 and not self.labels.is_floating_point():
-            raise InvalidInput(f"soft labels must be floating point numbers, got {self.labels.dtype}")
-
-    def __len__(self) -> int:
-        return len(self.points)
-
-    @classmethod
-    def of(cls, examples: Examples, units: Normalisation) -> "TrainingSet":
-        """Real examples, with the soft labels that they may have."""
-        return cls(examples.points, examples.labels if examples.soft is None else examples.soft, None, units)
-
-    @property
-    def stored_bytes(self) -> int:
-        if self.stored is not None:
-            return self.stored
-        return sum(tensor.nbytes for tensor in (self.points, self.labels, self.weights) if tensor is not None)
-
-    def check(self, data: LabelledData) -> None:
-        """Refuse what does not fit the data."""
-        if tuple(self.points.shape[1:]) != data.shape:
-            raise InvalidInput(
-                f"training points of shape {tuple(self.points.shape[1:])} do not fit '{data.name}', whose examples have "
-                f"shape {data.shape}; name the data that the set was made from"
-            )
-        if self.labels.ndim == 2:
-            if self.labels.shape[1] != data.count:
-                raise InvalidInput(
-                    f"soft labels must have {data.count} columns, one a class, got {self.labels.shape[1]}"
-                )
-        elif not 0 <= int(self.labels.min()) <= int(self.labels.max()) < data.count:
-            raise InvalidInput(
-                f"labels of the training set must lie in 0 .. {data.count - 1}, "
-                f"got {int(self.labels.min())} .. {int(self.labels.max())}"
-            )
-
-    def to(self, device: torch.device) -> "TrainingSet":
-        weights = None if self.weights is None else self.weights.to(device)
-        return TrainingSet(self.points.to(device), self.labels.to(device), weights, self.units, self.stored_bytes)
-
-    def batch(self, indices: Tensor, classes: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Normalised points, label distributions, and weights whose sum over the whole set is m."""
-        points, labels = self.points[indices], self.labels[indices]
-        points = points.float() if self.units is None else self.units.apply(points)
-        targets = labels.float() if labels.ndim == 2 else functional.one_hot(labels.long(), classes).float()
-        return points, targets, self._scaled[indices]
-
-    @cached_property
-    def _scaled(self) -> Tensor:
-        if self.weights is None:
-            return torch.ones(len(self), device=self.points.device)
-        return (self.weights.double() * (len(self) / self.weights.double().sum())).float()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """Test accuracies, in 0 .. 1, of networks trained from scratch by one protocol: the last epoch, all the networks."""
-
-    accuracies: tuple[float, ...]
-    protocol: str
-    protocol_hash: str
-    examples: int
-    stored_bytes: int
-    epochs: int
-    steps: int
-    test_examples: int
-    validation: bool
-    seed: int
-    seconds: float
-
-    @property
-    def n(self) -> int:
-        return len(self.accuracies)
-
-    @property
-    def mean(self) -> float:
-        return fmean(self.accuracies)
-
-    @property
-    def std(self) -> float:
-        """The standard deviation over networks, divided by n - 1; 0 for a single network, which shows no spread."""
-        return stdev(self.accuracies) if self.n > 1 else 0.0
-
-    def as_dict(self) -> dict[str, Any]:
-        """All of it as plain data."""
-        return asdict(self) | {"accuracies": list(self.accuracies), "mean": self.mean, "std": self.std, "n": self.n}
 
 
 def evaluate(
