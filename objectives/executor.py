@@ -144,7 +144,7 @@ class Executor:
         groups = self._groups(name, match.by)
         indices = self.data.class_batch(stream(self.seed, "resolve"), math.ceil(RESOLVE_SAMPLE / self.data.count))
         taken = self.stage.real(indices, self.stage.parameters(self.context.at(0, self.seed).network))
-        embedding = match.via.resolve(Measure(taken["points"]))
+        embedding = match.via.resolve(Measure(taken))
         draws = _moved(embedding.draw(stream(self.seed, "resolve", name), self.stage.shapes), self.device)
         with torch.no_grad():
             features = Measure(embedding(taken, draws))

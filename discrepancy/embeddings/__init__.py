@@ -2,6 +2,6 @@
 
 from discrepancy.embeddings.base import Embedding
 from discrepancy.embeddings.network import Features, Layers, Logits
-from discrepancy.embeddings.points import Identity
+from discrepancy.embeddings.points import Identity, RandomFourier, Standardised
 
-__all__ = ["Embedding", "Features", "Identity", "Layers", "Logits"]
+__all__ = ["Embedding", "Features", "Identity", "Layers", "Logits", "RandomFourier", "Standardised"]

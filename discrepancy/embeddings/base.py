@@ -6,7 +6,6 @@ An embedding of a network does not own it. It names what it *takes* from the con
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -24,11 +23,16 @@ Taken = Mapping[str, Tensor]
 class Embedding(Part, family=True):
     """φ: what a context offers of n examples -> features ``(n, *shape)``, or named blocks of them."""
 
-    takes: ClassVar[frozenset[str]]
-    """The names it needs among ``points``, ``features``, ``layers`` and ``logits``."""
+    @property
+    @abstractmethod
+    def takes(self) -> frozenset[str]:
+        """The names it needs among ``points``, ``features``, ``layers`` and ``logits``."""
 
     def resolve(self, sample: Measure) -> "Embedding":
-        """This embedding with its data-dependent constants turned into numbers, from a sample of raw real points."""
+        """This embedding with its data-dependent constants turned into numbers, from a flat sample of the real side.
+
+        The sample's blocks are what was taken of it; a sample of one tensor is taken as ``points``.
+        """
         return self
 
     def draw(self, generator: torch.Generator, shapes: Mapping[str, tuple[int, ...]]) -> Draws:

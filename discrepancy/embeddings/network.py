@@ -1,7 +1,6 @@
 """Embeddings that name what they take from the context's network."""
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 from torch import Tensor
 
@@ -14,25 +13,31 @@ __all__ = ["Features", "Layers", "Logits"]
 class Features(Embedding, kind="features"):
     """The penultimate features, flat."""
 
-    takes: ClassVar[frozenset[str]] = frozenset({"features"})
+    @property
+    def takes(self) -> frozenset[str]:
+        return frozenset({"features"})
 
-    def __call__(self, taken: Taken, draws: Draws = None) -> Tensor | Mapping[str, Tensor]:
+    def __call__(self, taken: Taken, draws: Draws = None) -> Tensor:
         return taken["features"]
 
 
 class Logits(Embedding, kind="logits"):
     """The outputs of the classifier."""
 
-    takes: ClassVar[frozenset[str]] = frozenset({"logits"})
+    @property
+    def takes(self) -> frozenset[str]:
+        return frozenset({"logits"})
 
-    def __call__(self, taken: Taken, draws: Draws = None) -> Tensor | Mapping[str, Tensor]:
+    def __call__(self, taken: Taken, draws: Draws = None) -> Tensor:
         return taken["logits"]
 
 
 class Layers(Embedding, kind="layers"):
     """The output of every block, as named blocks ``layer1``, ``layer2``, ..."""
 
-    takes: ClassVar[frozenset[str]] = frozenset({"layers"})
+    @property
+    def takes(self) -> frozenset[str]:
+        return frozenset({"layers"})
 
-    def __call__(self, taken: Taken, draws: Draws = None) -> Tensor | Mapping[str, Tensor]:
+    def __call__(self, taken: Taken, draws: Draws = None) -> Mapping[str, Tensor]:
         return {name: value for name, value in taken.items() if name.startswith("layer") and "." not in name}

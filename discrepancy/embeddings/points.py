@@ -1,20 +1,173 @@
-"""Embeddings of the examples themselves."""
+"""Embeddings of the examples themselves, and maps that follow any other embedding."""
 
+import math
+import warnings
 from collections.abc import Mapping
-from typing import ClassVar
+from dataclasses import replace
 
+import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from discrepancy.embeddings.base import Embedding, Taken
+from discrepancy.errors import InvalidInput, NumericalWarning
+from discrepancy.kernels import Length
+from discrepancy.measure import Measure
 from discrepancy.sorts import Draws
 
-__all__ = ["Identity"]
+__all__ = ["Identity", "RandomFourier", "Standardised"]
 
 
 class Identity(Embedding, kind="identity"):
-    """φ(x) = x: raw examples, in normalised units."""
+    """φ(x) = x: the examples as they are, in normalised units."""
 
-    takes: ClassVar[frozenset[str]] = frozenset({"points"})
+    @property
+    def takes(self) -> frozenset[str]:
+        return frozenset({"points"})
 
-    def __call__(self, taken: Taken, draws: Draws = None) -> Tensor | Mapping[str, Tensor]:
+    def __call__(self, taken: Taken, draws: Draws = None) -> Tensor:
         return taken["points"]
+
+
+class Standardised(Embedding, kind="standardised"):
+    """φ(x) = (f(x) - mean) / std, with f the embedding ``of``: every feature in units of its own spread.
+
+    One mean and one standard deviation (the root of the mean square) for each index of the first axis of f(x): a feature of
+    a vector, a channel of an image. What is constant on the real side keeps its units, with a warning.
+
+    Args:
+        of: the embedding that is standardised; it has one block, and no random parts unless the numbers are given.
+        mean, std: the numbers; from the real side when not given.
+    """
+
+    of: Embedding = Identity()
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.mean is None) != (self.std is None):
+            raise InvalidInput("'mean' and 'std' must both be given, or neither")
+        if self.mean is None or self.std is None:
+            return
+        if len(self.mean) != len(self.std):
+            raise InvalidInput(
+                f"'mean' and 'std' must be equally long, got {len(self.mean)} and {len(self.std)} numbers"
+            )
+        if not all(math.isfinite(value) for value in self.mean):
+            raise InvalidInput(f"'mean' must be finite, got {self.mean}")
+        if not all(math.isfinite(value) and value > 0 for value in self.std):
+            raise InvalidInput(f"'std' must be finite and > 0, got {self.std}")
+
+    @property
+    def takes(self) -> frozenset[str]:
+        return self.of.takes
+
+    @torch.no_grad()
+    def resolve(self, sample: Measure) -> "Standardised":
+        of = self.of.resolve(sample)
+        if self.mean is not None:
+            return replace(self, of=of)
+        values = _followed(self, of, _taken(sample, of)).double()
+        values = values.flatten(2) if values.ndim > 2 else values[..., None]
+        weights = sample.mass_of.double().to(values)
+        weights = weights / weights.sum()
+        mean = torch.einsum("n,ndp->d", weights, values) / values.shape[2]
+        variance = torch.einsum("n,ndp->d", weights, (values - mean[:, None]).square()) / values.shape[2]
+        constant = variance.sqrt() <= 1e-12 * mean.abs()
+        if bool(constant.any()):
+            which = ", ".join(map(str, constant.nonzero()[:10, 0].tolist()))
+            warnings.warn(
+                f"{int(constant.sum())} features of 'standardised' are constant on the real side and keep their units "
+                f"(number {which})",
+                NumericalWarning,
+                stacklevel=2,
+            )
+        std = torch.where(constant, torch.ones_like(variance), variance.sqrt())
+        return replace(self, of=of, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
+
+    def draw(self, generator: torch.Generator, shapes: Mapping[str, tuple[int, ...]]) -> Draws:
+        return self.of.draw(generator, shapes)
+
+    def __call__(self, taken: Taken, draws: Draws = None) -> Float[Tensor, "n *features"]:
+        if self.mean is None or self.std is None:
+            raise InvalidInput("'standardised' has no numbers yet; call resolve(sample) with real points first")
+        values = _followed(self, self.of, taken, draws)
+        if values.shape[1] != len(self.mean):
+            raise InvalidInput(f"'standardised' holds {len(self.mean)} means, but there are {values.shape[1]} features")
+        shape = (-1, *[1] * (values.ndim - 2))
+        return (values - values.new_tensor(self.mean).view(shape)) / values.new_tensor(self.std).view(shape)
+
+
+class RandomFourier(Embedding, kind="random_fourier"):
+    """φ(x) = √(2/D) (cos ω₁ᵀf(x), ..., cos ω_{D/2}ᵀf(x), sin ω₁ᵀf(x), ...), with f the embedding ``of``, ω ~ N(0, I / l²).
+
+    ⟨φ(x), φ(y)⟩ is an unbiased estimate of the gaussian kernel exp(-‖f(x) - f(y)‖² / (2 l²)), and ‖φ(x)‖ = 1. MMD with a
+    linear kernel on these features is MMD with that kernel, as a difference of means.
+
+    References:
+        Random Features for Large-Scale Kernel Machines (Rahimi & Recht, 2007), algorithm 1;
+        On the Error of Random Fourier Features (Sutherland & Schneider, 2015), for this form with pairs.
+
+    Args:
+        features: D, an even number.
+        lengthscale: l, a number or a rule such as ``Median``.
+        of: the embedding that is followed, flattened; it has one block.
+    """
+
+    features: int = 1024
+    lengthscale: float | Length = 1.0
+    of: Embedding = Identity()
+
+    def __post_init__(self) -> None:
+        if self.features < 2 or self.features % 2:
+            raise InvalidInput(f"'features' must be even and >= 2, got {self.features}")
+        if not isinstance(self.lengthscale, Length) and not (math.isfinite(self.lengthscale) and self.lengthscale > 0):
+            raise InvalidInput(f"'lengthscale' must be finite and > 0, got {self.lengthscale}")
+
+    @property
+    def takes(self) -> frozenset[str]:
+        return self.of.takes
+
+    @torch.no_grad()
+    def resolve(self, sample: Measure) -> "RandomFourier":
+        of, length = self.of.resolve(sample), self.lengthscale
+        if isinstance(length, Length):
+            length = length.measured(Measure(_followed(self, of, _taken(sample, of)), sample.mass_of))
+        return replace(self, of=of, lengthscale=length)
+
+    def draw(self, generator: torch.Generator, shapes: Mapping[str, tuple[int, ...]]) -> Draws:
+        inner = self.of.draw(generator, shapes) or {}
+        taken = {name: torch.empty(1, *shape, device="meta") for name, shape in shapes.items()}
+        d = _followed(self, self.of, taken, {name: value.to("meta") for name, value in inner.items()}).numel()
+        return {"frequencies": torch.randn(d, self.features // 2, generator=generator)} | {
+            f"of.{name}": value for name, value in inner.items()
+        }
+
+    def __call__(self, taken: Taken, draws: Draws = None) -> Float[Tensor, "n features"]:
+        if isinstance(self.lengthscale, Length):
+            raise InvalidInput(
+                f"'lengthscale' is the rule '{self.lengthscale.kind}' and not yet a number; call resolve(sample) with real "
+                "points first"
+            )
+        if draws is None:
+            raise InvalidInput("'random_fourier' needs its frequencies; pass what draw(generator, shapes) gave")
+        inner = {name.removeprefix("of."): value for name, value in draws.items() if name.startswith("of.")}
+        values = _followed(self, self.of, taken, inner or None).flatten(1)
+        angles = values @ (draws["frequencies"].to(values) / self.lengthscale)
+        return torch.cat([angles.cos(), angles.sin()], 1) * math.sqrt(2 / self.features)
+
+
+def _taken(sample: Measure, of: Embedding) -> Taken:
+    """The blocks of a sample by the names under which they were taken."""
+    taken = sample.points if isinstance(sample.points, Mapping) else {"points": sample.points}
+    for name in sorted(of.takes - {"layers"} - taken.keys()):
+        raise InvalidInput(f"'{of.kind}' takes '{name}', which the sample lacks; it has {', '.join(sorted(taken))}")
+    return taken
+
+
+def _followed(outer: Embedding, of: Embedding, taken: Taken, draws: Draws = None) -> Tensor:
+    """The features of ``of``, which must be one tensor."""
+    values = of(taken, draws)
+    if isinstance(values, Mapping):
+        raise InvalidInput(f"'{outer.kind}' follows an embedding of one block, but '{of.kind}' has {', '.join(values)}")
+    return values
