@@ -9,8 +9,9 @@ import torch
 from jaxtyping import install_import_hook
 
 HOOKED = os.environ.get("DISCREPANCY_UNHOOKED") != "1"
+CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"  # an int where a float is asked for
 if HOOKED:
-    install_import_hook(["discrepancy", "objectives", "experiments"], "beartype.beartype")
+    install_import_hook(["discrepancy", "objectives", "experiments"], CHECKER)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

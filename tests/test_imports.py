@@ -9,6 +9,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ORDER = ("discrepancy", "objectives", "experiments")
 MODULES = sorted(path for package in ORDER for path in (ROOT / package).rglob("*.py"))
+LISTED = [
+    path
+    for path in MODULES
+    if any(not isinstance(node, ast.Expr) for node in ast.parse(path.read_text(encoding="utf-8")).body)
+]
+"""All but those that hold nothing but a docstring."""
 
 
 def name_of(path: Path) -> str:
@@ -37,7 +43,7 @@ def test_imports_go_one_way(path: Path) -> None:
     assert not imported(path) & {*above, "tests", "(relative)"}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
+@pytest.mark.parametrize("path", LISTED, ids=name_of)
 def test_public_names_exist(path: Path) -> None:
     module = importlib.import_module(name_of(path))
     assert len(set(module.__all__)) == len(module.__all__)

@@ -66,13 +66,13 @@ class Npz(Source, kind="npz"):
     def _read(self) -> dict[str, np.ndarray]:
         name = ""
         try:
-            file = np.load(Path(self.path).expanduser(), allow_pickle=False)
-            if isinstance(file, np.ndarray):
-                return {"(a single array)": file}
-            with file:
+            with Path(self.path).expanduser().open("rb") as file:
+                content = np.load(file, allow_pickle=False)
+                if isinstance(content, np.ndarray):
+                    return {"(a single array)": content}
                 arrays = {}
-                for name in file.files:
-                    arrays[name] = file[name]
+                for name in content.files:
+                    arrays[name] = content[name]
                 return arrays
         except FileNotFoundError:
             raise InvalidInput(f"there is no file {self.path}; correct the path") from None

@@ -98,7 +98,11 @@ class Images(Source, kind="images"):
             if image.getchannel("A").getextrema()[0] < 255:  # pyright: ignore[reportOperatorIssue]
                 raise InvalidInput(f"{file} has transparent pixels; flatten it onto a background first")
         image = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
-        return image if self.size is None else ImageOps.fit(image, (self.size, self.size), Image.Resampling.BICUBIC)
+        if self.size is None:
+            return image
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        return image.crop((left, top, left + side, top + side)).resize((self.size, self.size), Image.Resampling.BICUBIC)
 
 
 def _listing(folder: Path) -> list[tuple[Path, str]]:

@@ -92,12 +92,11 @@ class Torchvision(Source, kind="torchvision"):
         kind = getattr(datasets, self.name)
         try:
             return kind(str(root), download=False, **split)
-        except RuntimeError:  # torchvision's word for "not found or corrupted"
-            pass
         except Exception as error:
-            raise InvalidInput(
-                f"'{self.name}' in {root} is corrupted ({_reason(error)}); delete its folder there to download it again"
-            ) from None
+            if "not found" not in str(error):  # torchvision's word for files that are missing or fail their checksum
+                raise InvalidInput(
+                    f"'{self.name}' in {root} is corrupted ({_reason(error)}); delete its folder to download it again"
+                ) from None
         try:
             root.mkdir(parents=True, exist_ok=True)
             with FileLock(root / ".download.lock"):
