@@ -61,11 +61,13 @@ class Part(ABC):
 
 
 def plain(value: Any) -> Any:
-    """``value`` with parts as mappings and tuples as lists, ready for YAML or JSON."""
+    """``value`` with parts as mappings and tuples as lists, inside of mappings too, ready for YAML or JSON."""
     if isinstance(value, Part):
         return value.describe()
     if isinstance(value, tuple):
         return [plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {name: plain(item) for name, item in value.items()}
     return value
 
 

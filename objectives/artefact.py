@@ -1,8 +1,8 @@
 """The artefact: a synthetic set in one safetensors file that carries everything needed to use it and to explain it.
 
 ``points`` are in the source's own units (0 to 255 for 8-bit images), with ``labels`` and ``weights``; ``parameters/NAME`` are
-what was optimised, in normalised units. The metadata say how they came to be: configuration, normalisation, resolved numbers, seed,
-versions, bytes stored including labels, fingerprint of the data. Nothing is ever unpickled.
+what was optimised, in normalised units. The metadata say how they came to be: configuration, normalisation, resolved
+numbers, seed, versions, bytes stored including labels, fingerprint of the data. Nothing is ever unpickled.
 """
 
 import json
@@ -94,13 +94,13 @@ class SyntheticSet(Dataset[tuple[Tensor, Tensor]]):
         tensors |= {f"parameters/{name}": value for name, value in self.parameters.items()}
         tensors = {name: value.clone().contiguous() for name, value in tensors.items()}
         about = {
+            "versions": {"python": platform.python_version(), "torch": torch.__version__},
+            **self.record,
             "format": FORMAT,
             "classes": list(self.classes),
             "normalisation": {"mean": list(self.normalisation.mean), "std": list(self.normalisation.std)},
             "limits": self.limits and list(self.limits),
             "stored_bytes": self.stored_bytes,
-            "versions": {"python": platform.python_version(), "torch": torch.__version__},
-            **self.record,
         }
         with replacing(Path(path)) as temporary:
             safetensors.torch.save_file(tensors, temporary, {"discrepancy": json.dumps(about)})
@@ -123,23 +123,25 @@ class SyntheticSet(Dataset[tuple[Tensor, Tensor]]):
             raise InvalidInput(
                 f"'{path}' is damaged or no safetensors file ({error}); make it again or restore it"
             ) from error
-        if "discrepancy" not in metadata or not {"points", "labels", "weights"} <= tensors.keys():
+        try:
+            about = json.loads(metadata["discrepancy"])
+            if about["format"] > FORMAT:
+                raise InvalidInput(
+                    f"'{path}' has format {about['format']}, this version reads up to {FORMAT}; "
+                    "update: pip install -U discrepancy"
+                )
+            names = ("format", "classes", "normalisation", "limits")
+            return cls(
+                tensors["points"],
+                tensors["labels"],
+                tensors["weights"],
+                tuple(about["classes"]),
+                Normalisation(tuple(about["normalisation"]["mean"]), tuple(about["normalisation"]["std"])),
+                about["limits"] and tuple(about["limits"]),
+                {name.removeprefix("parameters/"): value for name, value in tensors.items() if "/" in name},
+                {name: value for name, value in about.items() if name not in names},
+            )
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise InvalidInput(
                 f"'{path}' is a safetensors file but no artefact of this library; 'condense run' makes them"
-            )
-        about = json.loads(metadata["discrepancy"])
-        if about["format"] > FORMAT:
-            raise InvalidInput(
-                f"'{path}' has format {about['format']}, this version reads up to {FORMAT}; update: pip install -U discrepancy"
-            )
-        names = ("format", "classes", "normalisation", "limits")
-        return cls(
-            tensors["points"],
-            tensors["labels"],
-            tensors["weights"],
-            tuple(about["classes"]),
-            Normalisation(tuple(about["normalisation"]["mean"]), tuple(about["normalisation"]["std"])),
-            about["limits"] and tuple(about["limits"]),
-            {name.removeprefix("parameters/"): value for name, value in tensors.items() if "/" in name},
-            {name: value for name, value in about.items() if name not in names},
-        )
+            ) from error

@@ -6,12 +6,13 @@ longer than that: short runs and tests stay eager. Without a working compiler th
 
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 import torch._dynamo.exc
 from torch import Tensor
 
+from discrepancy.base import check_choice
 from discrepancy.errors import PerformanceWarning
 
 __all__ = ["Compiled", "Policy", "compiled", "eager_seconds", "padded"]
@@ -39,6 +40,7 @@ def compiled(
 
     A function so compiled must be pure, take tensors of one fixed shape, and be called with one gradient mode.
     """
+    check_choice("compile", policy, get_args(Policy))
     if policy == "never" or (policy == "auto" and seconds < WORTHWHILE_SECONDS):
         return function
     reason = _missing_compiler(torch.device(device))

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from discrepancy.base import plain
 from discrepancy.errors import InvalidInput, NonFinite
 from objectives.artefact import SyntheticSet
 from objectives.compilation import Policy
@@ -108,7 +108,13 @@ def condense(
     if state is not None:
         solving.restore(dict(state))
     solve(solving, on_step)
-    return result(problem, solving)
+    config = {
+        "objective": {"terms": {name: term.describe() for name, term in problem.objective.terms}},
+        "context": problem.context.describe(),
+        "synthetic": synthetic.describe(),
+        "solver": solver.describe(),
+    }
+    return result(problem, solving, {"config": config})
 
 
 def solve(solving: Solving, on_step: Callable[[Progress], None] | None = None) -> None:
@@ -120,6 +126,9 @@ def solve(solving: Solving, on_step: Callable[[Progress], None] | None = None) -
             check_finite(record)
         if on_step is not None:
             on_step(Progress(record, solving.steps, solving))
+    for name, value in solving.parameters.items():
+        if not torch.isfinite(value).all():
+            raise NonFinite(f"the parameter '{name}' became NaN or infinite in the last step; lower the learning rate")
 
 
 def solving_device(solving: Solving) -> torch.device:
@@ -138,11 +147,18 @@ def check_finite(record: Record) -> None:
 
 def result(problem: Problem, solving: Solving, record: Mapping[str, Any] | None = None) -> SyntheticSet:
     """The artefact of a solution as it is now."""
-    parameters: dict[str, Tensor] = solving.parameters
+    parameters, data = solving.parameters, problem.data
     about = {
+        "resolved": plain(solving.resolved),
         "seed": problem.seed,
-        "data": problem.data.name,
-        "fingerprint": problem.data.fingerprint(),
+        "data": data.name,
+        "fingerprint": data.fingerprint(),
         **(record or {}),
     }
-    return SyntheticSet.of(decoded(problem, parameters), problem.data, parameters, about)
+    made = SyntheticSet.of(decoded(problem, parameters), data, parameters, about)
+    if solving.chosen is None:
+        return made
+    # Exact: through the normalisation and back they would be rounded.
+    return replace(
+        made, points=data.train.points[solving.chosen].float(), record={**about, "chosen": solving.chosen.tolist()}
+    )

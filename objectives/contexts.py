@@ -27,8 +27,6 @@ class Draw:
     network: int
     augmentation: int
     batch: int
-    returns: bool
-    """Whether the same draw comes back, so that its summary is kept."""
 
 
 class Context(Part, family=True):
@@ -45,11 +43,11 @@ class Context(Part, family=True):
     @property
     @abstractmethod
     def draws(self) -> int | None:
-        """How many different draws there are; None where there is no end of them."""
+        """How many different draws there are, which come back; None where there is no end of them."""
 
 
 def _check_batch(batch: int | str) -> None:
-    if isinstance(batch, int) and batch < 1:
+    if batch != "all" and not (isinstance(batch, int) and batch >= 1):
         raise InvalidInput(f"'batch' must be at least 1 real example a class, or 'all', got {batch}")
 
 
@@ -82,8 +80,8 @@ class Fresh(Context, kind="fresh"):
             )
 
     def at(self, step: int, seed: int) -> Draw:
-        returns = self.keep > 1 and self.batch == "all"
-        return Draw(network=step // self.keep, augmentation=step, batch=0 if returns else step, returns=returns)
+        whole = self.batch == "all"  # then nothing is augmented, and the summary is good for as long as the network
+        return Draw(network=step // self.keep, augmentation=0 if whole else step, batch=0 if whole else step)
 
     @property
     def draws(self) -> int | None:
@@ -120,7 +118,7 @@ class Pool(Context, kind="pool"):
 
     def at(self, step: int, seed: int) -> Draw:
         number = int(torch.randint(self.draws, (), generator=stream(seed, "context", step)))
-        return Draw(network=number // self.augmentations, augmentation=number, batch=number, returns=True)
+        return Draw(network=number // self.augmentations, augmentation=number, batch=number)
 
     @property
     def draws(self) -> int:

@@ -12,13 +12,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from discrepancy.embeddings.base import Embedding, Taken
 from discrepancy.errors import InvalidInput
 from discrepancy.measure import Grouping, Measure
 from discrepancy.networks.base import Parameters
 from discrepancy.sorts import Discrepancy, Draws
-from objectives.compilation import Policy
+from objectives.compilation import Policy, padded
 from objectives.contexts import Context, Draw
 from objectives.data import LabelledData
 from objectives.objective import Match, Objective, Penalised
@@ -77,11 +78,13 @@ class Candidates:
 
 @dataclass(frozen=True, eq=False)
 class _BoundMatch:
-    """A match with its numbers resolved: the embedding, a discrepancy for each block, the real groups and their shares."""
+    """A match with its numbers resolved: the embedding, a discrepancy and a shape for each block, the groups of the real
+    examples (on the CPU) and their shares."""
 
     match: Match
     embedding: Embedding
     discrepancies: Mapping[str, Discrepancy]
+    shapes: Mapping[str, tuple[int, ...]]
     groups: Tensor
     share: Tensor
 
@@ -90,7 +93,10 @@ class _BoundMatch:
         return all(discrepancy.streams for discrepancy in self.discrepancies.values())
 
     def grouped(self, features: Measure, groups: Tensor) -> Measure:
-        return features.conditioned(Grouping.of(groups, len(self.share)))
+        """The conditional measures; grouping on the CPU spares a GPU the wait for the sizes."""
+        grouping = Grouping.of(groups, len(self.share))
+        device = features.mass_of.device
+        return features.conditioned(Grouping(grouping.index.to(device), grouping.mask.to(device)))
 
 
 class Executor:
@@ -123,7 +129,7 @@ class Executor:
         policy: Policy = "auto",
     ) -> None:
         self.data, self.objective, self.context, self.seed = data, objective, context, seed
-        self.device = torch.device(device)
+        self.device, self.examples = torch.device(device), examples
         self.stage = Stage(
             data,
             context,
@@ -135,15 +141,20 @@ class Executor:
             policy=policy,
         )
         self._scenes: OrderedDict[Draw, Scene] = OrderedDict()
-        self.matches = {name: self._bind(name, term) for name, term in objective.terms if isinstance(term, Match)}
+        matches = [(name, term) for name, term in objective.terms if isinstance(term, Match)]
+        sample = self._sample() if matches else {}
+        self.matches = {name: self._bind(name, term, sample) for name, term in matches}
 
     # --- set-up ---------------------------------------------------------------------------------------------------
 
-    def _bind(self, name: str, match: Match) -> _BoundMatch:
-        """The match with its data-dependent constants turned into numbers, from a sample seen by the first network."""
-        groups = self._groups(name, match.by)
+    def _sample(self) -> Taken:
+        """A balanced sample of the real examples, as the first network sees them."""
         indices = self.data.class_batch(stream(self.seed, "resolve"), math.ceil(RESOLVE_SAMPLE / self.data.count))
-        taken = self.stage.real(indices, self.stage.parameters(self.context.at(0, self.seed).network))
+        return self.stage.real(indices, self.stage.parameters(self.context.at(0, self.seed).network))
+
+    def _bind(self, name: str, match: Match, taken: Taken) -> _BoundMatch:
+        """The match with its data-dependent constants turned into numbers, from a sample."""
+        groups = self._groups(name, match.by)
         embedding = match.via.resolve(Measure(taken))
         draws = _moved(embedding.draw(stream(self.seed, "resolve", name), self.stage.shapes), self.device)
         with torch.no_grad():
@@ -155,7 +166,8 @@ class Executor:
         count = self.data.count if match.by == "class" else int(groups.max()) + 1
         share = torch.bincount(groups, minlength=count).double() / len(groups)
         discrepancies = {block: match.match.resolve(measure) for block, measure in features.blocks()}
-        return _BoundMatch(match, embedding, discrepancies, groups.to(self.device), share.to(self.device))
+        shapes = {block: tuple(value.shape[1:]) for block, value in features.tensors.items()}
+        return _BoundMatch(match, embedding, discrepancies, shapes, groups, share.to(self.device))
 
     def _groups(self, name: str, by: str) -> Tensor:
         train = self.data.train
@@ -165,7 +177,20 @@ class Executor:
             return torch.zeros_like(train.labels)
         if train.groups is None:
             raise InvalidInput(f"term '{name}' is by: group, but these data have no groups; use by: class or by: none")
-        return train.groups
+        labels, groups, batch = train.labels, train.groups, self.context.batch
+        table = torch.bincount(
+            labels * (groups.max() + 1) + groups, minlength=self.data.count * (int(groups.max()) + 1)
+        )
+        table = table.unflatten(0, (self.data.count, -1))
+        others = table.sum(1, keepdim=True) - table
+        certain = (table > 0) if batch == "all" else (table > 0) & (others < batch)
+        missing = (~certain.any(0)).nonzero()[:, 0].tolist()
+        if missing:
+            raise InvalidInput(
+                f"term '{name}' is by: group, but group {missing[0]} can be missing from the real batch ({batch} a class); "
+                "use the context 'pool' with batch: all, or leave out groups without examples"
+            )
+        return groups
 
     @property
     def resolved(self) -> dict[str, Any]:
@@ -180,7 +205,8 @@ class Executor:
         """The draw that is current at a step, with its summaries; made now, or kept from an earlier step."""
         draw = self.context.at(step, self.seed)
         if draw not in self._scenes:
-            self._scenes = OrderedDict((key, scene) for key, scene in self._scenes.items() if key.returns)
+            if self.context.draws is None:
+                self._scenes.clear()
             parameters, augmentation = self.stage.parameters(draw.network), self.stage.augmentation(draw.augmentation)
             random = {name: self._random_parts(name, draw) for name in self.matches}
             summaries = self._summaries(draw, parameters, augmentation, random)
@@ -192,14 +218,11 @@ class Executor:
 
     def _random_parts(self, name: str, draw: Draw) -> tuple[Draws, dict[str, Draws]]:
         """Frequencies and directions: keyed by the context's network, never by the step, so that summaries stay valid."""
-        bound, shapes = self.matches[name], self.stage.shapes
+        bound = self.matches[name]
         generator = stream(self.seed, "random", name, draw.network)
-        of_embedding = _moved(bound.embedding.draw(generator, shapes), self.device)
-        with torch.no_grad():
-            taken = {tap: torch.zeros(1, *shape, device=self.device) for tap, shape in shapes.items()}
-            features = Measure(bound.embedding(taken, of_embedding)).tensors
+        of_embedding = _moved(bound.embedding.draw(generator, self.stage.shapes), self.device)
         return of_embedding, {
-            block: _moved(discrepancy.draw(generator, tuple(features[block].shape[1:])), self.device)
+            block: _moved(discrepancy.draw(generator, bound.shapes[block]), self.device)
             for block, discrepancy in bound.discrepancies.items()
         }
 
@@ -249,7 +272,10 @@ class Executor:
         for name, bound in self.matches.items():
             draws, of_blocks = scene.random[name]
             for block, part in Measure(bound.embedding(taken, draws)).blocks():
-                factor = bound.match.weight * bound.match.block_weight(block)
+                only = functional.one_hot(torch.tensor(label, device=self.device), len(bound.share)).double()
+                factor = (
+                    bound.match.weight * bound.match.block_weight(block) * float(bound.match.reduce(only, bound.share))
+                )
                 summary = scene.summaries[name][block].select(torch.tensor([label], device=self.device))
                 found.append(
                     Candidates(part.tensors[""], bound.discrepancies[block], summary, of_blocks[block], factor)
@@ -269,7 +295,7 @@ class Executor:
         here = replace(decoded, **leaves)
         if self.stage.recompute:
             return self._evaluate_in_chunks(here, leaves, scene, only)
-        augmented = self.stage.augmented(here.points, scene.augmentation, here.slots)
+        augmented = self._augmented(here.points, here.slots, scene)
         taken = self.stage.taken(scene.parameters, augmented, self.stage.synthetic_forward)
         terms = self._terms(taken, here, scene, only)
         total = torch.stack(list(terms.values())).sum()
@@ -282,7 +308,7 @@ class Executor:
         each chunk once more with its graph (one extra forward pass)."""
         stage = self.stage
         with torch.no_grad():
-            augmented = stage.augmented(here.points, scene.augmentation, here.slots)
+            augmented = self._augmented(here.points, here.slots, scene)
             features = stage.taken(scene.parameters, augmented, stage.real_forward)
         inner = {name: value.detach().requires_grad_(True) for name, value in features.items()}
         terms = self._terms(inner, here, scene, only)
@@ -292,21 +318,28 @@ class Executor:
         values = _values(total, terms, leaves, gradients[len(inner) :])
         if "points" not in leaves:
             return values
-        for rows in torch.arange(len(here.points), device=self.device).split(stage.chunk):
+        size, back = stage.size(len(here.points)), []
+        for first in range(0, len(here.points), size):
+            rows = slice(first, first + size)
             part = here.points[rows].detach().requires_grad_(True)
-            augmented = stage.augmented(part, scene.augmentation, here.slots[rows])
-            taken = stage.taken(scene.parameters, augmented, stage.synthetic_forward)
-            outputs = [taken[name] for name in at_inner]
-            (back,) = torch.autograd.grad(outputs, [part], [g[rows] for g in at_inner.values()])
-            values.gradients["points"][rows] += back
-        return values
+            augmented = self._augmented(part, here.slots[rows], scene, first)
+            taken = stage.taken(scene.parameters, padded(augmented, size), stage.synthetic_forward)
+            outputs = [taken[name][: len(part)] for name in at_inner]
+            back += torch.autograd.grad(outputs, [part], [g[rows] for g in at_inner.values()])
+        return replace(values, gradients={**values.gradients, "points": values.gradients["points"] + torch.cat(back)})
+
+    def _augmented(self, points: Tensor, slots: Tensor, scene: Scene, first: int = 0) -> Tensor:
+        """Synthetic examples, numbered from ``first`` on, under the augmentation of the draw."""
+        return self.stage.augmented(points, scene.augmentation, slots, self.stage.real_examples + first)
 
     def _terms(self, taken: Taken, here: Decoded, scene: Scene, only: int | None) -> dict[str, Tensor]:
-        """The weighted value of every term. Penalties see the points themselves, matches the augmented ones."""
+        """The weighted value of every term. Penalties see the points themselves, where matches see the augmented ones; what is
+        taken of the network is of the augmented points for both."""
         values = {}
         for name, term in self.objective.terms:
             if isinstance(term, Penalised):
-                value = term.penalty({**taken, "points": here.points}, here.labels, here.weights)
+                share = 1.0 if only is None else len(here.points) / self.examples
+                value = share * term.penalty({**taken, "points": here.points}, here.labels, here.weights)
             else:
                 value = self._match(name, taken, here, scene, only)
             values[name] = term.weight * value
@@ -316,19 +349,21 @@ class Executor:
         bound, (draws, of_blocks), summaries = self.matches[name], scene.random[name], scene.summaries[name]
         slots = {"class": here.slots, "group": here.groups, "none": torch.zeros_like(here.slots)}[bound.match.by]
         features = Measure(bound.embedding(taken, draws), here.weights)
-        share = bound.share
+        chosen = torch.tensor([] if only is None else [only], dtype=torch.long, device=self.device)
         if only is None:
             measure = bound.grouped(features, slots)
         else:
-            chosen = torch.tensor([only], device=self.device)
-            measure, share = features.as_groups(), share[chosen]
+            measure = features.as_groups()
             summaries = {block: summary.select(chosen) for block, summary in summaries.items()}
-        per_group = [
+        per_block = [
             bound.match.block_weight(block)
             * bound.discrepancies[block].compare(summaries[block], part, of_blocks[block])
             for block, part in measure.blocks()
         ]
-        return bound.match.reduce(torch.stack(per_group).sum(0), share)
+        per_group = torch.stack(per_block).sum(0)
+        if only is not None:
+            per_group = per_group.new_zeros(len(bound.share)).index_put((chosen,), per_group)
+        return bound.match.reduce(per_group, bound.share)
 
 
 def _values(total: Tensor, terms: Mapping[str, Tensor], leaves: Mapping[str, Tensor], gradients: Any) -> Values:

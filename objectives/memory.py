@@ -24,16 +24,19 @@ def graph_bytes(network: Network, shape: tuple[int, ...], classes: int, take: tu
     kept: dict[int, int] = {}
 
     def count(tensor: Tensor) -> Tensor:
-        kept[id(tensor.untyped_storage())] = tensor.numel() * tensor.element_size()
+        storage = tensor.untyped_storage()  # its Python object may be a new one at each call
+        kept[storage._cdata] = storage.nbytes()
         return tensor
 
-    parameters = {name: value.to("meta") for name, value in network.initial(torch.Generator(), shape, classes).items()}
+    initial = network.initial(torch.Generator(), shape, classes, affine=False)
+    parameters = {name: value.to("meta") for name, value in initial.items()}
     points = torch.empty(2, *shape, device="meta", requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        outputs = network(parameters, points, take)
+        outputs = network(parameters, points, take)  # holds the graph, and so every storage that was counted
+    weights = {value.untyped_storage()._cdata for value in parameters.values()}
+    total = sum(size for storage, size in kept.items() if storage not in weights) // 2
     del outputs
-    weights = {id(value.untyped_storage()) for value in parameters.values()}
-    return sum(size for storage, size in kept.items() if storage not in weights) // 2
+    return total
 
 
 def chunk_examples(network: Network, shape: tuple[int, ...], classes: int, device: torch.device) -> int:

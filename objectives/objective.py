@@ -9,21 +9,22 @@ context's network if it asks for it. They add up:
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 from jaxtyping import Float
 from torch import Tensor
 
-from discrepancy.base import Part
+from discrepancy.base import Part, check_choice, named
 from discrepancy.embeddings.base import Embedding, Taken
 from discrepancy.embeddings.points import Identity
 from discrepancy.errors import InvalidInput
 from discrepancy.sorts import Discrepancy
 from objectives.reductions import Reduction, Sum
 
-__all__ = ["Match", "Objective", "Penalised", "Penalty", "Term"]
+__all__ = ["Grouped", "Match", "Objective", "Penalised", "Penalty", "Term"]
+
+Grouped = Literal["class", "group", "none"]
 
 
 class Summand:
@@ -85,10 +86,14 @@ class Match(Term, kind="match"):
 
     match: Discrepancy = field(kw_only=False)
     via: Embedding = Identity()
-    by: Literal["class", "group", "none"] = "class"
+    by: Grouped = "class"
     reduce: Reduction = Sum()
     layer_weights: tuple[tuple[str, float], ...] = ()
     weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_choice("by", self.by, get_args(Grouped))
+        object.__setattr__(self, "layer_weights", named(self.layer_weights))
 
     @property
     def takes(self) -> frozenset[str]:
@@ -104,7 +109,8 @@ class Match(Term, kind="match"):
 
 
 class Penalty(Part, Summand, family=True):
-    """R: looks at the synthetic side only."""
+    """R: looks at the synthetic side only. An average over the examples, so that it adds up over the classes: where a solver
+    takes the classes in turn, the penalty of one class counts by its share of the examples."""
 
     takes: ClassVar[frozenset[str]]
 
@@ -142,8 +148,9 @@ class Objective(Summand):
     terms: tuple[tuple[str, Term], ...]
 
     def __post_init__(self) -> None:
-        items = self.terms.items() if isinstance(self.terms, Mapping) else self.terms
-        terms = tuple((name, Penalised(term) if isinstance(term, Penalty) else term) for name, term in items)
+        terms = tuple(
+            (name, Penalised(term) if isinstance(term, Penalty) else term) for name, term in named(self.terms)
+        )
         object.__setattr__(self, "terms", terms)
         if not terms:
             raise InvalidInput("'terms' is empty; an objective needs at least one term")

@@ -27,7 +27,9 @@ class TotalVariation(Penalty, kind="total_variation"):
     def __call__(self, taken: Taken, labels: Tensor, weights: Float[Tensor, " m"]) -> Float[Tensor, ""]:
         points = taken["points"]
         if points.ndim != 4:
-            raise InvalidInput(f"'total_variation' needs images (m, C, H, W), got points of shape {tuple(points.shape)}")
+            raise InvalidInput(
+                f"'total_variation' needs images (m, C, H, W), got points of shape {tuple(points.shape)}"
+            )
         return points.diff(dim=-2).abs().mean() + points.diff(dim=-1).abs().mean()
 
 

@@ -17,7 +17,7 @@ class Reduction(Part, family=True):
     """values (g,), share of each group in the real set (g,) -> scalar."""
 
     separable: ClassVar[bool] = True
-    """Whether the result is a sum of functions of one group each, so that groups may be stepped one at a time."""
+    """Whether it is linear in the values, so that groups may be stepped one at a time."""
 
     @abstractmethod
     def __call__(self, values: Float[Tensor, " g"], share: Float[Tensor, " g"]) -> Float[Tensor, ""]: ...

@@ -49,8 +49,11 @@ class Stage:
         policy: Policy,
     ) -> None:
         self.data, self.context, self.seed, self.device = data, context, seed, device
+        self.examples = examples
+        self.real_examples = sum(n if context.batch == "all" else min(n, context.batch) for n in data.per_class)
         self.take = tuple(sorted(take - {"points"}))
         self._check()
+        self.augment = context.augment and context.augment.for_data(mirror=data.mirror)
         self.shapes: dict[str, tuple[int, ...]] = {"points": data.shape}
         self.multiplications, self.graph_bytes, self.chunk, self.whole_batches = 0, 0, 4096, False
         network = context.network
@@ -77,8 +80,8 @@ class Stage:
             )
         if network is not None and not network.pointwise and context.batch == "all":
             raise InvalidInput(
-                f"'{network.kind}' with batch normalisation is not pointwise, so 'all' real data cannot be streamed through it; "
-                "give 'batch' a number or choose another 'norm'"
+                f"'{network.kind}' with batch normalisation is not pointwise, so 'all' real data cannot be streamed through "
+                "it; give 'batch' a number or choose another 'norm'"
             )
         if context.augment is not None and len(self.data.shape) != 3:
             raise InvalidInput(
@@ -87,11 +90,12 @@ class Stage:
 
     def images(self, steps: int, examples: int) -> int:
         """Forward passes of one example that so many steps take, a backward pass counted as two."""
-        real = len(self.data.train.labels)
-        if self.context.batch != "all":
-            real = min(real, self.context.batch * self.data.count)
         passes = steps if self.context.draws is None else min(steps, self.context.draws)
-        return passes * real + steps * 3 * examples
+        return passes * self.real_examples + steps * 3 * examples
+
+    def size(self, n: int) -> int:
+        """The rows of each chunk that ``n`` examples are cut into: all chunks alike, and the last one filled up."""
+        return n if self.whole_batches else math.ceil(n / math.ceil(n / self.chunk))
 
     def parameters(self, number: int) -> Parameters:
         """The weights of the context's random network of this number."""
@@ -102,16 +106,19 @@ class Stage:
         return {name: value.to(self.device) for name, value in initial.items()}
 
     def augmentation(self, number: int) -> Mapping[str, Tensor]:
-        """The draw of the augmentation of this number: one row a class."""
-        augment = self.context.augment
-        if augment is None:
+        """The draw of the augmentation of this number: a row a class, which the two sides share, or a row an image, those of
+        the real batch first."""
+        if self.augment is None:
             return {}
-        return augment.draw(stream(self.seed, "augment", number), self.data.count, self.data.shape)
+        rows = self.data.count if self.augment.per == "class" else self.real_examples + self.examples
+        return self.augment.draw(stream(self.seed, "augment", number), rows, self.data.shape)
 
-    def augmented(self, points: Tensor, augmentation: Mapping[str, Tensor], slots: Tensor) -> Tensor:
-        """``points`` under the draw's row of their class."""
-        augment = self.context.augment
-        return points if augment is None else augment(points, augmentation, slots)
+    def augmented(self, points: Tensor, augmentation: Mapping[str, Tensor], labels: Tensor, first: int) -> Tensor:
+        """``points`` under the rows of the draw that belong to their classes, or to images numbered from ``first`` on."""
+        if self.augment is None:
+            return points
+        rows = labels if self.augment.per == "class" else torch.arange(first, first + len(points))
+        return self.augment(points, augmentation, rows)
 
     def _forward(self, parameters: Parameters, points: Tensor) -> dict[str, Tensor]:
         assert self.context.network is not None
@@ -122,9 +129,7 @@ class Stage:
         if not self.take:
             return {"points": points}
         forward = forward or self._forward
-        n = len(points)
-        size = n if self.whole_batches else math.ceil(n / math.ceil(n / self.chunk))
-        pieces = []
+        size, pieces = self.size(len(points)), []
         for chunk in points.split(size):
             outputs = forward(parameters, padded(chunk, size))
             pieces.append({name: value[: len(chunk)] for name, value in outputs.items()})
@@ -140,14 +145,23 @@ class Stage:
     def real_chunks(
         self, draw: Draw, parameters: Parameters, augmentation: Mapping[str, Tensor]
     ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-        """The real batch of a draw, chunk by chunk in the order of the classes: what is taken, and which examples they are."""
+        """The real batch of a draw, chunk by chunk: what is taken, and which examples they are."""
         train, batch = self.data.train, self.context.batch
         generator = stream(self.seed, "batch", draw.batch)
         indices = torch.cat(self.data.members) if batch == "all" else self.data.class_batch(generator, batch)
-        size = len(indices) if self.whole_batches else min(self.chunk, len(indices))
+        indices = indices[_mixed(train.labels[indices])]
+        size, first = self.size(len(indices)), 0
         for chunk in indices.split(size):
-            slots = train.labels[chunk].to(self.device)
             points = self.data.normalisation.apply(train.points[chunk].to(self.device))
-            filled = padded(self.augmented(points, augmentation, slots), size)
+            filled = padded(self.augmented(points, augmentation, train.labels[chunk], first), size)
             taken = self.taken(parameters, filled, self.real_forward)
-            yield {name: value[: len(chunk)] for name, value in taken.items()}, chunk.to(self.device)
+            yield {name: value[: len(chunk)] for name, value in taken.items()}, chunk
+            first += len(chunk)
+
+
+def _mixed(labels: Tensor) -> Tensor:
+    """An order of examples sorted by class in which every stretch holds the classes in proportion: a chunk of one class would
+    be padded to as many points in each of the others."""
+    sizes = torch.bincount(labels)
+    within = torch.arange(len(labels)) - (sizes.cumsum(0) - sizes)[labels]
+    return ((within + 0.5) / sizes[labels]).argsort(stable=True)

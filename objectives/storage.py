@@ -40,7 +40,8 @@ def replacing(path: Path) -> Iterator[Path]:
             ) from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # or it would hide the error that matters
+            temporary.unlink(missing_ok=True)
 
 
 def _is_storage(error: Exception) -> bool:

@@ -8,19 +8,23 @@ normalised units, as published learning rates assume; what is stored and shown i
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from discrepancy.base import Part
+from discrepancy.base import Part, check_choice
 from discrepancy.errors import InvalidInput
 from objectives.data import LabelledData
 from objectives.streams import stream
 
 __all__ = ["Decoded", "Parameterisation", "Pixels"]
+
+Start = Literal["noise", "real", "class-mean"]
+Labels = Literal["hard", "soft"]
+Weights = Literal["equal", "learned"]
 
 LABEL_CONFIDENCE = 0.9
 """Probability that a learned label gives its own class at the start."""
@@ -94,17 +98,21 @@ class Pixels(Parameterisation, kind="pixels"):
     """
 
     per_class: int = 10
-    start: Literal["noise", "real", "class-mean"] = "real"
-    labels: Literal["hard", "soft"] = "hard"
-    weights: Literal["equal", "learned"] = "equal"
+    start: Start = "real"
+    labels: Labels = "hard"
+    weights: Weights = "equal"
     clip: bool = False
 
     def __post_init__(self) -> None:
         if self.per_class < 1:
             raise InvalidInput(f"'per_class' must be at least 1, got {self.per_class}")
+        for name, choices in (("start", Start), ("labels", Labels), ("weights", Weights)):
+            check_choice(name, getattr(self, name), get_args(choices))
 
     def initial(self, data: LabelledData, seed: int) -> dict[str, Tensor]:
-        return self.from_points(self._start(data, seed), data)
+        parameters = self.from_points(self._start(data, seed), data)
+        self.project(parameters, data)
+        return parameters
 
     def _start(self, data: LabelledData, seed: int) -> Tensor:
         count, generator = data.count * self.per_class, stream(seed, "start")
@@ -117,9 +125,9 @@ class Pixels(Parameterisation, kind="pixels"):
         return data.class_means().repeat_interleave(self.per_class, 0) + 0.1 * noise
 
     def from_points(self, points: Tensor, data: LabelledData) -> dict[str, Tensor]:
-        parameters = {"points": points.float()}
+        parameters = {"points": points}
         if self.labels == "soft":
-            rest = (1 - LABEL_CONFIDENCE) / max(data.count - 1, 1)
+            rest = (1 - LABEL_CONFIDENCE) / (data.count - 1)
             own = functional.one_hot(self.slots(data), data.count).float()
             parameters["labels"] = torch.log(own * (LABEL_CONFIDENCE - rest) + rest)
         if self.weights == "learned":

@@ -77,6 +77,11 @@ class Solving(ABC):
     def parameters(self) -> dict[str, Tensor]:
         """The synthetic parameters as they are now, detached."""
 
+    @property
+    @abstractmethod
+    def chosen(self) -> Tensor | None:
+        """The numbers of the training examples that the set consists of; None where it is made."""
+
     @abstractmethod
     def state(self) -> dict[str, Any]:
         """Tensors and plain values from which :meth:`restore` continues bit for bit."""

@@ -5,14 +5,16 @@ that momentum acts, and weights decay, c times a round even on images that have 
 over classes with one step, and so it has a name of its own.
 """
 
+import copy
 import difflib
 import inspect
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer, lr_scheduler
 
+from discrepancy.base import check_choice, named
 from discrepancy.errors import InvalidInput
 from objectives.executor import Values
 from objectives.objective import Match
@@ -21,6 +23,7 @@ from objectives.synthetic import Decoded
 
 __all__ = ["Descent"]
 
+Update = Literal["joint", "per_class", "per_class_shared_state"]
 Options = tuple[tuple[str, float | int | bool | str], ...]
 
 _OPTIMISERS = {
@@ -62,11 +65,14 @@ class Descent(Solver, kind="descent"):
     scheduler: str | None = None
     scheduler_options: Options = ()
     steps: int = 1000
-    update: Literal["joint", "per_class", "per_class_shared_state"] = "joint"
+    update: Update = "joint"
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise InvalidInput(f"'steps' must be at least 1, got {self.steps}")
+        check_choice("update", self.update, get_args(Update))
+        for name in ("options", "rates", "scheduler_options"):
+            object.__setattr__(self, name, named(getattr(self, name)))
         for name, rate in (("lr", self.lr), *self.rates):
             if not rate > 0:
                 raise InvalidInput(f"'{name}' must be > 0, got {rate}")
@@ -76,8 +82,10 @@ class Descent(Solver, kind="descent"):
         """A new optimiser, with one parameter group for every named parameter."""
         kind = _known("optimizer", self.optimizer, _OPTIMISERS)
         options = dict(self.options)
-        if self.momentum or "momentum" in inspect.signature(kind).parameters:
-            options.setdefault("momentum", self.momentum)
+        if self.momentum:
+            if "momentum" not in inspect.signature(kind).parameters:
+                raise InvalidInput(f"'momentum' is {self.momentum}, but torch's {kind.__name__} has none; leave it out")
+            options["momentum"] = self.momentum
         rates = dict(self.rates)
         groups = [{"params": [leaf], "lr": rates.get(name, self.lr)} for name, leaf in leaves.items()]
         return _called("options", kind, options, groups, lr=self.lr)
@@ -100,7 +108,26 @@ class Descent(Solver, kind="descent"):
                         f"'update' is {self.update}, which needs a sum over classes, but term '{name}' is by: {term.by} and "
                         f"reduce: {term.reduce.kind}; use update: joint"
                     )
+            network = problem.context.network
+            if network is not None and not network.pointwise:
+                raise InvalidInput(
+                    f"'update' is {self.update}, but '{network.kind}' with batch normalisation sees the classes of a batch "
+                    "together; use update: joint or another 'norm'"
+                )
+        self._check_groups(problem)
         return _Descending(self, problem)
+
+    def _check_groups(self, problem: Problem) -> None:
+        groups = problem.data.train.groups
+        terms = [name for name, term in problem.objective.terms if isinstance(term, Match) and term.by == "group"]
+        if groups is None or not terms:
+            return
+        missing = set(groups.tolist()) - set(problem.groups.tolist())
+        if missing:
+            raise InvalidInput(
+                f"term '{terms[0]}' is by: group, but no synthetic example belongs to group {min(missing)}; "
+                f"raise 'per_class', which is {problem.synthetic.per_class}"
+            )
 
 
 def _known(field: str, name: str, known: dict[str, Any]) -> Any:
@@ -151,6 +178,10 @@ class _Descending(Solving):
         return {name: torch.cat([leaves[name].detach() for leaves in self.leaves]) for name in self.leaves[0]}
 
     @property
+    def chosen(self) -> None:
+        return None
+
+    @property
     def resolved(self) -> dict[str, Any]:
         return self.executor.resolved
 
@@ -196,11 +227,19 @@ class _Descending(Solving):
         return {
             "step": self.step,
             "parameters": self.parameters,
-            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
-            "schedulers": [scheduler and scheduler.state_dict() for scheduler in self.schedulers],
+            # The dictionaries of torch share their tensors with the optimiser, which goes on.
+            "optimisers": [copy.deepcopy(optimiser.state_dict()) for optimiser in self.optimisers],
+            "schedulers": [scheduler and copy.deepcopy(scheduler.state_dict()) for scheduler in self.schedulers],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
+        saved, here = (
+            {name: tuple(value.shape) for name, value in parameters.items()}
+            for parameters in (state["parameters"], self.parameters)
+        )
+        if saved != here:
+            raise InvalidInput(f"'state' has parameters of shapes {saved}, but this run has {here}; start anew")
+        state = copy.deepcopy(state)
         self.step = state["step"]
         self._set_leaves({name: value.to(self.problem.device) for name, value in state["parameters"].items()})
         self.optimisers = [self.solver.optimise(leaves) for leaves in self.leaves]

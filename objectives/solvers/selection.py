@@ -33,8 +33,7 @@ class Herding(Solver, kind="herding"):
 
         x_{t+1} = argmin_x  D( P_c , uniform on {x_1, ..., x_t, x} ),
 
-    without replacement, in the first draw of the context and without augmentation. With MMD and a linear kernel this is the
-    rule of iCaRL.
+    without replacement, in the first draw of the context. With MMD and a linear kernel this is the rule of iCaRL.
 
     References: Welling, "Herding Dynamical Weights to Learn" (2009); Rebuffi et al., "iCaRL" (2017), algorithm 4.
     """
@@ -46,6 +45,14 @@ class Herding(Solver, kind="herding"):
         for name, term in problem.objective.terms:
             if not isinstance(term, Match) or term.by != "class":
                 raise InvalidInput(f"'herding' selects within classes; term '{name}' must be a match with by: class")
+        context = problem.context
+        if context.augment is not None:
+            raise InvalidInput("'herding' selects examples as they are; remove 'augment' from the context")
+        if context.network is not None and not context.network.pointwise:
+            raise InvalidInput(
+                f"'herding' values one example at a time, but '{context.network.kind}' with batch normalisation is not "
+                "pointwise; choose another 'norm'"
+            )
         return _Selecting(problem, self)
 
 
@@ -54,14 +61,18 @@ class _Selecting(Solving):
         self.problem, self.solver, self.steps = problem, solver, solver.duration(problem)
         problem.data.require(problem.synthetic.per_class, f"solver: {solver.kind}")
         self.executor = problem.executor(self.steps) if isinstance(solver, Herding) else None
-        self.chosen = torch.zeros(0, dtype=torch.long)
+        self._chosen = torch.zeros(0, dtype=torch.long)
 
     @property
     def parameters(self) -> dict[str, Tensor]:
         data = self.problem.data
-        if len(self.chosen) < len(self.problem.slots):
-            return {"chosen": self.chosen}
-        return self.problem.synthetic.from_points(data.normalisation.apply(data.train.points[self.chosen]), data)
+        if len(self._chosen) < len(self.problem.slots):
+            return {"chosen": self._chosen}
+        return self.problem.synthetic.from_points(data.normalisation.apply(data.train.points[self._chosen]), data)
+
+    @property
+    def chosen(self) -> Tensor:
+        return self._chosen
 
     @property
     def resolved(self) -> dict[str, Any]:
@@ -71,10 +82,10 @@ class _Selecting(Solving):
         data, per_class = self.problem.data, self.problem.synthetic.per_class
         value = torch.zeros(())
         if self.executor is None:
-            self.chosen = data.class_batch(stream(self.problem.seed, "random"), per_class)
+            self._chosen = data.class_batch(stream(self.problem.seed, "random"), per_class)
         else:
             rows, value = self._herd(self.step, per_class)
-            self.chosen = torch.cat([self.chosen, rows])
+            self._chosen = torch.cat([self._chosen, rows])
         record = Record(self.step, value, {})
         self.step += 1
         return record
@@ -95,10 +106,10 @@ class _Selecting(Solving):
         return indices[chosen], value.cpu()
 
     def state(self) -> dict[str, Any]:
-        return {"step": self.step, "chosen": self.chosen}
+        return {"step": self.step, "chosen": self._chosen}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.step, self.chosen = state["step"], state["chosen"]
+        self.step, self._chosen = state["step"], state["chosen"]
 
 
 def _after(match: Candidates, chosen: list[int], candidates: int) -> Tensor:
