@@ -50,7 +50,7 @@ def build(type_: type[T], tree: Any, path: str = "") -> T:
 
 
 @functools.cache
-def _adapter(hint: Any) -> TypeAdapter[Any]:
+def _adapter(hint: Any) -> Any:  # a TypeAdapter, whose own hint beartype cannot read
     return TypeAdapter(hint)
 
 

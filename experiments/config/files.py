@@ -13,6 +13,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.representer import SafeRepresenter
 
 from experiments.config.mistakes import ConfigError, Mistake, join, received
 
@@ -66,10 +67,22 @@ def write_yaml(tree: Mapping[str, Any]) -> str:
     yaml.default_flow_style = None
     yaml.allow_unicode = True
     yaml.width = 110
-    yaml.representer.ignore_aliases = lambda data: True
+    yaml.Representer = _Representer
     stream = io.StringIO()
     yaml.dump(tree, stream)
     return stream.getvalue()
+
+
+class _Representer(SafeRepresenter):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def represent_str(self, data: str) -> Any:
+        plain = data[:1].isalpha() and data.isprintable()  # else quoted, whether or not YAML needs it
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=None if plain else '"')
+
+
+_Representer.add_representer(str, _Representer.represent_str)
 
 
 def _yaml(text: str) -> Any:
