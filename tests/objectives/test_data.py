@@ -47,6 +47,10 @@ class TestNormalisation:
         assert found.std[0] == 1.0
         assert found.apply(points)[:, 0].abs().max() < 1e-6
 
+    def test_rounding_errors_count_as_constant(self) -> None:
+        points = torch.tensor([[1000.0, 1000.0], [1000.0 + 1e-9, 1000.1]], dtype=torch.float64)
+        assert Normalisation.measured(points).std == (1.0, pytest.approx(0.05))
+
     @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
     def test_apply_gives_float32(self, dtype: torch.dtype) -> None:
         points = torch.from_numpy(images()).to(dtype)
@@ -458,6 +462,7 @@ class TestSplit:
         assert parts.test is not None
         both = torch.cat([parts.train.points, parts.test.points])[:, 0]
         assert both.sort().values.tolist() == list(range(len(labels)))
+        assert all(torch.equal(part.points, part.points.sort(0).values) for part in (parts.train, parts.test))
         held = parts.test.labels.bincount(minlength=len(sizes)).tolist()
         for have, out in zip(sizes, held, strict=True):
             assert out == min(max(round(fraction * have), 1), have - 1)

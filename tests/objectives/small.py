@@ -1,0 +1,78 @@
+"""Small data with unequal classes, the network for them, and the one line that starts a descent."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import jaxtyping
+import torch
+
+from discrepancy import MMD
+from discrepancy.embeddings import Features
+from discrepancy.networks import ConvNet
+from objectives.contexts import Fresh
+from objectives.data import LabelledData
+from objectives.objective import Match, Summand
+from objectives.solvers import Descent, Problem, Solver, Solving
+from objectives.synthetic import Decoded, Pixels
+
+__all__ = ["NETWORK", "decoded", "images", "problem", "start", "table", "unchecked"]
+
+NETWORK = ConvNet(width=8, depth=2)
+SIZES = (7, 11, 13)
+
+
+def labels(sizes: tuple[int, ...] = SIZES) -> torch.Tensor:
+    """Class numbers, not in order."""
+    sorted_ = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    return sorted_[torch.randperm(len(sorted_), generator=torch.Generator().manual_seed(3))]
+
+
+def images(
+    sizes: tuple[int, ...] = SIZES, channels: int = 1, side: int = 8, mirror: bool = True, groups: Any = None
+) -> LabelledData:
+    """8-bit images whose mean depends on the class."""
+    y = labels(sizes)
+    noise = torch.randint(0, 160, (len(y), channels, side, side), generator=torch.Generator().manual_seed(5))
+    x = (noise + 20 * y[:, None, None, None]).to(torch.uint8)
+    return LabelledData.of(x, y, mirror=mirror, groups=groups)
+
+
+def table(sizes: tuple[int, ...] = SIZES, features: int = 5) -> LabelledData:
+    """Rows of numbers whose mean depends on the class."""
+    y = labels(sizes)
+    x = torch.randn(len(y), features, generator=torch.Generator().manual_seed(7)) + 0.7 * y[:, None]
+    return LabelledData.of(x, y)
+
+
+def problem(data: LabelledData, objective: Summand | None = None, **options: Any) -> Problem:
+    """Distribution matching in small, unless the options say otherwise."""
+    objective = objective if objective is not None else Match(MMD(), via=Features())
+    context = options.pop("context", None) or Fresh(network=NETWORK, batch=5)
+    synthetic = options.pop("synthetic", None) or Pixels(per_class=2)
+    return Problem(data, objective.as_objective(), context, synthetic, policy="never", **options)
+
+
+def start(data: LabelledData, objective: Summand | None = None, solver: Solver | None = None, **options: Any) -> Solving:
+    """A solution under way."""
+    return (solver or Descent(lr=0.5, momentum=0.5, steps=4)).start(problem(data, objective, **options))
+
+
+def decoded(some: Problem, **changes: torch.Tensor) -> Decoded:
+    """The synthetic set at its start, with a gradient wanted at the points and whatever else is changed."""
+    parameters = {
+        name: value.requires_grad_(True) for name, value in some.synthetic.initial(some.data, some.seed).items()
+    }
+    parameters |= changes
+    return some.synthetic.decode(parameters, some.slots, some.groups)
+
+
+@contextlib.contextmanager
+def unchecked() -> Iterator[None]:
+    """Without the shape-checking hook, which would refuse a wrong type before the library's own words can."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", before)

@@ -1,0 +1,64 @@
+"""Penalties, by their formulas, and how an objective sees them."""
+
+import math
+
+import pytest
+import torch
+from small import NETWORK, decoded, images, problem, table
+
+from discrepancy import MMD
+from discrepancy.embeddings import Features
+from discrepancy.errors import InvalidInput
+from objectives.augment import Siamese
+from objectives.contexts import Fresh
+from objectives.objective import Match
+from objectives.penalties import CrossEntropy, TotalVariation
+
+
+def test_total_variation_by_hand() -> None:
+    points = torch.tensor([[[[1.0, 3.0], [0.0, 7.0], [2.0, 2.0]]]])
+    # columns: |0-1| |7-3| |2-0| |2-7|; rows: 2, 7, 0
+    value = TotalVariation()({"points": points}, torch.zeros(1).long(), torch.ones(1))
+    assert float(value) == pytest.approx((1 + 4 + 2 + 5) / 4 + (2 + 7 + 0) / 3)
+
+
+def test_total_variation_needs_images() -> None:
+    with pytest.raises(InvalidInput, match=r"'total_variation' needs images \(m, C, H, W\), got points of shape \(2, 5\)"):
+        TotalVariation()({"points": torch.zeros(2, 5)}, torch.zeros(2).long(), torch.ones(2))
+
+
+@pytest.mark.parametrize("soft", [False, True], ids=["hard", "soft"])
+def test_cross_entropy_by_hand(soft: bool) -> None:
+    logits = torch.tensor([[1.0, 2.0, 0.5], [0.0, -1.0, 3.0]], dtype=torch.float64)
+    weights = torch.tensor([2.0, 0.5], dtype=torch.float64)
+    shares = [[0.1, 0.7, 0.2], [0.5, 0.0, 0.5]] if soft else [[0, 1, 0], [1, 0, 0]]
+    labels = torch.tensor(shares, dtype=torch.float64) if soft else torch.tensor([1, 0])
+    expected = 0.0
+    for row, share, weight in zip(logits.tolist(), shares, weights.tolist(), strict=True):
+        total = sum(math.exp(value) for value in row)
+        expected -= weight * sum(p * math.log(math.exp(value) / total) for value, p in zip(row, share, strict=True))
+    value = CrossEntropy()({"logits": logits}, labels, weights)
+    assert float(value) == pytest.approx(expected / 2.5, rel=1e-12)
+
+
+def test_penalties_see_points_before_augmentation_and_logits_after() -> None:
+    context = Fresh(network=NETWORK, batch=5, augment=Siamese())
+    some = problem(
+        images(), Match(MMD(), via=Features()) + 0.5 * TotalVariation() + 2.0 * CrossEntropy(), context=context
+    )
+    executor, here = some.executor(4), decoded(some)
+    values, scene = executor.evaluate(here, 0), executor.scene(0)
+    assert executor.stage.augment is not None
+    augmented = executor.stage.augment(here.points.detach(), scene.augmentation, here.slots)
+    assert not torch.equal(augmented, here.points)
+    logits = NETWORK(scene.parameters, augmented)["logits"]
+    total_variation = TotalVariation()({"points": here.points}, here.labels, here.weights)
+    torch.testing.assert_close(values.terms["total_variation"], 0.5 * total_variation.detach(), rtol=1e-5, atol=0)
+    expected = 2 * torch.nn.functional.cross_entropy(logits, here.slots)
+    torch.testing.assert_close(values.terms["cross_entropy"], expected, rtol=1e-5, atol=0)
+
+
+def test_an_image_penalty_on_a_table_is_refused() -> None:
+    some = problem(table(), TotalVariation(), context=Fresh())
+    with pytest.raises(InvalidInput, match="'total_variation' needs images"):
+        some.executor(1).evaluate(decoded(some), 0)
