@@ -1,0 +1,348 @@
+"""The command, as a person uses it: in one process where that is enough, as a real process where it is not."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import filelock
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from experiments.cli import main
+from objectives.artefact import SyntheticSet
+
+TINY = ["--data", "digits", "--per-class", "1", "--set", "context.network.width=4", "--set", "context.batch=8"]
+CONDENSE = [sys.executable, "-c", "import sys; from experiments.cli import main; sys.exit(main())"]
+
+
+def run(*arguments: str) -> int:
+    return main(["run", "dm", *TINY, *arguments])
+
+
+def checksum(folder: Path) -> str:
+    """Of the tensors alone: the record holds the seconds that were taken."""
+    synthetic = SyntheticSet.load(folder / "result.safetensors")
+    return hashlib.sha256(synthetic.points.numpy().tobytes()).hexdigest()
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    assert run("--steps", "6", "--out", str(tmp_path / "run"), "--quiet") == 0
+    return tmp_path / "run"
+
+
+def test_run_leaves_a_complete_folder(finished: Path, capsys: pytest.CaptureFixture[str]):
+    names = {path.name for path in finished.iterdir()}
+    assert names == {"config.yaml", "metrics.jsonl", "checkpoint.pt", "result.safetensors", "result.png", "losses.png"}
+    steps = [json.loads(line)["step"] for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [0, 5]
+    synthetic = SyntheticSet.load(finished / "result.safetensors")
+    assert synthetic.points.shape == (10, 1, 8, 8)
+    assert synthetic.record["config"]["solver"]["steps"] == 6
+    assert Image.open(finished / "result.png").size > (50, 50)
+
+
+def test_quiet_says_nothing_on_standard_error(finished: Path, capsys: pytest.CaptureFixture[str]):
+    assert capsys.readouterr().err == ""
+
+
+def test_progress_goes_to_standard_error_and_json_to_standard_output(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert run("--steps", "2", "--out", str(tmp_path / "run"), "--json") == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["examples"] == 10
+    assert "2/2" in captured.err
+
+
+def test_dry_run_plans_and_touches_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("--steps", "50", "--dry-run", "--json") == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["steps"] == 50
+    assert plan["stored_bytes"] == 10 * (64 * 4 + 8)
+    assert plan["seconds"] > 0
+    assert plan["memory_bytes"] > plan["stored_bytes"]
+    assert list(tmp_path.iterdir()) == []
+    assert run("--steps", "50", "--dry-run") == 0
+    assert "memory" in capsys.readouterr().out
+
+
+def test_not_enough_memory_is_said_before_anything_starts(tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.setattr("experiments.plan.available_bytes", lambda device: 1000)
+    assert run("--dry-run") == 2
+    assert "GiB are free; use a narrower network" in capsys.readouterr().err
+
+
+def test_every_mistake_of_a_configuration_in_one_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    changes = ["objective.terms.features.match.kernal=linear", "solver.lr=fast", "context.kind=freshh", "colour=3"]
+    assert run(*[part for change in changes for part in ("--set", change)], "--out", str(tmp_path / "run")) == 2
+    error = capsys.readouterr().err
+    assert "objective.terms.features.match.kernal: unknown key; did you mean 'kernel'?" in error
+    assert "solver.lr: expected a number, got 'fast'" in error
+    assert "context: unknown kind 'freshh' of context; did you mean 'fresh'?" in error
+    assert "colour: unknown key" in error
+    assert "4 mistakes" in error
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "dmm", "--data", "digits"], "'dmm' is neither a method nor a file; did you mean 'dm'?"),
+        (["run", "dm", "--data", "minst"], "did you mean MNIST?"),
+        (["run", "dm"], "data: missing"),
+        (["run"], "name a method or a configuration file"),
+        (["run", "dm", "--data", "digits", "--per-class", "0"], "'per_class' must be at least 1, got 0"),
+        (["run", "random", "--data", "digits", "--per-class", "999"], "needs 999 examples of each class"),
+        (["run", "dm", "--data", "digits", "--set", "solver.optimizer=sgdd"], "did you mean 'sgd'?"),
+        (["run", "dm", "--data", "digits", "--device", "cuda:99x"], "'device'"),
+        (["run", "dm", "--data", "digits", "--checkpoint-every", "0"], "'--checkpoint-every' must be at least 1"),
+        (["run", "dm", "--data", "digits", "--import", "nowhere.py"], "nowhere.py"),
+        (["evaluate", "nowhere.safetensors"], "'nowhere.safetensors' is not a file"),
+        (["show", "hreding"], "did you mean 'herding'?"),
+        (["kinds", "kernle"], "did you mean 'kernel'?"),
+    ],
+    ids=lambda value: "-".join(value[:3]) if isinstance(value, list) else "",
+)
+def test_a_mistake_gets_one_clear_line_and_status_2(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_duplicate_keys_in_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "twice.yaml").write_text("seed: 1\nseed: 2\n")
+    assert main(["run", str(tmp_path / "twice.yaml"), "--data", "digits"]) == 2
+    assert "seed" in capsys.readouterr().err
+
+
+# --- interruption and resume ----------------------------------------------------------------------------------------------
+
+
+def test_a_finished_folder_is_not_overwritten(finished: Path, capsys: pytest.CaptureFixture[str]):
+    before = (finished / "result.safetensors").read_bytes()
+    assert run("--steps", "6", "--out", str(finished)) == 2
+    assert "holds a run already; continue it with --resume" in capsys.readouterr().err
+    assert (finished / "result.safetensors").read_bytes() == before
+
+
+def test_resume_needs_no_other_argument_and_changes_nothing_when_finished(finished: Path):
+    before = checksum(finished)
+    assert main(["run", "--out", str(finished), "--resume", "--quiet"]) == 0
+    assert checksum(finished) == before
+
+
+def test_resume_under_a_changed_configuration_is_refused_with_the_difference(finished: Path, capsys):
+    assert run("--steps", "6", "--set", "solver.lr=0.5", "--out", str(finished), "--resume") == 2
+    assert "solver.lr: 1.0 -> 0.5" in capsys.readouterr().err
+
+
+def test_resume_under_another_number_of_threads_is_refused(finished: Path, capsys):
+    checkpoint = torch.load(finished / "checkpoint.pt", weights_only=True)
+    torch.save({**checkpoint, "threads": checkpoint["threads"] + 1}, finished / "checkpoint.pt")
+    assert run("--steps", "6", "--out", str(finished), "--resume") == 2
+    assert f"use --threads {checkpoint['threads'] + 1}" in capsys.readouterr().err
+
+
+def test_resume_without_a_run(tmp_path: Path, capsys):
+    assert run("--out", str(tmp_path / "none"), "--resume") == 2
+    assert "holds no run to resume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("keep", [0, 10, 1000], ids=["empty", "first bytes", "cut short"])
+def test_a_damaged_checkpoint_is_said_to_be_one(finished: Path, keep: int, capsys):
+    path = finished / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:keep])
+    assert run("--steps", "6", "--out", str(finished), "--resume") == 2
+    assert "is damaged or no checkpoint" in capsys.readouterr().err
+    assert (finished / "result.safetensors").exists()
+
+
+def test_a_newer_checkpoint_is_refused(finished: Path, capsys):
+    checkpoint = torch.load(finished / "checkpoint.pt", weights_only=True)
+    torch.save({**checkpoint, "format": 99}, finished / "checkpoint.pt")
+    assert run("--steps", "6", "--out", str(finished), "--resume") == 2
+    assert "was written by a newer version" in capsys.readouterr().err
+
+
+def test_two_runs_in_one_folder(tmp_path: Path, capsys):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with filelock.FileLock(folder / ".lock"):
+        assert run("--steps", "2", "--out", str(folder)) == 2
+    assert "is in use by another run" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path, capsys):
+    (tmp_path / "file").write_text("")
+    assert run("--steps", "2", "--out", str(tmp_path / "file" / "run")) == 1
+    assert "cannot be used as a run folder" in capsys.readouterr().err
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path, capsys, monkeypatch):
+    folder, saved, save = tmp_path / "run", [], torch.save
+
+    def fill(whole, path):
+        if saved:
+            Path(path).write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        saved.append(whole)
+        save(whole, path)
+
+    monkeypatch.setattr(torch, "save", fill)
+    assert run("--steps", "6", "--checkpoint-every", "2", "--out", str(folder)) == 1
+    assert "could not be written (No space left on device)" in capsys.readouterr().err
+    assert torch.load(folder / "checkpoint.pt", weights_only=True)["state"]["step"] == 2
+    assert not list(folder.glob("*.tmp"))
+    monkeypatch.undo()
+    assert main(["run", "--out", str(folder), "--resume", "--quiet"]) == 0
+
+
+def test_a_loss_that_is_not_finite_names_the_term_and_keeps_the_checkpoint(tmp_path: Path, capsys):
+    folder = tmp_path / "run"
+    arguments = ["--set", "context.network.norm=none", "--set", "solver.lr=1e9", "--steps", "60"]
+    assert run(*arguments, "--checkpoint-every", "1", "--out", str(folder)) == 1
+    assert "term 'features' became" in capsys.readouterr().err
+    assert torch.load(folder / "checkpoint.pt", weights_only=True)["state"]["parameters"]["points"].isfinite().all()
+
+
+LONG = ["dm", *TINY, "--set", "solver.steps=400", "--set", "solver.optimizer=adam", "--set", "solver.lr=0.01"]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    assert main(["run", *LONG, "--threads", "1", "--quiet", "--out", str(folder)]) == 0
+    return checksum(folder)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 130)])
+def test_interrupted_anywhere_and_resumed_gives_the_same_bits(tmp_path, uninterrupted, number, status):
+    folder = tmp_path / "run"
+    command = [*CONDENSE, "run", *LONG, "--threads", "1", "--checkpoint-every", "5", "--out", str(folder)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    while not (folder / "checkpoint.pt").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, error = process.communicate()
+    assert process.returncode == status
+    if status == 130:
+        assert b"continue with: condense run --out" in error
+    assert not (folder / "result.safetensors").exists()
+    resumed = [*CONDENSE, "run", "--out", str(folder), "--resume", "--threads", "1", "--quiet"]
+    assert subprocess.run(resumed, check=False).returncode == 0
+    assert checksum(folder) == uninterrupted
+    steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [*range(0, 400, 10), 399]
+
+
+# --- the other commands ---------------------------------------------------------------------------------------------------
+
+
+def test_evaluate_beside_controls(finished: Path, capsys: pytest.CaptureFixture[str]):
+    small = ["--set", "network.width=4", "--set", "epochs=3", "--networks", "2", "--quiet"]
+    assert main(["evaluate", str(finished / "result.safetensors"), "--controls", "random,herding,whole", *small]) == 0
+    table = capsys.readouterr().out
+    for name in ("condensed", "random", "herding", "whole"):
+        assert name in table
+    assert main(["evaluate", str(finished / "result.safetensors"), "--controls", "none", "--json", *small]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found["rows"]) == ["condensed"]
+    assert found["rows"]["condensed"]["n"] == 2
+    assert len(found["protocol"]["hash"]) == 12
+
+
+def test_show_prints_a_method_that_run_accepts(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["show", "dm"]) == 0
+    (tmp_path / "mine.yaml").write_text(capsys.readouterr().out)
+    assert (
+        main(["run", str(tmp_path / "mine.yaml"), *TINY, "--steps", "2", "--out", str(tmp_path / "run"), "--quiet"])
+        == 0
+    )
+
+
+def test_show_describes_an_artefact(finished: Path, capsys: pytest.CaptureFixture[str]):
+    capsys.readouterr()
+    assert main(["show", str(finished / "result.safetensors")]) == 0
+    shown = capsys.readouterr().out
+    assert "1x8x8" in shown
+    assert "siamese" in shown
+
+
+def test_methods_and_kinds_are_listed(capsys: pytest.CaptureFixture[str]):
+    assert main(["methods"]) == 0
+    assert "Distribution matching" in capsys.readouterr().out
+    assert main(["kinds", "solver"]) == 0
+    listed = capsys.readouterr().out
+    assert "herding" in listed
+    assert "convnet" not in listed
+    assert main(["kinds", "--json"]) == 0
+    assert {"kernel", "discrepancy", "context"} <= json.loads(capsys.readouterr().out).keys()
+
+
+def test_export_to_images_and_npz(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    artefact = str(finished / "result.safetensors")
+    synthetic = SyntheticSet.load(artefact)
+    assert main(["export", artefact, str(tmp_path / "images")]) == 0
+    files = sorted((tmp_path / "images").rglob("*.png"))
+    assert len(files) == 10
+    assert {path.parent.name for path in files} == set(synthetic.classes)
+    shown = np.asarray(Image.open(files[3])).astype(float)
+    expected = (synthetic.points[3, 0] / 16 * 255).round().clamp(0, 255).numpy()
+    np.testing.assert_array_equal(shown, expected)
+    assert main(["export", artefact, str(tmp_path / "set.npz")]) == 0
+    with np.load(tmp_path / "set.npz", allow_pickle=False) as arrays:
+        np.testing.assert_array_equal(arrays["x"], synthetic.points.numpy())
+        assert arrays["y"].tolist() == list(range(10))
+    assert main(["export", artefact, str(tmp_path / "images")]) == 2
+    assert "is not an empty folder" in capsys.readouterr().err
+
+
+def test_a_folder_with_packages_of_the_users_own(tmp_path: Path):
+    for name in ("experiments", "objectives", "discrepancy"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('the wrong package')\n")
+    script = Path(sys.executable).with_name("condense")
+    found = subprocess.run([script, "methods"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    assert "herding" in found.stdout
+
+
+def test_parts_of_the_users_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "mine.py").write_text(
+        "from discrepancy.kernels import Kernel, Linear\n"
+        "from objectives.penalties import Penalty\n"
+        "class Small(Penalty, kind='small_by_test'):\n"
+        "    takes = frozenset({'points'})\n"
+        "    def __call__(self, taken, labels, weights):\n"
+        "        return taken['points'].square().mean()\n"
+    )
+    change = "objective.terms.small={penalty: small_by_test, weight: 0.5}"
+    folder = tmp_path / "run"
+    arguments = [
+        "--import",
+        str(tmp_path / "mine.py"),
+        "--set",
+        change,
+        "--steps",
+        "2",
+        "--quiet",
+        "--out",
+        str(folder),
+    ]
+    assert run(*arguments) == 0
+    line = json.loads((folder / "metrics.jsonl").read_text().splitlines()[0])
+    assert set(line["terms"]) == {"features", "small"}
+
+
+def test_the_version_of_the_environment_does_not_leak_into_the_artefact(finished: Path):
+    assert os.environ["HOME"] not in json.dumps(dict(SyntheticSet.load(finished / "result.safetensors").record))
