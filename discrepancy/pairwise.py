@@ -168,8 +168,6 @@ class _Pairs:
             moving = self.kernel.dual(dy[tile.groups, tile.rows]) if self.own else None
             if moving is not None:
                 along += moving @ self.y[tile.at].mT
-                if self.kernel.radial:
-                    tile.clear_diagonal(along)
             (scale0, f0), (scale1, f1), (scale2, f2) = self.kernel.profile(tile.products, 2)
             along1 = f1 * along
             by_v[tile.at].add_((along1.mT @ tile.weights)[..., 0], alpha=scale1)

@@ -6,6 +6,7 @@ Properties (Hypothesis):
 """
 
 import math
+from typing import ClassVar
 
 import pytest
 import torch
@@ -226,6 +227,30 @@ def test_distance_of_a_point_to_itself_is_exactly_zero():
         assert self_sum(Delta(), y, torch.ones(1, 13)).item() == 13
 
 
+def test_squared_distances_are_never_negative():
+    class Watching(Radial):
+        kind = "watching-for-tests"
+        lowest: ClassVar[float] = math.inf
+
+        def profile(self, argument: Tensor, order: int):
+            Watching.lowest = min(Watching.lowest, float(argument.min()))
+            return [(1.0, argument)]
+
+    x = torch.randn(1, 41, 7, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        cross_sum(Watching(), x, torch.ones(1, 41), x, torch.ones(1, 41))
+    assert Watching.lowest == 0
+
+
+def test_small_tiles_are_accumulated_in_float64(monkeypatch: pytest.MonkeyPatch):
+    # One pair a tile: 1 + 1000 * 2⁻²⁵, where each addend alone is lost in float32.
+    monkeypatch.setitem(pairwise.BLOCK_BYTES, "cpu", 4)
+    w = torch.cat([torch.ones(1, 1), torch.full((1, 1000), 2.0**-25)], 1)
+    y, v = torch.zeros(1, 1, 1, requires_grad=True), torch.ones(1, 1)
+    value = cross_sum(Gaussian(), torch.zeros(1, 1001, 1), w, y, v)
+    assert value.item() == 1 + 1000 * 2.0**-25
+
+
 @pytest.mark.parametrize("offset", [0.0, 100.0])
 def test_float32_is_close_to_float64(offset: float):
     x, w, y, v = inputs(1, 301, 53, 31, torch.float32)
@@ -262,25 +287,38 @@ def test_what_is_saved_for_backward_does_not_grow_with_n():
     assert saved_bytes(17) < 20 * 5 * 5 * 8
 
 
+class Watch(TorchFunctionMode):
+    """Notes the bytes behind every tensor that is made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and not torch._C._functorch.is_batchedtensor(result):
+            self.sizes.append(result.untyped_storage().nbytes())
+        return result
+
+
+def test_vmap_does_not_copy_a_shared_real_side():
+    x, w, y, v = inputs(1, 503, 2, 7)
+    batch = torch.stack([y, y + 1, y - 1, 2 * y])
+    with Watch() as watch:
+        torch.vmap(lambda y: cross_sum(Gaussian(), x, w, y, v))(batch)
+    assert max(watch.sizes) < 2 * x.nbytes
+
+
 def test_working_memory_is_bounded(monkeypatch: pytest.MonkeyPatch):
-    sizes = []
-
-    class Watch(TorchFunctionMode):
-        def __torch_function__(self, func, types, args=(), kwargs=None):
-            result = func(*args, **(kwargs or {}))
-            if isinstance(result, Tensor):
-                sizes.append(result.untyped_storage().nbytes())
-            return result
-
     x, w, y, v = inputs(1, 503, 101, 2)
     y.requires_grad_()
     budget, inherent = 1 << 12, x.nbytes  # of the tile, of the largest input
     monkeypatch.setitem(pairwise.BLOCK_BYTES, "cpu", budget)
-    with Watch():
+    with Watch() as watch:
         (first,) = torch.autograd.grad(cross_sum(Gaussian(), x, w, y, v).sum(), y, create_graph=True)
         torch.autograd.grad(first.square().sum(), y)
-    assert max(sizes) == inherent
-    assert sorted(sizes).count(budget // 8 // 22 * 22 * 8) > 20 * 5  # the tiles were seen
+    assert max(watch.sizes) == inherent
+    assert watch.sizes.count(budget // 8 // 22 * 22 * 8) > 20 * 5  # the tiles were seen
     assert 40 * inherent < 503 * 101 * 8
 
 
