@@ -6,7 +6,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Shaped
 from torch import Tensor
 from torch.nn import functional
 
@@ -32,8 +32,8 @@ class TrainingSet:
     """
 
     points: Shaped[Tensor, "m ..."]
-    labels: Shaped[Tensor, "m ..."]
-    weights: Float[Tensor, " m"] | None = None
+    labels: Tensor
+    weights: Tensor | None = None
     units: Normalisation | None = None
     stored: int | None = None
 

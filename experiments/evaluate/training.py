@@ -26,7 +26,7 @@ from objectives.data import LabelledData
 from objectives.memory import chunk_examples
 from objectives.streams import stream
 
-__all__ = ["Progress", "evaluate", "evaluate_each", "held_out"]
+__all__ = ["Progress", "Trainer", "evaluate", "evaluate_each", "held_out"]
 
 Progress = Callable[[int, int], None]
 """Called with the epochs done and their total, over all the networks."""
@@ -97,7 +97,7 @@ def evaluate_each(
         raise InvalidInput(f"'augment' needs images (C, H, W); these examples have shape {data.shape}: remove it")
     started, device = time.perf_counter(), torch.device(device)
     first = draw(data, 0)
-    trainer = _Trainer(protocol, data, len(first), device, compile)
+    trainer = Trainer(protocol, data, len(first), device, compile)
     accuracies = []
     for network in range(protocol.networks):
         own = first if network == 0 else draw(data, network)
@@ -133,7 +133,7 @@ def _report(progress: Progress, before: int, total: int, epochs: int) -> None:
     progress(before + epochs, total)
 
 
-class _Trainer:
+class Trainer:
     """The compiled functions of one network architecture on one kind of data, for sets of one size."""
 
     def __init__(
@@ -148,8 +148,8 @@ class _Trainer:
         largest = min(protocol.batch, examples)
         self.chunk = largest
         if network.pointwise:
-            # A backward pass holds several times the activations of a forward pass; chunks of equal size waste least.
-            parts = math.ceil(largest / max(1, self.test_chunk // 4))
+            # A backward pass holds twice what a forward pass does; chunks of equal size waste least.
+            parts = math.ceil(largest / max(1, self.test_chunk // 2))
             self.chunk = math.ceil(largest / parts)
         passes = 3 * protocol.epochs * examples + len(data.test)
         multiplications = network.multiplications(data.shape, data.count) * passes * protocol.networks
@@ -158,7 +158,7 @@ class _Trainer:
         self.logits = compiled(_logits, policy, seconds, device)
 
     def train(
-        self, examples: TrainingSet, seed: int, network: int, report: Callable[[int], None] | None
+        self, examples: TrainingSet, seed: int, network: int, report: Callable[[int], None] | None = None
     ) -> tuple[Parameters, Statistics | None]:
         """Parameters and running statistics after the last epoch."""
         protocol = self.protocol

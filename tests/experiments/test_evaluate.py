@@ -1,0 +1,485 @@
+"""Evaluation: the training is that of torch's own modules and optimiser, and the record says what was done."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+from torch.nn import functional
+
+from discrepancy.errors import InvalidInput, NonFinite
+from discrepancy.networks import MLP, ConvNet, Network
+from experiments.evaluate import (
+    PROTOCOLS,
+    Evaluation,
+    Protocol,
+    TrainingSet,
+    comparison,
+    evaluate,
+    evaluate_each,
+    held_out,
+    herding,
+    protocol_named,
+    random_control,
+    selected_control,
+    whole_control,
+)
+from experiments.evaluate import training as training_room
+from experiments.evaluate.training import Trainer
+from objectives.artefact import SyntheticSet
+from objectives.augment import Siamese
+from objectives.data import LabelledData
+from objectives.streams import stream
+
+SMALL = Protocol(network=ConvNet(width=5, depth=2), networks=2, epochs=7, batch=13, lr=0.05)
+
+
+@pytest.fixture(scope="module")
+def digits() -> LabelledData:
+    bunch = load_digits()
+    points, labels = torch.tensor(bunch.images, dtype=torch.float32)[:, None], torch.tensor(bunch.target)
+    return LabelledData.of(points[:600], labels[:600], test=(points[600:900], labels[600:900]), name="digits")
+
+
+@pytest.fixture(scope="module")
+def few(digits: LabelledData) -> TrainingSet:
+    return TrainingSet(digits.normalisation.apply(digits.train.points[:29]), digits.train.labels[:29])
+
+
+def modules(norm: Callable[[int], nn.Module] = lambda width: nn.GroupNorm(width, width)) -> nn.Sequential:
+    """SMALL's network (8 x 8 grey images) out of torch's modules."""
+    layers: list[nn.Module] = []
+    for channels in (1, 5):
+        layers += [nn.Conv2d(channels, 5, 3, padding=1, bias=False), norm(5), nn.ReLU(), nn.AvgPool2d(2)]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(20, 10))
+
+
+def loaded(module: nn.Sequential, parameters: dict[str, Tensor]) -> nn.Sequential:
+    """The module with our parameters: in both, weights come in the order of the layers."""
+    own = dict(module.named_parameters())
+    names = [f"{part}{layer}.{what}" for layer in (1, 2) for part, what in PLACES] + ["linear.weight", "linear.bias"]
+    with torch.no_grad():
+        for parameter, name in zip(own.values(), names, strict=True):
+            parameter.copy_(parameters[name])
+    return module
+
+
+PLACES = [("conv", "weight"), ("norm", "weight"), ("norm", "bias")]
+
+
+def plainly(
+    module: nn.Sequential,
+    points: Tensor,
+    targets: Tensor,
+    protocol: Protocol,
+    seed: int,
+    weights: Tensor | None = None,
+    forget: bool = True,
+) -> nn.Sequential:
+    """The protocol for network 0 as anyone would write it, with torch's own parts; the rate drops after E // 2 + 2 epochs."""
+    initial = protocol.network.initial(stream(seed, "evaluate", 0, "network"), (1, 8, 8), 10)
+    loaded(module, initial)
+    order = stream(seed, "evaluate", 0, "order")
+    lr, settings = protocol.lr, {"momentum": protocol.momentum, "weight_decay": protocol.weight_decay}
+    optimiser = torch.optim.SGD(module.parameters(), lr=lr, **settings)
+    weights = torch.ones(len(points)) if weights is None else weights / weights.mean()
+    for epoch in range(protocol.epochs):
+        for rows in torch.randperm(len(points), generator=order).split(protocol.batch):
+            losses = functional.cross_entropy(module(points[rows]), targets[rows], reduction="none")
+            optimiser.zero_grad()
+            (losses * weights[rows]).mean().backward()
+            optimiser.step()
+        if epoch == (protocol.epochs - 1) // 2 + 1 and forget:
+            optimiser = torch.optim.SGD(module.parameters(), lr=lr * protocol.drop, **settings)
+    return module
+
+
+def trained(
+    examples: TrainingSet, data: LabelledData, protocol: Protocol, seed: int = 3, policy: str = "never"
+) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, Tensor]] | None]:
+    trainer = Trainer(protocol, data, len(examples), torch.device("cpu"), policy)
+    parameters, statistics = trainer.train(examples, seed, 0)
+    return {name: value.detach() for name, value in parameters.items()}, statistics
+
+
+def assert_same(module: nn.Sequential, parameters: dict[str, Tensor]) -> None:
+    names = [f"{part}{layer}.{what}" for layer in (1, 2) for part, what in PLACES] + ["linear.weight", "linear.bias"]
+    for (label, theirs), name in zip(module.named_parameters(), names, strict=True):
+        torch.testing.assert_close(parameters[name], theirs.detach(), rtol=1e-4, atol=1e-5, msg=f"{name} ({label})")
+
+
+# --- training -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["equal", "weighted"])
+@pytest.mark.parametrize("soft", [False, True], ids=["hard", "soft"])
+def test_is_the_loop_of_torch(
+    few: TrainingSet, digits: LabelledData, generator: torch.Generator, soft: bool, weighted: bool
+) -> None:
+    """29 examples in batches of 13: the last has three."""
+    labels = torch.rand(29, 10, generator=generator).softmax(1) if soft else few.labels
+    weights = torch.rand(29, generator=generator) + 0.1 if weighted else None
+    examples = TrainingSet(few.points, labels, weights)
+    parameters, _ = trained(examples, digits, SMALL)
+    assert_same(plainly(modules(), few.points, labels, SMALL, 3, weights), parameters)
+
+
+def test_chunks_and_padding_change_nothing(
+    few: TrainingSet, digits: LabelledData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_room, "chunk_examples", lambda *_: 10)
+    trainer = Trainer(SMALL, digits, 29, torch.device("cpu"), "never")
+    assert trainer.chunk == 5  # 13 examples in chunks of at most 10 // 2, the last filled up
+    parameters, _ = trained(few, digits, SMALL)
+    assert_same(plainly(modules(), few.points, few.labels, SMALL, 3), parameters)
+
+
+def test_momentum_is_forgotten_at_the_drop(few: TrainingSet, digits: LabelledData) -> None:
+    """With a drop to the same rate, forgetting is all that happens there."""
+    protocol = dataclasses.replace(SMALL, drop=1.0)
+    parameters, _ = trained(few, digits, protocol)
+    assert_same(plainly(modules(), few.points, few.labels, protocol, 3), parameters)
+    with pytest.raises(AssertionError):
+        assert_same(plainly(modules(), few.points, few.labels, protocol, 3, forget=False), parameters)
+
+
+@pytest.mark.parametrize(("published", "index"), [(1000, 501), (300, 151), (7, 4)])
+def test_rate_drops_after_the_published_epoch(published: int, index: int) -> None:
+    """The published loop runs over range(E + 1) and drops the rate at the end of epoch E // 2 + 1, counted from zero."""
+    assert Protocol(epochs=published + 1).full_rate_epochs == index + 1
+
+
+def test_batch_norm_takes_true_batches_and_running_statistics(few: TrainingSet, digits: LabelledData) -> None:
+    protocol = dataclasses.replace(SMALL, network=ConvNet(width=5, depth=2, norm="batch"))
+    module = plainly(modules(nn.BatchNorm2d), few.points, few.labels, protocol, 3)
+    parameters, statistics = trained(few, digits, protocol)
+    assert_same(module, parameters)
+    assert statistics is not None
+    for layer, norm in enumerate((part for part in module if isinstance(part, nn.BatchNorm2d)), 1):
+        torch.testing.assert_close(statistics[f"layer{layer}"][0], norm.running_mean, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(statistics[f"layer{layer}"][1], norm.running_var, rtol=1e-4, atol=1e-5)
+    assert digits.test is not None
+    with torch.no_grad():
+        logits = module.eval()(digits.normalisation.apply(digits.test.points))
+    found = evaluate(few, digits, dataclasses.replace(protocol, networks=1), seed=3).mean
+    assert found == pytest.approx(float((logits.argmax(1) == digits.test.labels).double().mean()), abs=1 / 300)
+
+
+def test_weight_zero_is_absence(few: TrainingSet, digits: LabelledData) -> None:
+    """In one batch with every example, only the divisor, which the scaling of the weights undoes, knows of the others."""
+    protocol = dataclasses.replace(SMALL, batch=29)
+    weights = torch.cat([torch.ones(20), torch.zeros(9)])
+    whole, _ = trained(TrainingSet(few.points, few.labels, weights), digits, protocol)
+    part, _ = trained(TrainingSet(few.points[:20], few.labels[:20]), digits, protocol)
+    for name, value in whole.items():
+        torch.testing.assert_close(value, part[name], rtol=1e-4, atol=1e-5)
+
+
+def test_augmentation_is_drawn_anew_for_every_batch(few: TrainingSet, digits: LabelledData) -> None:
+    seen = []
+
+    class Watched(Siamese):
+        def draw_batch(self, generator: torch.Generator, images: int, shape: tuple[int, ...]) -> dict[str, Tensor]:
+            seen.append(super().draw_batch(generator, images, shape))
+            return seen[-1]
+
+    trained(few, digits, dataclasses.replace(SMALL, augment=Watched(), epochs=2))
+    assert [len(draws["crop"]) for draws in seen] == [13, 13, 3] * 2
+    assert all(len(draws["operation"].unique()) == 1 for draws in seen)
+    assert len({int(draws["operation"][0]) for draws in seen}) > 1
+    assert len(seen[0]["crop"].unique(dim=0)) == 13
+    assert all("flip" not in draws for draws in seen)  # a mirrored digit is none
+
+
+def test_data_stay_as_they_are_until_a_batch_is_made(generator: torch.Generator) -> None:
+    points = torch.randint(0, 256, (40, 3, 8, 8), dtype=torch.uint8, generator=generator)
+    data = LabelledData.of(points, torch.arange(40) % 2, test=(points, torch.arange(40) % 2))
+    real = TrainingSet.of(data.train, data.normalisation)
+    assert real.points.dtype == torch.uint8
+    network = MLP(width=3, depth=1)
+    protocol = Protocol(network=network, networks=1, epochs=3, batch=16)
+    normalised = TrainingSet(data.normalisation.apply(points), data.train.labels)
+    for name, value in trained(real, data, protocol)[0].items():
+        torch.testing.assert_close(value, trained(normalised, data, protocol)[0][name], rtol=0, atol=0)
+
+
+# --- the record -----------------------------------------------------------------------------------------------------------
+
+
+def test_record_and_progress(few: TrainingSet, digits: LabelledData) -> None:
+    calls: list[tuple[int, int]] = []
+    found = evaluate(few, digits, SMALL, seed=0, progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(done, 14) for done in range(1, 15)]
+    assert (found.n, found.examples, found.epochs, found.steps, found.test_examples) == (2, 29, 7, 21, 300)
+    assert found.stored_bytes == 29 * 64 * 4 + 29 * 8
+    assert found.protocol_hash == SMALL.hash
+    assert found.mean == pytest.approx(sum(found.accuracies) / 2)
+    assert found.std == pytest.approx(abs(found.accuracies[0] - found.accuracies[1]) / math.sqrt(2))
+    assert found.as_dict()["std"] == found.std
+
+
+def test_one_network_has_no_spread(few: TrainingSet, digits: LabelledData) -> None:
+    found = evaluate(few, digits, dataclasses.replace(SMALL, networks=1), seed=0)
+    assert (found.n, found.std) == (1, 0.0)
+
+
+def test_learns(digits: LabelledData) -> None:
+    protocol = Protocol(network=ConvNet(width=16, depth=2), networks=1, epochs=60, lr=0.05, batch=64)
+    assert evaluate(TrainingSet.of(digits.train, digits.normalisation), digits, protocol, seed=0).mean > 0.9
+
+
+def same(first: Evaluation, second: Evaluation) -> bool:
+    return dataclasses.replace(first, seconds=0) == dataclasses.replace(second, seconds=0)
+
+
+def test_seed_decides(few: TrainingSet, digits: LabelledData) -> None:
+    first, again, other = (evaluate(few, digits, SMALL, seed=seed) for seed in (0, 0, 1))
+    assert same(first, again)
+    assert first.accuracies != other.accuracies
+    assert len(set(first.accuracies)) == 2  # and each network is another one
+
+
+def test_no_global_random_numbers(few: TrainingSet, digits: LabelledData) -> None:
+    before = torch.random.get_rng_state()
+    evaluate(few, digits, dataclasses.replace(SMALL, augment=Siamese()), seed=0)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_loss_that_explodes_is_named(few: TrainingSet, digits: LabelledData) -> None:
+    protocol = dataclasses.replace(SMALL, network=MLP(width=5), lr=1e30, epochs=30)
+    with pytest.raises(NonFinite, match=r"network 0 of 2, epoch [0-3]: the training loss is (nan|inf); lower 'lr'"):
+        evaluate(few, digits, protocol, seed=0)
+
+
+# --- validation and controls ----------------------------------------------------------------------------------------------
+
+
+def test_validation_leaves_the_test_examples_alone(digits: LabelledData, few: TrainingSet) -> None:
+    split = held_out(digits, 4)
+    assert split.test is not None
+    assert len(split.test) + len(split.train) == 600
+    untested = dataclasses.replace(digits, test=None)
+    found = evaluate(few, untested, SMALL, seed=4, validation=True)
+    assert found.validation
+    assert found.test_examples == len(split.test)
+    drawn = []
+
+    def draw(data: LabelledData, network: int) -> TrainingSet:
+        drawn.append(len(data.train))
+        return few
+
+    evaluate_each(draw, untested, SMALL, seed=4, validation=True)
+    assert drawn == [len(split.train)] * 2
+
+
+def test_random_control_draws_anew_for_each_network(digits: LabelledData, monkeypatch: pytest.MonkeyPatch) -> None:
+    sets: list[TrainingSet] = []
+    train = Trainer.train
+
+    def spy(self: Trainer, examples: TrainingSet, *rest: object) -> object:
+        sets.append(examples)
+        return train(self, examples, *rest)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(Trainer, "train", spy)
+    counts = (3, 1, 2, 2, 2, 2, 2, 2, 2, 2)
+    found = random_control(counts, digits, SMALL, seed=0)
+    assert found.examples == 20
+    assert [torch.bincount(part.labels).tolist() for part in sets] == [list(counts)] * 2
+    assert not torch.equal(sets[0].points, sets[1].points)
+
+
+def test_random_control_refuses_what_is_not_there(digits: LabelledData) -> None:
+    with pytest.raises(
+        InvalidInput, match=r"needs 500 examples of class '0', but 'digits' has \d+; leave this control out"
+    ):
+        random_control([500] + [1] * 9, digits, SMALL, seed=0)
+
+
+def test_whole_control_keeps_to_the_steps_of_the_small_set(digits: LabelledData) -> None:
+    protocol = dataclasses.replace(SMALL, epochs=101, networks=1, batch=100)
+    found = whole_control(30, digits, protocol, seed=0)
+    assert (found.epochs, found.steps) == (16, 96)  # 101 steps of the small set, 6 a pass over 600
+    assert found.protocol_hash != protocol.hash
+    assert whole_control(30, digits, protocol, seed=0, epochs=2).epochs == 2
+
+
+def test_selection_is_evaluated_as_it_is(digits: LabelledData) -> None:
+    chosen = torch.arange(29)
+    found = selected_control(lambda data: chosen, digits, SMALL, seed=0)
+    real = TrainingSet.of(digits.train.take(chosen), digits.normalisation)
+    assert found.accuracies == evaluate(real, digits, SMALL, seed=0).accuracies
+
+
+def test_herding_chooses_distinct_examples_of_each_class(digits: LabelledData) -> None:
+    chosen = herding(3, SMALL, 0, "cpu")(digits)
+    assert len(chosen.unique()) == 30
+    assert torch.bincount(digits.train.labels[chosen]).tolist() == [3] * 10
+
+
+def synthetic_of(digits: LabelledData) -> SyntheticSet:
+    rows = torch.cat([members[:2] for members in digits.members])
+    train = digits.train
+    return SyntheticSet(train.points[rows], train.labels[rows], torch.ones(20), digits.classes, digits.normalisation)
+
+
+def test_comparison_puts_controls_beside(digits: LabelledData) -> None:
+    notes: list[tuple[float, str]] = []
+    found = comparison(
+        synthetic_of(digits),
+        digits,
+        dataclasses.replace(SMALL, epochs=2),
+        on_progress=lambda done, name: notes.append((done, name)),
+    )
+    assert list(found.rows) == ["condensed", "random", "herding", "whole"]
+    assert [row.examples for row in found.rows.values()] == [20, 20, 20, 600]
+    assert notes[-1] == (1.0, "whole")
+    assert [done for done, _ in notes] == sorted(done for done, _ in notes)
+    assert found.as_dict()["rows"]["random"]["n"] == 2
+
+
+def test_comparison_refuses_unknown_controls_and_other_classes(digits: LabelledData) -> None:
+    with pytest.raises(InvalidInput, match="'controls' must be any of random, herding, whole, got 'k-means'"):
+        comparison(synthetic_of(digits), digits, SMALL, controls=["k-means"])
+    other = dataclasses.replace(synthetic_of(digits), classes=tuple("abcdefghij"))
+    with pytest.raises(InvalidInput, match=r"has the classes a, b, c, d, \.\.\., but 'digits' has 0, 1"):
+        comparison(other, digits, SMALL)
+
+
+# --- protocols ------------------------------------------------------------------------------------------------------------
+
+
+def test_published_protocol() -> None:
+    vico = PROTOCOLS["vico"]
+    assert (vico.networks, vico.epochs, vico.batch, vico.lr, vico.momentum) == (20, 1001, 256, 0.01, 0.9)
+    assert (vico.weight_decay, vico.network, vico.augment) == (5e-4, ConvNet(width=128, depth=3), Siamese())
+
+
+CHANGES = {
+    "network": ConvNet(width=127),
+    "networks": 19,
+    "epochs": 1000,
+    "batch": 255,
+    "lr": 0.02,
+    "momentum": 0.8,
+    "weight_decay": 4e-4,
+    "drop": 0.2,
+    "augment": Siamese(scale=1.3),
+}
+
+
+@pytest.mark.parametrize("field", CHANGES)
+def test_hash_sees_every_field(field: str) -> None:
+    vico = PROTOCOLS["vico"]
+    changed = dataclasses.replace(vico, **{field: CHANGES[field]})
+    assert changed.hash != vico.hash
+    assert changed.title == "vico (changed)"
+    assert set(CHANGES) == {item.name for item in dataclasses.fields(Protocol)} - {"name", "source"}
+
+
+def test_hash_is_of_what_is_done() -> None:
+    vico = PROTOCOLS["vico"]
+    assert dataclasses.replace(vico, source="elsewhere").hash == vico.hash
+    assert Protocol(lr=1).hash == Protocol(lr=1.0).hash
+    assert len(vico.hash) == 12
+    assert (
+        Protocol(network=MLP(), networks=1, epochs=3).hash == "d1c2f8344695"
+    )  # it stands in results: it may not drift
+
+
+def test_protocol_by_name_with_changes() -> None:
+    changed = protocol_named("vico", ["epochs=11", "network.width=8"], 2)
+    assert (changed.epochs, changed.network, changed.networks) == (11, ConvNet(width=8), 2)
+    assert changed.augment == Siamese()
+    with pytest.raises(InvalidInput, match=r"one of quick, vico, or a YAML file, got 'vicco'; did you mean 'vico'\?"):
+        protocol_named("vicco")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("epochs", 0, "'epochs' must be >= 1, got 0"),
+        ("networks", 0, "'networks' must be >= 1, got 0"),
+        ("batch", -1, "'batch' must be >= 1, got -1"),
+        ("lr", 0.0, "'lr' must be > 0 and finite, got 0.0"),
+        ("drop", math.inf, "'drop' must be > 0 and finite, got inf"),
+        ("momentum", 1.0, "'momentum' must be >= 0 and < 1, got 1.0"),
+        ("weight_decay", -1.0, "'weight_decay' must be >= 0 and finite, got -1.0"),
+    ],
+)
+def test_protocol_refuses(field: str, value: float, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        Protocol(**{field: value})
+
+
+# --- bad input ------------------------------------------------------------------------------------------------------------
+
+POINTS, LABELS = torch.zeros(3, 1, 8, 8), torch.zeros(3, dtype=torch.long)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((POINTS[:0], LABELS[:0]), "the training set is empty; give at least one example"),
+        ((POINTS, LABELS[:2]), "2 labels do not fit 3 training points"),
+        ((POINTS, LABELS, torch.ones(4)), "4 weights do not fit 3 training points"),
+        ((POINTS / 0, LABELS), "the points of the training set must be finite"),
+        ((POINTS, torch.full((3, 10), torch.nan)), "the labels of the training set must be finite"),
+        ((POINTS, LABELS, torch.tensor([1.0, -1.0, 1.0])), "weights of the training set must be >= 0 and not all zero"),
+        ((POINTS, LABELS, torch.zeros(3)), "weights of the training set must be >= 0 and not all zero"),
+        ((POINTS, torch.zeros(3, 10, dtype=torch.long)), "soft labels must be floating point numbers, got torch.int64"),
+    ],
+    ids=["empty", "labels", "weights", "nan-points", "nan-labels", "negative", "massless", "integer-soft"],
+)
+def test_training_set_refuses(arguments: tuple[Tensor, ...], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        TrainingSet(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("examples", "message"),
+    [
+        (
+            TrainingSet(torch.zeros(3, 1, 9, 9), LABELS),
+            r"shape \(1, 9, 9\) do not fit 'digits', whose examples have shape",
+        ),
+        (TrainingSet(POINTS, LABELS + 10), r"labels of the training set must lie in 0 \.\. 9, got 10 \.\. 10"),
+        (TrainingSet(POINTS, torch.zeros(3, 9)), "soft labels must have 10 columns, one a class, got 9"),
+    ],
+    ids=["shape", "labels", "columns"],
+)
+def test_set_must_fit_the_data(examples: TrainingSet, message: str, digits: LabelledData) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        evaluate(examples, digits, SMALL, seed=0)
+
+
+def test_needs_test_examples(few: TrainingSet, digits: LabelledData) -> None:
+    with pytest.raises(InvalidInput, match="'digits' has no test examples; give it some, or use a validation split"):
+        evaluate(few, dataclasses.replace(digits, test=None), SMALL, seed=0)
+
+
+def test_augmentation_needs_images(generator: torch.Generator) -> None:
+    x, y = torch.randn(20, 4, generator=generator), torch.arange(20) % 2
+    data = LabelledData.of(x, y, test=(x, y))
+    protocol = Protocol(network=MLP(width=3), networks=1, epochs=1, augment=Siamese())
+    with pytest.raises(InvalidInput, match=r"'augment' needs images \(C, H, W\); these examples have shape \(4,\)"):
+        evaluate(TrainingSet(x, y), data, protocol, seed=0)
+
+
+# --- compiled -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize(
+    "network", [ConvNet(width=5, depth=2), ConvNet(width=5, depth=2, norm="batch")], ids=["instance", "batch"]
+)
+def test_compiled_is_eager(few: TrainingSet, digits: LabelledData, network: Network) -> None:
+    protocol = dataclasses.replace(SMALL, network=network, networks=1)
+    eager, _ = trained(few, digits, protocol)
+    fast, _ = trained(few, digits, protocol, policy="always")
+    for name, value in eager.items():
+        torch.testing.assert_close(fast[name], value, rtol=1e-3, atol=1e-4)
+    slow = evaluate(few, digits, protocol, seed=3, compile="never").mean
+    assert evaluate(few, digits, protocol, seed=3, compile="always").mean == pytest.approx(slow, abs=2 / 300)
