@@ -53,6 +53,10 @@ def _lines(title: str, total: int, out: Console) -> Advance:
             return
         last = now
         left = (now - start) / max(done, 1) * (total - done)
-        out.print(f"{title}: {done}/{total}, {now - start:.0f} s, {left:.0f} s left {note}".rstrip(), highlight=False, soft_wrap=True)
+        out.print(
+            f"{title}: {done}/{total}, {now - start:.0f} s, {left:.0f} s left {note}".rstrip(),
+            highlight=False,
+            soft_wrap=True,
+        )
 
     return advance

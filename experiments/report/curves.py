@@ -1,0 +1,159 @@
+"""Loss curves: the total and every named term over the steps, from the lines of ``metrics.jsonl``."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from discrepancy.errors import InvalidInput
+from objectives.storage import replacing
+
+__all__ = ["drawn", "measurements", "save"]
+
+DPI = 150
+INK, PALE, FAINT = "#222222", "#777777", "#e6e6e6"
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+"""Okabe and Ito's colours, which remain distinct to colour-blind readers."""
+SMOOTHED_FROM = 100
+"""Measurements from which a running mean is drawn over the raw values."""
+
+
+def save(metrics: Path, path: Path) -> bool:
+    """Write the curves as PNG. One measurement makes no curve; says whether there is a picture."""
+    lines = measurements(metrics)
+    if len(lines) < 2:
+        return False
+    with replacing(path) as temporary:
+        drawn(lines).savefig(temporary, format="png", dpi=DPI)
+    return True
+
+
+def measurements(metrics: Path) -> list[dict[str, Any]]:
+    """The lines of the file; none if there is no file. A last line that was cut off is left out.
+
+    Raises:
+        InvalidInput: if another line is damaged.
+    """
+    if not metrics.exists():
+        return []
+    texts = metrics.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = []
+    for number, text in enumerate(texts, 1):
+        try:
+            line = json.loads(text)
+            lines.append({"step": int(line["step"]), "loss": float(line["loss"]), "terms": dict(line["terms"])})
+        except (ValueError, KeyError, TypeError) as error:
+            if number < len(texts):
+                raise InvalidInput(f"'{metrics}' is damaged at line {number}; remove that line") from error
+    return lines
+
+
+def drawn(lines: Sequence[Mapping[str, Any]]) -> Figure:
+    """The figure: a curve for each term, and one for the total where there are several; logarithmic where all are positive."""
+    steps = np.array([line["step"] for line in lines])
+    names = list(dict.fromkeys(name for line in lines for name in line["terms"]))
+    curves = {name: np.array([float(line["terms"].get(name, math.nan)) for line in lines]) for name in names}
+    total = np.array([line["loss"] for line in lines], dtype=float)
+    if len(names) != 1:
+        curves = {"total": total} | curves
+    shades = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)} | {"total": INK}
+
+    figure = Figure(figsize=(6.4, 3.6), dpi=DPI, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    values = np.concatenate(list(curves.values()))
+    finite = values[np.isfinite(values)]
+    if len(finite) and finite.min() > 0:
+        _logarithmic(axes, finite.max() / finite.min())
+    window = max(1, len(lines) // 40) if len(lines) >= SMOOTHED_FROM else 1
+    ends = {}
+    for name, raw in curves.items():
+        if window > 1:
+            axes.plot(steps, raw, color=shades[name], linewidth=0.6, alpha=0.25)
+        smooth = _running_mean(raw, window)
+        axes.plot(steps, smooth, color=shades[name], linewidth=1.5 if name != "total" else 1.8)
+        ends[name] = smooth[np.isfinite(smooth)][-1] if np.isfinite(smooth).any() else math.nan
+    _plain(axes)
+    axes.set_xlim(steps[0], max(steps[-1], steps[0] + 1))
+    axes.set_xlabel("step", color=INK)
+    axes.set_ylabel("loss" if len(names) != 1 else _verbatim(f"loss, {names[0]}"), color=INK)
+    if window > 1:
+        axes.set_title(f"mean of {window} measurements over single ones", loc="left", size=8, color=PALE)
+    if len(curves) > 1:
+        _label_ends(figure, axes, ends, shades)
+    return figure
+
+
+def _running_mean(values: np.ndarray, window: int) -> np.ndarray:
+    """The mean over the window around each value, shorter at the ends."""
+    if window == 1:
+        return values
+    positions = np.arange(len(values))
+    first = np.maximum(positions - window // 2, 0)
+    last = np.minimum(positions + (window + 1) // 2, len(values))
+    known = np.isfinite(values)
+    sums = np.concatenate([[0.0], np.cumsum(np.where(known, values, 0.0))])
+    counts = np.concatenate([[0], np.cumsum(known)])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (sums[last] - sums[first]) / (counts[last] - counts[first])
+
+
+def _logarithmic(axes: Any, ratio: float) -> None:
+    """A logarithmic axis with enough numbers on it, however small the ratio of its ends."""
+    axes.set_yscale("log")
+    if ratio < 4:
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+    elif ratio < 300:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    if ratio < 300:
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
+def _plain(axes: Any) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(PALE)
+    axes.tick_params(colors=PALE, labelcolor=INK, labelsize=9)
+    axes.grid(axis="y", color=FAINT, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+
+
+def _label_ends(figure: Figure, axes: Any, ends: Mapping[str, float], shades: Mapping[str, str]) -> None:
+    """The names at the right ends of the curves, moved apart where they would overlap."""
+    figure.canvas.draw()
+    apart = 12 * DPI / 72
+    low, high = (axes.transAxes.transform((0, height))[1] for height in (0, 1))
+    wished = {name: axes.transData.transform((1, end))[1] for name, end in ends.items() if math.isfinite(end)}
+    order = sorted(wished, key=wished.__getitem__)
+    places: list[float] = []
+    for name in order:
+        places.append(max(wished[name], places[-1] + apart if places else low))
+    excess = max(0.0, places[-1] - high) if places else 0.0
+    for index in reversed(range(len(places))):  # push back down whatever has left the frame
+        limit = places[index + 1] - apart if index + 1 < len(places) else places[index] - excess
+        places[index] = min(places[index], limit)
+    for name, place in zip(order, places, strict=True):
+        height = (place - low) / (high - low)
+        axes.annotate(
+            _verbatim(name),
+            (1, height),
+            xytext=(6, 0),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            color=shades[name],
+            size=9,
+            va="center",
+            annotation_clip=False,
+        )
+
+
+def _verbatim(name: str) -> str:
+    """A name in which nothing is taken for mathematics."""
+    return name.replace("$", r"\$")

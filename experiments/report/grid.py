@@ -1,0 +1,130 @@
+"""A picture of a synthetic set: one row of examples for each class, with its name."""
+
+import math
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+from torch.nn import functional
+
+from objectives.artefact import SyntheticSet
+from objectives.storage import replacing
+
+__all__ = ["drawn", "save", "tiles"]
+
+DPI = 100
+TILE, LARGEST_TILE = 64, 96
+"""Pixels a side: small images are magnified by a whole factor to about the first, large ones averaged down to the second."""
+GAP, MARGIN, SPACE = 3, 16, 10
+MOST_EXAMPLES, MOST_CLASSES = 20, 50
+PROPORTION = 1.4
+INK, PALE = "#222222", "#777777"
+
+
+def save(synthetic: SyntheticSet, path: Path) -> bool:
+    """Write the picture as PNG. Sets whose examples are not images have none; says whether there is one."""
+    if synthetic.points.ndim != 4:
+        return False
+    with replacing(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # names in a script that the font lacks show as boxes
+        drawn(synthetic).savefig(temporary, format="png", dpi=DPI)
+    return True
+
+
+def tiles(synthetic: SyntheticSet) -> UInt8[Tensor, "m h w 3"]:
+    """The examples as 8-bit colour images, with the valid range (or, where none is stated, that of the values) from black
+    to white. Values outside are clipped; images with neither one nor three channels are shown by their first."""
+    points = synthetic.points.detach().cpu().double().nan_to_num()
+    low, high = synthetic.limits or (float(points.min()), float(points.max()))
+    shades = ((points - low) / ((high - low) or 1.0)).clamp(0, 1)
+    shades = shades if shades.shape[1] == 3 else shades[:, :1].expand(-1, 3, -1, -1)
+    longest = max(shades.shape[2:])
+    if longest > LARGEST_TILE:
+        height, width = (max(1, round(side * LARGEST_TILE / longest)) for side in shades.shape[2:])
+        shades = functional.interpolate(shades, (height, width), mode="area")
+    else:
+        factor = max(1, round(TILE / longest))
+        shades = shades.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+    return (255 * shades).round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def drawn(synthetic: SyntheticSet) -> Figure:
+    """The figure; its pixels are those of the images, magnified by a whole factor."""
+    images = tiles(synthetic)
+    labels = synthetic.labels.argmax(1) if synthetic.labels.ndim == 2 else synthetic.labels
+    count = len(synthetic.classes)
+    classes = range(min(count, MOST_CLASSES))
+    members = [(labels == c).nonzero()[:, 0] for c in classes]
+    most = int(torch.bincount(labels.long(), minlength=count).max())
+    columns = min(most, MOST_EXAMPLES)
+    rows = [images[chosen[:columns]] for chosen in members]
+    note = _note(synthetic, most, columns, count)
+
+    height, width = images.shape[1:3]
+    size = min(11.0, max(7.0, 0.22 * (height + GAP)))
+    names = [_cut(synthetic.classes[c]) for c in classes]
+    labels_width = math.ceil(max(_text_width(name, size) for name in names))
+    block = labels_width + SPACE + columns * (width + GAP)
+    blocks = _blocks(len(rows), block, height + GAP)
+    deep = math.ceil(len(rows) / blocks)
+    wide = 2 * MARGIN + blocks * block + (blocks - 1) * 2 * SPACE
+    tall = 2 * MARGIN + deep * (height + GAP) - GAP + (2 * MARGIN if note else 0)
+    wide = max(wide, 2 * MARGIN + math.ceil(_text_width(note, 8.0)))
+
+    figure = _figure(wide, tall)
+    canvas = np.full((tall, wide, 3), 255, dtype=np.uint8)
+    for number, (name, row) in enumerate(zip(names, rows, strict=True)):
+        x = MARGIN + (number // deep) * (block + 2 * SPACE) + labels_width
+        y = MARGIN + (number % deep) * (height + GAP)
+        middle = 1 - (y + height / 2) / tall
+        figure.text(x / wide, middle, name, size=size, color=INK, ha="right", va="center_baseline")
+        for position, image in enumerate(row):
+            left = x + SPACE + position * (width + GAP)
+            canvas[y : y + height, left : left + width] = image.numpy()
+    figure.figimage(canvas, origin="upper")
+    if note:
+        figure.text(MARGIN / wide, MARGIN / tall, note, size=8.0, color=PALE, ha="left", va="bottom")
+    return figure
+
+
+def _figure(width: int, height: int) -> Figure:
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _text_width(text: str, size: float) -> float:
+    """Width in pixels."""
+    figure = _figure(10, 10)
+    drawn_text = figure.text(0, 0, text, size=size)
+    return drawn_text.get_window_extent(figure.canvas.get_renderer()).width  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _blocks(rows: int, width: int, height: int) -> int:
+    """How many columns of rows bring the picture nearest to a pleasant proportion."""
+
+    def badness(blocks: int) -> float:
+        return abs(math.log(blocks * width / (math.ceil(rows / blocks) * height) / PROPORTION))
+
+    return min(range(1, rows + 1), key=badness)
+
+
+def _note(synthetic: SyntheticSet, most: int, columns: int, count: int) -> str:
+    parts = []
+    if most > columns:
+        parts.append(f"the first {columns} of {most} examples a class")
+    if count > MOST_CLASSES:
+        parts.append(f"the first {MOST_CLASSES} of {count} classes")
+    if synthetic.points.shape[1] not in (1, 3):
+        parts.append(f"the first of {synthetic.points.shape[1]} channels")
+    return ", ".join(parts)
+
+
+def _cut(name: str, length: int = 24) -> str:
+    line = " ".join(name.split()).replace("$", r"\$")
+    return line if len(line) <= length else f"{line[: length - 1]}…"
