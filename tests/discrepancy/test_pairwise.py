@@ -296,17 +296,17 @@ class Watch(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
-        if isinstance(result, Tensor) and not torch._C._functorch.is_batchedtensor(result):
+        if isinstance(result, Tensor):
             self.sizes.append(result.untyped_storage().nbytes())
         return result
 
 
-def test_vmap_does_not_copy_a_shared_real_side():
-    x, w, y, v = inputs(1, 503, 2, 7)
-    batch = torch.stack([y, y + 1, y - 1, 2 * y])
-    with Watch() as watch:
-        torch.vmap(lambda y: cross_sum(Gaussian(), x, w, y, v))(batch)
-    assert max(watch.sizes) < 2 * x.nbytes
+def test_vmap_shares_the_real_side(monkeypatch: pytest.MonkeyPatch):
+    shapes, profile = [], Gaussian.profile
+    monkeypatch.setattr(Gaussian, "profile", lambda *args: shapes.append(tuple(args[1].shape)) or profile(*args))
+    x, w, y, v = inputs(1, 11, 2, 3)
+    torch.vmap(lambda y: cross_sum(Gaussian(), x, w, y, v))(torch.stack([y, y + 1, y - 1]))
+    assert shapes == [(1, 11, 3 * 2)]  # replicas are columns; no copy of x for each
 
 
 def test_working_memory_is_bounded(monkeypatch: pytest.MonkeyPatch):
