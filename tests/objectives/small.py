@@ -53,7 +53,9 @@ def problem(data: LabelledData, objective: Summand | None = None, **options: Any
     return Problem(data, objective.as_objective(), context, synthetic, policy="never", **options)
 
 
-def start(data: LabelledData, objective: Summand | None = None, solver: Solver | None = None, **options: Any) -> Solving:
+def start(
+    data: LabelledData, objective: Summand | None = None, solver: Solver | None = None, **options: Any
+) -> Solving:
     """A solution under way."""
     return (solver or Descent(lr=0.5, momentum=0.5, steps=4)).start(problem(data, objective, **options))
 

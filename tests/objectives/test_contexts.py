@@ -31,7 +31,9 @@ def test_a_kept_network_on_all_data_is_one_draw() -> None:
 def test_pool_draws_pairs_uniformly() -> None:
     pool = Pool(network=NETWORK, size=3, augment=Siamese(), augmentations=2)
     counts = Counter(pool.at(step, 0) for step in range(3000))
-    assert sorted((draw.network, draw.augmentation) for draw in counts) == [(n, 2 * n + a) for n in range(3) for a in (0, 1)]
+    assert sorted((draw.network, draw.augmentation) for draw in counts) == [
+        (n, 2 * n + a) for n in range(3) for a in (0, 1)
+    ]
     assert pool.draws == len(counts) == 6
     assert all(abs(count - 500) < 5 * (3000 * 5 / 36) ** 0.5 for count in counts.values())
 
@@ -51,7 +53,10 @@ def test_draws_of_equal_numbers_are_equal() -> None:
 @pytest.mark.parametrize("kind", [Fresh, Pool])
 @pytest.mark.parametrize("batch", [0, -3, "every"])
 def test_batch(kind: type[Context], batch: int | str) -> None:
-    with unchecked(), pytest.raises(InvalidInput, match=f"'batch' must be at least 1 real example a class, or 'all', got {batch}"):
+    with (
+        unchecked(),
+        pytest.raises(InvalidInput, match=f"'batch' must be at least 1 real example a class, or 'all', got {batch}"),
+    ):
         kind(batch=batch)  # pyright: ignore[reportCallIssue]
 
 

@@ -23,7 +23,9 @@ def test_total_variation_by_hand() -> None:
 
 
 def test_total_variation_needs_images() -> None:
-    with pytest.raises(InvalidInput, match=r"'total_variation' needs images \(m, C, H, W\), got points of shape \(2, 5\)"):
+    with pytest.raises(
+        InvalidInput, match=r"'total_variation' needs images \(m, C, H, W\), got points of shape \(2, 5\)"
+    ):
         TotalVariation()({"points": torch.zeros(2, 5)}, torch.zeros(2).long(), torch.ones(2))
 
 
