@@ -126,7 +126,9 @@ def words(hint: Any) -> str:
     if get_origin(hint) is tuple:
         arguments = get_args(hint)
         open_ended = len(arguments) == 2 and arguments[1] is Ellipsis
-        return f"a list of {_plural(arguments[0]) if open_ended else len(arguments)}"
+        if open_ended:
+            return f"a list of {_plural(arguments[0])}"
+        return f"a list of {len(arguments)}{f' {_plural(arguments[0])}' if len(set(arguments)) == 1 else ''}"
     raise TypeError(
         f"the hint {hint} cannot be written in a configuration; use plain values, tuples, parts or dataclasses"
     )
@@ -134,4 +136,6 @@ def words(hint: Any) -> str:
 
 def _plural(hint: Any) -> str:
     members = alternatives(hint)
-    return " or ".join(_PLURAL[item] for item in members) if all(item in _PLURAL for item in members) else words(hint)
+    if not all(item in _PLURAL for item in members):
+        return words(hint).removeprefix("one of ")
+    return " or ".join(_PLURAL[item] for item in members if item is not int or float not in members)

@@ -1,6 +1,7 @@
 """The parts that a configuration may name: those of the packages, of installed plug-ins and of a user's own files."""
 
 import hashlib
+import re
 import sys
 import traceback
 from importlib.machinery import SourceFileLoader
@@ -29,7 +30,7 @@ class KnownField(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """A registered kind, the first line of its docstring, and its fields."""
+    """A registered kind, the first sentence of its docstring, and its fields."""
 
     kind: str
     summary: str
@@ -53,7 +54,12 @@ def _kind(cls: type[Part]) -> Kind:
         )
         for item in settings_of(cls)
     )
-    return Kind(cls.kind, "" if generated else text.strip().partition("\n")[0].rstrip(), fields)
+    return Kind(cls.kind, "" if generated else _first_sentence(text), fields)
+
+
+def _first_sentence(docstring: str) -> str:
+    paragraph = " ".join(docstring.strip().partition("\n\n")[0].split())
+    return re.split(r"(?<=\.) (?=[A-Z])", paragraph, maxsplit=1)[0].rstrip(",:")
 
 
 def load_plugins() -> None:

@@ -48,9 +48,10 @@ class Red(Colour, kind="red"):
 
 
 class Grey(Colour, kind="grey"):
-    """Some grey.
+    """Some grey, of a level
+    and a gamma. More about it.
 
-    More about it.
+    And more.
     """
 
     shorthand: ClassVar[str] = "level"
@@ -231,7 +232,10 @@ def test_unions_of_leaves_parts_and_nothing() -> None:
             "jobs.a: has the keys 'paint', 'wash', of which it can have only",
         ),
         ({"jobs": ["paint"]}, "jobs: expected a mapping from names to a role (paint, wash), got a list of 1"),
-        ({"wall": {"layers": {"size": [1, 2, 3]}}}, "wall.layers.size: expected a list of 2, got a list of 3"),
+        (
+            {"wall": {"layers": {"size": [1, 2, 3]}}},
+            "wall.layers.size: expected a list of 2 whole numbers, got a list of 3",
+        ),
         (
             {"wall": {"layers": {"size": [1, "2"]}}},
             "wall.layers.size.1: expected a whole number, got '2' (text); write it",
@@ -461,7 +465,7 @@ def test_toml_and_yaml_build_the_same(tmp_path: Path) -> None:
         ("a.yaml", "- 1\n", r"a\.yaml: holds a list of 1; a configuration is a mapping of keys to values$"),
         ("a.yaml", "a: {1: x}", r"a\.yaml: a\.1: keys are text, got 1 \(a whole number\); put it in quotes$"),
         ("a.yaml", "a: &a [*a]", r"a\.yaml: a\.0: contains itself; an alias must not stand inside what it refers to$"),
-        ("a.yaml", "a: " + "[" * 9999, r"a\.yaml: is nested too deeply$"),
+        ("a.yaml", "a: " + "[" * 2000, r"a\.yaml: is nested too deeply$"),
         ("a.json", "{}", r"a\.json: a configuration file ends in \.yaml, \.yml or \.toml, got 'a\.json'$"),
     ],
     ids=lambda text: text[:20],
@@ -628,10 +632,10 @@ def test_plugins_are_loaded_by_entry_point(tmp_path: Path, monkeypatch: pytest.M
     assert sys.modules["plugin_good_7"].LOADED
 
 
-def test_known_lists_kinds_with_their_first_line_and_fields() -> None:
+def test_known_lists_kinds_with_their_first_sentence_and_fields() -> None:
     kinds = {kind.kind: kind for kind in known()["colour"]}
     assert list(kinds) == ["blend", "grey", "layers", "red"]
-    assert (kinds["grey"].summary, kinds["red"].summary) == ("Some grey.", "")
+    assert (kinds["grey"].summary, kinds["red"].summary) == ("Some grey, of a level and a gamma.", "")
     assert kinds["blend"].fields[0] == ("of", "a colour (blend, grey, layers, red)", True, None)
     assert kinds["layers"].fields[0] == (
         "colours",
