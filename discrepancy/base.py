@@ -65,6 +65,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, Part):
         return value.describe()
     if isinstance(value, tuple):
+        if value and all(isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str) for item in value):
+            return {name: plain(item) for name, item in value}
         return [plain(item) for item in value]
     if isinstance(value, Mapping):
         return {name: plain(item) for name, item in value.items()}

@@ -1,4 +1,4 @@
-"""Progress on the terminal, with the time left; a line now and then where the output is no terminal; nothing with ``--quiet``."""
+"""Progress on the terminal, with the time left; where there is none, a line now and then; nothing with ``--quiet``."""
 
 import contextlib
 import time

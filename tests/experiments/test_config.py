@@ -323,6 +323,19 @@ def test_brief_keeps_a_value_that_equals_its_default_but_is_another() -> None:
     assert dump(Loose(value=1.0), defaults=False) == {}
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        Layers(named=(("b", Red()), ("a", Grey())), options=(("x", 1), ("y", "no")), size=(5, 7)),
+        Paint(paint=Blend(of=Grey(level=0.25)), coats=3),
+        Red(),
+    ],
+    ids=lambda part: part.kind,
+)
+def test_what_a_part_says_of_itself_can_be_built(part: Part) -> None:
+    assert build(part.family, part.describe()) == part
+
+
 def test_dump_refuses_what_would_be_lost() -> None:
     with pytest.raises(InvalidInput, match="names must differ, got a, a"):
         dump(Layers(named=(("a", Red()), ("a", Grey()))))
