@@ -162,9 +162,7 @@ class DiscrepancyContract:
         mu = self.sample(N, 0, torch.float32, offset)
         nu = self.sample(M, 1, torch.float32, offset + 0.5)
         value = self.value(discrepancy, mu, nu)
-        exact = self.value(
-            discrepancy, *(Measure(side.points.double(), side.mass_of.double()) for side in (mu, nu))
-        )
+        exact = self.value(discrepancy, *(Measure(side.points.double(), side.mass_of.double()) for side in (mu, nu)))
         assert value.dtype == torch.float32
         torch.testing.assert_close(value.double(), exact, atol=2e-6, rtol=2e-6)
 
@@ -172,10 +170,14 @@ class DiscrepancyContract:
 
     def test_summaries_merge(self, discrepancy: Discrepancy):
         mu, nu, draws = self.sample(N), self.sample(M, 1).as_groups(), self.draws(discrepancy)
-        batches = [
-            discrepancy.summarise(Measure(points, weights).as_groups(), draws)
-            for points, weights in zip(mu.points.split([3, 1, N - 4]), mu.mass_of.split([3, 1, N - 4]), strict=True)
-        ] if discrepancy.streams else [discrepancy.summarise(mu.as_groups(), draws)] * 2
+        batches = (
+            [
+                discrepancy.summarise(Measure(points, weights).as_groups(), draws)
+                for points, weights in zip(mu.points.split([3, 1, N - 4]), mu.mass_of.split([3, 1, N - 4]), strict=True)
+            ]
+            if discrepancy.streams
+            else [discrepancy.summarise(mu.as_groups(), draws)] * 2
+        )
         if not discrepancy.streams:
             with pytest.raises(Unsupported, match="merge"):
                 discrepancy.merge(*batches)
