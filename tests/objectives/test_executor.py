@@ -11,7 +11,7 @@ from discrepancy import MMD, Gaussian
 from discrepancy.embeddings import Features, Identity, Layers, RandomFourier, Standardised
 from discrepancy.errors import InvalidInput
 from discrepancy.kernels import Median
-from discrepancy.networks import ConvNet, Network
+from discrepancy.networks import ConvNet
 from objectives.augment import Siamese
 from objectives.contexts import Context, Fresh, Pool
 from objectives.data import LabelledData
@@ -19,7 +19,6 @@ from objectives.executor import Executor, Values
 from objectives.objective import Match, Summand
 from objectives.penalties import CrossEntropy, TotalVariation
 from objectives.reductions import CVaR, Max, Mean, Proportional, Reduction, Sum
-from objectives.solvers import Problem
 from objectives.streams import stream
 from objectives.synthetic import Decoded, Pixels
 

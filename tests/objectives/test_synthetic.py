@@ -91,7 +91,7 @@ def test_rows_of_a_decoded_set() -> None:
 
 def test_groups_take_turns_largest_first() -> None:
     y = torch.tensor([0] * 6 + [1] * 4)
-    groups = torch.tensor([2, 2, 2, 0, 0, 1] + [1, 1, 1, 0])
+    groups = torch.tensor([2, 2, 2, 0, 0, 1, 1, 1, 1, 0])
     data = LabelledData.of(torch.randn(10, 3, generator=torch.Generator()), y, groups=groups)
     assert Pixels(per_class=4).groups(data).tolist() == [2, 0, 1, 2, 1, 0, 1, 0]
 

@@ -1,0 +1,237 @@
+"""The artefact: what is written is read, other files are refused by name, and a write that fails loses nothing."""
+
+import json
+import os
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from small import images
+from torch.utils.data import DataLoader
+
+from discrepancy import MMD
+from discrepancy.errors import InvalidInput
+from objectives.artefact import FORMAT, SyntheticSet
+from objectives.condense import condense
+from objectives.contexts import Pool
+from objectives.data import Normalisation
+from objectives.objective import Match
+from objectives.solvers import Descent
+from objectives.storage import StorageError, replacing
+from objectives.synthetic import Pixels
+
+
+def small_set(**changes: Any) -> SyntheticSet:
+    given: dict[str, Any] = {
+        "points": torch.arange(24.0).reshape(6, 1, 2, 2),
+        "labels": torch.tensor([0, 0, 1, 1, 2, 2]),
+        "weights": torch.ones(6),
+        "classes": ("a", "b", "c"),
+        "normalisation": Normalisation((10.0,), (5.0,)),
+    }
+    return SyntheticSet(**{**given, **changes})
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "result.safetensors"
+
+
+def assert_alone(path: Path) -> None:
+    """No temporary file is left beside it."""
+    assert [item.name for item in path.parent.iterdir()] == [path.name]
+
+
+# --- what is written is read ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("soft", [False, True], ids=["hard", "soft"])
+def test_round_trip(path: Path, soft: bool) -> None:
+    synthetic = Pixels(per_class=2, labels="soft", weights="learned") if soft else Pixels(per_class=2)
+    solver = Descent(lr=1.0, rates=(("labels", 0.1),) if soft else (), steps=2)
+    made = condense(images(), Match(MMD()), context=Pool(), synthetic=synthetic, solver=solver, seed=3)
+    made.save(path)
+    read = SyntheticSet.load(path)
+    for name in ("points", "labels", "weights"):
+        assert getattr(read, name).equal(getattr(made, name))
+    assert read.parameters.keys() == made.parameters.keys()
+    assert all(read.parameters[name].equal(value) for name, value in made.parameters.items())
+    assert (read.classes, read.normalisation, read.limits) == (made.classes, made.normalisation, made.limits)
+    assert {name: read.record[name] for name in made.record} == made.record
+    assert {"versions", "stored_bytes"} <= read.record.keys()
+    assert_alone(path)
+
+
+def test_points_are_in_source_units_and_parameters_in_normalised_ones(path: Path) -> None:
+    data = images()
+    made = condense(data, Match(MMD()), context=Pool(), per_class=2, steps=2)
+    torch.testing.assert_close(made.normalised, made.parameters["points"], rtol=1e-5, atol=1e-5)
+    (mean,), (std,) = data.normalisation.mean, data.normalisation.std
+    torch.testing.assert_close(made.points, made.parameters["points"] * std + mean, rtol=1e-5, atol=1e-4)
+
+
+def test_the_file_holds_points_and_labels_under_their_names(path: Path) -> None:
+    small_set().save(path)
+    tensors = safetensors.torch.load_file(path)
+    assert tensors["points"].equal(small_set().points)
+    assert tensors["labels"].equal(small_set().labels)
+
+
+def test_saving_again_keeps_the_record_and_counts_anew(path: Path) -> None:
+    small_set(record={"seed": 4, "stored_bytes": 1, "format": 99, "versions": {"torch": "old"}}).save(path)
+    read = SyntheticSet.load(path)
+    assert read.record["seed"] == 4
+    assert read.record["versions"] == {"torch": "old"}
+    assert read.record["stored_bytes"] == small_set().stored_bytes == 24 * 4 + 6 * 8
+
+
+def test_weights_are_stored_where_they_differ() -> None:
+    assert small_set(weights=torch.arange(1.0, 7.0)).stored_bytes == 24 * 4 + 6 * 8 + 6 * 4
+
+
+def test_tensors_that_share_memory_can_be_saved(path: Path) -> None:
+    points = torch.arange(24.0).reshape(6, 1, 2, 2)
+    small_set(points=points, parameters={"points": points, "part": points[:, :, :1]}).save(path)
+    assert SyntheticSet.load(path).parameters["part"].equal(points[:, :, :1])
+
+
+def test_it_is_a_dataset(path: Path) -> None:
+    small_set().save(path)
+    batches = list(DataLoader(SyntheticSet.load(path), batch_size=4))
+    assert torch.cat([points for points, _ in batches]).equal(small_set().points)
+    assert torch.cat([labels for _, labels in batches]).equal(small_set().labels)
+    assert len(list(small_set())) == 6  # pyright: ignore[reportArgumentType]
+    with pytest.raises(IndexError, match="index 6 is out of range for 6 examples"):
+        _ = small_set()[6]
+
+
+# --- other files ------------------------------------------------------------------------------------------------------
+
+
+def test_missing(path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"result.safetensors' is not a file; give the path of an artefact"):
+        SyntheticSet.load(path)
+    with pytest.raises(InvalidInput, match="is not a file"):
+        SyntheticSet.load(path.parent)
+
+
+@pytest.mark.parametrize(
+    "share", [0.0, 0.02, 0.5, 0.99], ids=["empty", "in-the-length", "in-the-header", "in-the-data"]
+)
+def test_truncated(path: Path, share: float) -> None:
+    small_set().save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(InvalidInput, match="is damaged or no safetensors file"):
+        SyntheticSet.load(path)
+
+
+def test_no_safetensors_at_all(path: Path) -> None:
+    torch.save({"points": torch.zeros(3)}, path)
+    with pytest.raises(InvalidInput, match="is damaged or no safetensors file"):
+        SyntheticSet.load(path)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [None, {"format": "pt"}, *({"discrepancy": text} for text in ("{", "{}", "[1]", '{"format": "x"}'))],
+    ids=["none", "other", "no-json", "empty", "list", "no-number"],
+)
+def test_foreign(path: Path, metadata: dict[str, str] | None) -> None:
+    small = small_set()
+    safetensors.torch.save_file(
+        {"points": small.points, "labels": small.labels, "weights": small.weights}, path, metadata
+    )
+    with pytest.raises(InvalidInput, match="is a safetensors file but no artefact of this library"):
+        SyntheticSet.load(path)
+
+
+def test_newer_format(path: Path) -> None:
+    newer = json.dumps({"format": FORMAT + 1, "whatever": "that has"})
+    safetensors.torch.save_file({"examples": torch.zeros(3)}, path, {"discrepancy": newer})
+    with pytest.raises(InvalidInput, match=f"has format {FORMAT + 1}, this version reads up to {FORMAT}; update"):
+        SyntheticSet.load(path)
+
+
+# --- writes that fail -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_space() -> Iterator[None]:
+    """The system refuses to make any file longer than a thousand bytes, as it does on a disk that is nearly full."""
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+WRITERS: dict[str, Callable[[Path], Any]] = {
+    "artefact": lambda file: small_set(points=torch.zeros(6, 1, 32, 32)).save(file),
+    "torch": lambda file: torch.save({"points": torch.zeros(10_000)}, file),
+    "text": lambda file: file.write_text("x" * 10_000),
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_full_disk_leaves_the_old_file(path: Path, no_space: None, writer: str) -> None:
+    path.write_bytes(b"old")
+
+    def write() -> None:
+        with replacing(path) as temporary:
+            WRITERS[writer](temporary)
+
+    with pytest.raises(StorageError, match=r"'.*' could not be written \(.*\); free space or choose another folder"):
+        WRITERS[writer](path) if writer == "artefact" else write()
+    assert path.read_bytes() == b"old"
+    assert_alone(path)
+
+
+def test_a_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"'.*nowhere/result.safetensors' could not be written"):
+        small_set().save(tmp_path / "nowhere" / "result.safetensors")
+
+
+def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("text")
+    with pytest.raises(StorageError, match="could not be written"):
+        small_set().save(tmp_path / "file" / "result.safetensors")
+    assert (tmp_path / "file").read_text() == "text"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(StorageError, match=r"could not be written \(.*[Pp]ermission denied"):
+            small_set().save(tmp_path / "result.safetensors")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_other_errors_come_through_and_leave_nothing(path: Path, error: type[BaseException]) -> None:
+    path.write_bytes(b"old")
+
+    def write() -> None:
+        with replacing(path) as temporary:
+            temporary.write_bytes(b"new")
+            raise error("mine")
+
+    with pytest.raises(error, match="mine"):
+        write()
+    assert path.read_bytes() == b"old"
+    assert_alone(path)
+
+
+def test_a_record_that_is_no_json_leaves_the_old_file(path: Path) -> None:
+    path.write_bytes(b"old")
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        small_set(record={"match": MMD()}).save(path)
+    assert path.read_bytes() == b"old"
+    assert_alone(path)
