@@ -35,11 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if getattr(options, "threads", None):
             commands.set_threads(options.threads)
+        commands.load_plugins()
         for path in getattr(options, "imports", None) or []:
             commands.load_parts(path)
         return getattr(commands, options.command)(options) or 0
     except ConfigError as error:
-        return _fail(2, f"the configuration has {len(error.mistakes)} mistake(s):", str(error))
+        count = len(error.mistakes)
+        return _fail(2, f"the configuration has {count} mistake{'s' if count > 1 else ''}:", str(error))
     except InvalidInput as error:
         return _fail(2, str(error))
     except DiscrepancyError as error:
@@ -72,7 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _run(commands.add_parser("run", help="condense a data set", formatter_class=argparse.RawDescriptionHelpFormatter))
-    _evaluate(commands.add_parser("evaluate", help="train networks from scratch on a condensed set, beside its controls"))
+    _evaluate(
+        commands.add_parser("evaluate", help="train networks from scratch on a condensed set, beside its controls")
+    )
     show = commands.add_parser("show", help="print a method as YAML that 'run' accepts, or describe an artefact")
     show.add_argument("what", metavar="METHOD|ARTEFACT")
     _json(show)
@@ -95,7 +99,9 @@ def _run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, metavar="N")
     parser.add_argument("--seed", type=int, metavar="N")
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="change any value, e.g. solver.lr=0.5")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="PATH=VALUE", help="change any value, e.g. solver.lr=0.5"
+    )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="the run folder (default runs/METHOD-DATA-N)")
     parser.add_argument("--resume", action="store_true", help="continue the run in the folder")
     parser.add_argument("--checkpoint-every", type=int, default=100, metavar="STEPS")
@@ -106,14 +112,20 @@ def _run(parser: argparse.ArgumentParser) -> None:
 def _evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("artefact", metavar="ARTEFACT")
     parser.add_argument("--protocol", default="quick", help="quick, vico, or a YAML file")
-    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="change a value of the protocol")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="PATH=VALUE", help="change a value of the protocol"
+    )
     parser.add_argument("--networks", type=int, metavar="N", help="how many networks are trained")
     parser.add_argument("--data", help="evaluate on other data than those that were condensed")
     parser.add_argument("--root", help="where torchvision's data lie (or DISCREPANCY_DATA)")
     parser.add_argument(
-        "--controls", default="random,herding", help="any of random, herding, whole, by commas; or none (default random,herding)"
+        "--controls",
+        default="random,herding",
+        help="any of random, herding, whole, by commas; or none (default random,herding)",
     )
-    parser.add_argument("--validation", action="store_true", help="use a part of the training data, and leave the test data")
+    parser.add_argument(
+        "--validation", action="store_true", help="use a part of the training data, and leave the test data"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     _common(parser)

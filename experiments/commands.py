@@ -5,14 +5,13 @@ import difflib
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from discrepancy.errors import InvalidInput
 from experiments import export as exporting
-from experiments.config import Tree, build, dump, known, load_parts, merge, override, read, write_yaml
-from experiments.data import source_named
+from experiments.config import Tree, build, dump, known, load_parts, load_plugins, merge, override, read, write_yaml
+from experiments.data import Source, source_named
 from experiments.evaluate import comparison, protocol_named
 from experiments.experiment import Experiment, Method, chosen_device
 from experiments.folder import RunFolder
@@ -24,7 +23,7 @@ from objectives.artefact import SyntheticSet
 from objectives.condense import Progress
 from objectives.methods import available
 
-__all__ = ["evaluate", "export", "kinds", "load_parts", "methods", "run", "set_threads", "show"]
+__all__ = ["evaluate", "export", "kinds", "load_parts", "load_plugins", "methods", "run", "set_threads", "show"]
 
 
 def set_threads(count: int) -> None:
@@ -138,16 +137,13 @@ def evaluate(options: argparse.Namespace) -> None:
     print(json.dumps(found.as_dict()) if options.json else tables.evaluation(found))
 
 
-def _source_of(synthetic: SyntheticSet, options: argparse.Namespace) -> Any:
-    from experiments.data.base import Source
-
+def _source_of(synthetic: SyntheticSet, options: argparse.Namespace) -> Source:
     if options.data is not None:
         return source_named(options.data, options.root)
-    config = synthetic.record.get("config")
-    if config is None:
+    source = synthetic.record.get("config", {}).get("data")
+    if source is None:
         raise InvalidInput(f"'{options.artefact}' does not say which data it was made from; name them with --data")
-    tree = config["data"] if options.root is None else {**config["data"], "root": options.root}
-    return build(Source, tree)
+    return build(Source, source if options.root is None else {**source, "root": options.root})
 
 
 # --- show, export, methods, kinds -----------------------------------------------------------------------------------------

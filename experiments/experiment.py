@@ -36,7 +36,7 @@ class Experiment:
     objective: Objective
     context: Context
     solver: Solver
-    synthetic: Parameterisation = Pixels()
+    synthetic: Parameterisation = Pixels()  # noqa: RUF009  (frozen, like every part)
     method: Method | None = None
     seed: int = 0
     device: str = "auto"

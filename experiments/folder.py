@@ -49,7 +49,9 @@ class RunFolder:
             lock = filelock.FileLock(self.path / ".lock")
             lock.acquire(timeout=0)
         except filelock.Timeout as error:
-            raise InvalidInput(f"'{self.path}' is in use by another run; wait for it, or name another folder with --out") from error
+            raise InvalidInput(
+                f"'{self.path}' is in use by another run; wait for it, or name another folder with --out"
+            ) from error
         except OSError as error:
             raise StorageError(
                 f"'{self.path}' cannot be used as a run folder ({error.strerror or error}); name another with --out"
@@ -79,7 +81,9 @@ class RunFolder:
             with self.metrics.open("a", encoding="utf-8") as file:
                 file.write("\n".join(self._pending) + "\n")
         except OSError as error:
-            raise StorageError(f"'{self.metrics}' could not be written ({error.strerror or error}); free space") from error
+            raise StorageError(
+                f"'{self.metrics}' could not be written ({error.strerror or error}); free space"
+            ) from error
         self._pending = []
 
     def forget_after(self, step: int) -> None:
@@ -102,7 +106,7 @@ class RunFolder:
         whole = {
             "format": CHECKPOINT_FORMAT,
             "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),
             "seconds": seconds,
             "state": state,
         }
@@ -124,8 +128,7 @@ class RunFolder:
         except Exception as error:
             # torch raises half a dozen unrelated types for a damaged file
             raise InvalidInput(
-                f"'{self.checkpoint}' is damaged or no checkpoint ({_first_line(error)}); restore it, or start anew in "
-                "another folder"
+                f"'{self.checkpoint}' is damaged or no checkpoint of this command; restore it, or start anew in another folder"
             ) from error
         if kind > CHECKPOINT_FORMAT:
             raise InvalidInput(f"'{self.checkpoint}' was written by a newer version (format {kind}); update this one")
@@ -135,7 +138,3 @@ class RunFolder:
                 f"result would differ in its last bits; use --threads {threads}"
             )
         return whole
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

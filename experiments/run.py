@@ -23,7 +23,7 @@ from objectives.condense import Progress, check_finite, result, solve
 __all__ = ["Interrupted", "Outcome", "run"]
 
 
-class Interrupted(Exception):  # noqa: N818  (not an error: somebody asked)
+class Interrupted(Exception):
     """The run was asked to stop, and has stopped after writing its checkpoint."""
 
 
@@ -126,7 +126,7 @@ def _record(experiment: Experiment, resolved: dict[str, Any], seconds: float) ->
         "versions": {
             "discrepancy": metadata.version("discrepancy"),
             "python": platform.python_version(),
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),
         },
     }
 

@@ -50,7 +50,11 @@ def pool_rows(rounds: int) -> list[dict[str, Any]]:
         steps[str(n)] = step
     found = alternating(steps, 10 * rounds)
     return [
-        {"what": f"step with a filled pool of 20, {name} real images, width 8", "seconds": seconds, "ratio": seconds / found["1000"]}
+        {
+            "what": f"step with a filled pool of 20, {name} real images, width 8",
+            "seconds": seconds,
+            "ratio": seconds / found["1000"],
+        }
         for name, seconds in found.items()
     ]
 
@@ -62,9 +66,13 @@ def random_images(n: int, side: int = 32) -> LabelledData:
     return LabelledData.of(images, torch.arange(n) % CLASSES)
 
 
-def started(data: LabelledData, context: Context, cold: dict[str, float], name: str, fill: int = 1) -> Callable[[], object]:
+def started(
+    data: LabelledData, context: Context, cold: dict[str, float], name: str, fill: int = 1
+) -> Callable[[], object]:
     """A step of DM in this context, after ``fill`` steps whose time goes into ``cold``."""
-    problem = Problem(data, Match(MMD(), via=Features()).as_objective(), context, Pixels(per_class=PER_CLASS), policy="always")
+    problem = Problem(
+        data, Match(MMD(), via=Features()).as_objective(), context, Pixels(per_class=PER_CLASS), policy="always"
+    )
     solving = Descent(momentum=0.5, steps=1_000_000).start(problem)
     start = time.perf_counter()
     for _ in range(fill):
@@ -75,7 +83,9 @@ def started(data: LabelledData, context: Context, cold: dict[str, float], name: 
 
 def eager_modules(data: LabelledData, batch: int) -> Callable[[], object]:
     """The same step with torch's modules, a new network each time, and a loop over the classes."""
-    synthetic = torch.randn(CLASSES * PER_CLASS, *data.shape, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    synthetic = torch.randn(
+        CLASSES * PER_CLASS, *data.shape, generator=torch.Generator().manual_seed(1)
+    ).requires_grad_()
     optimiser = torch.optim.SGD([synthetic], lr=1.0, momentum=0.5)
     generator = torch.Generator().manual_seed(2)
     augment = Siamese()

@@ -46,7 +46,8 @@ def test_run_leaves_a_complete_folder(finished: Path, capsys: pytest.CaptureFixt
     synthetic = SyntheticSet.load(finished / "result.safetensors")
     assert synthetic.points.shape == (10, 1, 8, 8)
     assert synthetic.record["config"]["solver"]["steps"] == 6
-    assert Image.open(finished / "result.png").size > (50, 50)
+    with Image.open(finished / "result.png") as picture:
+        assert min(picture.size) > 50
 
 
 def test_quiet_says_nothing_on_standard_error(finished: Path, capsys: pytest.CaptureFixture[str]):
@@ -98,7 +99,7 @@ def test_every_mistake_of_a_configuration_in_one_report(tmp_path: Path, capsys: 
     [
         (["run", "dmm", "--data", "digits"], "'dmm' is neither a method nor a file; did you mean 'dm'?"),
         (["run", "dm", "--data", "minst"], "did you mean MNIST?"),
-        (["run", "dm"], "data: missing"),
+        (["run", "dm"], "data: is missing; expected a source (digits, images, npz, torchvision)"),
         (["run"], "name a method or a configuration file"),
         (["run", "dm", "--data", "digits", "--per-class", "0"], "'per_class' must be at least 1, got 0"),
         (["run", "random", "--data", "digits", "--per-class", "999"], "needs 999 examples of each class"),
@@ -214,7 +215,7 @@ def test_a_loss_that_is_not_finite_names_the_term_and_keeps_the_checkpoint(tmp_p
     assert torch.load(folder / "checkpoint.pt", weights_only=True)["state"]["parameters"]["points"].isfinite().all()
 
 
-LONG = ["dm", *TINY, "--set", "solver.steps=400", "--set", "solver.optimizer=adam", "--set", "solver.lr=0.01"]
+LONG = ["dm", *TINY, "--set", "solver={kind: descent, optimizer: adam, lr: 0.01, steps: 400}"]
 
 
 @pytest.fixture(scope="module")
@@ -296,7 +297,8 @@ def test_export_to_images_and_npz(finished: Path, tmp_path: Path, capsys: pytest
     files = sorted((tmp_path / "images").rglob("*.png"))
     assert len(files) == 10
     assert {path.parent.name for path in files} == set(synthetic.classes)
-    shown = np.asarray(Image.open(files[3])).astype(float)
+    with Image.open(files[3]) as image:
+        shown = np.asarray(image).astype(float)
     expected = (synthetic.points[3, 0] / 16 * 255).round().clamp(0, 255).numpy()
     np.testing.assert_array_equal(shown, expected)
     assert main(["export", artefact, str(tmp_path / "set.npz")]) == 0
