@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import torch
+import torch._dynamo.config
 import torch._dynamo.exc
 from torch import Tensor
 
@@ -21,6 +22,10 @@ Policy = Literal["auto", "always", "never"]
 
 WORTHWHILE_SECONDS = 90.0
 """Estimated eager work above which ``auto`` compiles: compiling takes 10 to 25 s and halves the rest."""
+
+VERSIONS = 64
+"""Compiled versions of one function that a process holds. Torch shares them among all that call it, and gives up at eight: a
+sweep over sizes would end there."""
 
 MULTIPLICATIONS_PER_SECOND = {"cpu": 1.5e10, "cuda": 5e12}
 """Eager convolutional networks on a laptop's core, and on a data-centre GPU: an order of magnitude for estimates."""
@@ -61,10 +66,11 @@ class Compiled:
         if self.fast is None:
             return self.plain(*arguments)
         try:
-            return self.fast(*arguments)
-        except torch._dynamo.exc.TorchDynamoException as error:
+            with torch._dynamo.config.patch(recompile_limit=VERSIONS):
+                return self.fast(*arguments)
+        except (torch._dynamo.exc.TorchDynamoException, torch._dynamo.exc.FailOnRecompileLimitHit) as error:
             self.fast = None
-            _warn(str(error).strip().splitlines()[0])
+            _warn(" ".join(str(error).split("\n")[:2]).strip())
             return self.plain(*arguments)
 
 
