@@ -94,7 +94,7 @@ class SyntheticSet(Dataset[tuple[Tensor, Tensor]]):
         tensors |= {f"parameters/{name}": value for name, value in self.parameters.items()}
         tensors = {name: value.clone().contiguous() for name, value in tensors.items()}
         about = {
-            "versions": {"python": platform.python_version(), "torch": torch.__version__},
+            "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
             **self.record,
             "format": FORMAT,
             "classes": list(self.classes),
