@@ -16,20 +16,22 @@ from discrepancy.embeddings import Features
 from discrepancy.networks import ConvNet
 from experiments.benchmarks.timing import alternating
 from objectives import Descent, Fresh, LabelledData, Match, Pixels, Pool, Siamese
+from objectives.compilation import Policy
 from objectives.contexts import Context
 from objectives.solvers import Problem
 
 __all__ = ["rows"]
 
 CLASSES, PER_CLASS, WIDTH = 10, 10, 128
+REAL = (1_000, 10_000, 50_000)
 
 
-def rows(rounds: int = 5) -> list[dict[str, Any]]:
+def rows(rounds: int = 5, policy: Policy = "always", side: int = 32) -> list[dict[str, Any]]:
     """The measurements, one mapping a row."""
-    data = random_images(5_000)
+    data = random_images(max(CLASSES * 256, REAL[0]), side)
     cold: dict[str, float] = {}
-    ours256 = started(data, Fresh(network=ConvNet(width=WIDTH), augment=Siamese(), batch=256), cold, "256")
-    ours64 = started(data, Fresh(network=ConvNet(width=WIDTH), augment=Siamese(), batch=64), cold, "64")
+    ours256 = started(data, Fresh(network=ConvNet(width=WIDTH), augment=Siamese(), batch=256), policy, cold, "256")
+    ours64 = started(data, Fresh(network=ConvNet(width=WIDTH), augment=Siamese(), batch=64), policy, cold, "64")
     found = alternating({"eager": eager_modules(data, 256), "ours256": ours256, "ours64": ours64}, rounds)
     result: list[dict[str, Any]] = [
         {"what": "step, plain eager modules, 256 real a class", "seconds": found["eager"], "ratio": 1.0},
@@ -37,23 +39,23 @@ def rows(rounds: int = 5) -> list[dict[str, Any]]:
         {"what": "step, 64 real a class", "seconds": found["ours64"], "ratio": found["eager"] / found["ours64"]},
         {"what": "first step with compilation, 256 real a class", "seconds": cold["256"], "ratio": None},
     ]
-    return result + pool_rows(rounds)
+    return result + pool_rows(rounds, policy)
 
 
-def pool_rows(rounds: int) -> list[dict[str, Any]]:
+def pool_rows(rounds: int, policy: Policy) -> list[dict[str, Any]]:
     """A step with a pool of 20 networks, when all the summaries are cached."""
     filled: dict[str, float] = {}
     steps = {}
-    for n in (1_000, 10_000, 50_000):
+    for n in REAL:
         data = random_images(n, 8)
-        step = started(data, Pool(network=ConvNet(width=8), size=20), filled, str(n), fill=100)
+        step = started(data, Pool(network=ConvNet(width=8), size=20), policy, filled, str(n), fill=100)
         steps[str(n)] = step
     found = alternating(steps, 10 * rounds)
     return [
         {
             "what": f"step with a filled pool of 20, {name} real images, width 8",
             "seconds": seconds,
-            "ratio": seconds / found["1000"],
+            "ratio": seconds / found[str(REAL[0])],
         }
         for name, seconds in found.items()
     ]
@@ -67,11 +69,11 @@ def random_images(n: int, side: int = 32) -> LabelledData:
 
 
 def started(
-    data: LabelledData, context: Context, cold: dict[str, float], name: str, fill: int = 1
+    data: LabelledData, context: Context, policy: Policy, cold: dict[str, float], name: str, fill: int = 1
 ) -> Callable[[], object]:
     """A step of DM in this context, after ``fill`` steps whose time goes into ``cold``."""
     problem = Problem(
-        data, Match(MMD(), via=Features()).as_objective(), context, Pixels(per_class=PER_CLASS), policy="always"
+        data, Match(MMD(), via=Features()).as_objective(), context, Pixels(per_class=PER_CLASS), policy=policy
     )
     solving = Descent(momentum=0.5, steps=1_000_000).start(problem)
     start = time.perf_counter()

@@ -23,7 +23,7 @@ __all__ = ["rows"]
 CLASSES, EXAMPLES, TEST = 10, 100, 2_000
 
 
-def rows(rounds: int = 5, width: int = 32, epochs: int = 101) -> list[dict[str, Any]]:
+def rows(rounds: int = 5, width: int = 32, epochs: int = 101, policy: Policy = "always") -> list[dict[str, Any]]:
     """The measurements, one mapping a row; ``rounds`` networks are trained in each way."""
     generator = torch.Generator().manual_seed(0)
     points = torch.randint(0, 256, (EXAMPLES + TEST, 3, 32, 32), dtype=torch.uint8, generator=generator)
@@ -36,13 +36,13 @@ def rows(rounds: int = 5, width: int = 32, epochs: int = 101) -> list[dict[str, 
         evaluate(training_set, data, protocol, seed=0, compile=policy)
 
     started = time.perf_counter()
-    evaluate(training_set, data, Protocol(network=ConvNet(width=width), networks=1, epochs=1), seed=0, compile="always")
+    evaluate(training_set, data, Protocol(network=ConvNet(width=width), networks=1, epochs=1), seed=0, compile=policy)
     cold = time.perf_counter() - started
     found = alternating(
         {
             "modules": partial(eager_modules, training_set, data, width, epochs),
             "eager": partial(ours, "never"),
-            "compiled": partial(ours, "always"),
+            "compiled": partial(ours, policy),
         },
         rounds,
     )

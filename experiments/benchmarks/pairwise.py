@@ -60,11 +60,11 @@ def rows(rounds: int = 9, peer_rounds: int = 3) -> list[dict[str, Any]]:
     ]
 
 
-def clouds(n: int = N, m: int = M, d: int = D, offset: float = 0.0) -> tuple[Tensor, Tensor]:
+def clouds(offset: float = 0.0) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     return (
-        torch.randn(n, d, generator=generator) + offset,
-        torch.randn(m, d, generator=generator) + (offset + 0.1),
+        torch.randn(N, D, generator=generator) + offset,
+        torch.randn(M, D, generator=generator) + (offset + 0.1),
     )
 
 
@@ -158,8 +158,9 @@ def peak_megabytes(which: str) -> float:
         "summary": lambda x, y: lambda: summarised(x),
     }
     prepare = actions[which]
-    prepare(*clouds(500, 100))()  # starts threads, loads libraries
-    action = prepare(*clouds())
+    x, y = clouds()
+    prepare(x[:500], y[:100])()  # starts threads, loads libraries
+    action = prepare(x, y)
     process, done = psutil.Process(), threading.Event()
     before = peak = process.memory_info().rss
 

@@ -1,0 +1,74 @@
+"""``make bench``: every benchmark, or those named, as one table with the machine that it ran on.
+
+python -m experiments.benchmarks [pairwise] [distribution_matching] [evaluation] [--json FILE]
+"""
+
+import argparse
+import importlib
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from experiments.report.progress import shown
+from experiments.report.tables import table
+
+__all__ = ["main"]
+
+BENCHMARKS = ("pairwise", "distribution_matching", "evaluation")
+
+
+def main() -> None:
+    """Run the named benchmarks, or all."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.benchmarks")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(BENCHMARKS)}; all without")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows here")
+    options = parser.parse_args()
+    unknown = [name for name in options.names if name not in BENCHMARKS]
+    if unknown:
+        parser.error(f"there is no benchmark '{unknown[0]}' (known: {', '.join(BENCHMARKS)})")
+    names = options.names or BENCHMARKS
+    found: dict[str, list[dict[str, Any]]] = {}
+    with shown("benchmarks", len(names)) as advance:
+        for done, name in enumerate(names):
+            advance(done, name)
+            found[name] = importlib.import_module(f"experiments.benchmarks.{name}").rows()
+        advance(len(names), "")
+    report = {"machine": machine(), "rows": found}
+    if options.json is not None:
+        options.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    print(", ".join(f"{name} {value}" for name, value in report["machine"].items()))
+    for name, rows in found.items():
+        print(f"\n{name}")
+        print(table(("what", "measured", "ratio"), [_cells(row) for row in rows], numeric=("measured", "ratio")))
+
+
+def machine() -> dict[str, str]:
+    """What it ran on."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "cores": str(psutil.cpu_count(logical=False)),
+        "threads": str(torch.get_num_threads()),
+        "device": device,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+    }
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, str, str]:
+    if "seconds" in row:
+        measured = f"{1000 * row['seconds']:,.1f} ms"
+    elif "megabytes" in row:
+        measured = f"{row['megabytes']:,.0f} MB"
+    else:
+        measured = f"{row['error']:.1e}"
+    ratio = row.get("ratio")
+    return row["what"], measured, "" if ratio is None else f"{ratio:.2f}x"
+
+
+if __name__ == "__main__":
+    main()
