@@ -337,6 +337,25 @@ def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert executor.context.at(step, 0) in executor._scenes
 
 
+def test_what_was_used_last_stays_longest(monkeypatch: pytest.MonkeyPatch) -> None:
+    some = problem(images(), context=Pool(network=NETWORK, size=3))
+    executor, here = some.executor(200), decoded(some)
+    first = {some.context.at(step, 0).network: step for step in range(30)}
+    monkeypatch.setattr("objectives.executor.CACHE_BYTES", 2 * executor.scene(first[0]).nbytes)
+    calls = counting(executor)
+    for network in (1, 0, 2, 0):  # 0 was used after 1, so 2 takes the place of 1
+        executor.evaluate(here, first[network])
+    assert sum(calls) == 2 * sum(SIZES)
+
+
+def test_chunks_do_not_matter_where_every_image_has_its_own_row() -> None:
+    context = Pool(network=NETWORK, size=1, augment=Siamese(per="image"))
+    some = problem(images(), context=context)
+    here, at_once, in_chunks = decoded(some), some.executor(1), some.executor(1)
+    in_chunks.stage.chunk = 4
+    assert_same(at_once.evaluate(here, 0), in_chunks.evaluate(here, 0))
+
+
 @pytest.mark.parametrize("kernel", [None, Gaussian(lengthscale=2.0)], ids=["means", "points"])
 @pytest.mark.parametrize("batch", [9, "all"])
 @pytest.mark.parametrize("chunk", [1, 4, 31])
@@ -411,6 +430,13 @@ def test_adding_a_term_leaves_the_others_as_they_were() -> None:
     for step in (0, 2):
         values = [some.executor(3).evaluate(decoded(some), step).terms["first"] for some in (alone, joined)]
         assert values[0].equal(values[1])
+
+
+def test_terms_have_random_parts_of_their_own() -> None:
+    match = Match(MMD(), via=RandomFourier(features=16))
+    executor = problem(images(), match.named("a") + match.named("b"), context=Fresh()).executor(1)
+    first, second = (next(iter(draws.values())) for draws, _ in executor.scene(0).random.values())  # pyright: ignore
+    assert not first.equal(second)
 
 
 @pytest.mark.parametrize("other", [1, 2])
