@@ -9,7 +9,7 @@ configuration file and used as a key.
     MMD(kernel=Gaussian(lengthscale=1.5))(Measure(points=x), Measure(points=z))
 """
 
-from discrepancy import kernels
+from discrepancy import embeddings, kernels, networks
 from discrepancy.errors import (
     DiscrepancyError,
     InvalidInput,
@@ -21,7 +21,7 @@ from discrepancy.errors import (
 from discrepancy.kernels import Gaussian
 from discrepancy.measure import Grouping, Measure
 from discrepancy.mmd import MMD
-from discrepancy.sorts import Discrepancy
+from discrepancy.sorts import Discrepancy, MeanDiscrepancy, SampleDiscrepancy
 
 __all__ = [
     "Discrepancy",
@@ -30,10 +30,14 @@ __all__ = [
     "Grouping",
     "InvalidInput",
     "MMD",
+    "MeanDiscrepancy",
     "Measure",
     "NonFinite",
     "NumericalWarning",
     "PerformanceWarning",
+    "SampleDiscrepancy",
     "Unsupported",
+    "embeddings",
     "kernels",
+    "networks",
 ]
