@@ -54,6 +54,11 @@ class Kernel(Part, family=True):
         """φ of each point, where the kernel is finite."""
         raise Unsupported(f"the kernel '{self.kind}' has no finite features; ask 'finite' first")
 
+    @property
+    def resolved(self) -> bool:
+        """Whether every data-dependent constant is a number."""
+        return True
+
     def resolve(self, sample: Measure) -> "Kernel":
         """This kernel with every rule on the data replaced by a number, from a sample of the real side."""
         return self
@@ -172,6 +177,10 @@ class Gaussian(Radial, kind="gaussian"):
     def __post_init__(self) -> None:
         if not isinstance(self.lengthscale, Length):
             _positive("lengthscale", self.lengthscale)
+
+    @property
+    def resolved(self) -> bool:
+        return not isinstance(self.lengthscale, Length)
 
     def resolve(self, sample: Measure) -> "Kernel":
         return replace(self, lengthscale=_measured(self.lengthscale, sample))

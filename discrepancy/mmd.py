@@ -72,6 +72,10 @@ class MMD(Discrepancy, kind="mmd"):
     def streams(self) -> bool:
         return self.kernel.finite
 
+    @property
+    def resolved(self) -> bool:
+        return self.kernel.resolved
+
     def resolve(self, sample: Measure) -> "MMD":
         return replace(self, kernel=self.kernel.resolve(sample))
 

@@ -145,6 +145,11 @@ class Discrepancy(Part, family=True):
         """Whether summaries of batches merge exactly into the summary of the whole at bounded memory."""
         return False
 
+    @property
+    def resolved(self) -> bool:
+        """Whether every data-dependent constant is a number."""
+        return True
+
     def resolve(self, sample: Measure) -> "Discrepancy":
         """This discrepancy with every data-dependent constant turned into a number, from a sample of the real side."""
         return self

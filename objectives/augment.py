@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from discrepancy.base import Part
+from discrepancy.base import Part, check_choice
 from discrepancy.errors import InvalidInput
 
 __all__ = ["Augmentation", "Operation", "Siamese"]
@@ -96,9 +96,8 @@ class Siamese(Augmentation, kind="siamese"):
         known = get_args(Operation)
         if not self.operations or len(set(self.operations)) < len(self.operations) or set(self.operations) - set(known):
             raise InvalidInput(f"'operations' must be different names of {', '.join(known)}; got {self.operations}")
-        for name, value, choices in (("mode", self.mode, ("one", "all")), ("per", self.per, ("class", "image"))):
-            if value not in choices:
-                raise InvalidInput(f"'{name}' must be one of {', '.join(choices)}; got '{value}'")
+        check_choice("mode", self.mode, ("one", "all"))
+        check_choice("per", self.per, ("class", "image"))
         for name in ("brightness", "saturation", "contrast", "crop", "rotate"):
             _check_range(name, getattr(self, name), 0, math.inf)
         _check_range("cutout", self.cutout, 0, 1)

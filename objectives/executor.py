@@ -148,8 +148,12 @@ class Executor:
     # --- set-up ---------------------------------------------------------------------------------------------------
 
     def _sample(self) -> Taken:
-        """A balanced sample of the real examples, as the first network sees them."""
-        indices = self.data.class_batch(stream(self.seed, "resolve"), math.ceil(RESOLVE_SAMPLE / self.data.count))
+        """A balanced sample of the real examples, as the first network sees them: large where something is to be resolved,
+        else one of each class, for the shapes."""
+        matches = [term for _, term in self.objective.terms if isinstance(term, Match)]
+        settled = all(match.via.resolved and match.match.resolved for match in matches)
+        size = 1 if settled else math.ceil(RESOLVE_SAMPLE / self.data.count)
+        indices = self.data.class_batch(stream(self.seed, "resolve"), size)
         return self.stage.real(indices, self.stage.parameters(self.context.at(0, self.seed).network))
 
     def _bind(self, name: str, match: Match, taken: Taken) -> _BoundMatch:
@@ -237,7 +241,7 @@ class Executor:
         """The summaries of the real batch of a draw: merged chunk by chunk where they merge, else of all points at once."""
         made: dict[str, dict[str, Any]] = {name: {} for name in self.matches}
         kept: dict[str, list[tuple[Measure, Tensor]]] = {name: [] for name in self.matches}
-        for taken, indices in self.stage.real_chunks(draw, parameters, augmentation):
+        for taken, indices in self.stage.real_parts(draw, parameters, augmentation):
             for name, bound in self.matches.items():
                 features = Measure(
                     bound.embedding(taken, random[name][0]), torch.ones(len(indices), device=self.device)
@@ -367,10 +371,16 @@ class Executor:
 
 
 def _values(total: Tensor, terms: Mapping[str, Tensor], leaves: Mapping[str, Tensor], gradients: Any) -> Values:
-    filled = [torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves.values(), gradients, strict=True)]
-    return Values(
-        total.detach(), {name: value.detach() for name, value in terms.items()}, dict(zip(leaves, filled, strict=True))
-    )
+    by_name = dict(zip(leaves, gradients, strict=True))
+    for name in ("labels", "weights"):
+        if name in by_name and by_name[name] is None:
+            raise InvalidInput(
+                f"'{name}' are learned, but no term depends on them, so they would never move; add a term that does "
+                f"(penalty: cross_entropy looks at labels and weights), or do not learn them"
+            )
+    if by_name.get("points", total) is None:
+        by_name["points"] = torch.zeros_like(leaves["points"])
+    return Values(total.detach(), {name: value.detach() for name, value in terms.items()}, by_name)
 
 
 def _moved(draws: Draws, device: torch.device) -> Draws:

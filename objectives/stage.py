@@ -5,7 +5,7 @@ processor's cache, and give a compiled function one shape.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -21,7 +21,8 @@ from objectives.streams import stream
 
 __all__ = ["Stage"]
 
-Forward = Callable[[Parameters, Tensor], dict[str, Tensor]]
+PART_EXAMPLES = 4096
+"""Real examples that are augmented and summarised together; the network sees them in smaller chunks."""
 
 
 class Stage:
@@ -124,12 +125,14 @@ class Stage:
         assert self.context.network is not None
         return self.context.network(parameters, points, self.take)
 
-    def taken(self, parameters: Parameters, points: Tensor, forward: Any = None) -> dict[str, Tensor]:
-        """Everything that the terms take of these points, in chunks of one shape."""
+    def taken(
+        self, parameters: Parameters, points: Tensor, forward: Any = None, size: int | None = None
+    ) -> dict[str, Tensor]:
+        """Everything that the terms take of these points, in chunks of one ``size`` (by default what suits their number)."""
         if not self.take:
             return {"points": points}
-        forward = forward or self._forward
-        size, pieces = self.size(len(points)), []
+        forward, size = forward or self._forward, size or self.size(len(points))
+        pieces = []
         for chunk in points.split(size):
             outputs = forward(parameters, padded(chunk, size))
             pieces.append({name: value[: len(chunk)] for name, value in outputs.items()})
@@ -142,26 +145,26 @@ class Stage:
         return self.taken(parameters, points)
 
     @torch.no_grad()
-    def real_chunks(
+    def real_parts(
         self, draw: Draw, parameters: Parameters, augmentation: Mapping[str, Tensor]
     ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-        """The real batch of a draw, chunk by chunk: what is taken, and which examples they are."""
+        """The real batch of a draw in parts of bounded memory: what is taken, and which examples they are."""
         train, batch = self.data.train, self.context.batch
         generator = stream(self.seed, "batch", draw.batch)
         indices = torch.cat(self.data.members) if batch == "all" else self.data.class_batch(generator, batch)
-        indices = indices[_mixed(train.labels[indices])]
-        size, first = self.size(len(indices)), 0
-        for chunk in indices.split(size):
-            points = self.data.normalisation.apply(train.points[chunk].to(self.device))
-            filled = padded(self.augmented(points, augmentation, train.labels[chunk], first), size)
-            taken = self.taken(parameters, filled, self.real_forward)
-            yield {name: value[: len(chunk)] for name, value in taken.items()}, chunk
-            first += len(chunk)
+        size = self.size(len(indices))
+        part = max(1, PART_EXAMPLES // size) * size
+        if len(indices) > part:
+            indices = indices[_mixed(train.labels[indices])]
+        for first, rows in enumerate(indices.split(part)):
+            points = self.data.normalisation.apply(train.points[rows].to(self.device))
+            augmented = self.augmented(points, augmentation, train.labels[rows], first * part)
+            yield self.taken(parameters, augmented, self.real_forward, size), rows
 
 
 def _mixed(labels: Tensor) -> Tensor:
-    """An order of examples sorted by class in which every stretch holds the classes in proportion: a chunk of one class would
-    be padded to as many points in each of the others."""
+    """An order of examples sorted by class in which every stretch holds the classes in proportion: a part of one class would be
+    padded to as many points in each of the others."""
     sizes = torch.bincount(labels)
     within = torch.arange(len(labels)) - (sizes.cumsum(0) - sizes)[labels]
     return ((within + 0.5) / sizes[labels]).argsort(stable=True)

@@ -32,7 +32,8 @@ LABEL_CONFIDENCE = 0.9
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """The synthetic examples in normalised units, with the class and the group that each slot belongs to."""
+    """The synthetic examples in normalised units, with the class and the group that each slot belongs to (on the CPU, where
+    they are asked for)."""
 
     points: Float[Tensor, "m ..."]
     weights: Float[Tensor, " m"]
@@ -136,7 +137,7 @@ class Pixels(Parameterisation, kind="pixels"):
 
     def decode(self, parameters: Mapping[str, Tensor], slots: Tensor, groups: Tensor) -> Decoded:
         points = parameters["points"]
-        labels = parameters["labels"].softmax(-1) if self.labels == "soft" else slots
+        labels = parameters["labels"].softmax(-1) if self.labels == "soft" else slots.to(points.device)
         weights = parameters["weights"].exp() if self.weights == "learned" else points.new_ones(len(points))
         return Decoded(points, weights, labels, slots, groups)
 

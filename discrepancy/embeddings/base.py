@@ -28,6 +28,11 @@ class Embedding(Part, family=True):
     def takes(self) -> frozenset[str]:
         """The names it needs among ``points``, ``features``, ``layers`` and ``logits``."""
 
+    @property
+    def resolved(self) -> bool:
+        """Whether every data-dependent constant is a number."""
+        return True
+
     def resolve(self, sample: Measure) -> "Embedding":
         """This embedding with its data-dependent constants turned into numbers, from a flat sample of the real side.
 

@@ -62,6 +62,10 @@ class Standardised(Embedding, kind="standardised"):
     def takes(self) -> frozenset[str]:
         return self.of.takes
 
+    @property
+    def resolved(self) -> bool:
+        return self.mean is not None and self.of.resolved
+
     @torch.no_grad()
     def resolve(self, sample: Measure) -> "Standardised":
         of = self.of.resolve(sample)
@@ -127,6 +131,10 @@ class RandomFourier(Embedding, kind="random_fourier"):
     @property
     def takes(self) -> frozenset[str]:
         return self.of.takes
+
+    @property
+    def resolved(self) -> bool:
+        return not isinstance(self.lengthscale, Length) and self.of.resolved
 
     @torch.no_grad()
     def resolve(self, sample: Measure) -> "RandomFourier":

@@ -46,11 +46,11 @@ class Problem:
 
     @property
     def slots(self) -> Tensor:
-        return self.synthetic.slots(self.data).to(self.device)
+        return self.synthetic.slots(self.data)
 
     @property
     def groups(self) -> Tensor:
-        return self.synthetic.groups(self.data).to(self.device)
+        return self.synthetic.groups(self.data)
 
 
 @dataclass(frozen=True, eq=False)

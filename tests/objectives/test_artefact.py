@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from small import images
+from small import NETWORK, images
 from torch.utils.data import DataLoader
 
 from discrepancy import MMD
@@ -21,6 +21,7 @@ from objectives.condense import condense
 from objectives.contexts import Pool
 from objectives.data import Normalisation
 from objectives.objective import Match
+from objectives.penalties import CrossEntropy
 from objectives.solvers import Descent
 from objectives.storage import StorageError, replacing
 from objectives.synthetic import Pixels
@@ -54,7 +55,9 @@ def assert_alone(path: Path) -> None:
 def test_round_trip(path: Path, soft: bool) -> None:
     synthetic = Pixels(per_class=2, labels="soft", weights="learned") if soft else Pixels(per_class=2)
     solver = Descent(lr=1.0, rates=(("labels", 0.1),) if soft else (), steps=2)
-    made = condense(images(), Match(MMD()), context=Pool(), synthetic=synthetic, solver=solver, seed=3)
+    objective = Match(MMD()) + CrossEntropy()
+    context = Pool(network=NETWORK, size=1)
+    made = condense(images(), objective, context=context, synthetic=synthetic, solver=solver, seed=3)
     made.save(path)
     read = SyntheticSet.load(path)
     for name in ("points", "labels", "weights"):

@@ -370,14 +370,41 @@ def test_chunks_do_not_matter(kernel: Gaussian | None, batch: Any, chunk: int) -
 
 
 @pytest.mark.parametrize("via", [Identity(), Features()], ids=["points", "features"])
-def test_chunks_have_one_shape_and_hold_the_classes_in_proportion(via: Any) -> None:
+def test_parts_hold_the_classes_in_proportion(via: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("objectives.stage.PART_EXAMPLES", 20)
     some = problem(images(sizes=(16, 32, 64)), Match(MMD(), via=via), context=Pool(network=NETWORK, size=1))
     stage = some.executor(1).stage
     stage.chunk = 14
-    chunks = list(stage.real_chunks(some.context.at(0, 0), stage.parameters(0), {}))
-    labels = [torch.bincount(some.data.train.labels[rows], minlength=3).tolist() for _, rows in chunks]
+    parts = list(stage.real_parts(some.context.at(0, 0), stage.parameters(0), {}))
+    labels = [torch.bincount(some.data.train.labels[rows], minlength=3).tolist() for _, rows in parts]
     assert labels == [[2, 4, 8]] * 8
-    assert torch.cat([rows for _, rows in chunks]).sort().values.tolist() == list(range(112))
+    assert torch.cat([rows for _, rows in parts]).sort().values.tolist() == list(range(112))
+
+
+def test_the_network_sees_chunks_of_one_shape() -> None:
+    some = problem(images(sizes=(5, 9, 3)), Match(MMD(), via=Features()), context=Pool(network=NETWORK, size=1))
+    stage, seen = some.executor(1).stage, []
+    stage.chunk, forward = 4, stage.real_forward
+    stage.real_forward = lambda parameters, points: seen.append(len(points)) or forward(parameters, points)
+    list(stage.real_parts(some.context.at(0, 0), stage.parameters(0), {}))
+    assert seen == [4, 4, 4, 4, 4]
+
+
+def test_learned_labels_that_no_term_looks_at_are_refused() -> None:
+    synthetic = Pixels(per_class=2, labels="soft")
+    some = problem(images(), Match(MMD(), via=Identity()), context=Fresh(batch=5), synthetic=synthetic)
+    with pytest.raises(InvalidInput, match="'labels' are learned, but no term depends on them"):
+        some.executor(1).evaluate(decoded(some), 0)
+
+
+def test_a_large_sample_is_embedded_only_where_something_is_to_be_resolved() -> None:
+    data = images(sizes=(300, 300, 300))
+    plain = problem(data, Match(MMD(), via=Identity()), context=Fresh(batch=5)).executor(1)
+    median = Match(MMD(kernel=Gaussian(lengthscale=Median())), via=Identity())
+    ruled = problem(data, median, context=Fresh(batch=5)).executor(1)
+    assert len(plain._sample()["points"]) == 3
+    assert len(ruled._sample()["points"]) == 900
+    assert ruled.matches["mmd"].discrepancies[""].resolved
 
 
 @pytest.mark.parametrize("chunk", [4, 5, 64], ids=["even", "ragged", "whole"])
