@@ -60,7 +60,9 @@ class RunFolder:
             yield
         finally:
             lock.release()
-            (self.path / ".lock").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a folder in which nothing was done goes again; others are not empty
+                (self.path / ".lock").unlink(missing_ok=True)
+                self.path.rmdir()
 
     def write_text(self, path: Path, text: str) -> None:
         """Write a text file whole or not at all."""
@@ -118,10 +120,8 @@ class RunFolder:
         """The checkpoint.
 
         Raises:
-            InvalidInput: if there is none, it is damaged, newer than this version, or of another number of threads.
+            InvalidInput: if it is damaged, newer than this version, or of another number of threads.
         """
-        if not self.checkpoint.is_file():
-            raise InvalidInput(f"'{self.path}' holds no checkpoint to resume from; run without --resume")
         try:
             whole = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
             kind, threads = whole["format"], whole["threads"]

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import torch
 
-from discrepancy.errors import InvalidInput
 from experiments.experiment import Experiment
 from objectives.artefact import SyntheticSet
 from objectives.memory import available_bytes
@@ -53,14 +52,6 @@ def planned(experiment: Experiment) -> Plan:
     seconds = passes * _seconds_a_pass(stage)
     if stage.compiles:
         seconds = seconds / COMPILED_SPEEDUP + COMPILING_SECONDS
-    alive = min(examples, stage.chunk) if stage.recompute else examples
-    working = (alive + min(stage.chunk, len(data.train))) * stage.graph_bytes
-    free = available_bytes(problem.device)
-    if working > free:
-        raise InvalidInput(
-            f"a step needs about {working / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; use a narrower network, "
-            "fewer examples a class, or smaller images"
-        )
     return Plan(
         device=str(problem.device),
         steps=steps,
@@ -70,8 +61,8 @@ def planned(experiment: Experiment) -> Plan:
         multiplications=float(passes) * stage.multiplications,
         compiled=stage.compiles,
         seconds=seconds,
-        memory_bytes=data.train.points.nbytes + 4 * synthetic.points.nbytes + working,
-        available_bytes=free,
+        memory_bytes=data.train.points.nbytes + 4 * synthetic.points.nbytes + stage.working_bytes,
+        available_bytes=available_bytes(problem.device),
         stored_bytes=synthetic.stored_bytes,
     )
 

@@ -63,13 +63,13 @@ def run(
         problem = experiment.problem()
         solving = experiment.solver.start(problem)
         before = 0.0
-        if resume:
+        if resume and folder.checkpoint.exists():
             saved = folder.load(problem.device)
             solving.restore(saved["state"])
             before = saved["seconds"]
-            folder.forget_after(solving.step)
         else:
             folder.write_text(folder.config, write_yaml(dump(experiment)))
+        folder.forget_after(solving.step)
         start = time.perf_counter()
 
         def seconds() -> float:
@@ -99,7 +99,7 @@ def run(
 
 def _check_folder(experiment: Experiment, folder: RunFolder, resume: bool) -> None:
     if not resume:
-        if folder.config.exists():
+        if folder.checkpoint.exists() or folder.result.exists():
             raise InvalidInput(
                 f"'{folder.path}' holds a run already; continue it with --resume, or name another folder with --out"
             )

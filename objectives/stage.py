@@ -34,7 +34,7 @@ class Stage:
         steps: steps that are planned; with them ``policy="auto"`` decides whether compilation pays.
 
     Raises:
-        InvalidInput: if the context does not suit the data or what is taken.
+        InvalidInput: if the context does not suit the data or what is taken, or a step does not fit into the memory.
     """
 
     def __init__(
@@ -68,9 +68,16 @@ class Stage:
         self.real_forward = compiled(self._forward, policy, work, device)
         self.synthetic_forward = compiled(self._forward, policy, work, device)
         self.compiles = isinstance(self.real_forward, Compiled)
-        self.recompute = (
-            bool(self.take) and not self.whole_batches and examples * self.graph_bytes > available_bytes(device) // 2
+        free = available_bytes(device)
+        self.recompute = bool(self.take) and not self.whole_batches and examples * self.graph_bytes > free // 2
+        self.working_bytes = self.graph_bytes * (
+            (min(self.chunk, examples) if self.recompute else examples) + self.size(self.real_examples)
         )
+        if self.working_bytes > free:
+            raise InvalidInput(
+                f"a step needs about {self.working_bytes / 2**30:.2g} GiB and {free / 2**30:.2g} GiB are free; use a narrower "
+                "network, fewer examples a class, a smaller batch, or smaller images"
+            )
 
     def _check(self) -> None:
         context, network = self.context, self.context.network

@@ -76,10 +76,12 @@ def test_dry_run_plans_and_touches_nothing(tmp_path: Path, capsys: pytest.Captur
     assert "memory" in capsys.readouterr().out
 
 
-def test_not_enough_memory_is_said_before_anything_starts(tmp_path: Path, capsys, monkeypatch):
-    monkeypatch.setattr("experiments.plan.available_bytes", lambda device: 1000)
-    assert run("--dry-run") == 2
+@pytest.mark.parametrize("option", ["--dry-run", "--quiet"])
+def test_not_enough_memory_is_said_before_anything_starts(option: str, tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.setattr("objectives.stage.available_bytes", lambda device: 1000)
+    assert run(option, "--out", str(tmp_path / "run")) == 2
     assert "GiB are free; use a narrower network" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_every_mistake_of_a_configuration_in_one_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -156,6 +158,16 @@ def test_resume_under_another_number_of_threads_is_refused(finished: Path, capsy
 def test_resume_without_a_run(tmp_path: Path, capsys):
     assert run("--out", str(tmp_path / "none"), "--resume") == 2
     assert "holds no run to resume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("again", [["--resume"], []], ids=["resume", "anew"])
+def test_a_run_that_died_before_its_first_checkpoint_can_go_on(finished: Path, again: list[str]):
+    before = checksum(finished)
+    for name in ("checkpoint.pt", "result.safetensors"):
+        (finished / name).unlink()
+    assert run("--steps", "6", "--out", str(finished), "--quiet", *again) == 0
+    assert checksum(finished) == before
+    assert len((finished / "metrics.jsonl").read_text().splitlines()) == 2
 
 
 @pytest.mark.parametrize("keep", [0, 10, 1000], ids=["empty", "first bytes", "cut short"])

@@ -166,11 +166,12 @@ def test_chunks_shrink_as_images_grow() -> None:
 
 def test_little_memory_means_recomputing(monkeypatch: pytest.MonkeyPatch) -> None:
     def stage() -> Stage:
-        return problem(images()).executor(1).stage
+        many, few = Pixels(per_class=40), Fresh(network=NETWORK, batch=2)
+        return problem(images(), context=few, synthetic=many).executor(1).stage
 
     assert available_bytes(CPU) > 1 << 20
     assert not stage().recompute
-    needed = 6 * stage().graph_bytes
+    needed = stage().examples * stage().graph_bytes
     for free, recompute in ((2 * needed, False), (2 * needed - 2, True)):
         monkeypatch.setattr("objectives.stage.available_bytes", lambda device, free=free: free)
         assert stage().recompute == recompute
