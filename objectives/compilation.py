@@ -30,6 +30,9 @@ sweep over sizes would end there."""
 MULTIPLICATIONS_PER_SECOND = {"cpu": 1.5e10, "cuda": 5e12}
 """Eager convolutional networks on a laptop's core, and on a data-centre GPU: an order of magnitude for estimates."""
 
+LIMIT = "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else "cache_size_limit"
+"""The name of that limit in torch's configuration; the second was its name up to torch 2.6."""
+
 
 def eager_seconds(multiplications: float, device: torch.device | str = "cpu") -> float:
     """A rough estimate of the time that so many multiply-accumulates of a network take without compilation."""
@@ -66,7 +69,7 @@ class Compiled:
         if self.fast is None:
             return self.plain(*arguments)
         try:
-            with torch._dynamo.config.patch(recompile_limit=VERSIONS):
+            with torch._dynamo.config.patch({LIMIT: VERSIONS}):
                 return self.fast(*arguments)
         except (torch._dynamo.exc.TorchDynamoException, torch._dynamo.exc.FailOnRecompileLimitHit) as error:
             self.fast = None

@@ -85,7 +85,7 @@ def test_a_missing_compiler_is_a_warning_and_the_same_result(monkeypatch: pytest
 
 def test_a_compiler_that_fails_is_a_warning_and_the_same_result() -> None:
     def broken(x: Tensor) -> Tensor:
-        raise torch._dynamo.exc.BackendCompilerFailed(double, RuntimeError("no such instruction"), None)
+        raise torch._dynamo.exc.TorchDynamoException("no such instruction")
 
     function = Compiled(double)
     function.fast = broken
