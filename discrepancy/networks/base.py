@@ -16,7 +16,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from discrepancy.base import Part
 
-__all__ = ["ACTIVATIONS", "OUTPUTS", "Activation", "Network", "Parameters", "Statistics", "uniform"]
+__all__ = [
+    "ACTIVATIONS",
+    "OUTPUTS",
+    "Activation",
+    "Network",
+    "Parameters",
+    "Statistics",
+    "read_out",
+    "read_out_parameters",
+    "uniform",
+]
 
 OUTPUTS = ("features", "logits", "layers", "statistics")
 """The names that ``take`` may hold."""
@@ -91,3 +101,19 @@ def uniform(generator: torch.Generator, shape: tuple[int, ...], fan_in: int) -> 
     """U(-1/√fan_in, 1/√fan_in), PyTorch's own initialisation of linear and convolutional layers, weights and biases."""
     bound = 1 / math.sqrt(fan_in)
     return torch.empty(shape).uniform_(-bound, bound, generator=generator)
+
+
+def read_out_parameters(generator: torch.Generator, features: int, classes: int) -> dict[str, Tensor]:
+    """Initial weights of the linear layer that follows the features."""
+    return {
+        "linear.weight": uniform(generator, (classes, features), features),
+        "linear.bias": uniform(generator, (classes,), features),
+    }
+
+
+def read_out(parameters: Parameters, features: Tensor, take: Collection[str]) -> dict[str, Tensor]:
+    """The features and the logits, those that are taken."""
+    outputs = {"features": features} if "features" in take else {}
+    if "logits" in take:
+        outputs["logits"] = functional.linear(features, parameters["linear.weight"], parameters["linear.bias"])
+    return outputs

@@ -18,6 +18,8 @@ from discrepancy.networks.base import (
     Network,
     Parameters,
     Statistics,
+    read_out,
+    read_out_parameters,
     uniform,
 )
 
@@ -83,9 +85,7 @@ class ConvNet(Network, kind="convnet"):
                 parameters[f"norm{layer}.bias"] = torch.zeros(size)
             channels = self.width
         features = self.width * math.prod(sides[-1])
-        parameters["linear.weight"] = uniform(generator, (classes, features), features)
-        parameters["linear.bias"] = uniform(generator, (classes,), features)
-        return parameters
+        return parameters | read_out_parameters(generator, features, classes)
 
     def __call__(
         self,
@@ -115,12 +115,7 @@ class ConvNet(Network, kind="convnet"):
                 x = pool(x, 2)
             if "layers" in take:
                 outputs[f"layer{layer}"] = x
-        features = x.flatten(1)
-        if "features" in take:
-            outputs["features"] = features
-        if "logits" in take:
-            outputs["logits"] = functional.linear(features, parameters["linear.weight"], parameters["linear.bias"])
-        return outputs
+        return outputs | read_out(parameters, x.flatten(1), take)
 
     def _normalised(
         self, x: Tensor, scale: Tensor | None, shift: Tensor | None, given: tuple[Tensor, Tensor] | None

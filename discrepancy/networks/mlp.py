@@ -18,6 +18,8 @@ from discrepancy.networks.base import (
     Network,
     Parameters,
     Statistics,
+    read_out,
+    read_out_parameters,
     uniform,
 )
 
@@ -50,9 +52,7 @@ class MLP(Network, kind="mlp"):
             parameters[f"hidden{layer}.weight"] = uniform(generator, (self.width, size), size)
             parameters[f"hidden{layer}.bias"] = uniform(generator, (self.width,), size)
             size = self.width
-        parameters["linear.weight"] = uniform(generator, (classes, size), size)
-        parameters["linear.bias"] = uniform(generator, (classes,), size)
-        return parameters
+        return parameters | read_out_parameters(generator, size, classes)
 
     def __call__(
         self,
@@ -70,8 +70,4 @@ class MLP(Network, kind="mlp"):
             x = ACTIVATIONS[self.activation](x)
             if "layers" in take:
                 outputs[f"layer{layer}"] = x
-        if "features" in take:
-            outputs["features"] = x
-        if "logits" in take:
-            outputs["logits"] = functional.linear(x, parameters["linear.weight"], parameters["linear.bias"])
-        return outputs
+        return outputs | read_out(parameters, x, take)

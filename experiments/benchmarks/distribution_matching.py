@@ -53,7 +53,7 @@ def pool_rows(rounds: int, policy: Policy) -> list[dict[str, Any]]:
     found = alternating(steps, 10 * rounds)
     return [
         {
-            "what": f"step with a filled pool of 20, {name} real images, width 8",
+            "what": f"step with a filled pool of 20, {name} real images of 8 x 8, width 8",
             "seconds": seconds,
             "ratio": seconds / found[str(REAL[0])],
         }
