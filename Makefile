@@ -1,4 +1,5 @@
 # Each target does its own set-up: a virtual environment in .venv with the package and its development tools.
+# The demo's images of 8 x 8 are too small to be shared among threads: one is faster where the machine is busy.
 PYTHON ?= python3
 READY := .venv/.ready
 WORKERS ?= 2
@@ -12,8 +13,8 @@ $(READY): pyproject.toml
 
 demo: $(READY)  ## condense scikit-learn's digits to 10 a class and evaluate the result beside its controls
 	rm -rf runs/demo
-	.venv/bin/condense run dm --data digits --per-class 10 --steps 500 --out runs/demo
-	.venv/bin/condense evaluate runs/demo/result.safetensors --controls random,herding,whole
+	.venv/bin/condense run dm --data digits --per-class 10 --steps 500 --threads 1 --out runs/demo
+	.venv/bin/condense evaluate runs/demo/result.safetensors --controls random,herding,whole --threads 1
 
 test: $(READY)  ## all the tests; compiled code runs in a session of its own, without the shape-checking hook
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(WORKERS)
