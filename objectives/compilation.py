@@ -92,7 +92,7 @@ def _missing_compiler(device: torch.device) -> str | None:
 
 def _warn(reason: str) -> None:
     warnings.warn(
-        f"running without compilation, about 2 to 4 times slower: {reason}; install a C++ compiler (g++ or clang) or set CXX, "
+        f"running without compilation, about twice as slow: {reason}; install a C++ compiler (g++ or clang) or set CXX, "
         "or pass compile='never' to silence this",
         PerformanceWarning,
         stacklevel=4,
