@@ -55,6 +55,11 @@ class Kernel(Part, family=True):
         raise Unsupported(f"the kernel '{self.kind}' has no finite features; ask 'finite' first")
 
     @property
+    def degree(self) -> float | None:
+        """p where k(ax, ay) = aᵖ k(x, y) for all a > 0; None where it has a length of its own."""
+        return None
+
+    @property
     def resolved(self) -> bool:
         """Whether every data-dependent constant is a number."""
         return True
@@ -160,6 +165,10 @@ class Linear(Dot, kind="linear"):
     """k(x, y) = ⟨x, y⟩: compares means only."""
 
     finite = True
+
+    @property
+    def degree(self) -> float:
+        return 2.0
 
     def profile(self, argument: Tensor, order: int) -> Profile:
         ones = torch.ones_like(argument)

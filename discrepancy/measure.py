@@ -9,12 +9,13 @@ which is exact, so whoever writes a discrepancy writes no loop over classes.
 Points may also be named blocks that share n (the layers of a network): a mapping from names to tensors.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from discrepancy.errors import InvalidInput
 
@@ -108,9 +109,60 @@ class Measure:
     def grouped(self) -> bool:
         return self.mass_of.ndim == 2
 
+    @property
+    def rows(self) -> Float[Tensor, "*g n d"]:
+        """The points of the only block as vectors, in float32 unless they are in float64."""
+        points = self.tensors[""]
+        points = points.flatten(self.mass_of.ndim) if points.ndim > self.mass_of.ndim else points[..., None]
+        return points if points.dtype in (torch.float32, torch.float64) else points.float()
+
+    @property
+    def shares(self) -> Float[Tensor, "*g n"]:
+        """The weights divided by their sum (in each group), in float64."""
+        weights = self.mass_of.double()
+        return weights / weights.sum(-1, keepdim=True)
+
+    @property
+    def classes(self) -> int:
+        """How many classes the labels tell apart: the length of a label vector, or the largest class number plus one.
+
+        Raises:
+            InvalidInput: if there are no labels.
+        """
+        if self.labels is None:
+            raise InvalidInput("this discrepancy looks at labels, and a measure has none; give Measure(labels=...)")
+        return self.labels.shape[-1] if self.labels.ndim > self.mass_of.ndim else int(self.labels.max()) + 1
+
+    def with_label_vectors(self, classes: int) -> "Measure":
+        """This measure with labels as vectors ``(..., c)``: class numbers become one-hot rows."""
+        labels = self.labels
+        if labels is None or labels.ndim > self.mass_of.ndim:
+            return self
+        dtype = next((item.dtype for item in self.tensors.values() if item.is_floating_point()), torch.float32)
+        return Measure(self.points, self.mass_of, functional.one_hot(labels.long(), classes).to(dtype))
+
     def __len__(self) -> int:
         """Number of points (of a group, with its padding, when grouped)."""
         return self.mass_of.shape[-1]
+
+    def split(self, size: int) -> Iterator["Measure"]:
+        """This measure in parts of at most so many points (of each group), in order."""
+        for start in range(0, len(self), size):
+            rows = (slice(None),) * (self.mass_of.ndim - 1) + (slice(start, start + size),)
+            yield self._mapped(lambda tensor, rows=rows: tensor[rows])
+
+    def select(self, groups: Tensor) -> "Measure":
+        """The groups of these numbers only."""
+        return self._mapped(lambda tensor: tensor[groups])
+
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> "Measure":
+        """The measure of every tensor changed in the same way."""
+        points = {name: change(tensor) for name, tensor in self.tensors.items()}
+        return Measure(
+            points if isinstance(self.points, Mapping) else points[""],
+            change(self.mass_of),
+            None if self.labels is None else change(self.labels),
+        )
 
     def blocks(self) -> Iterator[tuple[str, "Measure"]]:
         """Every named block as a measure of its own, with the same weights and labels."""
@@ -134,12 +186,7 @@ class Measure:
         """This measure with its group axis; a flat measure becomes one group."""
         if self.grouped:
             return self
-        points = {name: tensor[None] for name, tensor in self.tensors.items()}
-        return Measure(
-            points if isinstance(self.points, Mapping) else points[""],
-            self.mass_of[None],
-            None if self.labels is None else self.labels[None],
-        )
+        return self._mapped(lambda tensor: tensor[None])
 
     @staticmethod
     def merged(parts: Sequence["Measure"]) -> "Measure":

@@ -7,6 +7,7 @@ merges, and a step does not know how large the real set is. Otherwise the real p
 once, and a step sums over pairs (:mod:`discrepancy.pairwise`).
 """
 
+import functools
 from dataclasses import replace
 from typing import Literal
 
@@ -14,18 +15,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from discrepancy.derivatives import safe_root
 from discrepancy.errors import InvalidInput, Unsupported
 from discrepancy.kernels import Kernel, Linear
 from discrepancy.measure import Measure
 from discrepancy.pairwise import cross_sum, self_sum
-from discrepancy.sorts import (
-    Discrepancy,
-    Draws,
-    MeanSummary,
-    SampleSummary,
-    Tag,
-    weighted_mean,
-)
+from discrepancy.sorts import SUMMARY_POINTS, Discrepancy, Draws, MeanSummary, SampleSummary, Tag
 
 __all__ = ["MMD"]
 
@@ -56,7 +51,7 @@ class MMD(Discrepancy, kind="mmd"):
 
     @property
     def tags(self) -> frozenset[Tag]:
-        claimed: set[Tag] = {"pulls"}
+        claimed: set[Tag] = {"differentiable", "pulls"}
         # With unequal weights the pairs i ≠ j have another mean than the points, so the linear "u" sees the origin.
         if self.kernel.radial or (isinstance(self.kernel, Linear) and self.estimator == "v"):
             claimed |= {"translation-invariant"}
@@ -73,6 +68,11 @@ class MMD(Discrepancy, kind="mmd"):
         return self.kernel.finite
 
     @property
+    def degree(self) -> float | None:
+        degree = self.kernel.degree
+        return degree if degree is None or not self.root else degree / 2
+
+    @property
     def resolved(self) -> bool:
         return self.kernel.resolved
 
@@ -86,9 +86,9 @@ class MMD(Discrepancy, kind="mmd"):
         Raises:
             InvalidInput: with estimator "u" and a kernel that is not finite, if a group has only one point.
         """
-        points, weights = _rows(real), real.mass_of.double()
         if self.streams:
-            return MeanSummary.of(self.kernel.features(points), weights)
+            return functools.reduce(MeanSummary.merge, map(self._means, real.split(SUMMARY_POINTS)))
+        points, weights = real.rows, real.mass_of.double()
         total, mass = self_sum(self.kernel, points, weights), weights.sum(-1)
         if self.estimator == "u":
             spread = (weights.square() * self.kernel.diagonal(points)).sum(-1)
@@ -112,36 +112,33 @@ class MMD(Discrepancy, kind="mmd"):
         Raises:
             InvalidInput: with estimator "u" and a finite kernel, if a group of the summary has only one point.
         """
-        points = _rows(synthetic)
+        points = synthetic.rows
         if isinstance(summary, MeanSummary):
-            value = self._of_means(summary, points, synthetic.mass_of)
+            value = self._of_means(summary, points, synthetic.shares)
         else:
-            value = self._of_pairs(summary, points, synthetic.mass_of)
-        return (_root(value) if self.root else value).to(points.dtype)
+            value = self._of_pairs(summary, points, synthetic.shares)
+        return (safe_root(value) if self.root else value).to(points.dtype)
+
+    def _means(self, real: Measure) -> MeanSummary:
+        """Σ w φ and Σ w, with Σ w² and Σ w² ‖φ‖² for the unbiased estimate."""
+        values, weights = self.kernel.features(real.rows).double(), real.mass_of.double()
+        squares = weights.square()
+        sums = {"squares": squares.sum(-1), "spread": (squares * values.square().sum(-1)).sum(-1)}
+        return MeanSummary(
+            torch.einsum("gn,gnp->gp", weights, values), weights.sum(-1), sums if self.estimator == "u" else {}
+        )
 
     def _of_means(self, real: MeanSummary, y: Float[Tensor, "g m d"], v: Float[Tensor, "g m"]) -> Float[Tensor, " g"]:
         mean = real.mean
-        value = (mean - weighted_mean(self.kernel.features(y), v)).square().sum(-1)
+        value = (mean - torch.einsum("gm,gmp->gp", v, self.kernel.features(y).double())).square().sum(-1)
         if self.estimator == "v":
             return value
-        own = _debiased(real.total.square().sum(-1), real.spread, real.mass, real.squares)
+        own = _debiased(real.total.square().sum(-1), real.sums["spread"], real.mass, real.sums["squares"])
         return value + (own - mean.square().sum(-1))
 
     def _of_pairs(self, real: SampleSummary, y: Float[Tensor, "g m d"], v: Float[Tensor, "g m"]) -> Float[Tensor, " g"]:
-        x, w = _rows(real.real).detach(), _shares(real.real.mass_of.detach())
-        v = _shares(v)
+        x, w = real.real.rows.detach(), real.real.shares.detach()
         return real.constants["own"] - 2 * cross_sum(self.kernel, x, w, y, v) + self_sum(self.kernel, y, v)
-
-
-def _rows(measure: Measure) -> Float[Tensor, "g n d"]:
-    """The points of a grouped measure as vectors, in float32 unless they are in float64."""
-    points = measure.tensors[""]
-    points = points.reshape(*points.shape[:2], -1)
-    return points if points.dtype in (torch.float32, torch.float64) else points.float()
-
-
-def _shares(weights: Float[Tensor, "g n"]) -> Float[Tensor, "g n"]:
-    return weights.double() / weights.double().sum(-1, keepdim=True)
 
 
 def _debiased(
@@ -154,8 +151,3 @@ def _debiased(
             "estimator 'u' needs at least 2 real points of positive weight in each group, got 1; use estimator 'v'"
         )
     return (total - spread) / pairs
-
-
-def _root(value: Tensor) -> Tensor:
-    positive = value > 0
-    return torch.where(positive, torch.where(positive, value, torch.ones_like(value)).sqrt(), torch.zeros_like(value))

@@ -13,6 +13,7 @@ Which sort a discrepancy is may depend on the instance (MMD with a linear kernel
 one it is not), so the rest of the library asks ``D.streams`` and never the class.
 """
 
+import functools
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,15 +28,16 @@ from discrepancy.errors import InvalidInput, Unsupported
 from discrepancy.measure import Measure
 
 __all__ = [
+    "Adversary",
     "Discrepancy",
     "Draws",
     "MeanDiscrepancy",
     "MeanSummary",
     "SampleDiscrepancy",
     "SampleSummary",
+    "SUMMARY_POINTS",
     "Summary",
     "Tag",
-    "weighted_mean",
 ]
 
 Draws = Mapping[str, Tensor] | None
@@ -46,6 +48,7 @@ Tag = Literal[
     "nonnegative",
     "symmetric",
     "mergeable",
+    "differentiable",
     "twice-differentiable",
     "translation-invariant",
     "splits",
@@ -53,8 +56,10 @@ Tag = Literal[
 ]
 """What a discrepancy promises; the contract tests check each promise where it is made.
 
-``mergeable``: summaries of batches merge into that of the whole. ``splits``: a real point may be split into two with half
-its weight each (a synthetic one always may). ``pulls``: following the gradient takes a lone point to a lone target.
+``mergeable``: summaries of batches merge into that of the whole. ``differentiable``: the gradient at the synthetic points is
+that of the value almost everywhere; without it the value is for reports, and no objective takes it. ``splits``: a real
+point may be split into two with half its weight each (a synthetic one always may). ``pulls``: following the gradient takes a
+lone point to a lone target.
 """
 
 
@@ -72,41 +77,33 @@ class Summary(Protocol):
         ...
 
 
+SUMMARY_POINTS = 1024
+"""Real points (of each group) whose statistics are held at once while they are added up."""
+
+
 @dataclass(frozen=True, eq=False)
 class MeanSummary:
-    """Σ w t(x) and Σ w of each group, in float64, with Σ w² and Σ w² ‖t(x)‖² for an unbiased estimate."""
+    """Σ w t(x) and Σ w of each group in float64, and further sums by name, one row a group."""
 
     total: Float[Tensor, "g p"]
     mass: Float[Tensor, " g"]
-    squares: Float[Tensor, " g"]
-    spread: Float[Tensor, " g"]
-
-    @classmethod
-    def of(cls, values: Float[Tensor, "g n p"], weights: Float[Tensor, "g n"]) -> "MeanSummary":
-        """The summary of the points with these values of t."""
-        values, weights = values.double(), weights.double()
-        return cls(
-            torch.einsum("gn,gnp->gp", weights, values),
-            weights.sum(-1),
-            weights.square().sum(-1),
-            torch.einsum("gn,gnp->g", weights.square(), values.square()),
-        )
+    sums: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def mean(self) -> Float[Tensor, "g p"]:
         return self.total / self.mass[:, None]
 
     def merge(self, other: "MeanSummary") -> "MeanSummary":
-        return MeanSummary(
-            self.total + other.total, self.mass + other.mass, self.squares + other.squares, self.spread + other.spread
-        )
+        sums = {name: value + other.sums[name] for name, value in self.sums.items()}
+        return MeanSummary(self.total + other.total, self.mass + other.mass, sums)
 
     def select(self, groups: Tensor) -> "MeanSummary":
-        return MeanSummary(self.total[groups], self.mass[groups], self.squares[groups], self.spread[groups])
+        sums = {name: value[groups] for name, value in self.sums.items()}
+        return MeanSummary(self.total[groups], self.mass[groups], sums)
 
     @property
     def nbytes(self) -> int:
-        return sum(item.nbytes for item in (self.total, self.mass, self.squares, self.spread))
+        return sum(item.nbytes for item in (self.total, self.mass, *self.sums.values()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,14 +114,8 @@ class SampleSummary:
     constants: Mapping[str, Tensor] = field(default_factory=dict)
 
     def select(self, groups: Tensor) -> "SampleSummary":
-        real = Measure(
-            {name: tensor[groups] for name, tensor in self.real.tensors.items()}
-            if isinstance(self.real.points, Mapping)
-            else self.real.points[groups],
-            self.real.mass_of[groups],
-            None if self.real.labels is None else self.real.labels[groups],
-        )
-        return SampleSummary(real, {name: value[groups] for name, value in self.constants.items()})
+        constants = {name: value[groups] for name, value in self.constants.items()}
+        return SampleSummary(self.real.select(groups), constants)
 
     @property
     def nbytes(self) -> int:
@@ -132,8 +123,21 @@ class SampleSummary:
         return sum(tensor.nbytes for tensor in held)
 
 
+@dataclass(frozen=True)
+class Adversary:
+    """Who takes the supremum: the draws of these names are moved uphill, so many steps of Adam at this rate where D is
+    evaluated on its own; in a run they are part of its state and move once a step."""
+
+    names: frozenset[str]
+    steps: int
+    rate: float
+
+
 class Discrepancy(Part, family=True):
-    """A dissimilarity of two measures, in two sides. Subclass one of the sorts, not this class, where one fits."""
+    """A dissimilarity of two measures, in two sides. Subclass one of the sorts, not this class, where one fits.
+
+    Measures arrive grouped, and with labels as vectors ``(g, n, c)`` where ``labelled``.
+    """
 
     @property
     @abstractmethod
@@ -144,6 +148,27 @@ class Discrepancy(Part, family=True):
     def streams(self) -> bool:
         """Whether summaries of batches merge exactly into the summary of the whole at bounded memory."""
         return False
+
+    @property
+    def labelled(self) -> bool:
+        """Whether it looks at labels."""
+        return False
+
+    @property
+    def degree(self) -> float | None:
+        """p where D(aμ, aν) = aᵖ D(μ, ν) for points multiplied by a > 0; None where a length of its own stands against it."""
+        return None
+
+    @property
+    def bound(self) -> float | None:
+        """sup ‖t(x)‖ of a statistic whose mean is compared, and so the sensitivity: n times the most that one of n equal
+        points can move the mean (twice that if it is replaced). None where it is not bounded, or there is no statistic."""
+        return None
+
+    @property
+    def adversary(self) -> Adversary | None:
+        """Who takes the supremum, where there is one. It sees the real points at every step, so nothing is merged."""
+        return None
 
     @property
     def resolved(self) -> bool:
@@ -170,6 +195,33 @@ class Discrepancy(Part, family=True):
         """The summary of the union of two samples."""
         raise Unsupported(f"summaries of '{self.kind}' do not merge; summarise all the points at once")
 
+    def sharpened(self, summary: Any, synthetic: Measure, draws: Draws = None) -> Draws:
+        """The draws after the adversary, one for each group, has moved uphill; the same where there is none."""
+        adversary = self.adversary
+        if adversary is None or draws is None:
+            return draws
+        count = len(synthetic.mass_of)
+        fixed = Measure(
+            {name: tensor.detach() for name, tensor in synthetic.tensors.items()}
+            if isinstance(synthetic.points, Mapping)
+            else synthetic.points.detach(),
+            synthetic.mass_of.detach(),
+            None if synthetic.labels is None else synthetic.labels.detach(),
+        )
+        moving = {
+            name: draws[name].expand(count, *draws[name].shape).clone().requires_grad_() for name in adversary.names
+        }
+        optimizer = torch.optim.Adam(moving.values(), lr=adversary.rate, maximize=True)
+        with torch.enable_grad():
+            for _ in range(adversary.steps):
+                value = self.compare(summary, fixed, {**draws, **moving}).sum()
+                for tensor, slope in zip(
+                    moving.values(), torch.autograd.grad(value, list(moving.values())), strict=True
+                ):
+                    tensor.grad = slope
+                optimizer.step()
+        return {**draws, **{name: tensor.detach() for name, tensor in moving.items()}}
+
     def __call__(self, mu: Measure, nu: Measure, draws: Draws = None) -> Tensor:
         """D(mu, nu): a scalar for flat measures, one value a group for grouped ones, summed over named blocks.
 
@@ -186,11 +238,17 @@ class Discrepancy(Part, family=True):
             )
         if mu.tensors.keys() != nu.tensors.keys():
             raise InvalidInput(f"the measures have different blocks: {sorted(mu.tensors)} and {sorted(nu.tensors)}")
+        if self.labelled:
+            classes = max(mu.classes, nu.classes)
+            mu, nu = mu.with_label_vectors(classes), nu.with_label_vectors(classes)
+            _same_labels(mu, nu)
         total = torch.zeros(())
         for (name, real), (_, synthetic) in zip(mu.blocks(), nu.blocks(), strict=True):
             _same_space(name, real, synthetic)
             real, synthetic = real.as_groups(), synthetic.as_groups()
-            total = self.compare(self.summarise(real, draws), synthetic, draws) + total.to(synthetic.mass_of)
+            summary = self.summarise(real, draws)
+            value = self.compare(summary, synthetic, self.sharpened(summary, synthetic, draws))
+            total = value + total.to(value)
         return total if mu.grouped else total[0]
 
 
@@ -208,8 +266,19 @@ def _same_space(name: str, mu: Measure, nu: Measure) -> None:
         )
 
 
+def _same_labels(mu: Measure, nu: Measure) -> None:
+    first, second = mu.labels, nu.labels
+    if first is not None and second is not None and first.shape[-1] != second.shape[-1]:
+        raise InvalidInput(
+            f"labels of {first.shape[-1]} and {second.shape[-1]} classes cannot be compared; use one list of classes"
+        )
+
+
 class MeanDiscrepancy(Discrepancy):
-    """D(μ, ν) = distance(E_μ t(x), E_ν t(x)), with a statistic t of one point at a time."""
+    """D(μ, ν) = distance(E_μ t(x), E_ν t(x)), with a statistic t of one point at a time.
+
+    Where t is large and its sum is cheaper than its parts (a Gram matrix), override ``total`` too.
+    """
 
     @property
     def streams(self) -> bool:
@@ -223,22 +292,24 @@ class MeanDiscrepancy(Discrepancy):
     def distance(self, real: Float[Tensor, "g p"], synthetic: Float[Tensor, "g p"]) -> Float[Tensor, " g"]:
         """The distance of two means, which are given in float64."""
 
+    def total(self, measure: Measure, draws: Draws) -> Float[Tensor, "g p"]:
+        """Σ w t(x) of each group in float64, differentiable."""
+        values = self.statistic(measure.tensors[""], draws)
+        return torch.einsum("gn,gnp->gp", measure.mass_of.double(), values.double())
+
     @torch.no_grad()
     def summarise(self, real: Measure, draws: Draws = None) -> MeanSummary:
-        return MeanSummary.of(self.statistic(real.tensors[""], draws), real.mass_of)
+        parts = (
+            MeanSummary(self.total(part, draws), part.mass_of.double().sum(-1)) for part in real.split(SUMMARY_POINTS)
+        )
+        return functools.reduce(MeanSummary.merge, parts)
 
     def compare(self, summary: MeanSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
-        values = self.statistic(synthetic.tensors[""], draws)
-        return self.distance(summary.mean, weighted_mean(values, synthetic.mass_of)).to(values.dtype)
+        mean = self.total(synthetic, draws) / synthetic.mass_of.double().sum(-1, keepdim=True)
+        return self.distance(summary.mean, mean).to(synthetic.rows.dtype)
 
     def merge(self, first: MeanSummary, second: MeanSummary) -> MeanSummary:
         return first.merge(second)
-
-
-def weighted_mean(values: Float[Tensor, "g n p"], weights: Float[Tensor, "g n"]) -> Float[Tensor, "g p"]:
-    """Σ w t / Σ w in float64, since it is about to be subtracted from a mean close to it."""
-    shares = weights.double() / weights.double().sum(-1, keepdim=True)
-    return torch.einsum("gn,gnp->gp", shares, values.double())
 
 
 class SampleDiscrepancy(Discrepancy):

@@ -16,10 +16,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from discrepancy import Discrepancy, Grouping, Measure, Unsupported, pairwise
+from discrepancy import Discrepancy, Grouping, InvalidInput, Measure, Unsupported, pairwise, sorts
 from discrepancy.sorts import Tag
 
-__all__ = ["DiscrepancyContract", "claims"]
+__all__ = ["DiscrepancyContract", "claims", "rows", "with_points", "with_weights"]
 
 N, M = 7, 5
 
@@ -37,14 +37,34 @@ def needs(discrepancy: Discrepancy, tag: Tag) -> None:
         pytest.skip(f"does not claim '{tag}'")
 
 
+def with_points(side: Measure, points: Tensor) -> Measure:
+    return Measure(points, side.mass_of, side.labels)
+
+
+def with_weights(side: Measure, weights: Tensor) -> Measure:
+    return Measure(side.points, weights, side.labels)
+
+
+def rows(side: Measure, index: Tensor) -> Measure:
+    return Measure(side.points[index], side.mass_of[index], None if side.labels is None else side.labels[index])  # pyright: ignore
+
+
 class DiscrepancyContract:
     instances: ClassVar[Mapping[str, Discrepancy]]
     shape: ClassVar[tuple[int, ...]] = (3,)
+    classes: ClassVar[int | None] = None
+    """How many classes the points of the samples have, for discrepancies that look at labels."""
+    float32_tolerance: ClassVar[float] = 2e-6
 
     @staticmethod
     def truth(discrepancy: Discrepancy, mu: Measure, nu: Measure) -> float:
         """The value for two flat measures, by loops or another library."""
         raise NotImplementedError
+
+    @staticmethod
+    def rescaled(discrepancy: Discrepancy, factor: float) -> Discrepancy | None:
+        """The discrepancy that has the same value where points are ``factor`` times as far apart, for one without a degree."""
+        return None
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         if "discrepancy" in metafunc.fixturenames:
@@ -56,7 +76,11 @@ class DiscrepancyContract:
         generator = torch.Generator().manual_seed(seed)
         points = torch.randn(n, *self.shape, generator=generator, dtype=torch.float64) + shift
         weights = torch.rand(n, generator=generator, dtype=torch.float64) + 0.1
-        return Measure(points.to(dtype), weights.to(dtype))
+        side = Measure(points.to(dtype), weights.to(dtype))
+        if self.classes is None:
+            return side
+        labels = (torch.arange(n) + seed) % self.classes
+        return Measure(side.points, side.mass_of, labels).with_label_vectors(self.classes)
 
     def draws(self, discrepancy: Discrepancy):
         return discrepancy.draw(torch.Generator().manual_seed(5), self.shape)
@@ -64,13 +88,13 @@ class DiscrepancyContract:
     def value(self, discrepancy: Discrepancy, mu: Measure, nu: Measure) -> Tensor:
         return discrepancy(mu, nu, self.draws(discrepancy))
 
-    def function_of(self, discrepancy: Discrepancy, mu: Measure):
+    def function_of(self, discrepancy: Discrepancy, mu: Measure, labels: Tensor | None = None):
         """D(mu, ·) as a function of plain tensors, with the real side summarised beforehand."""
         draws = self.draws(discrepancy)
         summary = discrepancy.summarise(mu.as_groups(), draws)
 
         def function(points: Tensor, weights: Tensor) -> Tensor:
-            return discrepancy.compare(summary, Measure(points, weights).as_groups(), draws)[0]
+            return discrepancy.compare(summary, Measure(points, weights, labels).as_groups(), draws)[0]
 
         return function
 
@@ -83,7 +107,9 @@ class DiscrepancyContract:
         torch.testing.assert_close(value, torch.tensor(self.truth(discrepancy, mu, nu), dtype=torch.float64))
 
     def test_claims_laws(self, discrepancy: Discrepancy):
-        assert discrepancy.streams == ("mergeable" in claims(discrepancy))
+        claimed = claims(discrepancy)
+        assert discrepancy.streams == ("mergeable" in claimed)
+        assert "differentiable" in claimed or not claimed & {"twice-differentiable", "pulls"}
 
     def test_zero_at_equality(self, discrepancy: Discrepancy):
         needs(discrepancy, "zero-at-equality")
@@ -105,7 +131,7 @@ class DiscrepancyContract:
 
     def test_order_of_points_does_not_matter(self, discrepancy: Discrepancy):
         mu, nu = self.sample(N), self.sample(M, 1)
-        flipped = [Measure(side.points.flip(0), side.mass_of.flip(0)) for side in (mu, nu)]
+        flipped = [rows(side, torch.arange(len(side)).flip(0)) for side in (mu, nu)]
         torch.testing.assert_close(self.value(discrepancy, *flipped), self.value(discrepancy, mu, nu))
 
     @pytest.mark.parametrize("side", ["real", "synthetic"])
@@ -116,7 +142,7 @@ class DiscrepancyContract:
         whole = mu if side == "real" else nu
         weights = torch.cat([whole.mass_of, 0.3 * whole.mass_of[:1]])
         weights[0] *= 0.7
-        split = Measure(torch.cat([whole.points, whole.points[:1]]), weights)
+        split = with_weights(rows(whole, torch.tensor([*range(len(whole)), 0])), weights)
         pair = (split, nu) if side == "real" else (mu, split)
         torch.testing.assert_close(self.value(discrepancy, *pair), self.value(discrepancy, mu, nu))
 
@@ -124,9 +150,7 @@ class DiscrepancyContract:
     def test_points_without_weight_do_nothing(self, discrepancy: Discrepancy, side: str):
         mu, nu, extra = self.sample(N), self.sample(M, 1), self.sample(3, 2, shift=30.0)
         whole = mu if side == "real" else nu
-        padded = Measure(
-            torch.cat([whole.points, extra.points]), torch.cat([whole.mass_of, torch.zeros_like(extra.mass_of)])
-        )
+        padded = Measure.merged([whole, with_weights(extra, torch.zeros_like(extra.mass_of))])
         pair = (padded, nu) if side == "real" else (mu, padded)
         torch.testing.assert_close(self.value(discrepancy, *pair), self.value(discrepancy, mu, nu))
 
@@ -135,9 +159,9 @@ class DiscrepancyContract:
         mu, nu = self.sample(N), self.sample(M, 1)
         expected = self.value(discrepancy, mu, nu)
         if side == "real":
-            mu = Measure(mu.points, 13 * mu.mass_of)
+            mu = with_weights(mu, 13 * mu.mass_of)
         else:
-            nu = Measure(nu.points, 13 * nu.mass_of)
+            nu = with_weights(nu, 13 * nu.mass_of)
         torch.testing.assert_close(self.value(discrepancy, mu, nu), expected)
 
     def test_translation_does_not_matter(self, discrepancy: Discrepancy):
@@ -146,38 +170,67 @@ class DiscrepancyContract:
         far = self.value(discrepancy, self.sample(N, shift=100.0), self.sample(M, 1, shift=100.0))
         torch.testing.assert_close(far, near, atol=1e-9, rtol=1e-9)
 
+    def test_units_scale(self, discrepancy: Discrepancy):
+        mu, nu, factor = self.sample(N), self.sample(M, 1), 3.0
+        wide = [with_points(side, factor * side.points) for side in (mu, nu)]
+        if discrepancy.degree is not None:
+            expected = factor**discrepancy.degree * self.value(discrepancy, mu, nu)
+            torch.testing.assert_close(self.value(discrepancy, *wide), expected)
+            return
+        other = self.rescaled(discrepancy, factor)
+        if other is None:
+            pytest.skip("no degree, and no instance in other units")
+        torch.testing.assert_close(self.value(other, *wide), self.value(discrepancy, mu, nu))
+
+    def test_statistic_is_within_its_bound(self, discrepancy: Discrepancy):
+        if discrepancy.bound is None:
+            pytest.skip("claims no bound")
+        draws = self.draws(discrepancy)
+        for shift in (0.0, 5.0, -300.0):
+            alone = [rows(self.sample(N, shift=shift), torch.tensor([i])).as_groups() for i in range(N)]
+            for point in alone:
+                assert discrepancy.summarise(point, draws).mean.norm() <= discrepancy.bound * (1 + 1e-9)
+
     def test_block_size_does_not_matter(self, discrepancy: Discrepancy, monkeypatch: pytest.MonkeyPatch):
         mu, nu = self.sample(N), self.sample(M, 1)
-        leaf = nu.points.clone().requires_grad_()
-        dense = self.value(discrepancy, mu, Measure(leaf, nu.mass_of))
-        (dense_gradient,) = torch.autograd.grad(dense, leaf)
+
+        def value_and_gradient() -> tuple[Tensor, Tensor]:
+            leaf = nu.points.clone().requires_grad_()  # pyright: ignore[reportAttributeAccessIssue]
+            value = self.value(discrepancy, mu, with_points(nu, leaf))
+            needs_gradient = "differentiable" in claims(discrepancy)
+            return value.detach(), torch.autograd.grad(value, leaf)[0] if needs_gradient else torch.zeros(())
+
+        dense = value_and_gradient()
         monkeypatch.setitem(pairwise.BLOCK_BYTES, "cpu", 64)
-        blocked = self.value(discrepancy, mu, Measure(leaf, nu.mass_of))
-        (gradient,) = torch.autograd.grad(blocked, leaf)
-        torch.testing.assert_close(blocked, dense)
-        torch.testing.assert_close(gradient, dense_gradient)
+        monkeypatch.setattr(sorts, "SUMMARY_POINTS", 2)
+        torch.testing.assert_close(value_and_gradient(), dense)
 
     @pytest.mark.parametrize("offset", [0.0, 100.0])
     def test_float32_is_close_to_float64(self, discrepancy: Discrepancy, offset: float):
         mu = self.sample(N, 0, torch.float32, offset)
         nu = self.sample(M, 1, torch.float32, offset + 0.5)
         value = self.value(discrepancy, mu, nu)
-        exact = self.value(discrepancy, *(Measure(side.points.double(), side.mass_of.double()) for side in (mu, nu)))
+        exact = self.value(
+            discrepancy,
+            *(
+                Measure(
+                    side.points.double(), side.mass_of.double(), None if side.labels is None else side.labels.double()
+                )  # pyright: ignore
+                for side in (mu, nu)
+            ),
+        )
         assert value.dtype == torch.float32
-        torch.testing.assert_close(value.double(), exact, atol=2e-6, rtol=2e-6)
+        tolerance = self.float32_tolerance
+        torch.testing.assert_close(value.double(), exact, atol=tolerance, rtol=tolerance)
 
     # Summaries and groups
 
     def test_summaries_merge(self, discrepancy: Discrepancy):
         mu, nu, draws = self.sample(N), self.sample(M, 1).as_groups(), self.draws(discrepancy)
-        batches = (
-            [
-                discrepancy.summarise(Measure(points, weights).as_groups(), draws)
-                for points, weights in zip(mu.points.split([3, 1, N - 4]), mu.mass_of.split([3, 1, N - 4]), strict=True)
-            ]
-            if discrepancy.streams
-            else [discrepancy.summarise(mu.as_groups(), draws)] * 2
-        )
+        batches = [
+            discrepancy.summarise(rows(mu, part).as_groups(), draws)
+            for part in torch.arange(N).split([3, 1, N - 4] if discrepancy.streams else [3, N - 3])
+        ]
         if not discrepancy.streams:
             with pytest.raises(Unsupported, match="merge"):
                 discrepancy.merge(*batches)
@@ -195,66 +248,104 @@ class DiscrepancyContract:
         together = discrepancy(*grouped, draws)
         alone = [
             discrepancy(
-                Measure(mu.points[of_mu == group], mu.mass_of[of_mu == group]),
-                Measure(nu.points[of_nu == group], nu.mass_of[of_nu == group]),
+                rows(mu, (of_mu == group).nonzero()[:, 0]),
+                rows(nu, (of_nu == group).nonzero()[:, 0]),
                 draws,
             )
             for group in range(2)
         ]
         torch.testing.assert_close(together, torch.stack(alone))
-        second = torch.tensor([1])
-        summary = discrepancy.summarise(grouped[0], draws).select(second)
-        chosen = Measure(grouped[1].points[second], grouped[1].mass_of[second])
-        torch.testing.assert_close(discrepancy.compare(summary, chosen, draws), together[1:])
+        second, whole = torch.tensor([1]), discrepancy.summarise(grouped[0], draws)
+        summary, chosen = whole.select(second), grouped[1].select(second)
+        both = discrepancy.compare(whole, grouped[1], draws)
+        torch.testing.assert_close(discrepancy.compare(summary, chosen, draws), both[1:])
         assert summary.nbytes > 0
 
     # Derivatives
 
     def test_gradient(self, discrepancy: Discrepancy):
+        needs(discrepancy, "differentiable")
         nu = self.sample(M, 1)
-        leaves = nu.points.clone().requires_grad_(), nu.mass_of.clone().requires_grad_()
-        assert torch.autograd.gradcheck(self.function_of(discrepancy, self.sample(N)), leaves)
+        leaves = nu.points.clone().requires_grad_(), nu.mass_of.clone().requires_grad_()  # pyright: ignore
+        assert torch.autograd.gradcheck(self.function_of(discrepancy, self.sample(N), nu.labels), leaves)
 
-    def test_hessian(self, discrepancy: Discrepancy):
-        needs(discrepancy, "twice-differentiable")
+    def test_hessian_is_right_or_refused(self, discrepancy: Discrepancy):
+        needs(discrepancy, "differentiable")
         nu = self.sample(M, 1)
-        leaves = nu.points.clone().requires_grad_(), nu.mass_of.clone().requires_grad_()
-        assert torch.autograd.gradgradcheck(self.function_of(discrepancy, self.sample(N)), leaves)
+        leaves = nu.points.clone().requires_grad_(), nu.mass_of.clone().requires_grad_()  # pyright: ignore
+        try:
+            assert torch.autograd.gradgradcheck(self.function_of(discrepancy, self.sample(N), nu.labels), leaves)
+        except Unsupported:
+            assert "twice-differentiable" not in claims(discrepancy)
 
     def test_functional_gradient_is_the_gradient(self, discrepancy: Discrepancy):
-        function, nu = self.function_of(discrepancy, self.sample(N)), self.sample(M, 1)
-        leaf = nu.points.clone().requires_grad_()
+        needs(discrepancy, "differentiable")
+        nu = self.sample(M, 1)
+        function = self.function_of(discrepancy, self.sample(N), nu.labels)
+        leaf = nu.points.clone().requires_grad_()  # pyright: ignore[reportAttributeAccessIssue]
         (expected,) = torch.autograd.grad(function(leaf, nu.mass_of), leaf)
-        torch.testing.assert_close(torch.func.grad(function)(nu.points, nu.mass_of), expected)
+        torch.testing.assert_close(torch.func.grad(function)(nu.points, nu.mass_of), expected)  # pyright: ignore
 
     def test_vmapped_gradient_is_the_gradient(self, discrepancy: Discrepancy):
-        function = self.function_of(discrepancy, self.sample(N))
+        needs(discrepancy, "differentiable")
+        function = self.function_of(discrepancy, self.sample(N), self.sample(M, 1).labels)
         sides = [self.sample(M, seed) for seed in (1, 2, 3)]
-        points, weights = torch.stack([side.points for side in sides]), torch.stack([side.mass_of for side in sides])
-        expected = torch.stack([torch.func.grad(function)(side.points, side.mass_of) for side in sides])
+        points, weights = torch.stack([side.points for side in sides]), torch.stack([side.mass_of for side in sides])  # pyright: ignore
+        expected = torch.stack([torch.func.grad(function)(side.points, side.mass_of) for side in sides])  # pyright: ignore
         torch.testing.assert_close(torch.vmap(torch.func.grad(function))(points, weights), expected)
 
     def test_real_side_gets_no_gradient(self, discrepancy: Discrepancy):
+        needs(discrepancy, "differentiable")
         mu, nu = self.sample(N), self.sample(M, 1)
-        real, synthetic = mu.points.clone().requires_grad_(), nu.points.clone().requires_grad_()
-        self.value(discrepancy, Measure(real, mu.mass_of), Measure(synthetic, nu.mass_of)).backward()
+        real, synthetic = (side.points.clone().requires_grad_() for side in (mu, nu))  # pyright: ignore
+        self.value(discrepancy, with_points(mu, real), with_points(nu, synthetic)).backward()
         assert real.grad is None
         assert synthetic.grad is not None
 
     def test_gradient_at_coincident_points_is_finite(self, discrepancy: Discrepancy):
-        point = self.sample(1).points
-        mu = Measure(point.expand(2, *self.shape))
-        leaf = point.repeat(3, *(1 for _ in self.shape)).requires_grad_()
-        self.value(discrepancy, mu, Measure(leaf, torch.ones(3, dtype=torch.float64))).backward()
+        needs(discrepancy, "differentiable")
+        one = self.sample(1)
+        mu, nu = (rows(one, torch.zeros(count, dtype=torch.long)) for count in (2, 3))
+        leaf = nu.points.clone().requires_grad_()  # pyright: ignore[reportAttributeAccessIssue]
+        self.value(discrepancy, mu, with_points(nu, leaf)).backward()
         assert leaf.grad is not None
         assert bool(torch.isfinite(leaf.grad).all())
 
     def test_lone_point_moves_to_its_target(self, discrepancy: Discrepancy):
         needs(discrepancy, "pulls")
-        target = self.sample(1, 3).points
-        gradient = torch.func.grad(self.function_of(discrepancy, Measure(target.expand(2, *self.shape))))
-        point, one = self.sample(1, 4).points, torch.ones(1, dtype=torch.float64)
+        target, start = self.sample(1, 3), self.sample(1, 4)
+        start = Measure(start.points, start.mass_of, target.labels)
+        gradient = torch.func.grad(self.function_of(discrepancy, rows(target, torch.tensor([0, 0])), target.labels))
+        point = start.points
         for step in range(60):
-            slope = gradient(point, one)
+            slope = gradient(point, start.mass_of)
             point = point - 0.5 * 0.92**step * slope / slope.norm().clamp(min=1e-12)
-        torch.testing.assert_close(point, target, atol=0.05, rtol=0)
+        torch.testing.assert_close(point, target.points, atol=0.05, rtol=0)
+
+    # Bad input
+
+    @pytest.mark.parametrize("side", ["mu", "nu"])
+    @pytest.mark.parametrize(
+        ("spoil", "message"),
+        [
+            (lambda s: with_points(s, s.points.index_fill(0, torch.tensor([1]), torch.nan)), "not finite"),
+            (lambda s: with_weights(s, -s.mass_of), "negative or not finite"),
+            (lambda s: with_weights(s, 0 * s.mass_of), "sum to zero"),
+            (lambda s: rows(s, torch.arange(0)), "no points"),
+            (lambda s: with_points(s, s.points.flatten(1).repeat(1, 2)), "cannot be compared"),
+            (lambda s: with_points(s, s.points.float()), "convert one with"),
+        ],
+        ids=["nan", "negative", "massless", "empty", "features", "dtype"],
+    )
+    def test_bad_input_is_refused(self, discrepancy: Discrepancy, side: str, spoil, message: str):
+        sides = {"mu": self.sample(N), "nu": self.sample(M, 1)}
+        sides[side] = spoil(sides[side])
+        with pytest.raises(InvalidInput, match=message):
+            self.value(discrepancy, **sides)
+
+    def test_labels_are_asked_for(self, discrepancy: Discrepancy):
+        if not discrepancy.labelled:
+            pytest.skip("looks at no labels")
+        mu, nu = self.sample(N), self.sample(M, 1)
+        with pytest.raises(InvalidInput, match="looks at labels"):
+            self.value(discrepancy, mu, Measure(nu.points, nu.mass_of))

@@ -7,6 +7,7 @@ Properties (Hypothesis):
 
 import itertools
 import math
+from dataclasses import replace
 
 import geomloss
 import pytest
@@ -58,6 +59,13 @@ class TestMMD(DiscrepancyContract):
     def truth(discrepancy: Discrepancy, mu: Measure, nu: Measure) -> float:
         assert isinstance(discrepancy, MMD)
         return loops(discrepancy, mu, nu)
+
+    @staticmethod
+    def rescaled(discrepancy: Discrepancy, factor: float) -> Discrepancy:
+        assert isinstance(discrepancy, MMD)
+        assert isinstance(discrepancy.kernel, Gaussian)
+        length = factor * float(discrepancy.kernel.lengthscale)  # pyright: ignore
+        return replace(discrepancy, kernel=Gaussian(lengthscale=length))
 
 
 class TestMMDOfImages(TestMMD):
