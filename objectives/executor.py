@@ -6,7 +6,7 @@ the value of every term and one gradient, at the decoded points, which the solve
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,11 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from discrepancy.embeddings.base import Embedding, Taken
+from discrepancy.embeddings.base import Taken
 from discrepancy.errors import InvalidInput
-from discrepancy.measure import Grouping, Measure
+from discrepancy.measure import Measure
 from discrepancy.networks.base import Parameters
 from discrepancy.sorts import Discrepancy, Draws
+from objectives.adversaries import Adversaries
+from objectives.binding import bind, moved
 from objectives.compilation import Policy, padded
 from objectives.contexts import Context, Draw
 from objectives.data import LabelledData
@@ -58,45 +60,24 @@ class Scene:
 
 @dataclass(frozen=True, eq=False)
 class Values:
-    """The weighted value of every term, their sum, and the gradient of the sum at the decoded tensors."""
+    """The weighted value of every term, their sum, the gradient of the sum at the decoded tensors, and that at the parameters
+    of the adversaries."""
 
     total: Tensor
     terms: Mapping[str, Tensor]
     gradients: Mapping[str, Tensor]
+    uphill: Sequence[Tensor | None] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
     """Real examples of one class as one match sees them: what a selection needs to value a subset."""
 
-    features: Tensor
+    features: Measure
     discrepancy: Discrepancy
     summary: Any
     draws: Draws
     factor: float
-
-
-@dataclass(frozen=True, eq=False)
-class _BoundMatch:
-    """A match with its numbers resolved: the embedding, a discrepancy and a shape for each block, the groups of the real
-    examples (on the CPU) and their shares."""
-
-    match: Match
-    embedding: Embedding
-    discrepancies: Mapping[str, Discrepancy]
-    shapes: Mapping[str, tuple[int, ...]]
-    groups: Tensor
-    share: Tensor
-
-    @property
-    def streams(self) -> bool:
-        return all(discrepancy.streams for discrepancy in self.discrepancies.values())
-
-    def grouped(self, features: Measure, groups: Tensor) -> Measure:
-        """The conditional measures; grouping on the CPU spares a GPU the wait for the sizes."""
-        grouping = Grouping.of(groups, len(self.share))
-        device = features.mass_of.device
-        return features.conditioned(Grouping(grouping.index.to(device), grouping.mask.to(device)))
 
 
 class Executor:
@@ -142,59 +123,50 @@ class Executor:
         )
         self._scenes: OrderedDict[Draw, Scene] = OrderedDict()
         matches = [(name, term) for name, term in objective.terms if isinstance(term, Match)]
-        sample = self._sample() if matches else {}
-        self.matches = {name: self._bind(name, term, sample) for name, term in matches}
+        sample = self._sample() if matches else Measure(torch.zeros(1))
+        self.matches = {
+            name: bind(name, term, sample, self.stage, stream(seed, "resolve", name)) for name, term in matches
+        }
+        self.adversaries = self._adversaries()
 
     # --- set-up ---------------------------------------------------------------------------------------------------
 
-    def _sample(self) -> Taken:
+    def _sample(self) -> Measure:
         """A balanced sample of the real examples, as the first network sees them: large where something is to be resolved,
         else one of each class, for the shapes."""
         matches = [term for _, term in self.objective.terms if isinstance(term, Match)]
         settled = all(match.via.resolved and match.match.resolved for match in matches)
         size = 1 if settled else math.ceil(RESOLVE_SAMPLE / self.data.count)
         indices = self.data.class_batch(stream(self.seed, "resolve"), size)
-        return self.stage.real(indices, self.stage.parameters(self.context.at(0, self.seed).network))
+        taken = self.stage.real(indices, self.stage.parameters(self.context.at(0, self.seed).network))
+        return Measure(taken, labels=self._label_vectors(indices))
 
-    def _bind(self, name: str, match: Match, taken: Taken) -> _BoundMatch:
-        """The match with its data-dependent constants turned into numbers, from a sample."""
-        groups = self._groups(name, match.by)
-        embedding = match.via.resolve(Measure(taken))
-        draws = _moved(embedding.draw(stream(self.seed, "resolve", name), self.stage.shapes), self.device)
-        with torch.no_grad():
-            features = Measure(embedding(taken, draws))
-        unknown = sorted({block for block, _ in match.layer_weights} - set(features.tensors))
-        if unknown:
-            known = ", ".join(sorted(features.tensors)) or "one without a name"
-            raise InvalidInput(f"'layer_weights' of term '{name}' name {unknown}, but the blocks are: {known}")
-        count = self.data.count if match.by == "class" else int(groups.max()) + 1
-        share = torch.bincount(groups, minlength=count).double() / len(groups)
-        discrepancies = {block: match.match.resolve(measure) for block, measure in features.blocks()}
-        shapes = {block: tuple(value.shape[1:]) for block, value in features.tensors.items()}
-        return _BoundMatch(match, embedding, discrepancies, shapes, groups, share.to(self.device))
-
-    def _groups(self, name: str, by: str) -> Tensor:
+    def _label_vectors(self, indices: Tensor) -> Tensor:
+        """The labels of real examples as rows (c,): their distributions where the data have them, else one-hot."""
         train = self.data.train
-        if by == "class":
-            return train.labels
-        if by == "none":
-            return torch.zeros_like(train.labels)
-        if train.groups is None:
-            raise InvalidInput(f"term '{name}' is by: group, but these data have no groups; use by: class or by: none")
-        labels, groups, batch = train.labels, train.groups, self.context.batch
-        table = torch.bincount(
-            labels * (groups.max() + 1) + groups, minlength=self.data.count * (int(groups.max()) + 1)
-        )
-        table = table.unflatten(0, (self.data.count, -1))
-        others = table.sum(1, keepdim=True) - table
-        certain = (table > 0) if batch == "all" else (table > 0) & (others < batch)
-        missing = (~certain.any(0)).nonzero()[:, 0].tolist()
-        if missing:
-            raise InvalidInput(
-                f"term '{name}' is by: group, but group {missing[0]} can be missing from the real batch ({batch} a class); "
-                "use the context 'pool' with batch: all, or leave out groups without examples"
-            )
-        return groups
+        if train.soft is not None:
+            return train.soft[indices].to(self.device)
+        return functional.one_hot(train.labels[indices], self.data.count).float().to(self.device)
+
+    def _adversaries(self) -> Adversaries:
+        players, starts = {}, {}
+        for name, bound in self.matches.items():
+            for block, discrepancy in bound.discrepancies.items():
+                player = discrepancy.adversary
+                if player is None:
+                    continue
+                if self.context.draws is not None:
+                    raise InvalidInput(
+                        f"term '{name}' has an adversary, which moves at every step, so nothing can be kept for the context "
+                        f"'{self.context.kind}', whose draws come back; use the context 'fresh'"
+                    )
+                drawn = discrepancy.draw(stream(self.seed, "adversary", name, block), bound.shapes[block]) or {}
+                players[name, block] = player
+                starts[name, block] = {
+                    key: drawn[key].to(self.device).expand(len(bound.share), *drawn[key].shape)
+                    for key in sorted(player.names)
+                }
+        return Adversaries(players, starts)
 
     @property
     def resolved(self) -> dict[str, Any]:
@@ -224,9 +196,9 @@ class Executor:
         """Frequencies and directions: keyed by the context's network, never by the step, so that summaries stay valid."""
         bound = self.matches[name]
         generator = stream(self.seed, "random", name, draw.network)
-        of_embedding = _moved(bound.embedding.draw(generator, self.stage.shapes), self.device)
+        of_embedding = moved(bound.embedding.draw(generator, self.stage.shapes), self.device)
         return of_embedding, {
-            block: _moved(discrepancy.draw(generator, bound.shapes[block]), self.device)
+            block: moved(discrepancy.draw(generator, bound.shapes[block]), self.device)
             for block, discrepancy in bound.discrepancies.items()
         }
 
@@ -244,7 +216,9 @@ class Executor:
         for taken, indices in self.stage.real_parts(draw, parameters, augmentation):
             for name, bound in self.matches.items():
                 features = Measure(
-                    bound.embedding(taken, random[name][0]), torch.ones(len(indices), device=self.device)
+                    bound.embedding(taken, random[name][0]),
+                    torch.ones(len(indices), device=self.device),
+                    self._label_vectors(indices) if bound.labelled else None,
                 )
                 groups = bound.groups[indices]
                 if not bound.streams:
@@ -275,15 +249,16 @@ class Executor:
         found = []
         for name, bound in self.matches.items():
             draws, of_blocks = scene.random[name]
-            for block, part in Measure(bound.embedding(taken, draws)).blocks():
+            features = Measure(
+                bound.embedding(taken, draws), labels=self._label_vectors(indices) if bound.labelled else None
+            )
+            for block, part in features.blocks():
                 only = functional.one_hot(torch.tensor(label, device=self.device), len(bound.share)).double()
                 factor = (
                     bound.match.weight * bound.match.block_weight(block) * float(bound.match.reduce(only, bound.share))
                 )
                 summary = scene.summaries[name][block].select(torch.tensor([label], device=self.device))
-                found.append(
-                    Candidates(part.tensors[""], bound.discrepancies[block], summary, of_blocks[block], factor)
-                )
+                found.append(Candidates(part, bound.discrepancies[block], summary, of_blocks[block], factor))
         return found
 
     # --- the synthetic side -------------------------------------------------------------------------------------------
@@ -303,7 +278,8 @@ class Executor:
         taken = self.stage.taken(scene.parameters, augmented, self.stage.synthetic_forward)
         terms = self._terms(taken, here, scene, only)
         total = torch.stack(list(terms.values())).sum()
-        return _values(total, terms, leaves, torch.autograd.grad(total, list(leaves.values()), allow_unused=True))
+        wanted = [*leaves.values(), *self.adversaries.leaves]
+        return _values(total, terms, leaves, torch.autograd.grad(total, wanted, allow_unused=True))
 
     def _evaluate_in_chunks(
         self, here: Decoded, leaves: Mapping[str, Tensor], scene: Scene, only: int | None
@@ -317,7 +293,8 @@ class Executor:
         inner = {name: value.detach().requires_grad_(True) for name, value in features.items()}
         terms = self._terms(inner, here, scene, only)
         total = torch.stack(list(terms.values())).sum()
-        gradients = torch.autograd.grad(total, [*inner.values(), *leaves.values()], allow_unused=True)
+        wanted = [*inner.values(), *leaves.values(), *self.adversaries.leaves]
+        gradients = torch.autograd.grad(total, wanted, allow_unused=True)
         at_inner = {name: g for name, g in zip(inner, gradients, strict=False) if g is not None}
         values = _values(total, terms, leaves, gradients[len(inner) :])
         if "points" not in leaves:
@@ -352,26 +329,34 @@ class Executor:
     def _match(self, name: str, taken: Taken, here: Decoded, scene: Scene, only: int | None) -> Tensor:
         bound, (draws, of_blocks), summaries = self.matches[name], scene.random[name], scene.summaries[name]
         slots = {"class": here.slots, "group": here.groups, "none": torch.zeros_like(here.slots)}[bound.match.by]
-        features = Measure(bound.embedding(taken, draws), here.weights)
+        features = Measure(bound.embedding(taken, draws), here.weights, self._labels(here) if bound.labelled else None)
         chosen = torch.tensor([] if only is None else [only], dtype=torch.long, device=self.device)
         if only is None:
             measure = bound.grouped(features, slots)
         else:
             measure = features.as_groups()
             summaries = {block: summary.select(chosen) for block, summary in summaries.items()}
-        per_block = [
-            bound.match.block_weight(block)
-            * bound.discrepancies[block].compare(summaries[block], part, of_blocks[block])
-            for block, part in measure.blocks()
-        ]
+        per_block = []
+        for block, part in measure.blocks():
+            against = self.adversaries.at(name, block)
+            if only is not None:
+                against = {key: value[chosen] for key, value in against.items()}
+            random = {**(of_blocks[block] or {}), **against} or None
+            value = bound.discrepancies[block].compare(summaries[block], part, random)
+            per_block.append(bound.match.block_weight(block) * value)
         per_group = torch.stack(per_block).sum(0)
         if only is not None:
             per_group = per_group.new_zeros(len(bound.share)).index_put((chosen,), per_group)
         return bound.match.reduce(per_group, bound.share)
 
+    def _labels(self, here: Decoded) -> Tensor:
+        """The labels of synthetic examples as rows (c,)."""
+        labels = here.labels
+        return labels if labels.ndim == 2 else functional.one_hot(labels, self.data.count).to(here.points.dtype)
+
 
 def _values(total: Tensor, terms: Mapping[str, Tensor], leaves: Mapping[str, Tensor], gradients: Any) -> Values:
-    by_name = dict(zip(leaves, gradients, strict=True))
+    by_name = dict(zip(leaves, gradients, strict=False))
     for name in ("labels", "weights"):
         if name in by_name and by_name[name] is None:
             raise InvalidInput(
@@ -380,8 +365,5 @@ def _values(total: Tensor, terms: Mapping[str, Tensor], leaves: Mapping[str, Ten
             )
     if by_name.get("points", total) is None:
         by_name["points"] = torch.zeros_like(leaves["points"])
-    return Values(total.detach(), {name: value.detach() for name, value in terms.items()}, by_name)
-
-
-def _moved(draws: Draws, device: torch.device) -> Draws:
-    return None if draws is None else {name: value.to(device) for name, value in draws.items()}
+    measured = {name: value.detach() for name, value in terms.items()}
+    return Values(total.detach(), measured, by_name, gradients[len(leaves) :])

@@ -93,6 +93,11 @@ class Match(Term, kind="match"):
 
     def __post_init__(self) -> None:
         check_choice("by", self.by, get_args(Grouped))
+        if "differentiable" not in self.match.tags:
+            raise InvalidInput(
+                f"'{self.match.kind}' is for reports: its value has no useful gradient, so it cannot be a term; use it in "
+                "'condense compare', and match something differentiable (mmd, sinkhorn, ...)"
+            )
         object.__setattr__(self, "layer_weights", named(self.layer_weights))
 
     @property

@@ -194,6 +194,7 @@ class _Descending(Solving):
                 self._step(self.optimisers[c if self._own_state else 0], self.leaves[c if self._own_state else 0], c)
                 for c in classes
             ]
+        self.executor.adversaries.ascend([value.uphill for value in values])
         loss = torch.stack([value.total for value in values]).sum()
         for scheduler in self.schedulers:
             if isinstance(scheduler, lr_scheduler.ReduceLROnPlateau):
@@ -230,6 +231,7 @@ class _Descending(Solving):
             # The dictionaries of torch share their tensors with the optimiser, which goes on.
             "optimisers": [copy.deepcopy(optimiser.state_dict()) for optimiser in self.optimisers],
             "schedulers": [scheduler and copy.deepcopy(scheduler.state_dict()) for scheduler in self.schedulers],
+            "adversaries": self.executor.adversaries.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -246,6 +248,7 @@ class _Descending(Solving):
         self.schedulers = [self.solver.schedule(optimiser) for optimiser in self.optimisers]
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
+        self.executor.adversaries.restore(state["adversaries"])
         for scheduler, saved in zip(self.schedulers, state["schedulers"], strict=True):
             if scheduler is not None:
                 scheduler.load_state_dict(saved)

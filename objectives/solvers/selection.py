@@ -114,13 +114,17 @@ class _Selecting(Solving):
 
 def _after(match: Candidates, chosen: list[int], candidates: int) -> Tensor:
     """The value of a match after adding each candidate to those chosen: every candidate subset is one group."""
-    features = match.features
+    features, labels = match.features.tensors[""], match.features.labels
     size = features[0].numel() * features.element_size() * (len(chosen) + 1) + match.summary.nbytes
     values = []
     for rows in torch.arange(candidates, device=features.device).split(max(1, CANDIDATES_BYTES // size)):
-        kept = features[chosen].expand(len(rows), *features[chosen].shape)
+        members = torch.cat(
+            [torch.tensor(chosen, dtype=torch.long, device=rows.device).expand(len(rows), -1), rows[:, None]], 1
+        )
         subsets = Measure(
-            torch.cat([kept, features[rows, None]], 1), torch.ones(len(rows), len(chosen) + 1, device=features.device)
+            features[members],
+            torch.ones(members.shape, device=features.device),
+            None if labels is None else labels[members],
         )
         summary = match.summary.select(torch.zeros(len(rows), dtype=torch.long, device=features.device))
         values.append(match.factor * match.discrepancy.compare(summary, subsets, match.draws))
