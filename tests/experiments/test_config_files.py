@@ -202,7 +202,7 @@ def test_a_users_file_registers_its_parts_once(tmp_path: Path) -> None:
         ("import sys\nsys.exit(3)\n", r"bad\.py: line 2: SystemExit: 3$"),
         (
             "from discrepancy.kernels import Kernel\nclass K(Kernel, kind='linear'):\n    pass\n",
-            r"bad\.py: line 2: TypeError: the kind 'linear' of Kernel is already discrepancy\.kernels\.Linear",
+            r"bad\.py: line 2: TypeError: the kind 'linear' of Kernel is already discrepancy\.kernels\.dot\.Linear",
         ),
     ],
     ids=["name", "syntax", "exit", "taken"],

@@ -1,0 +1,204 @@
+"""What a kernel is: k(x, y) = f(⟨M x̂, ŷ⟩).
+
+Two sorts. A :class:`Dot` kernel is a function of the inner product ⟨x, y⟩. A :class:`Radial` kernel is a function of the
+squared distance, which is an inner product too, after a lift to a paraboloid:
+
+    ŷ = (y, ‖y‖², 1),    M ŷ = (-2y, 1, ‖y‖²),    ⟨M x̂, ŷ⟩ = ‖x - y‖².
+
+So one routine for sums over pairs serves both, value, gradient and Hessian, and the lift is left to autograd. A new kernel
+writes its *profile* and nothing else: f and its derivatives, each as (factor, values), so that an exponential, whose
+derivatives are multiples of itself, is evaluated once.
+
+A function of the distance r = √s itself has infinite derivatives with respect to s at s = 0. There a profile gives zero: the
+gradient of k at coincident points is then zero, the mean of the directional ones.
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd import Function
+
+from discrepancy.base import Part
+from discrepancy.errors import Unsupported
+from discrepancy.kernels.lengths import Length
+from discrepancy.measure import Measure
+
+__all__ = ["Dot", "Kernel", "Profile", "Radial"]
+
+Profile = Sequence[tuple[float, Tensor]]
+"""f, f', f'' as pairs (factor, values); equal values are the same object."""
+
+
+class Kernel(Part, family=True):
+    """A positive definite similarity of two points. Subclass :class:`Radial` or :class:`Dot`."""
+
+    @property
+    @abstractmethod
+    def radial(self) -> bool:
+        """Whether k is a function of ‖x - y‖², and so free of where the origin lies."""
+
+    @property
+    def finite(self) -> bool:
+        """Whether :meth:`features` gives k(x, y) = ⟨φ(x), φ(y)⟩ in finitely many dimensions."""
+        return False
+
+    @property
+    def affine(self) -> bool:
+        """Whether k(x, y) = a ⟨x, y⟩ + b, so that it sees nothing but means."""
+        return False
+
+    @property
+    def positive(self) -> bool:
+        """Whether it is positive definite; if not, it is so for weights that sum to zero only, which is all MMD needs."""
+        return True
+
+    @abstractmethod
+    def profile(self, argument: Tensor, order: int) -> Profile:
+        """f and its derivatives up to ``order`` (at most 2), elementwise; ``argument`` may be overwritten."""
+
+    @abstractmethod
+    def lift(self, points: Float[Tensor, "*g n d"]) -> Float[Tensor, "*g n D"]:
+        """ŷ of each point."""
+
+    @abstractmethod
+    def dual(self, lifted: Float[Tensor, "*g n D"]) -> Float[Tensor, "*g n D"]:
+        """M ŷ; M is linear and symmetric."""
+
+    def features(self, points: Float[Tensor, "*g n d"]) -> Float[Tensor, "*g n p"]:
+        """φ of each point, where the kernel is finite."""
+        raise Unsupported(f"the kernel '{self.kind}' has no finite features; ask 'finite' first")
+
+    @property
+    def degree(self) -> float | None:
+        """p where k(ax, ay) = aᵖ k(x, y) for all a > 0; None where it has a length of its own."""
+        return None
+
+    @property
+    def resolved(self) -> bool:
+        """Whether every data-dependent constant is a number."""
+        return all(_resolved(getattr(self, item.name)) for item in fields(self))  # pyright: ignore[reportArgumentType]
+
+    def resolve(self, sample: Measure) -> "Kernel":
+        """This kernel with every rule on the data replaced by a number, from a sample of the real side."""
+        if self.resolved:
+            return self
+        values = {item.name: getattr(self, item.name) for item in fields(self)}  # pyright: ignore[reportArgumentType]
+        return replace(self, **{name: _resolve(value, sample) for name, value in values.items()})  # pyright: ignore
+
+    def origin(self, points: Float[Tensor, "*g n d"]) -> Float[Tensor, "*g #n d"]:
+        """Where to put the origin before lifting, against cancellation: in the midst of some of the points if k allows."""
+        some = points.detach()[..., :: max(1, points.shape[-2] // 256), :]
+        centre = some.mean(-2, keepdim=True)
+        return centre if self.radial else torch.zeros_like(centre)
+
+    def diagonal(self, points: Float[Tensor, "*g n d"]) -> Float[Tensor, "*g n"]:
+        """k(x, x) of each point."""
+        norms = points.square().sum(-1)
+        return _entries(self, torch.zeros_like(norms) if self.radial else norms)
+
+    def __call__(self, x: Float[Tensor, "*g n d"], y: Float[Tensor, "*g m d"]) -> Float[Tensor, "*g n m"]:
+        """The dense matrix k(xᵢ, yⱼ), differentiable; for small samples (sums over pairs: :mod:`discrepancy.pairwise`).
+
+        Where ``x is y`` a radial kernel knows that the distances on the diagonal are exactly zero.
+        """
+        origin = self.origin(x)
+        argument = self.dual(self.lift(x - origin)) @ self.lift(y - origin).mT
+        if self.radial and x is y:
+            argument = argument - torch.diag_embed(argument.diagonal(dim1=-2, dim2=-1))
+        return _entries(self, argument)
+
+    def __add__(self, other: object) -> "Kernel":
+        from discrepancy.kernels.composed import Sum
+
+        return Sum(parts=(*_parts(self, Sum), *_parts(other, Sum))) if isinstance(other, Kernel) else NotImplemented
+
+    def __mul__(self, other: object) -> "Kernel":
+        from discrepancy.kernels.composed import Product, Scaled
+
+        if isinstance(other, Kernel):
+            return Product(parts=(*_parts(self, Product), *_parts(other, Product)))
+        return Scaled(factor=float(other), of=self) if isinstance(other, int | float) else NotImplemented
+
+    def __rmul__(self, other: object) -> "Kernel":
+        return self * other
+
+
+class Radial(Kernel):
+    """k(x, y) = f(‖x - y‖²)."""
+
+    @property
+    def radial(self) -> bool:
+        return True
+
+    def lift(self, points: Tensor) -> Tensor:
+        norms = points.square().sum(-1, keepdim=True)
+        return torch.cat([points, norms, torch.ones_like(norms)], -1)
+
+    def dual(self, lifted: Tensor) -> Tensor:
+        return torch.cat([-2 * lifted[..., :-2], lifted[..., -1:], lifted[..., -2:-1]], -1)
+
+
+class Dot(Kernel):
+    """k(x, y) = f(⟨x, y⟩)."""
+
+    @property
+    def radial(self) -> bool:
+        return False
+
+    def lift(self, points: Tensor) -> Tensor:
+        return points
+
+    def dual(self, lifted: Tensor) -> Tensor:
+        return lifted
+
+
+def _parts(kernel: Any, sort: type[Kernel]) -> tuple[Kernel, ...]:
+    """The parts of a sum or a product of this sort, or the kernel as the only one."""
+    return kernel.parts if isinstance(kernel, sort) else (kernel,)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _resolved(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_resolved, value))
+    return value.resolved if isinstance(value, Kernel) else not isinstance(value, Length)
+
+
+def _resolve(value: Any, sample: Measure) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_resolve(item, sample) for item in value)
+    if isinstance(value, Length):
+        return value.measured(sample)
+    return value.resolve(sample) if isinstance(value, Kernel) else value
+
+
+def _entries(kernel: Kernel, argument: Tensor) -> Tensor:
+    """f of every entry, with the derivatives that the profile states."""
+    return _Entries.apply(kernel, argument, 0)  # pyright: ignore[reportReturnType]
+
+
+class _Entries(Function):
+    """f, f' or f'' of every entry; the derivative of one is the next."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(kernel: Kernel, argument: Tensor, order: int) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        safe = argument.clamp(min=0) if kernel.radial else argument.clone()
+        factor, values = kernel.profile(safe, order)[order]
+        return factor * values
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.kernel, argument, ctx.order = inputs
+        ctx.save_for_backward(argument)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        if ctx.order == 2:
+            raise Unsupported("kernels have no third derivative; write the formula out where one is needed")
+        return None, grads[0] * _Entries.apply(ctx.kernel, ctx.saved_tensors[0], ctx.order + 1), None
