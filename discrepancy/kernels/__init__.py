@@ -1,0 +1,36 @@
+"""Kernels: similarities of points, with what turns real data into a lengthscale.
+
+Kernels of the distance: :class:`Gaussian`, :class:`Mixture`, :class:`RationalQuadratic`, :class:`InverseMultiquadric` (smooth),
+:class:`Laplace`, :class:`Matern`, :class:`Energy` (with a kink). Kernels of the inner product: :class:`Linear`,
+:class:`Polynomial`. They add, scale and multiply: ``Gaussian() + 0.5 * Laplace()``, or ``kind: sum``, ``scaled``, ``product``.
+"""
+
+from discrepancy.kernels.base import Dot, Kernel, Profile, Radial
+from discrepancy.kernels.composed import Product, Scaled, Sum
+from discrepancy.kernels.dot import Linear, Polynomial
+from discrepancy.kernels.kinked import Energy, Laplace, Matern
+from discrepancy.kernels.lengths import Length, Median, Quantile, squared_distances
+from discrepancy.kernels.smooth import Gaussian, InverseMultiquadric, Mixture, RationalQuadratic
+
+__all__ = [
+    "Dot",
+    "Energy",
+    "Gaussian",
+    "InverseMultiquadric",
+    "Kernel",
+    "Laplace",
+    "Length",
+    "Linear",
+    "Matern",
+    "Median",
+    "Mixture",
+    "Polynomial",
+    "Product",
+    "Profile",
+    "Quantile",
+    "Radial",
+    "RationalQuadratic",
+    "Scaled",
+    "Sum",
+    "squared_distances",
+]

@@ -1,0 +1,114 @@
+"""Lengths: numbers, or rules that measure one on real data."""
+
+import math
+from abc import abstractmethod
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from discrepancy.base import Part
+from discrepancy.errors import InvalidInput
+from discrepancy.measure import Measure
+
+__all__ = ["Length", "Median", "Quantile", "check_length", "check_positive", "number", "squared_distances"]
+
+
+class Length(Part, family=True):
+    """A rule that measures a length on real data."""
+
+    @abstractmethod
+    def measured(self, sample: Measure) -> float:
+        """The length, in the units of the sample's points."""
+
+
+class Median(Length, kind="median"):
+    """``factor`` x the median distance ‖xᵢ - xⱼ‖ over the pairs i < j of real points (of any group).
+
+    Points of weight zero (padding) are left out, other weights are not looked at. Above 2,000 points, 2,000 of them evenly
+    spaced in the order given are used, the first and the last among them; in float64.
+
+    References: Large sample analysis of the median heuristic (Garreau, Jitkrittum, Kanagawa, 2017).
+    """
+
+    shorthand: ClassVar[str] = "factor"
+    factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_positive("factor", self.factor)
+
+    def measured(self, sample: Measure) -> float:
+        return self.factor * _quantile(sample, 0.5, self.kind)
+
+
+class Quantile(Length, kind="quantile"):
+    """``factor`` x the ``level`` quantile of the distances that :class:`Median` looks at: 0.5 is the median, a small level the
+    distance of near neighbours."""
+
+    shorthand: ClassVar[str] = "level"
+    level: float = 0.1
+    factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.level < 1:
+            raise InvalidInput(f"'level' must be between 0 and 1, got {self.level}")
+        check_positive("factor", self.factor)
+
+    def measured(self, sample: Measure) -> float:
+        return self.factor * _quantile(sample, self.level, self.kind)
+
+
+@torch.no_grad()
+def _quantile(sample: Measure, level: float, rule: str) -> float:
+    """The quantile of the distances of all pairs of some 2,000 points."""
+    if len(sample.tensors) > 1:
+        raise InvalidInput(
+            f"blocks {sorted(sample.tensors)} have no common {rule} distance; give each its own term, or a number"
+        )
+    (points,) = sample.tensors.values()
+    lead = sample.mass_of.ndim
+    points = points.flatten(0, lead - 1)[sample.mass_of.flatten() > 0].flatten(1)
+    n = len(points)
+    if n < 2:
+        raise InvalidInput(f"the {rule} rule needs at least 2 real points, got {n}; give the length as a number")
+    chosen = torch.linspace(0, n - 1, min(n, 2000), dtype=torch.float64).round().long()
+    points = points[chosen.to(points.device)].double()
+    pairs = torch.ones(len(points), len(points), dtype=torch.bool, device=points.device).triu(1)
+    distances = squared_distances(points, points)[pairs].sqrt()
+    found = float(distances.quantile(level))
+    if not (math.isfinite(found) and found > 0):
+        share = "half" if level == 0.5 else f"{level:g}"
+        raise InvalidInput(
+            f"the {rule} distance must be finite and > 0, got {found} (at least {share} of the pairs coincide, or a "
+            f"point is not finite); give the length as a number"
+        )
+    return found
+
+
+def squared_distances(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
+    """‖xᵢ - yⱼ‖², centred before it is expanded, and clamped at zero."""
+    centre = x.detach().mean(0)
+    x, y = x - centre, y - centre
+    return (x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.mT).clamp(min=0)
+
+
+def check_positive(name: str, value: float) -> None:
+    """Refuses a number that is not finite and > 0."""
+    if not (math.isfinite(value) and value > 0):
+        raise InvalidInput(f"'{name}' must be finite and > 0, got {value}")
+
+
+def check_length(name: str, length: float | Length) -> None:
+    """Refuses a length that is neither a rule nor finite and > 0."""
+    if not isinstance(length, Length):
+        check_positive(name, length)
+
+
+def number(name: str, length: float | Length) -> float:
+    """The length as a number; a rule that was not measured yet is refused."""
+    if isinstance(length, Length):
+        raise InvalidInput(
+            f"'{name}' is the rule '{length.kind}' and not yet a number; call resolve(sample) with real points first"
+        )
+    return length
