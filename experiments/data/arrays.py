@@ -38,6 +38,13 @@ class Npz(Source, kind="npz"):
         check_fraction(self.fraction)
 
     def load(self) -> LabelledData:
+        data = self.whole()
+        try:
+            return with_fixed_test(data, self.fraction) if data.test is None else data
+        except InvalidInput as error:
+            raise InvalidInput(f"{self.path}: {error}") from None
+
+    def whole(self) -> LabelledData:
         arrays, needed = self._read(), ("x", "y")
         if arrays.keys() & {"x_train", "y_train", "x_test", "y_test"}:
             needed = ("x_train", "y_train")
@@ -50,7 +57,7 @@ class Npz(Source, kind="npz"):
                 f"it must have x_train, y_train, x_test and y_test, or x and y"
             )
         try:
-            data = LabelledData.of(
+            return LabelledData.of(
                 *(arrays[name] for name in needed[:2]),
                 test=tuple(arrays[name] for name in needed[2:]) or None,
                 groups=arrays.get("groups"),
@@ -59,7 +66,6 @@ class Npz(Source, kind="npz"):
                 mirror=self.mirror,
                 limits=self.limits,
             )
-            return with_fixed_test(data, self.fraction) if data.test is None else data
         except InvalidInput as error:
             raise InvalidInput(f"{self.path}: {error}") from None
 

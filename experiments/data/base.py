@@ -29,6 +29,10 @@ class Source(Part, family=True):
             InvalidInput: when they are missing, corrupted or unusable; the message names the file and says what to do.
         """
 
+    def whole(self) -> LabelledData:
+        """The data as they lie there, with no test set where :meth:`load` would have to hold one out."""
+        return self.load()
+
 
 def hashed_order(numbers: Int[Tensor, " n"], salt: str) -> Int[Tensor, " n"]:
     """The numbers in the order of SHA-256("salt:number")."""

@@ -43,6 +43,13 @@ class Images(Source, kind="images"):
             raise InvalidInput(f"'size' must be at least 1 pixel, got {self.size}")
 
     def load(self) -> LabelledData:
+        data = self.whole()
+        try:
+            return with_fixed_test(data, self.fraction) if data.test is None else data
+        except InvalidInput as error:
+            raise InvalidInput(f"{self.path}: {error}") from None
+
+    def whole(self) -> LabelledData:
         folder = Path(self.path).expanduser()
         if not folder.is_dir():
             raise InvalidInput(f"there is no folder {self.path}; correct the path")
@@ -53,14 +60,13 @@ class Images(Source, kind="images"):
         labels = np.array([label for _, label in train + test])
         cut = len(train)
         try:
-            data = LabelledData.of(
+            return LabelledData.of(
                 points[:cut],
                 labels[:cut],
                 test=(points[cut:], labels[cut:]) if test else None,
                 name=folder.resolve().name,
                 mirror=self.mirror,
             )
-            return data if test else with_fixed_test(data, self.fraction)
         except InvalidInput as error:
             raise InvalidInput(f"{self.path}: {error}") from None
 
