@@ -9,7 +9,7 @@ once, and a step sums over pairs (:mod:`discrepancy.pairwise`).
 
 import functools
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -22,11 +22,20 @@ from discrepancy.measure import Measure
 from discrepancy.pairwise import cross_sum, self_sum
 from discrepancy.sorts import SUMMARY_POINTS, Discrepancy, Draws, MeanSummary, SampleSummary, Tag
 
-__all__ = ["MMD"]
+__all__ = ["MMD", "debiased", "distance_of_means", "summary_of_means"]
 
 
 class MMD(Discrepancy, kind="mmd"):
     """Squared maximum mean discrepancy, without the factor 1/2 that some libraries put in front.
+
+    With ``root`` it is a metric where the kernel is characteristic (gaussian, mixture, laplace, matern, rational_quadratic,
+    imq; energy where first moments are finite), else a semi-metric: a linear kernel sees means, a polynomial one moments up to
+    its power. The kernel need be positive for weights that sum to zero only, since both masses are normalised.
+
+    Points (g, n, d) and (g, m, d), (g,) values. With a finite kernel the summary is the mean embedding in p dimensions, which
+    merges: O(n p) once, O(m p) a step. Else it is the points and their own term: O(n² d) once, O((n + m) m d) a step at
+    O((n + m) d) memory. No bound is stated, as no finite kernel here is bounded (‖φ‖ = 1 for the features of the embedding
+    ``random_fourier``, under the linear kernel).
 
     Args:
         kernel: the kernel; the linear one compares means.
@@ -51,10 +60,13 @@ class MMD(Discrepancy, kind="mmd"):
 
     @property
     def tags(self) -> frozenset[Tag]:
-        claimed: set[Tag] = {"differentiable", "pulls"}
+        claimed: set[Tag] = {"differentiable"}
         # With unequal weights the pairs i ≠ j have another mean than the points, so the linear "u" sees the origin.
-        if self.kernel.radial or (isinstance(self.kernel, Linear) and self.estimator == "v"):
+        if self.kernel.radial or (self.kernel.affine and self.estimator == "v"):
             claimed |= {"translation-invariant"}
+        # A polynomial kernel may hold a point back on the other side of the origin.
+        if self.kernel.radial or self.kernel.affine:
+            claimed |= {"pulls"}
         if self.streams:
             claimed |= {"mergeable"}
         if self.estimator == "v":
@@ -88,16 +100,16 @@ class MMD(Discrepancy, kind="mmd"):
         """
         if self.streams:
             return functools.reduce(MeanSummary.merge, map(self._means, real.split(SUMMARY_POINTS)))
-        points, weights = real.rows, real.mass_of.double()
+        points, weights = self._precise(real.rows), real.mass_of.double()
         total, mass = self_sum(self.kernel, points, weights), weights.sum(-1)
         if self.estimator == "u":
             spread = (weights.square() * self.kernel.diagonal(points)).sum(-1)
-            own = _debiased(total, spread, mass, weights.square().sum(-1))
+            own = debiased(total, spread, mass, weights.square().sum(-1))
         else:
             own = total / mass.square()
         return SampleSummary(real, {"own": own})
 
-    def merge(self, first: MeanSummary | SampleSummary, second: MeanSummary | SampleSummary) -> MeanSummary:
+    def merge(self, first: Any, second: Any) -> MeanSummary:
         if isinstance(first, MeanSummary) and isinstance(second, MeanSummary):
             return first.merge(second)
         raise Unsupported(
@@ -114,34 +126,51 @@ class MMD(Discrepancy, kind="mmd"):
         """
         points = synthetic.rows
         if isinstance(summary, MeanSummary):
-            value = self._of_means(summary, points, synthetic.shares)
+            mean = torch.einsum("gm,gmp->gp", synthetic.shares, self.kernel.features(points).double())
+            value = distance_of_means(summary, mean, self.estimator)
         else:
             value = self._of_pairs(summary, points, synthetic.shares)
         return (safe_root(value) if self.root else value).to(points.dtype)
 
     def _means(self, real: Measure) -> MeanSummary:
-        """Σ w φ and Σ w, with Σ w² and Σ w² ‖φ‖² for the unbiased estimate."""
         values, weights = self.kernel.features(real.rows).double(), real.mass_of.double()
-        squares = weights.square()
-        sums = {"squares": squares.sum(-1), "spread": (squares * values.square().sum(-1)).sum(-1)}
-        return MeanSummary(
-            torch.einsum("gn,gnp->gp", weights, values), weights.sum(-1), sums if self.estimator == "u" else {}
-        )
-
-    def _of_means(self, real: MeanSummary, y: Float[Tensor, "g m d"], v: Float[Tensor, "g m"]) -> Float[Tensor, " g"]:
-        mean = real.mean
-        value = (mean - torch.einsum("gm,gmp->gp", v, self.kernel.features(y).double())).square().sum(-1)
-        if self.estimator == "v":
-            return value
-        own = _debiased(real.total.square().sum(-1), real.sums["spread"], real.mass, real.sums["squares"])
-        return value + (own - mean.square().sum(-1))
+        total = torch.einsum("gn,gnp->gp", weights, values)
+        return summary_of_means(total, weights, values.square().sum(-1), self.estimator)
 
     def _of_pairs(self, real: SampleSummary, y: Float[Tensor, "g m d"], v: Float[Tensor, "g m"]) -> Float[Tensor, " g"]:
-        x, w = real.real.rows.detach(), real.real.shares.detach()
+        x, w, y = self._precise(real.real.rows.detach()), real.real.shares.detach(), self._precise(y)
         return real.constants["own"] - 2 * cross_sum(self.kernel, x, w, y, v) + self_sum(self.kernel, y, v)
 
+    def _precise(self, points: Float[Tensor, "g n d"]) -> Float[Tensor, "g n d"]:
+        """The points, in float64 where the kernel sees the origin: no centre can be chosen against cancellation there."""
+        return points if self.kernel.radial else points.double()
 
-def _debiased(
+
+def summary_of_means(
+    total: Float[Tensor, "g p"],
+    weights: Float[Tensor, "g n"],
+    norms: Float[Tensor, "g n"],
+    estimator: Literal["u", "v"],
+) -> MeanSummary:
+    """Σ w φ and Σ w, with Σ w² and Σ w² ‖φ‖² (``norms`` are the ‖φ‖²) for the unbiased estimate."""
+    squares = weights.square()
+    sums = {"squares": squares.sum(-1), "spread": (squares * norms).sum(-1)} if estimator == "u" else {}
+    return MeanSummary(total, weights.sum(-1), sums)
+
+
+def distance_of_means(
+    real: MeanSummary, synthetic: Float[Tensor, "g p"], estimator: Literal["u", "v"]
+) -> Float[Tensor, " g"]:
+    """‖E_μ φ - E_ν φ‖², with the real side's own term replaced by the unbiased one for the estimator "u"."""
+    mean = real.mean
+    value = (mean - synthetic).square().sum(-1)
+    if estimator == "v":
+        return value
+    own = debiased(real.total.square().sum(-1), real.sums["spread"], real.mass, real.sums["squares"])
+    return value + (own - mean.square().sum(-1))
+
+
+def debiased(
     total: Float[Tensor, " g"], spread: Float[Tensor, " g"], mass: Float[Tensor, " g"], squares: Float[Tensor, " g"]
 ) -> Float[Tensor, " g"]:
     """The mean of k over pairs of two points, from Σᵢⱼ wᵢ wⱼ k, Σᵢ wᵢ² k(xᵢ, xᵢ), Σ w and Σ w²."""

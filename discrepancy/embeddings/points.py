@@ -4,14 +4,16 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from discrepancy.base import check_choice
 from discrepancy.embeddings.base import Embedding, Taken
 from discrepancy.errors import InvalidInput, NumericalWarning
-from discrepancy.kernels import Length
+from discrepancy.kernels.lengths import Length, check_length, number
 from discrepancy.measure import Measure
 from discrepancy.sorts import Draws
 
@@ -103,30 +105,44 @@ class Standardised(Embedding, kind="standardised"):
 
 
 class RandomFourier(Embedding, kind="random_fourier"):
-    """φ(x) = √(2/D) (cos ω₁ᵀf(x), ..., cos ω_{D/2}ᵀf(x), sin ω₁ᵀf(x), ...), with f the embedding ``of``, ω ~ N(0, I / l²).
+    """φ(x) = √(2/D) (cos ω₁ᵀf(x), ..., cos ω_{D/2}ᵀf(x), sin ω₁ᵀf(x), ...), with f the embedding ``of``.
 
-    ⟨φ(x), φ(y)⟩ is an unbiased estimate of the gaussian kernel exp(-‖f(x) - f(y)‖² / (2 l²)), and ‖φ(x)‖ = 1. MMD with a
-    linear kernel on these features is MMD with that kernel, as a difference of means.
+    ⟨φ(x), φ(y)⟩ is an unbiased estimate of a kernel k(f(x), f(y)), and ‖φ(x)‖ = 1. MMD with a linear kernel on these features is
+    MMD with that kernel, as a difference of means. The frequencies are ω = z / l for the gaussian kernel, z ~ N(0, I), and
+    ω = z √(2ν / q) / l, q ~ χ²(2ν), for the Matérn kernel of smoothness ν: Student's t with 2ν degrees of freedom, in d
+    dimensions. Laplace is ν = 1/2, so multivariate Cauchy.
+
+    With ``orthogonal`` the directions of d frequencies at a time are orthogonal to each other, and their lengths are drawn as
+    before. Still unbiased, with less variance where the lengthscale is not small and D/2 not much smaller than d.
 
     References:
         Random Features for Large-Scale Kernel Machines (Rahimi & Recht, 2007), algorithm 1;
-        On the Error of Random Fourier Features (Sutherland & Schneider, 2015), for this form with pairs.
+        On the Error of Random Fourier Features (Sutherland & Schneider, 2015), for this form with pairs;
+        Orthogonal Random Features (Yu, Suresh, Choromanski, Holtmann-Rice, Kumar, 2016).
 
     Args:
         features: D, an even number.
         lengthscale: l, a number or a rule such as ``Median``.
         of: the embedding that is followed, flattened; it has one block.
+        law: the kernel of the same name.
+        smoothness: ν, of the law ``matern`` alone.
+        orthogonal: whether the directions are.
     """
 
     features: int = 1024
     lengthscale: float | Length = 1.0
     of: Embedding = Identity()
+    law: Literal["gaussian", "laplace", "matern"] = "gaussian"
+    smoothness: float = 1.5
+    orthogonal: bool = False
 
     def __post_init__(self) -> None:
         if self.features < 2 or self.features % 2:
             raise InvalidInput(f"'features' must be even and >= 2, got {self.features}")
-        if not isinstance(self.lengthscale, Length) and not (math.isfinite(self.lengthscale) and self.lengthscale > 0):
-            raise InvalidInput(f"'lengthscale' must be finite and > 0, got {self.lengthscale}")
+        check_length("lengthscale", self.lengthscale)
+        check_choice("law", self.law, ("gaussian", "laplace", "matern"))
+        if self.smoothness <= 0 or self.smoothness % 1 != 0.5:
+            raise InvalidInput(f"'smoothness' must be 0.5, 1.5, 2.5, ..., got {self.smoothness}")
 
     @property
     def takes(self) -> frozenset[str]:
@@ -147,22 +163,36 @@ class RandomFourier(Embedding, kind="random_fourier"):
         inner = self.of.draw(generator, shapes) or {}
         taken = {name: torch.empty(1, *shape, device="meta") for name, shape in shapes.items()}
         d = _followed(self, self.of, taken, {name: value.to("meta") for name, value in inner.items()}).numel()
-        return {"frequencies": torch.randn(d, self.features // 2, generator=generator)} | {
-            f"of.{name}": value for name, value in inner.items()
-        }
+        return {"frequencies": self._frequencies(d, generator)} | {f"of.{name}": value for name, value in inner.items()}
+
+    def _frequencies(self, d: int, generator: torch.Generator) -> Float[Tensor, "d k"]:
+        """ω of the lengthscale 1."""
+        count = self.features // 2
+        drawn = torch.randn(d, count, generator=generator)
+        if self.orthogonal:
+            norms = drawn.norm(dim=0)
+            blocks = [_rotation(d, generator) for _ in range(0, count, d)]
+            drawn = torch.cat(blocks, 1)[:, :count] * norms
+        if self.law == "gaussian":
+            return drawn
+        degrees = 1 if self.law == "laplace" else round(2 * self.smoothness)
+        chi = torch.randn(degrees, count, generator=generator).norm(dim=0)
+        return drawn * (math.sqrt(degrees) / chi)
 
     def __call__(self, taken: Taken, draws: Draws = None) -> Float[Tensor, "n features"]:
-        if isinstance(self.lengthscale, Length):
-            raise InvalidInput(
-                f"'lengthscale' is the rule '{self.lengthscale.kind}' and not yet a number; call resolve(sample) with real "
-                "points first"
-            )
+        length = number("lengthscale", self.lengthscale)
         if draws is None:
             raise InvalidInput("'random_fourier' needs its frequencies; pass what draw(generator, shapes) gave")
         inner = {name.removeprefix("of."): value for name, value in draws.items() if name.startswith("of.")}
         values = _followed(self, self.of, taken, inner or None).flatten(1)
-        angles = values @ (draws["frequencies"].to(values) / self.lengthscale)
+        angles = values @ (draws["frequencies"].to(values) / length)
         return torch.cat([angles.cos(), angles.sin()], 1) * math.sqrt(2 / self.features)
+
+
+def _rotation(d: int, generator: torch.Generator) -> Float[Tensor, "d d"]:
+    """A rotation or reflection, uniformly distributed."""
+    rotation, triangle = torch.linalg.qr(torch.randn(d, d, generator=generator, dtype=torch.float64))
+    return (rotation * triangle.diagonal().sign()).float()
 
 
 def _taken(sample: Measure, of: Embedding) -> Taken:
