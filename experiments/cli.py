@@ -22,6 +22,14 @@ EPILOG = """examples:
   condense run my.yaml --set solver.lr=0.5 --dry-run     time, memory and bytes before anything starts
   condense run --out runs/dm-digits --resume             continue an interrupted run
   condense evaluate runs/dm-digits/result.safetensors    accuracy beside its controls
+  condense compare digits runs/dm-digits/result.safetensors digits:test    how far from the real data, in real examples
+"""
+
+COMPARED = """a data set is an artefact (FILE.safetensors), a name, an .npz file or a folder of images; NAME:test is its test part
+
+examples:
+  condense compare digits runs/dm-digits/result.safetensors --by class
+  condense compare mnist mnist:test runs/dm/result.safetensors --via features --networks 3 --out compared
 """
 
 
@@ -77,6 +85,14 @@ def _parser() -> argparse.ArgumentParser:
     _evaluate(
         commands.add_parser("evaluate", help="train networks from scratch on a condensed set, beside its controls")
     )
+    _compare(
+        commands.add_parser(
+            "compare",
+            help="how far data sets are from a real one, by any discrepancies, with intervals",
+            epilog=COMPARED,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
     show = commands.add_parser("show", help="print a method as YAML that 'run' accepts, or describe an artefact")
     show.add_argument("what", metavar="METHOD|ARTEFACT")
     _json(show)
@@ -128,6 +144,31 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    _common(parser)
+
+
+def _compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "what", metavar="REAL SET", nargs="*", help="the real data set, then those that are compared; or a YAML or TOML file"
+    )
+    parser.add_argument("--config", metavar="FILE", help="a YAML or TOML file with any of the settings")
+    parser.add_argument("--discrepancies", metavar="NAMES", help="by commas, or as YAML: '{mmd: {kernel: {kind: linear}}}'")
+    parser.add_argument("--via", metavar="EMBEDDING", help="identity, features, ..., as YAML, or a YAML file")
+    parser.add_argument("--network", metavar="NETWORK", help="whose features are taken: convnet, mlp, or as YAML")
+    parser.add_argument("--networks", type=int, metavar="N", help="values are means over so many random networks")
+    parser.add_argument("--by", help="class, none, or both (the default)")
+    parser.add_argument("--resamples", type=int, metavar="N", help="halves of the real side behind an interval (default 50)")
+    parser.add_argument(
+        "--independent",
+        action=argparse.BooleanOptionalAction,
+        help="whether sets that are sources are samples independent of the real side, for p-values (found out by default)",
+    )
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="write comparison.json, comparison.csv and comparison.png")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the rows as CSV")
+    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="change any value")
+    parser.add_argument("--root", help="where torchvision's data lie (or DISCREPANCY_DATA)")
+    parser.add_argument("--seed", type=int, metavar="N")
+    parser.add_argument("--device", help="auto, cpu, cuda or cuda:N")
     _common(parser)
 
 

@@ -10,20 +10,26 @@ import torch
 
 from discrepancy.errors import InvalidInput
 from experiments import export as exporting
+from experiments.compare import compare as compared
+from experiments.compare import survey_of
+from experiments.compare.survey import DEFAULT, discrepancies_of, named_sets
 from experiments.config import Tree, build, dump, known, load_parts, load_plugins, merge, override, read, write_yaml
+from experiments.config.files import parse_value
 from experiments.data import Source, source_named
 from experiments.evaluate import comparison, protocol_named
 from experiments.experiment import Experiment, Method, chosen_device
 from experiments.folder import RunFolder
 from experiments.plan import planned
+from experiments.report import comparison as comparison_report
 from experiments.report import grid, tables
 from experiments.report.progress import shown
 from experiments.run import run as run_experiment
 from objectives.artefact import SyntheticSet
 from objectives.condense import Progress
 from objectives.methods import available
+from objectives.storage import replacing
 
-__all__ = ["evaluate", "export", "kinds", "load_parts", "load_plugins", "methods", "run", "set_threads", "show"]
+__all__ = ["compare", "evaluate", "export", "kinds", "load_parts", "load_plugins", "methods", "run", "set_threads", "show"]
 
 
 def set_threads(count: int) -> None:
@@ -144,6 +150,53 @@ def _source_of(synthetic: SyntheticSet, options: argparse.Namespace) -> Source:
     if source is None:
         raise InvalidInput(f"'{options.artefact}' does not say which data it was made from; name them with --data")
     return build(Source, source if options.root is None else {**source, "root": options.root})
+
+
+# --- compare ------------------------------------------------------------------------------------------------------------
+
+
+def compare(options: argparse.Namespace) -> None:
+    """How far data sets are from a real one: a table, and the files that were asked for."""
+    survey = survey_of(_asked(options))
+    with shown("comparing", 1000, options.quiet) as advance:
+        answer = compared(survey, lambda done, note: advance(int(1000 * done), note))
+    if options.csv is not None:
+        with replacing(options.csv) as temporary:
+            temporary.write_text(comparison_report.as_csv(answer), encoding="utf-8")
+    if options.out is not None:
+        comparison_report.save(answer, options.out)
+    print(json.dumps(answer.as_dict()) if options.json else comparison_report.text(answer))
+
+
+def _asked(options: argparse.Namespace) -> Tree:
+    """The configuration: a file, then the data sets and the options, then every --set, in this order."""
+    what, file = list(options.what), options.config
+    if file is None and len(what) == 1 and Path(what[0]).suffix in (".yaml", ".yml", ".toml"):
+        what, file = [], what[0]
+    tree: Tree = {} if file is None else read(file)
+    if what:
+        tree["real"] = what[0]
+    if what[1:]:
+        tree["sets"] = named_sets(what[1:], what[0])
+    if not {"real", "sets"} <= tree.keys():
+        raise InvalidInput("name the real data set and at least one other: condense compare REAL SET [SET ...]")
+    for name in ("networks", "by", "resamples", "independent", "seed", "device", "root", "discrepancies"):
+        if getattr(options, name) is not None:
+            tree[name] = getattr(options, name)
+    for name in ("via", "network"):
+        if getattr(options, name) is not None:
+            tree[name] = _written(name, getattr(options, name))
+    return override({**tree, "discrepancies": discrepancies_of(tree.get("discrepancies") or list(DEFAULT))}, options.set)
+
+
+def _written(name: str, text: str) -> object:
+    """A part as it stands on the command line: the name of a file, or YAML."""
+    if Path(text).suffix in (".yaml", ".yml", ".toml"):
+        return read(text)
+    try:
+        return parse_value(text)
+    except ValueError as error:
+        raise InvalidInput(f"'--{name}' cannot be read as YAML: {error}") from None
 
 
 # --- show, export, methods, kinds -----------------------------------------------------------------------------------------

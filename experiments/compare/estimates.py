@@ -1,0 +1,244 @@
+"""D of a real sample and several sets, with the halves that say how uncertain it is; in three ways, by what D is.
+
+- MMD: the sums of the kernel over pairs of blocks of real points are taken once, and every half is a sum of them.
+- D that merge: every block of real points is summarised once, and every half merges half of the summaries.
+- All others: every half is summarised anew.
+
+In each way the real side of a half is summarised once for all the sets. Nothing of size n x n or n x m is held.
+"""
+
+import functools
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from discrepancy.derivatives import safe_root
+from discrepancy.errors import InvalidInput, NumericalWarning
+from discrepancy.kernels import Kernel
+from discrepancy.measure import Measure
+from discrepancy.mmd import MMD
+from discrepancy.pairwise import cross_sum, self_sum
+from discrepancy.sorts import Discrepancy, Draws
+from experiments.compare.halves import Halved, blocks_of, splits_of
+from experiments.compare.yardstick import PowerLaw, simulated
+from objectives.streams import stream
+
+__all__ = ["CAPS", "Bound", "Measured", "cap_of"]
+
+BLOCKS = 20
+SUMMARIES_BYTES = 256 << 20
+"""Memory for the summaries of blocks; where they are large there are fewer of them."""
+
+CAPS = {"wasserstein": 2000}
+"""Points a side, by kind, above which a random part of them is compared."""
+KEPT_CAP = 20_000
+"""The same for every other discrepancy that keeps the real points, but for MMD, whose sums are taken once."""
+
+Advance = Callable[[float], None]
+"""Is called with the share of the work that is done."""
+
+
+def cap_of(discrepancy: Discrepancy) -> int | None:
+    """Points a side above which a random part of them is compared; None where there is no limit."""
+    if discrepancy.kind in CAPS:
+        return CAPS[discrepancy.kind]
+    return None if discrepancy.streams or isinstance(discrepancy, MMD) else KEPT_CAP
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What was found for one discrepancy and group of one network: a value for every set, None where it could not be taken.
+
+    ``reason`` says why there is no value, or no interval."""
+
+    values: tuple[Halved | None, ...]
+    yardstick: Any
+    reason: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """A discrepancy with its data-dependent constants as numbers, and with its random parts drawn."""
+
+    discrepancy: Discrepancy
+    draws: Draws
+    splits: int
+
+    def measured(
+        self, real: Measure, sets: Sequence[Measure | None], seed: int, group: str, advance: Advance = lambda done: None
+    ) -> Measured:
+        """D of a flat real sample and of every set, with halves and yardstick."""
+        generator = stream(seed, "halves", group, len(real))
+        with torch.no_grad():
+            if isinstance(self.discrepancy, MMD) and not self.discrepancy.labelled:
+                return _by_pairs(self.discrepancy, real, sets, self.splits, generator, advance)
+            return self._by_summaries(real, sets, seed, group, generator, advance)
+
+    def summary(self, real: Measure) -> Any:
+        return self.discrepancy.summarise(real.as_groups(), self.draws)
+
+    def value(self, summary: Any, other: Measure) -> float:
+        """D of a summary and a flat measure."""
+        other = other.as_groups()
+        draws = self.discrepancy.sharpened(summary, other, self.draws)
+        return float(self.discrepancy.compare(summary, other, draws))
+
+    @property
+    def _smooth(self) -> bool:
+        """What is for reports only (nearest neighbours, classifiers) has no bias of the form c / n."""
+        return "differentiable" in self.discrepancy.tags
+
+    def _by_summaries(
+        self,
+        real: Measure,
+        sets: Sequence[Measure | None],
+        seed: int,
+        group: str,
+        generator: torch.Generator,
+        advance: Advance,
+    ) -> Measured:
+        values, reason = [], None
+        try:
+            whole = self.summary(real)
+        except InvalidInput as error:
+            return Measured((None,) * len(sets), None, str(error))
+        for other in sets:
+            try:
+                values.append(None if other is None else self.value(whole, other))
+            except InvalidInput as error:
+                values.append(None)
+                reason = str(error)
+        advance(0.05)
+        if all(value is None for value in values):
+            return Measured((None,) * len(sets), None, reason)
+        known = [place for place, value in enumerate(values) if value is not None]
+        halves: list[list[tuple[float, float]]] = [[] for _ in sets]
+        degrees = max(1, min(self.splits, len(real) - 1))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NumericalWarning)  # the same was said of the whole
+            try:
+                for number, (first, second, contrasts) in enumerate(self._halves(real, generator)):
+                    degrees = min(degrees, contrasts)
+                    for place in known:
+                        other = sets[place]
+                        assert other is not None
+                        halves[place].append((self.value(first, other), self.value(second, other)))
+                    advance(0.05 + 0.6 * (number + 1) / self.splits)
+            except InvalidInput as error:
+                reason, halves = f"no interval, since halves are too small: {error}", [[] for _ in sets]
+            yardstick = simulated(self.summary, self.value, real, stream(seed, "yardstick", group), advance)
+        found: list[Halved | None] = []
+        for value, pairs in zip(values, halves, strict=True):
+            first, second = torch.tensor(pairs, dtype=torch.float64).reshape(-1, 2).unbind(1)
+            found.append(None if value is None else Halved.corrected(value, first, second, degrees, self._smooth))
+        return Measured(tuple(found), yardstick, reason)
+
+    def _halves(self, real: Measure, generator: torch.Generator) -> Iterator[tuple[Any, Any, int]]:
+        """The summaries of both halves of every split, and how many independent contrasts there are."""
+        n = len(real)
+        if n < 2:
+            raise InvalidInput(f"halves need at least 2 real points, got {n}; give more")
+        if not self.discrepancy.streams:
+            for first in splits_of(n, self.splits, generator):
+                yield self.summary(real.select(first)), self.summary(real.select(~first)), n - 1
+            return
+        rows = blocks_of(n, BLOCKS, generator)
+        size = self.summary(real.select(rows[0])).nbytes
+        rows = blocks_of(n, max(4, min(BLOCKS, SUMMARIES_BYTES // max(size, 1))), generator)
+        parts = [self.summary(real.select(block)) for block in rows]
+        for first in splits_of(len(parts), self.splits, generator).tolist():
+            sides = [
+                [part for part, chosen in zip(parts, first, strict=True) if chosen is side] for side in (True, False)
+            ]
+            one, other = (functools.reduce(self.discrepancy.merge, side) for side in sides)
+            yield one, other, len(parts) - 1
+
+
+# --- MMD ------------------------------------------------------------------------------------------------------------------
+
+
+def _by_pairs(
+    mmd: MMD,
+    real: Measure,
+    sets: Sequence[Measure | None],
+    splits: int,
+    generator: torch.Generator,
+    advance: Advance,
+) -> Measured:
+    """MMD², unbiased on the real side, from sums over pairs of blocks of equal weights."""
+    n = len(real)
+    if n < 2:
+        reason = f"estimator 'u' leaves out the pairs of a point with itself, so it needs 2 real points, got {n}"
+        return Measured((None,) * len(sets), None, f"{reason}; give more, or compare without classes (--by none)")
+    points = real.rows
+    rows = [points[block] for block in blocks_of(n, BLOCKS, generator)]
+    counts = torch.tensor([len(block) for block in rows], dtype=torch.float64)
+    own = _own_sums(mmd.kernel, rows, advance)
+    diagonal = torch.stack([mmd.kernel.diagonal(block).double().sum() for block in rows]).cpu()
+    chosen = splits_of(len(rows), splits, generator).double()
+    sides = [side for side in (chosen, 1 - chosen) if n >= 4]
+    whole = torch.ones(1, len(rows), dtype=torch.float64)
+    unbiased = _unbiased(own, diagonal, counts, whole)
+    values = []
+    for other in sets:
+        if other is None:
+            values.append(None)
+            continue
+        y, v = other.rows, other.shares
+        across = _cross_sums(mmd.kernel, rows, y, v)
+        itself = float(self_sum(mmd.kernel, y[None], v[None]))
+        of = lambda side, term, across=across, itself=itself: (  # noqa: E731
+            term - 2 * (side @ across) / (side @ counts) + itself
+        )
+        value = of(whole, torch.einsum("sa,sb,ab->s", whole, whole, own) / n**2)
+        halves = [of(side, _unbiased(own, diagonal, counts, side)) for side in sides]
+        first, second = halves or (torch.empty(0, dtype=torch.float64),) * 2
+        if mmd.root:
+            value, first, second = safe_root(value), safe_root(first), safe_root(second)
+        estimate = of(whole, unbiased)
+        estimate = safe_root(estimate) if mmd.root else estimate
+        values.append(Halved(float(value), float(estimate), first, second, max(1, min(splits, len(rows) - 1))))
+    spread = float(diagonal.sum()) / n - float(unbiased)
+    yardstick = PowerLaw(max(spread, 0.0), 1.0)
+    advance(1.0)
+    return Measured(
+        tuple(values),
+        yardstick.rooted() if mmd.root else yardstick,
+        None if sides else f"no interval, since halves need at least 4 real points, got {n}",
+    )
+
+
+def _unbiased(own: Tensor, diagonal: Tensor, counts: Tensor, side: Float64[Tensor, "s b"]) -> Float64[Tensor, " s"]:
+    """E k(x, x') over the pairs of different points of the blocks that a side has."""
+    n = side @ counts
+    return (torch.einsum("sa,sb,ab->s", side, side, own) - side @ diagonal) / (n * (n - 1))
+
+
+def _own_sums(kernel: Kernel, rows: Sequence[Float[Tensor, "_ d"]], advance: Advance) -> Float64[Tensor, "b b"]:
+    """The sums of k over all pairs of points of two blocks, on the CPU."""
+    if kernel.finite:
+        sums = torch.stack([kernel.features(block).double().sum(0) for block in rows])
+        return (sums @ sums.mT).cpu()
+    own = torch.zeros(len(rows), len(rows), dtype=torch.float64)
+    ones = [block.new_ones(1, len(block)) for block in rows]
+    for i, x in enumerate(rows):
+        own[i, i] = float(self_sum(kernel, x[None], ones[i]))
+        for j in range(i):
+            own[i, j] = own[j, i] = float(cross_sum(kernel, x[None], ones[i], rows[j][None], ones[j]))
+        advance(0.9 * ((i + 1) / len(rows)) ** 2)
+    return own
+
+
+def _cross_sums(kernel: Kernel, rows: Sequence[Tensor], y: Tensor, v: Tensor) -> Float64[Tensor, " b"]:
+    """The sums of k over the points of each block, against a weighted set, on the CPU."""
+    if kernel.finite:
+        mean = v @ kernel.features(y).double()
+        return torch.stack([kernel.features(block).double().sum(0) @ mean for block in rows]).cpu()
+    ones = [block.new_ones(1, len(block)) for block in rows]
+    sums = [cross_sum(kernel, x[None], one, y[None], v[None]) for x, one in zip(rows, ones, strict=True)]
+    return torch.cat(sums).cpu()

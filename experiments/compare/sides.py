@@ -1,0 +1,154 @@
+"""What is compared: a data set as points in their own units, from a source or an artefact."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from discrepancy.errors import InvalidInput
+from experiments.config.mistakes import suggestion
+from experiments.data import Npz, Source, source_named
+from objectives.artefact import SyntheticSet
+from objectives.data import Examples, Normalisation
+from objectives.intake import as_points
+
+__all__ = ["PARTS", "Side", "overlap", "side_of"]
+
+PARTS = ("train", "test", "all")
+"""What may follow the name of a source, as in ``mnist:test``. A source without a test set of its own is taken whole."""
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One of the data sets, in memory and in its own units.
+
+    Args:
+        sampled: whether its examples are draws from a population; those of an artefact are made or chosen.
+        labels: class numbers ``(n,)``, distributions ``(n, c)``, or None.
+        weights: ``(n,)``; None where all are equal.
+    """
+
+    name: str
+    points: Tensor
+    labels: Tensor | None
+    weights: Tensor | None
+    classes: tuple[str, ...]
+    normalisation: Normalisation
+    limits: tuple[float, float] | None
+    sampled: bool
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.points.shape[1:])
+
+    def members(self, name: str | None) -> tuple[Int[Tensor, " m"], Float[Tensor, " m"]]:
+        """The points of a class (all of them for None) and their weights; a distribution over classes shares its point out."""
+        weights = torch.ones(len(self)) if self.weights is None else self.weights.float()
+        if name is not None and self.labels is not None:
+            place = self.classes.index(name) if name in self.classes else -1
+            belongs = self.labels[:, place] if self.labels.ndim == 2 else (self.labels == place)
+            weights = weights * (belongs.float() if place >= 0 else 0.0)
+        rows = (weights > 0).nonzero()[:, 0]
+        return rows, weights[rows]
+
+    def label_vectors(self, classes: Sequence[str]) -> Float[Tensor, "n c"]:
+        """The labels as distributions over these classes."""
+        assert self.labels is not None
+        labels = self.labels
+        vectors = labels.float() if labels.ndim == 2 else torch.nn.functional.one_hot(labels, len(self.classes)).float()
+        return vectors[:, [self.classes.index(name) for name in classes]]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The first 12 hexadecimal digits of the SHA-256 of points, labels and weights."""
+        digest = hashlib.sha256()
+        for tensor in (self.points, self.labels, self.weights):
+            if tensor is not None:
+                digest.update(f"{tensor.dtype}{tuple(tensor.shape)};".encode())
+                digest.update(tensor.contiguous().numpy().data)
+        return digest.hexdigest()[:12]
+
+
+def side_of(name: str, what: str | Source, root: str | None = None) -> Side:
+    """The data set that a word names: ``FILE.safetensors``, or a source as in :func:`source_named`, with ``:train``, ``:test`` or
+    ``:all`` behind it where a part is meant.
+
+    Raises:
+        InvalidInput: if there is nothing of that name, or not that part.
+    """
+    if isinstance(what, str) and what.endswith(".safetensors"):
+        return _of_artefact(name, SyntheticSet.load(what))
+    part = None
+    if isinstance(what, str):
+        before, colon, behind = what.rpartition(":")
+        if colon and before and not Path(what).exists():
+            if behind not in PARTS:
+                raise InvalidInput(
+                    f"'{what}' names the part '{behind}'{suggestion(behind, PARTS)}; it must be one of {', '.join(PARTS)}"
+                )
+            what, part = before, behind
+    source = source_named(what, root) if isinstance(what, str) else what
+    if isinstance(source, Npz) and (points := _only_points(source)) is not None:
+        return Side(name, points, None, None, (), Normalisation.measured(points), source.limits, True)
+    data = source.load() if part in ("train", "test") else source.whole()
+    if part == "test" and data.test is None:
+        raise InvalidInput(f"'{what}' has no test set; leave ':test' out")
+    parts = {"train": [data.train], "test": [data.test], "all": [data.train, data.test]}[part or "train"]
+    examples = [item for item in parts if item is not None]
+    return Side(
+        name,
+        torch.cat([item.points for item in examples]),
+        torch.cat([_labels(item, examples) for item in examples]),
+        None,
+        data.classes,
+        data.normalisation,
+        data.limits,
+        True,
+    )
+
+
+def _of_artefact(name: str, found: SyntheticSet) -> Side:
+    return Side(
+        name, found.points, found.labels, found.weights, found.classes, found.normalisation, found.limits, False
+    )
+
+
+def _labels(part: Examples, parts: Sequence[Examples]) -> Tensor:
+    return part.labels if any(item.soft is None for item in parts) or part.soft is None else part.soft
+
+
+def _only_points(source: Npz) -> Tensor | None:
+    """The points of an .npz file that holds ``x`` and no labels; None for any other."""
+    try:
+        with np.load(Path(source.path).expanduser(), allow_pickle=False) as content:
+            if isinstance(content, np.lib.npyio.NpzFile) and content.files == ["x"]:
+                return as_points(content["x"], "x")
+    except InvalidInput as error:
+        raise InvalidInput(f"{source.path}: {error}") from None
+    except (OSError, EOFError, ValueError, AttributeError):
+        return None  # the source itself says what is wrong with it
+    return None
+
+
+def overlap(a: Side, b: Side) -> float:
+    """The share of the examples of the smaller of the two that are, value by value, in the other one too."""
+    small, large = (a, b) if len(a) < len(b) else (b, a)
+    known = set(_hashes(large))
+    return sum(key in known for key in _hashes(small)) / len(small)
+
+
+def _hashes(side: Side) -> list[bytes]:
+    return [
+        hashlib.blake2b(row.tobytes(), digest_size=16).digest()
+        for part in side.points.split(1024)
+        for row in part.flatten(1).float().numpy()
+    ]
