@@ -181,6 +181,17 @@ def test_channel_statistic_is_the_average_over_positions():
     )
 
 
+@pytest.mark.parametrize("discrepancy", [Moments(orders=(1, 2, 3, 4)), Coral()], ids=["moments", "coral"])
+def test_moved_sums_are_the_sums_of_moved_points(discrepancy):
+    x, w, step = (
+        sample(7)[None],
+        torch.rand(1, 7, generator=torch.Generator().manual_seed(0)).double(),
+        sample(1, seed=2),
+    )
+    moved = discrepancy.moved(discrepancy.total(Measure(x, w), None), w.sum(1), step)
+    torch.testing.assert_close(moved, discrepancy.total(Measure(x + step, w), None))
+
+
 def test_a_batch_without_mass_does_nothing():
     discrepancy, side = Moments(orders=(1, 2)), Measure(sample(7) + 100)
     empty = discrepancy.summarise(Measure(sample(3), torch.zeros(3).double()).as_groups())
