@@ -1,0 +1,1 @@
+"""Experiments about discrepancies themselves, each with a packaged configuration that runs at the size of a laptop."""

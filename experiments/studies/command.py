@@ -1,0 +1,71 @@
+"""The studies on the command line: what ``condense study`` and ``python -m experiments.studies`` call."""
+
+import argparse
+import json
+from functools import partial
+from pathlib import Path
+
+from experiments.config import Tree, build, dump, merge, override, read, write_yaml
+from experiments.data import source_named
+from experiments.report import prediction as report
+from experiments.report.progress import shown
+from experiments.studies.folder import StudyFolder
+from experiments.studies.prediction import Prediction, packaged
+from experiments.studies.running import predict
+
+__all__ = ["add_predict", "run_predict"]
+
+
+def add_predict(parser: argparse.ArgumentParser) -> None:
+    """The options of ``predict``."""
+    parser.add_argument("file", nargs="?", metavar="FILE", help="a YAML or TOML file; the packaged study without")
+    parser.add_argument("--data", help="a data set by name, an .npz file, or a folder of images")
+    parser.add_argument("--root", help="where torchvision's data lie, or are downloaded to (or DISCREPANCY_DATA)")
+    parser.add_argument("--per-class", type=int, nargs="+", metavar="N", help="sizes of the sets")
+    parser.add_argument("--seed", type=int, metavar="N")
+    parser.add_argument("--device", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="PATH=VALUE", help="change any value, e.g. protocol.networks=5"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="where results are kept and continued (default runs/predict-DATA)"
+    )
+    parser.add_argument("--rows", type=int, default=report.ROWS, metavar="N", help="rows that are printed; 0 for all")
+    parser.add_argument("--show", action="store_true", help="print the configuration as YAML, and stop")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument("--json", action="store_true", help="print results for machines")
+
+
+def run_predict(options: argparse.Namespace) -> None:
+    """Run the study, or what is missing of it in its folder; write the report and print it."""
+    tree = _tree(options)
+    if options.show:
+        print(write_yaml(tree), end="")
+        return
+    study = build(Prediction, tree)
+    folder = StudyFolder(options.out or Path("runs") / f"predict-{study.data_name.lower()}")
+    options.out = folder.path
+    findings = predict(study, folder, partial(shown, quiet=options.quiet))
+    folder.write_text(folder.report, json.dumps(findings.as_dict(), indent=1))
+    report.save_csv(findings, folder.table)
+    report.save_pictures(findings, folder.dots, folder.scatter)
+    if options.json:
+        print(json.dumps(findings.as_dict()))
+        return
+    print(report.text(findings, options.rows))
+    print(
+        f"\nwritten to {folder.path}: {', '.join(p.name for p in (folder.report, folder.table, folder.dots, folder.scatter))}"
+    )
+
+
+def _tree(options: argparse.Namespace) -> Tree:
+    """The file, then the options, then every --set, in this order."""
+    changes: Tree = {}
+    if options.data is not None:
+        changes["data"] = dump(source_named(options.data, options.root), defaults=False)
+    elif options.root is not None:
+        changes["data"] = {"root": options.root}
+    for name in ("per_class", "seed", "device"):
+        if getattr(options, name) is not None:
+            changes[name] = getattr(options, name)
+    return override(merge(read(options.file or packaged()), changes), options.set)

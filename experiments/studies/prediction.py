@@ -1,0 +1,134 @@
+"""Which discrepancy predicts accuracy? For families of small sets of varying quality: every discrepancy, in several views,
+beside the accuracy of networks trained on each set, and their rank correlation within one size.
+
+A condensed set is made by minimising a discrepancy, and judged by an accuracy. This asks how good a stand-in the one is for
+the other, for sets that no method made and for sets of several methods, leaving one family out at a time, since a
+discrepancy may well order the sets of one method and fail between methods.
+"""
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Literal
+
+from discrepancy.base import named
+from discrepancy.errors import InvalidInput
+from discrepancy.sorts import Discrepancy
+from experiments.data.base import Source
+from experiments.evaluate import PROTOCOLS, Protocol
+from experiments.experiment import chosen_device
+from experiments.studies.recipes import Recipe
+from experiments.studies.views import View
+
+__all__ = ["Prediction", "Reference", "packaged"]
+
+NAME = re.compile(r"[\w.+-]+")
+
+
+def packaged() -> Traversable:
+    """The configuration that comes with the package."""
+    return resources.files("experiments.studies") / "prediction.yaml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """The discrepancy and the view that the others are compared with, by name."""
+
+    view: str
+    discrepancy: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """The study, as one frozen value.
+
+    Args:
+        data: real data, with test examples.
+        per_class: sizes of the sets; correlations are within a size.
+        sets: recipes by name, a family of sets each.
+        views: where sets are compared, by name.
+        by_class: discrepancies between the conditional measures given the class, of which the mean is taken, by name.
+        whole: discrepancies between the sets as wholes, by name; those that look at labels belong here as a rule.
+        real: random real examples a class with which every set is compared.
+        protocol: how networks are trained on each set; all sets are judged by networks with the same seeds.
+        validation: judge on a tenth of the training examples, which no set is then made from, and leave the test examples.
+        reference: with which discrepancy, in which view, all are compared; none without.
+        resamples: of the sets, for the intervals.
+        confidence: of the intervals.
+    """
+
+    data: Source
+    sets: tuple[tuple[str, Recipe], ...]
+    views: tuple[tuple[str, View], ...]
+    by_class: tuple[tuple[str, Discrepancy], ...] = ()
+    whole: tuple[tuple[str, Discrepancy], ...] = ()
+    per_class: tuple[int, ...] = (10,)
+    real: int = 500
+    protocol: Protocol = field(default_factory=lambda: PROTOCOLS["quick"])
+    validation: bool = False
+    reference: Reference | None = None
+    resamples: int = 2000
+    confidence: float = 0.95
+    seed: int = 0
+    device: str = "auto"
+    compile: Literal["auto", "always", "never"] = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("sets", "views", "by_class", "whole"):
+            object.__setattr__(self, name, named(getattr(self, name)))
+            for key, _ in getattr(self, name):
+                if not NAME.fullmatch(key):
+                    raise InvalidInput(f"'{name}' has the name '{key}'; use letters, digits, '_', '+', '-' and '.'")
+        for name, rows in (("sets", self.sets), ("views", self.views)):
+            if not rows:
+                raise InvalidInput(f"'{name}' is empty; name at least one")
+        if not self.discrepancies:
+            raise InvalidInput("'by_class' and 'whole' are both empty; name at least one discrepancy")
+        twice = [name for name, count in Counter(self.discrepancies).items() if count > 1]
+        if twice:
+            raise InvalidInput(f"'whole' has the name '{twice[0]}', which 'by_class' has too; rename one")
+        if not self.per_class or min(self.per_class) < 1 or len(set(self.per_class)) < len(self.per_class):
+            raise InvalidInput(f"'per_class' must be different sizes of at least 1, got {list(self.per_class)}")
+        for name in ("real", "resamples"):
+            if getattr(self, name) < 1:
+                raise InvalidInput(f"'{name}' must be at least 1, got {getattr(self, name)}")
+        if not 0 < self.confidence < 1:
+            raise InvalidInput(f"'confidence' must lie strictly between 0 and 1, got {self.confidence}")
+        chosen_device(self.device)
+        reference = self.reference
+        if reference is not None:
+            for name, known in (("view", dict(self.views)), ("discrepancy", self.discrepancies)):
+                if getattr(reference, name) not in known:
+                    raise InvalidInput(
+                        f"'reference' names the {name} '{getattr(reference, name)}', but there are {', '.join(known)}"
+                    )
+
+    @property
+    def data_name(self) -> str:
+        """A short name of the data."""
+        named_by = getattr(self.data, "name", None) or getattr(self.data, "path", None) or self.data.kind
+        return Path(str(named_by)).stem
+
+    @property
+    def discrepancies(self) -> list[str]:
+        """The names of all the discrepancies, in order."""
+        return [name for name, _ in (*self.by_class, *self.whole)]
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Every (view, discrepancy), by name."""
+        return [(view, name) for view, _ in self.views for name in self.discrepancies]
+
+    @property
+    def keys(self) -> list[str]:
+        """Every set as PER_CLASS/FAMILY/NAME, in order."""
+        return [
+            f"{size}/{family}/{name}"
+            for size in self.per_class
+            for family, recipe in self.sets
+            for run in recipe.runs
+            for name in run
+        ]

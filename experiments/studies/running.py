@@ -1,0 +1,186 @@
+"""Running the study: sets, then networks, then discrepancies; whatever the folder holds already is not done again."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from experiments.config import dump
+from experiments.evaluate import TrainingSet, evaluate, held_out
+from experiments.experiment import chosen_device
+from experiments.report.progress import Advance
+from experiments.studies.findings import Findings, Pair, found
+from experiments.studies.folder import StudyFolder
+from experiments.studies.measuring import measured
+from experiments.studies.prediction import Prediction
+from experiments.studies.recipes import Task
+from experiments.studies.views import embedded
+from objectives.artefact import SyntheticSet
+from objectives.compilation import WORTHWHILE_SECONDS, Policy, eager_seconds
+from objectives.data import LabelledData
+from objectives.streams import stream
+
+__all__ = ["FREE", "GROWING", "Shown", "predict"]
+
+Shown = Callable[[str, int], AbstractContextManager[Advance]]
+"""``with shown(title, total) as advance``: how the progress of one stage is shown."""
+
+GROWING = ("per_class", "sets", "views", "by_class", "whole")
+"""What may get further entries in a folder that holds results already."""
+
+FREE = ("reference", "resamples", "confidence", "device", "compile")
+"""What may change: the report, and where it is computed."""
+
+
+def predict(study: Prediction, folder: StudyFolder, shown: Shown) -> Findings:
+    """Run the study in a folder, or what of it is not done there yet.
+
+    Raises:
+        InvalidInput: if the folder is in use, or holds a study with another configuration.
+    """
+    with folder.locked():
+        folder.adopt(dump(study), GROWING, FREE)
+        running = _Running(study, folder, shown)
+        running.make_sets()
+        accuracies = running.train_networks()
+        values = running.measure()
+        return running.described(accuracies, values)
+
+
+class _Running:
+    """The stages of a study; each looks at what the folder holds, and the data are read only if something is missing."""
+
+    def __init__(self, study: Prediction, folder: StudyFolder, shown: Shown) -> None:
+        self.study, self.folder, self.shown = study, folder, shown
+        self.device = chosen_device(study.device)
+        self._data: LabelledData | None = None
+
+    @property
+    def data(self) -> LabelledData:
+        if self._data is None:
+            loaded = self.study.data.load()
+            self._data = held_out(loaded, self.study.seed) if self.study.validation else loaded
+        return self._data
+
+    def seed(self, *names: str | int) -> int:
+        """The seed of a part of the study; parts that are added leave those of the others as they were."""
+        return stream(self.study.seed, "study", *names).initial_seed()
+
+    def make_sets(self) -> None:
+        """Every run of a recipe of which a set is missing."""
+        study, todo = self.study, []
+        for size in study.per_class:
+            for family, recipe in study.sets:
+                for run, names in enumerate(recipe.runs):
+                    keys = [f"{size}/{family}/{name}" for name in names]
+                    if not all(self.folder.set_file(key).exists() for key in keys):
+                        todo.append((size, family, recipe, run, keys))
+        if not todo:
+            return
+        with self.shown("making sets", len(todo)) as advance:
+            for done, (size, family, recipe, run, keys) in enumerate(todo):
+                advance(done, f"{size}/{family}")
+                task = Task(self.data, size, self.seed("sets", size, family, run), self.device, study.compile)
+                for key, made in zip(keys, recipe.make(run, task), strict=True):
+                    self.folder.set_file(key).parent.mkdir(parents=True, exist_ok=True)
+                    made.save(self.folder.set_file(key))
+            advance(len(todo), "")
+
+    def train_networks(self) -> dict[str, tuple[float, ...]]:
+        """The test accuracies of the networks trained on each set."""
+        study = self.study
+        known = {line["set"]: tuple(line["accuracies"]) for line in self.folder.accuracies.read()}
+        todo = [key for key in study.keys if key not in known]
+        if todo:
+            policy = self._policy(todo)
+            with self.shown("training networks", len(todo)) as advance:
+                for done, key in enumerate(todo):
+                    advance(done, key)
+                    made = self._set(key)
+                    judged = evaluate(
+                        TrainingSet(made.normalised, made.labels, made.weights, stored=made.stored_bytes),
+                        self.data,
+                        study.protocol,
+                        seed=self.seed("accuracy"),
+                        device=self.device,
+                        compile=policy,
+                    )
+                    known[key] = judged.accuracies
+                    self.folder.accuracies.append({"set": key, **judged.as_dict()})
+                advance(len(todo), "")
+        return {key: known[key] for key in study.keys}
+
+    def _policy(self, todo: list[str]) -> Policy:
+        """Compilation pays for all the sets together, if not for a single one; torch keeps what is compiled."""
+        study, protocol, data = self.study, self.study.protocol, self.data
+        tests = 0 if data.test is None else len(data.test)
+        passes = sum(3 * protocol.epochs * int(key.split("/")[0]) * data.count + tests for key in todo)
+        work = protocol.network.multiplications(data.shape, data.count) * passes * protocol.networks
+        worthwhile = eager_seconds(work, self.device) >= WORTHWHILE_SECONDS
+        return "always" if study.compile == "auto" and worthwhile else study.compile
+
+    def measure(self) -> dict[Pair, list[dict[str, Any]]]:
+        """The lines of every discrepancy in every view; several of one pair hold different sets."""
+        study = self.study
+        known: dict[Pair, list[dict[str, Any]]] = {pair: [] for pair in study.pairs}
+        for line in self.folder.values.read():
+            if (line["view"], line["discrepancy"]) in known:
+                known[line["view"], line["discrepancy"]].append(line)
+        todo = {pair: [k for k in study.keys if all(k not in line["values"] for line in known[pair])] for pair in known}
+        todo = {pair: keys for pair, keys in todo.items() if keys}
+        if not todo:
+            return known
+        by_class = dict(study.by_class)
+        with self.shown("comparing sets", len(todo)) as advance:
+            done = 0
+            for view_name, view in study.views:
+                names = {name: keys for (owner, name), keys in todo.items() if owner == view_name}
+                if not names:
+                    continue
+                advance(done, f"embedding in {view_name}")
+                draws = embedded(
+                    view,
+                    self.data,
+                    self.data.class_batch(stream(study.seed, "study", "real"), study.real),
+                    {key: self._set(key) for key in study.keys if any(key in keys for keys in names.values())},
+                    seed=self.seed("view", view_name),
+                    device=self.device,
+                    policy=study.compile,
+                )
+                for name, keys in names.items():
+                    advance(done, f"{name} in {view_name}")
+                    part = dict((*study.by_class, *study.whole))[name]
+                    seed = self.seed("discrepancy", view_name, name)
+                    chosen = [sides.only(keys) for sides in draws]
+                    result = measured(part, chosen, by_class=name in by_class, seed=seed)
+                    line = {"view": view_name, "discrepancy": name, **vars(result)}
+                    known[view_name, name].append(line)
+                    self.folder.values.append(line)
+                    done += 1
+            advance(done, "")
+        return known
+
+    def described(self, accuracies: dict[str, tuple[float, ...]], values: dict[Pair, list[dict[str, Any]]]) -> Findings:
+        """The report, on what all the stages left."""
+        study, lines = self.study, self.folder.accuracies.read()
+        reference = study.reference and (study.reference.view, study.reference.discrepancy)
+        return found(
+            accuracies,
+            values,
+            reference=reference,
+            resamples=study.resamples,
+            confidence=study.confidence,
+            seed=study.seed,
+            about={
+                "data": study.data_name,
+                "part": "validation" if study.validation else "test",
+                "examples": lines[0]["test_examples"],
+                "real": study.real,
+                "protocol": study.protocol.title,
+                "protocol_hash": study.protocol.hash,
+                "seed": study.seed,
+                "training_seconds": sum(line["seconds"] for line in lines),
+            },
+        )
+
+    def _set(self, key: str) -> SyntheticSet:
+        return SyntheticSet.load(self.folder.set_file(key))
