@@ -1,0 +1,208 @@
+"""Transport of projections: W_p^p along random directions on average, or along the worst one.
+
+    SW_p^p(μ, ν) = E_θ W_p^p(θ#μ, θ#ν)                max-SW_p^p(μ, ν) = sup_θ W_p^p(θ#μ, θ#ν),       ‖θ‖ = 1
+
+Each projection is a problem on the line (:mod:`discrepancy.transport.line`), which sorting solves for any weights and sizes.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from discrepancy.derivatives import first_order_only
+from discrepancy.errors import InvalidInput
+from discrepancy.measure import Measure
+from discrepancy.sorts import Adversary, Draws, SampleDiscrepancy, SampleSummary, Tag
+from discrepancy.transport.line import Quantiles, check_power, line_cost, rooted, shared_levels
+
+__all__ = ["MaxSlicedWasserstein", "SlicedWasserstein"]
+
+
+class SlicedWasserstein(SampleDiscrepancy, kind="sliced_wasserstein"):
+    """Mean of W_p^p over random directions: the p-th power of a metric, once averaged over all directions.
+
+    For the finitely many directions of one draw it is the p-th power of a pseudo-metric: it sees what lies in their span.
+    At most W_p^p; for p = 2 and Diracs it is ‖x - y‖² / d on average.
+
+    Summary: the real points, and for each direction their sorted projections as tables, 8 bytes an entry: one table of
+    (n, L) for p = 2, two for p = 1, and one more where the real weights differ. 50,000 points and 500 directions are
+    200 MB for p = 2. It does not merge, and its sensitivity is not bounded.
+
+    Cost of a comparison for m points in d dimensions: O(m L (d + log(n m))) time and O(m L) memory for p = 1 and p = 2,
+    whatever n but for the search; other powers O((n + m) L log(n + m)) time and O((n + m) L) memory.
+
+    The gradient is right almost everywhere, in points and weights, and so are second derivatives (order and levels are locally
+    constant); for 1 < p < 2 these grow without limit where a projected point meets its target, and are taken as zero there.
+
+    Args:
+        p: the power of the cost, at least 1.
+        directions: how many, L. They are drawn in orthogonal blocks of d, each uniform on the sphere: unbiased, and with less
+            variance than independent ones.
+        root: the p-th root of the value, with gradient zero where the value is zero.
+
+    References: Wasserstein Barycenter and Its Application to Texture Mixing (Rabin et al., 2011); Sliced and Radon Wasserstein
+    Barycenters of Measures (Bonneel et al., 2015); Orthogonal Estimation of Wasserstein Distances (Rowland et al., 2019).
+    """
+
+    p: float = 2.0
+    directions: int = 100
+    root: bool = False
+
+    def __post_init__(self) -> None:
+        check_power(self.p)
+        if self.directions < 1:
+            raise InvalidInput(f"'directions' must be >= 1, got {self.directions}; 100 is a common choice")
+
+    @property
+    def tags(self) -> frozenset[Tag]:
+        smooth = not self.root and (self.p == 1 or self.p >= 2)
+        return _LAWS.union(("twice-differentiable",) if smooth else ())
+
+    @property
+    def degree(self) -> float:
+        return 1.0 if self.root else self.p
+
+    def draw(self, generator: torch.Generator, shape: tuple[int, ...]) -> Draws:
+        d = math.prod(shape)
+        blocks = [
+            torch.linalg.qr(torch.randn(d, min(d, self.directions - start), generator=generator)).Q.mT
+            for start in range(0, self.directions, d)
+        ]
+        return {"direction": torch.cat(blocks)}
+
+    def constants(self, real: Measure, draws: Draws) -> dict[str, Tensor]:
+        points, weights = real.rows, real.shares
+        origin = _origin(points, weights)
+        slices = _projected(points - origin, _directions(draws))
+        return {"origin": origin} | Quantiles.of(slices, weights, shared_levels(weights), self.p).tables()
+
+    def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+        points = synthetic.rows
+        slices = _projected(points - summary.constants["origin"], _directions(draws))
+        costs = line_cost(Quantiles.from_tables(summary.constants), slices, synthetic.shares, self.p)
+        return rooted(costs.mean(-1), self.p, self.root).to(points.dtype)
+
+
+class MaxSlicedWasserstein(SampleDiscrepancy, kind="max_sliced_wasserstein"):
+    """W_p^p along the direction in which the two differ most: the p-th power of a metric, as far as the ascent finds it.
+
+    Several directions start at random and climb; the value is the largest, so it is a lower bound of the supremum, and it
+    is never less than at a start. SW_p^p <= max-SW_p^p <= W_p^p; for Diracs it is ‖x - y‖^p.
+
+    The gradient holds the best direction fixed, which is right by the envelope theorem for the first derivative; a second one
+    is refused. The real points are the summary, which does not merge; the sensitivity is not bounded. A comparison
+    sorts both sides for every start, O((n + m) (d + log(n m))) each in time and O(n + m) in memory, and the ascent repeats it.
+
+    Args:
+        p: the power of the cost, at least 1.
+        starts: how many directions climb.
+        steps: steps of Adam where it is evaluated on its own; in a run the directions move once a step.
+        rate: the rate of Adam, for directions drawn with entries of order one; only their direction counts.
+        root: the p-th root of the value, with gradient zero where the value is zero.
+
+    References: Max-Sliced Wasserstein Distance and its Use for GANs (Deshpande et al., 2019, CVPR).
+    """
+
+    p: float = 2.0
+    starts: int = 8
+    steps: int = 50
+    rate: float = 0.1
+    root: bool = False
+
+    def __post_init__(self) -> None:
+        check_power(self.p)
+        for name, least in (("starts", 1), ("steps", 0)):
+            if getattr(self, name) < least:
+                raise InvalidInput(f"'{name}' must be >= {least}, got {getattr(self, name)}")
+        if not 0 < self.rate < math.inf:
+            raise InvalidInput(f"'rate' must be > 0 and finite, got {self.rate}; 0.1 is a common choice")
+
+    @property
+    def tags(self) -> frozenset[Tag]:
+        return _LAWS
+
+    @property
+    def degree(self) -> float:
+        return 1.0 if self.root else self.p
+
+    @property
+    def adversary(self) -> Adversary:
+        return Adversary(frozenset({"direction"}), self.steps, self.rate)
+
+    def draw(self, generator: torch.Generator, shape: tuple[int, ...]) -> Draws:
+        return {"direction": torch.randn(self.starts, math.prod(shape), generator=generator)}
+
+    def constants(self, real: Measure, draws: Draws) -> dict[str, Tensor]:
+        levels = shared_levels(real.shares)
+        return {"origin": _origin(real.rows, real.shares)} | ({} if levels is None else {"levels": levels})
+
+    def slices(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, "g starts"]:
+        """W_p^p along the direction of each start, differentiable in the directions."""
+        origin, weights = summary.constants["origin"], summary.real.shares.detach()
+        directions = _directions(draws)
+        real = _projected(summary.real.rows.detach() - origin, directions)
+        tables = Quantiles.of(real, weights, summary.constants.get("levels"), self.p)
+        return line_cost(tables, _projected(synthetic.rows - origin, directions), synthetic.shares, self.p)
+
+    def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+        fixed = Measure(*(first_order_only(side, self.kind) for side in (synthetic.rows, synthetic.mass_of)))
+        worst = self.slices(summary, fixed, draws).amax(-1)
+        return rooted(worst, self.p, self.root).to(synthetic.rows.dtype)
+
+    def sharpened(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Draws:
+        """Every start climbs on its own, not only the highest; one that ends lower than it began stays where it was."""
+        if draws is None:
+            return None
+        moved = _Climb(of=self).sharpened(summary, synthetic, draws)
+        with torch.no_grad():
+            before, after = (self.slices(summary, synthetic, these) for these in (draws, moved))
+        first, last = _directions(draws), _directions(moved)
+        return {**draws, "direction": torch.where((after > before)[..., None].to(last.device), last, first)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Climb(SampleDiscrepancy):
+    """The sum over the starts, whose ascent is that of each of them."""
+
+    of: MaxSlicedWasserstein
+
+    @property
+    def tags(self) -> frozenset[Tag]:
+        return self.of.tags
+
+    @property
+    def adversary(self) -> Adversary:
+        return self.of.adversary
+
+    def constants(self, real: Measure, draws: Draws) -> dict[str, Tensor]:
+        return self.of.constants(real, draws)
+
+    def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+        return self.of.slices(summary, synthetic, draws).sum(-1)
+
+
+_LAWS: frozenset[Tag] = frozenset(
+    {"zero-at-equality", "nonnegative", "symmetric", "translation-invariant", "splits", "differentiable", "pulls"}
+)
+
+
+def _directions(draws: Draws) -> Float[Tensor, "*g l d"]:
+    if draws is None or "direction" not in draws:
+        raise InvalidInput(
+            "projections need directions; draw them with draw(generator, shape) and give them as 'draws'"
+        )
+    return draws["direction"]
+
+
+def _origin(points: Float[Tensor, "g n d"], weights: Float[Tensor, "g n"]) -> Float[Tensor, "g 1 d"]:
+    """The mean, from which projections are measured so that float32 stays accurate far from zero."""
+    return torch.einsum("gn,gnd->gd", weights, points.double())[:, None].to(points.dtype)
+
+
+def _projected(points: Float[Tensor, "g n d"], directions: Float[Tensor, "*g l d"]) -> Float[Tensor, "g l n"]:
+    """Projections on the directions, whose lengths do not count."""
+    directions = directions.to(points)
+    return directions / torch.linalg.vector_norm(directions, dim=-1, keepdim=True) @ points.mT
