@@ -107,8 +107,8 @@ class Standardised(Embedding, kind="standardised"):
 class RandomFourier(Embedding, kind="random_fourier"):
     """φ(x) = √(2/D) (cos ω₁ᵀf(x), ..., cos ω_{D/2}ᵀf(x), sin ω₁ᵀf(x), ...), with f the embedding ``of``.
 
-    ⟨φ(x), φ(y)⟩ is an unbiased estimate of a kernel k(f(x), f(y)), and ‖φ(x)‖ = 1. MMD with a linear kernel on these features is
-    MMD with that kernel, as a difference of means. The frequencies are ω = z / l for the gaussian kernel, z ~ N(0, I), and
+    ⟨φ(x), φ(y)⟩ is an unbiased estimate of a kernel k(f(x), f(y)), and ‖φ(x)‖ = 1. MMD with a linear kernel on these features
+    is MMD with that kernel, as a difference of means. The frequencies are ω = z / l for the gaussian kernel, z ~ N(0, I), and
     ω = z √(2ν / q) / l, q ~ χ²(2ν), for the Matérn kernel of smoothness ν: Student's t with 2ν degrees of freedom, in d
     dimensions. Laplace is ν = 1/2, so multivariate Cauchy.
 

@@ -10,7 +10,9 @@ writes its *profile* and nothing else: f and its derivatives, each as (factor, v
 derivatives are multiples of itself, is evaluated once.
 
 A function of the distance r = √s itself has infinite derivatives with respect to s at s = 0. There a profile gives zero: the
-gradient of k at coincident points is then zero, the mean of the directional ones.
+gradient of k at coincident points is then zero, the mean of the directional ones. A *kinked* kernel, whose first derivative
+is of that sort, would make much of the rounding error in s, so it takes s - δ (‖x‖² + ‖y‖²) for s, with δ a few times
+the precision, by a lift with (1 - δ)‖y‖². What lies below the rounding error is then clamped to zero, exactly.
 """
 
 from abc import abstractmethod
@@ -29,6 +31,9 @@ from discrepancy.kernels.lengths import Length
 from discrepancy.measure import Measure
 
 __all__ = ["Dot", "Kernel", "Profile", "Radial"]
+
+MARGIN = {torch.float32: 1e-6, torch.float64: 1e-14}
+"""δ: above the rounding error of ‖x‖² + ‖y‖² - 2⟨x, y⟩ at x = y, relative to ‖x‖² + ‖y‖², up to some thousand dimensions."""
 
 Profile = Sequence[tuple[float, Tensor]]
 """f, f', f'' as pairs (factor, values); equal values are the same object."""
@@ -56,6 +61,11 @@ class Kernel(Part, family=True):
     def positive(self) -> bool:
         """Whether it is positive definite; if not, it is so for weights that sum to zero only, which is all MMD needs."""
         return True
+
+    @property
+    def kinked(self) -> bool:
+        """Whether its first derivative is infinite at distance zero."""
+        return False
 
     @abstractmethod
     def profile(self, argument: Tensor, order: int) -> Profile:
@@ -137,6 +147,8 @@ class Radial(Kernel):
 
     def lift(self, points: Tensor) -> Tensor:
         norms = points.square().sum(-1, keepdim=True)
+        if self.kinked:
+            norms = (1 - MARGIN[points.dtype]) * norms
         return torch.cat([points, norms, torch.ones_like(norms)], -1)
 
     def dual(self, lifted: Tensor) -> Tensor:

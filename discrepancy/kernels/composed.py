@@ -33,8 +33,12 @@ class _Composed(Kernel):
     def positive(self) -> bool:
         return all(part.positive for part in self.inner)
 
+    @property
+    def kinked(self) -> bool:
+        return any(part.kinked for part in self.inner)
+
     def lift(self, points: Tensor) -> Tensor:
-        return self.inner[0].lift(points)
+        return max(self.inner, key=lambda part: part.kinked).lift(points)
 
     def dual(self, lifted: Tensor) -> Tensor:
         return self.inner[0].dual(lifted)

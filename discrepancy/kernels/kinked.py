@@ -1,8 +1,8 @@
 """Kernels of the distance r = ‖x - y‖ itself, of finite smoothness where points coincide.
 
-Their profiles are functions of s = r², of which some derivative is infinite at s = 0; there it is given as zero
-(:mod:`discrepancy.kernels.base`). In a sum over pairs the distance of two coincident points of different sides is known to
-√ε times their distance from the centre only (ε the precision), which is what the value then sees.
+Their profiles are functions of s = r², of which some derivative is infinite at s = 0; there it is given as zero. Points that
+are closer to each other than √δ times their distance from the centre (δ of :mod:`discrepancy.kernels.base`, 1e-6 in float32)
+count as coincident for ``laplace`` and ``energy``.
 """
 
 import math
@@ -25,6 +25,10 @@ class Laplace(Radial, kind="laplace"):
     def __post_init__(self) -> None:
         check_length("lengthscale", self.lengthscale)
 
+    @property
+    def kinked(self) -> bool:
+        return True
+
     def profile(self, argument: Tensor, order: int) -> Profile:
         return _exponential(argument, 1 / number("lengthscale", self.lengthscale), order)
 
@@ -43,6 +47,10 @@ class Matern(Radial, kind="matern"):
         check_length("lengthscale", self.lengthscale)
         if self.smoothness not in (0.5, 1.5, 2.5):
             raise InvalidInput(f"'smoothness' must be 0.5, 1.5 or 2.5, got {self.smoothness}; 'gaussian' is the limit")
+
+    @property
+    def kinked(self) -> bool:
+        return self.smoothness == 0.5
 
     def profile(self, argument: Tensor, order: int) -> Profile:
         rate = math.sqrt(2 * self.smoothness) / number("lengthscale", self.lengthscale)
@@ -69,6 +77,10 @@ class Energy(Radial, kind="energy"):
     References: Equivalence of distance-based and RKHS-based statistics in hypothesis testing (Sejdinovic, Sriperumbudur,
     Gretton, Fukumizu, 2013, Annals of Statistics 41).
     """
+
+    @property
+    def kinked(self) -> bool:
+        return True
 
     @property
     def degree(self) -> float:
