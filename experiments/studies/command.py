@@ -53,9 +53,8 @@ def run_predict(options: argparse.Namespace) -> None:
         print(json.dumps(findings.as_dict()))
         return
     print(report.text(findings, options.rows))
-    print(
-        f"\nwritten to {folder.path}: {', '.join(p.name for p in (folder.report, folder.table, folder.dots, folder.scatter))}"
-    )
+    written = (folder.report, folder.table, folder.dots, folder.scatter)
+    print(f"\nwritten to {folder.path}: {', '.join(path.name for path in written)}")
 
 
 def _tree(options: argparse.Namespace) -> Tree:
