@@ -3,13 +3,14 @@
 from objectives.artefact import SyntheticSet
 from objectives.augment import Augmentation, Siamese
 from objectives.condense import Progress, condense
-from objectives.contexts import Context, Fresh, Pool
+from objectives.contexts import Context, Fresh, Interpolated, Pool, Queue, Trained
 from objectives.data import Examples, LabelledData, Normalisation
 from objectives.objective import Match, Objective, Penalised, Penalty, Term
 from objectives.penalties import CrossEntropy, TotalVariation
 from objectives.reductions import CVaR, Max, Mean, Proportional, Reduction, Sum
 from objectives.solvers import Descent, Herding, Random, Solver
 from objectives.synthetic import Parameterisation, Pixels
+from objectives.training import Training
 
 __all__ = [
     "Augmentation",
@@ -20,6 +21,7 @@ __all__ = [
     "Examples",
     "Fresh",
     "Herding",
+    "Interpolated",
     "LabelledData",
     "Match",
     "Max",
@@ -33,6 +35,7 @@ __all__ = [
     "Pool",
     "Progress",
     "Proportional",
+    "Queue",
     "Random",
     "Reduction",
     "Siamese",
@@ -41,5 +44,7 @@ __all__ = [
     "SyntheticSet",
     "Term",
     "TotalVariation",
+    "Trained",
+    "Training",
     "condense",
 ]

@@ -6,6 +6,7 @@ any time and is never stored. Draws that come back (a pool) have summaries worth
 """
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,17 +17,22 @@ from discrepancy.errors import InvalidInput
 from discrepancy.networks.base import Network
 from objectives.augment import Augmentation
 from objectives.streams import stream
+from objectives.training import Training
 
-__all__ = ["Context", "Draw", "Fresh", "Pool"]
+__all__ = ["Context", "Draw", "Fresh", "Interpolated", "Pool", "Queue", "Trained"]
 
 
 @dataclass(frozen=True)
 class Draw:
-    """The numbers of the network, of the augmentation and of the real batch that belong to a step."""
+    """The numbers of the network, of the augmentation and of the real batch that belong to a step.
+
+    Where networks are trained, ``mixture`` is the share u of the trained weights in (1 - u) θ_initial + u θ_trained.
+    """
 
     network: int
     augmentation: int
     batch: int
+    mixture: float = 1.0
 
 
 class Context(Part, family=True):
@@ -44,6 +50,39 @@ class Context(Part, family=True):
     @abstractmethod
     def draws(self) -> int | None:
         """How many different draws there are, which come back; None where there is no end of them."""
+
+    @property
+    def lessons(self) -> "Lessons | None":
+        """How the networks are trained in between; None where they stay as they were drawn."""
+        return None
+
+    def rounds(self, steps: int) -> int:
+        """Rounds of training that so many steps take."""
+        return 0
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """When networks are trained, in rounds.
+
+    Args:
+        training: what a round is.
+        before: rounds before a network's first use.
+        between: whether the network of a step has a further round after it, given the number of the step.
+        most: rounds after which a network makes way for a new one of its number; None for never.
+        passing: whether a network that a step has left is never met again.
+    """
+
+    training: Training
+    before: int
+    between: Callable[[int], bool]
+    most: int | None = None
+    passing: bool = False
+
+
+def _check_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise InvalidInput(f"'{name}' must be at least {least}, got {value}")
 
 
 def _check_batch(batch: int | str) -> None:
@@ -71,8 +110,7 @@ class Fresh(Context, kind="fresh"):
 
     def __post_init__(self) -> None:
         _check_batch(self.batch)
-        if self.keep < 1:
-            raise InvalidInput(f"'keep' must be at least 1 step, got {self.keep}")
+        _check_least("keep", self.keep, 1)
         if self.batch == "all" and self.augment is not None:
             raise InvalidInput(
                 "'batch' cannot be 'all' while every step augments anew: that is a pass over all the real data a step; "
@@ -109,8 +147,7 @@ class Pool(Context, kind="pool"):
     def __post_init__(self) -> None:
         _check_batch(self.batch)
         for name in ("size", "augmentations"):
-            if getattr(self, name) < 1:
-                raise InvalidInput(f"'{name}' must be at least 1, got {getattr(self, name)}")
+            _check_least(name, getattr(self, name), 1)
         if self.augment is None and self.augmentations > 1:
             raise InvalidInput(
                 f"'augmentations' is {self.augmentations} but 'augment' is not given; name an augmentation"
@@ -123,3 +160,139 @@ class Pool(Context, kind="pool"):
     @property
     def draws(self) -> int:
         return self.size * self.augmentations
+
+
+class Trained(Context, kind="trained"):
+    """A network that is trained between the steps, on the real data (IDC, DREAM) or on the synthetic set (DC, DSA, CAFE), and
+    replaced by a new random one after ``keep`` steps. Augmentation and real batch are new at each step.
+
+    Args:
+        network: the architecture.
+        training: a round of training; one follows every step but the last of a network.
+        before: rounds before a network's first step.
+        keep: steps of a network, the outer loop of DC.
+        augment: applied to both sides with the same draw; None for none.
+        batch: real examples a class in a step.
+
+    References: Dataset Condensation with Gradient Matching (Zhao, Mopuri and Bilen, 2021), algorithm 1.
+    """
+
+    network: Network
+    training: Training = Training(on="synthetic")
+    before: int = 0
+    keep: int = 10
+    augment: Augmentation | None = None
+    batch: int = 256
+
+    def __post_init__(self) -> None:
+        _check_batch(self.batch)
+        _check_least("keep", self.keep, 1)
+        _check_least("before", self.before, 0)
+        if self.before and self.training.on == "synthetic":
+            raise InvalidInput(
+                "'before' must be 0 where training is on: synthetic, whose set is only at its start then"
+            )
+
+    def at(self, step: int, seed: int) -> Draw:
+        return Draw(network=step // self.keep, augmentation=step, batch=step)
+
+    @property
+    def draws(self) -> None:
+        return None
+
+    @property
+    def lessons(self) -> Lessons:
+        return Lessons(self.training, self.before, lambda step: (step + 1) % self.keep != 0, passing=True)
+
+    def rounds(self, steps: int) -> int:
+        networks = -(-steps // self.keep)
+        return networks * self.before + steps - steps // self.keep
+
+
+class Queue(Context, kind="queue"):
+    """Networks of mixed ages (IDM): a step takes one of ``size`` at random, after which it is trained for a round; one that has
+    had ``most`` rounds makes way for a new random one.
+
+    Args:
+        network: the architecture.
+        size: networks in the queue.
+        training: a round of training.
+        most: rounds of a network before it is replaced.
+        augment: applied to both sides with the same draw; None for none.
+        batch: real examples a class in a step.
+
+    References: Improved Distribution Matching for Dataset Condensation (Zhao, Li, Qin and Yu, 2023), section 3.3.
+    """
+
+    network: Network
+    size: int = 20
+    training: Training = Training(on="real")
+    most: int = 20
+    augment: Augmentation | None = None
+    batch: int = 256
+
+    def __post_init__(self) -> None:
+        _check_batch(self.batch)
+        for name in ("size", "most"):
+            _check_least(name, getattr(self, name), 1)
+
+    def at(self, step: int, seed: int) -> Draw:
+        place = int(torch.randint(self.size, (), generator=stream(seed, "context", step)))
+        return Draw(network=place, augmentation=step, batch=step)
+
+    @property
+    def draws(self) -> None:
+        return None
+
+    @property
+    def lessons(self) -> Lessons:
+        return Lessons(self.training, 0, lambda step: True, self.most)
+
+    def rounds(self, steps: int) -> int:
+        return steps
+
+
+class Interpolated(Context, kind="interpolated"):
+    """Networks between initial and trained (NCFM): θ = (1 - u) θ_initial + u θ_trained with u uniform on [0, 1], new at every
+    step, of one of ``size`` networks that are trained on the real data once, at their first use.
+
+    Args:
+        network: the architecture.
+        size: networks.
+        training: a round of training, on real data.
+        trained: rounds that make a trained network.
+        augment: applied to both sides with the same draw; None for none.
+        batch: real examples a class in a step.
+
+    References: Dataset Distillation with Neural Characteristic Function (Wang et al., 2025), section 3.
+    """
+
+    network: Network
+    size: int = 20
+    training: Training = Training(on="real", steps=100)
+    trained: int = 60
+    augment: Augmentation | None = None
+    batch: int = 256
+
+    def __post_init__(self) -> None:
+        _check_batch(self.batch)
+        for name in ("size", "trained"):
+            _check_least(name, getattr(self, name), 1)
+        if self.training.on != "real":
+            raise InvalidInput("'training' of an interpolated context must be on: real, got 'synthetic'")
+
+    def at(self, step: int, seed: int) -> Draw:
+        generator = stream(seed, "context", step)
+        place = int(torch.randint(self.size, (), generator=generator))
+        return Draw(place, step, step, mixture=float(torch.rand((), generator=generator)))
+
+    @property
+    def draws(self) -> None:
+        return None
+
+    @property
+    def lessons(self) -> Lessons:
+        return Lessons(self.training, self.trained, lambda step: False)
+
+    def rounds(self, steps: int) -> int:
+        return min(self.size, steps) * self.trained

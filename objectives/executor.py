@@ -6,7 +6,7 @@ the value of every term and one gradient, at the decoded points, which the solve
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from discrepancy.measure import Measure
 from discrepancy.networks.base import Parameters
 from discrepancy.sorts import Discrepancy, Draws
 from objectives.adversaries import Adversaries
+from objectives.bank import Bank
 from objectives.binding import bind, moved
 from objectives.compilation import Policy, padded
 from objectives.contexts import Context, Draw
@@ -121,6 +122,7 @@ class Executor:
             device=self.device,
             policy=policy,
         )
+        self.bank = Bank(self.stage)
         self._scenes: OrderedDict[Draw, Scene] = OrderedDict()
         matches = [(name, term) for name, term in objective.terms if isinstance(term, Match)]
         sample = self._sample() if matches else Measure(torch.zeros(1))
@@ -138,7 +140,9 @@ class Executor:
         settled = all(match.via.resolved and match.match.resolved for match in matches)
         size = 1 if settled else math.ceil(RESOLVE_SAMPLE / self.data.count)
         indices = self.data.class_batch(stream(self.seed, "resolve"), size)
-        taken = self.stage.real(indices, self.stage.parameters(self.context.at(0, self.seed).network))
+        draw = self.context.at(0, self.seed)
+        parameters = self.stage.parameters(draw.network) if settled else self.bank.parameters(draw)
+        taken = self.stage.real(indices, parameters)
         return Measure(taken, labels=self._label_vectors(indices))
 
     def _label_vectors(self, indices: Tensor) -> Tensor:
@@ -183,7 +187,7 @@ class Executor:
         if draw not in self._scenes:
             if self.context.draws is None:
                 self._scenes.clear()
-            parameters, augmentation = self.stage.parameters(draw.network), self.stage.augmentation(draw.augmentation)
+            parameters, augmentation = self.bank.parameters(draw), self.stage.augmentation(draw.augmentation)
             random = {name: self._random_parts(name, draw) for name in self.matches}
             summaries = self._summaries(draw, parameters, augmentation, random)
             self._scenes[draw] = Scene(draw, parameters, augmentation, random, summaries)
@@ -260,6 +264,13 @@ class Executor:
                 summary = scene.summaries[name][block].select(torch.tensor([label], device=self.device))
                 found.append(Candidates(part, bound.discrepancies[block], summary, of_blocks[block], factor))
         return found
+
+    def after(self, step: int, synthetic: Callable[[], Decoded]) -> None:
+        """What follows a step in the context: a round of training, on the synthetic set as it is then if it is on that."""
+        if self.bank.lessons is not None:
+            with torch.no_grad():
+                decoded = synthetic()
+            self.bank.after(step, self.context.at(step, self.seed), decoded)
 
     # --- the synthetic side -------------------------------------------------------------------------------------------
 

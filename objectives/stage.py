@@ -99,18 +99,24 @@ class Stage:
     def images(self, steps: int, examples: int) -> int:
         """Forward passes of one example that so many steps take, a backward pass counted as two."""
         passes = steps if self.context.draws is None else min(steps, self.context.draws)
-        return passes * self.real_examples + steps * 3 * examples
+        lessons = self.context.lessons
+        taught = (
+            0 if lessons is None else 3 * self.context.rounds(steps) * lessons.training.steps * lessons.training.batch
+        )
+        return passes * self.real_examples + steps * 3 * examples + taught
 
     def size(self, n: int) -> int:
         """The rows of each chunk that ``n`` examples are cut into: all chunks alike, and the last one filled up."""
         return n if self.whole_batches else math.ceil(n / math.ceil(n / self.chunk))
 
-    def parameters(self, number: int) -> Parameters:
-        """The weights of the context's random network of this number."""
+    def parameters(self, number: int, generation: int = 0) -> Parameters:
+        """The initial weights of the context's network of this number, or of a later one in its place."""
         network = self.context.network
         if network is None or not self.take:
             return {}
-        initial = network.initial(stream(self.seed, "network", number), self.data.shape, self.data.count, affine=False)
+        names = ("network", number, generation) if generation else ("network", number)
+        affine = self.context.lessons is not None
+        initial = network.initial(stream(self.seed, *names), self.data.shape, self.data.count, affine=affine)
         return {name: value.to(self.device) for name, value in initial.items()}
 
     def augmentation(self, number: int) -> Mapping[str, Tensor]:

@@ -203,6 +203,7 @@ class _Descending(Solving):
                 scheduler.step()
         terms = {name: torch.stack([value.terms[name] for value in values]).sum() for name in values[0].terms}
         record = Record(self.step, loss, terms)
+        self.executor.after(self.step, lambda: decoded(self.problem, self.parameters))
         self.step += 1
         return record
 
@@ -232,6 +233,7 @@ class _Descending(Solving):
             "optimisers": [copy.deepcopy(optimiser.state_dict()) for optimiser in self.optimisers],
             "schedulers": [scheduler and copy.deepcopy(scheduler.state_dict()) for scheduler in self.schedulers],
             "adversaries": self.executor.adversaries.state(),
+            "bank": self.executor.bank.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -249,6 +251,7 @@ class _Descending(Solving):
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
         self.executor.adversaries.restore(state["adversaries"])
+        self.executor.bank.restore(state["bank"])
         for scheduler, saved in zip(self.schedulers, state["schedulers"], strict=True):
             if scheduler is not None:
                 scheduler.load_state_dict(saved)

@@ -63,7 +63,7 @@ def test_batch(kind: type[Context], batch: int | str) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Fresh(keep=0), "'keep' must be at least 1 step, got 0"),
+        (lambda: Fresh(keep=0), "'keep' must be at least 1, got 0"),
         (lambda: Fresh(batch="all", augment=Siamese()), "'batch' cannot be 'all' while every step augments anew"),
         (lambda: Pool(size=0), "'size' must be at least 1, got 0"),
         (lambda: Pool(augmentations=0), "'augmentations' must be at least 1, got 0"),

@@ -1,0 +1,175 @@
+"""Networks in training: a round is torch's own descent, each schedule trains what it says, and a resumed run finds them."""
+
+from typing import Any
+
+import pytest
+import torch
+from small import NETWORK, images, start
+from torch import Tensor
+from torch.nn import functional
+
+from discrepancy import MMD, InvalidInput
+from discrepancy.embeddings import Features
+from objectives import Fresh, Interpolated, Match, Queue, Siamese, Trained, Training
+from objectives.contexts import Context
+from objectives.solvers import Descent
+from objectives.streams import stream
+from objectives.training import Lesson, Trainee
+
+ON_REAL = Training(on="real", steps=2, batch=8, lr=0.05, momentum=0.5)
+ON_SYNTHETIC = Training(on="synthetic", steps=2, batch=4, lr=0.05)
+CONTEXTS: dict[str, Context] = {
+    "trained-on-synthetic": Trained(network=NETWORK, training=ON_SYNTHETIC, keep=3, batch=5),
+    "trained-on-real": Trained(network=NETWORK, training=ON_REAL, before=1, keep=3, batch=5, augment=Siamese()),
+    "queue": Queue(network=NETWORK, size=2, training=ON_REAL, most=2, batch=5),
+    "interpolated": Interpolated(network=NETWORK, size=2, training=ON_REAL, trained=2, batch=5),
+}
+
+
+def solving(context: Context, steps: int = 6, **options: Any) -> Any:
+    return start(
+        images(), Match(MMD(), via=Features()), Descent(lr=0.5, momentum=0.5, steps=steps, **options), context=context
+    )
+
+
+def weights(run: Any, step: int) -> dict[str, Tensor]:
+    return dict(run.executor.bank.parameters(run.executor.context.at(step, 0)))
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_round_is_the_descent_of_torch():
+    """Written out: v = 0.9 v + (∇ℓ + 0.1 θ), θ = θ - 0.05 v, with ℓ the weighted mean cross-entropy of a batch."""
+    training = Training(steps=3, batch=4, lr=0.05, momentum=0.9, weight_decay=0.1)
+    generator = torch.Generator().manual_seed(0)
+    points, labels = torch.randn(10, 1, 8, 8, generator=generator), torch.arange(10) % 3
+    mass = torch.rand(10, generator=generator) + 0.5
+    initial = NETWORK.initial(generator, (1, 8, 8), 3)
+    trainee = Trainee(training, initial)
+    trainee.round(NETWORK, Lesson(lambda rows: points[rows], labels, mass), stream(0, "x"))
+
+    order = stream(0, "x")
+    seen = torch.cat([torch.randperm(10, generator=order)[:8], torch.randperm(10, generator=order)[:4]])
+    theta = {name: value.clone() for name, value in initial.items()}
+    speed = {name: torch.zeros_like(value) for name, value in initial.items()}
+    for rows in seen.split(4):
+        leaves = {name: value.clone().requires_grad_(True) for name, value in theta.items()}
+        logits = NETWORK(leaves, points[rows], ("logits",))["logits"]
+        surprise = -(functional.log_softmax(logits, 1)[torch.arange(4), labels[rows]])
+        loss = (mass[rows] * surprise).sum() / mass[rows].sum()
+        for (name, value), slope in zip(leaves.items(), torch.autograd.grad(loss, list(leaves.values())), strict=True):
+            speed[name] = 0.9 * speed[name] + slope + 0.1 * value.detach()
+            theta[name] = value.detach() - 0.05 * speed[name]
+    assert trainee.rounds == 1
+    for name, value in trainee.parameters.items():
+        torch.testing.assert_close(value, theta[name])
+
+
+def test_training_on_the_synthetic_set_uses_the_set_after_its_step():
+    run = solving(CONTEXTS["trained-on-synthetic"])
+    first = weights(run, 0)
+    run.advance()
+    points = run.parameters["points"]
+    trainee = Trainee(ON_SYNTHETIC, first)
+    lesson = Lesson(lambda rows: points[rows], functional.one_hot(run.slots, 3).float(), torch.ones(len(points)))
+    trainee.round(NETWORK, lesson, stream(0, "train", 0, 0, 0))
+    assert same(weights(run, 1), trainee.parameters)
+    assert not same(first, trainee.parameters)
+
+
+def test_a_network_is_kept_for_its_steps_and_then_replaced():
+    run = solving(CONTEXTS["trained-on-synthetic"])
+    seen = []
+    for step in range(4):
+        seen.append(weights(run, step))
+        run.advance()
+    anew = run.executor.stage.parameters(1)
+    assert same(seen[3], dict(anew))
+    assert not any(same(seen[a], seen[b]) for a in range(4) for b in range(a))
+    assert len(run.executor.bank.state()["trainees"]) == 1
+
+
+def test_training_on_real_data_starts_before_the_first_step():
+    run = solving(CONTEXTS["trained-on-real"])
+    assert not same(weights(run, 0), dict(run.executor.stage.parameters(0)))
+
+
+def test_a_queue_trains_what_it_used_and_replaces_what_is_old():
+    run = solving(CONTEXTS["queue"], steps=12)
+    bank, context = run.executor.bank, run.executor.context
+    for step in range(12):
+        place = context.at(step, 0).network
+        before = bank.state()["trainees"].get(place, {"rounds": 0})["rounds"]
+        run.advance()
+        after = bank.state()["trainees"].get(place)
+        assert after is None if before == 1 else after["rounds"] == before + 1
+    assert max(bank.state()["generations"].values()) >= 2
+    older, newer = (dict(run.executor.stage.parameters(0, generation)) for generation in (0, 1))
+    assert not same(older, newer)
+
+
+def test_interpolated_weights_lie_between():
+    context = CONTEXTS["interpolated"]
+    run = solving(context)
+    draws = [context.at(step, 0) for step in range(6)]
+    assert len({draw.mixture for draw in draws}) == 6
+    assert {draw.network for draw in draws} == {0, 1}
+    now = weights(run, 0)
+    initial = run.executor.stage.parameters(draws[0].network)
+    trained = run.executor.bank._trainees[draws[0].network].parameters
+    for name, value in now.items():
+        torch.testing.assert_close(value, initial[name] + draws[0].mixture * (trained[name] - initial[name]))
+
+
+@pytest.mark.parametrize("context", CONTEXTS.values(), ids=CONTEXTS.keys())
+@pytest.mark.parametrize("update", ["joint", "per_class_shared_state"])
+def test_a_resumed_run_continues_bit_for_bit(context: Context, update: str):
+    whole, first, second = (solving(context, update=update) for _ in range(3))
+    for _ in range(6):
+        whole.advance()
+    for _ in range(4):
+        first.advance()
+    second.restore(first.state())
+    for _ in range(2):
+        second.advance()
+    assert torch.equal(whole.parameters["points"], second.parameters["points"])
+
+
+def test_training_lowers_the_loss():
+    data = images()
+    run = start(data, Match(MMD(), via=Features()), context=Trained(network=NETWORK, training=ON_REAL, batch=5))
+    points = data.normalisation.apply(data.train.points)
+
+    def loss(parameters: dict[str, Tensor]) -> float:
+        return float(functional.cross_entropy(NETWORK(parameters, points)["logits"], data.train.labels))
+
+    untrained = loss(weights(run, 0))
+    for _ in range(3):
+        run.advance()
+    assert loss(weights(run, 3)) < untrained
+
+
+def test_rounds_are_counted_as_work():
+    fresh, trained = (
+        solving(context).executor.stage.images(6, 6) for context in (Fresh(network=NETWORK, batch=5), CONTEXTS["queue"])
+    )
+    assert trained == fresh + 3 * 6 * 2 * 8
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Training(steps=0), "'steps' must be at least 1, got 0"),
+        (lambda: Training(lr=0.0), "'lr' must be > 0, got 0.0"),
+        (lambda: Training(momentum=-1.0), "'momentum' must be >= 0, got -1.0"),
+        (lambda: Trained(network=NETWORK, before=1), "'before' must be 0 where training is on: synthetic"),
+        (lambda: Trained(network=NETWORK, keep=0), "'keep' must be at least 1, got 0"),
+        (lambda: Queue(network=NETWORK, most=0), "'most' must be at least 1, got 0"),
+        (lambda: Interpolated(network=NETWORK, training=ON_SYNTHETIC), "must be on: real, got 'synthetic'"),
+    ],
+)
+def test_refused(make: Any, message: str):
+    with pytest.raises(InvalidInput, match=message):
+        make()
