@@ -165,7 +165,7 @@ class MaxSlicedWasserstein(SampleDiscrepancy, kind="max_sliced_wasserstein"):
 
 @dataclass(frozen=True, kw_only=True)
 class _Climb(SampleDiscrepancy):
-    """The sum over the starts, whose ascent is that of each of them."""
+    """The sum over the starts, whose ascent is that of each of them, as a share of its value: Adam sees no units."""
 
     of: MaxSlicedWasserstein
 
@@ -181,7 +181,8 @@ class _Climb(SampleDiscrepancy):
         return self.of.constants(real, draws)
 
     def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
-        return self.of.slices(summary, synthetic, draws).sum(-1)
+        value = self.of.slices(summary, synthetic, draws).sum(-1)
+        return value / torch.where(value > 0, value, 1.0).detach()
 
 
 _LAWS: frozenset[Tag] = frozenset(
