@@ -63,7 +63,7 @@ def test_against_scipy():
 
 
 def test_known_answer():
-    """Real points 0, 1, 5, synthetic ones 0, 2, 9: the worst real one is 5, 3 from 2; the worst synthetic one is 9, 4 from 5."""
+    """Real points 0, 1, 5 and synthetic ones 0, 2, 9: the worst are the real 5, 3 from 2, and the synthetic 9, 4 from 5."""
     x, y = torch.tensor([[0.0], [1], [5]]), torch.tensor([[0.0], [2], [9]])
     assert CoveringRadius()(Measure(x), Measure(y)).item() == 3
     assert CoveringRadius(side="hausdorff")(Measure(x), Measure(y)).item() == 4

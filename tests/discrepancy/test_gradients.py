@@ -179,11 +179,8 @@ def test_a_row_of_zeros_counts_one():
 @pytest.mark.parametrize("form", ["cosine", "mse", "l1"])
 def test_only_the_mean_matters(form):
     x, y = torch.randn(7, 2, 3, generator=torch.Generator().manual_seed(0)), torch.ones(1, 2, 3)
-    whole, mean = (
-        MeanGradients(form=form)(Measure(x), Measure(y)),
-        MeanGradients(form=form)(Measure(x.mean(0)[None]), Measure(y)),
-    )
-    torch.testing.assert_close(whole, mean)
+    discrepancy, mean = MeanGradients(form=form), x.mean(0, keepdim=True)
+    torch.testing.assert_close(discrepancy(Measure(x), Measure(y)), discrepancy(Measure(mean), Measure(y)))
 
 
 def test_batch_normalisation_has_no_gradient_of_one_example():

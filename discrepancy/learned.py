@@ -1,0 +1,218 @@
+"""Learned discrepancies: two data sets are close if one learns the same from both.
+
+    Parameters:  ‖A(μ) - A(ν)‖²         Risk:  E_μ ‖A(ν)(x) - y‖²
+
+with a learner A (:mod:`discrepancy.learners`). Both look at labels, and are differentiable, twice, in the synthetic points,
+weights and labels.
+"""
+
+import functools
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from discrepancy.base import check_choice
+from discrepancy.errors import InvalidInput, Unsupported
+from discrepancy.learners import Learner, LinearPredictor, Ridge
+from discrepancy.measure import Measure
+from discrepancy.sorts import Discrepancy, Draws, MeanSummary, SampleSummary, Tag
+
+__all__ = ["FittedSummary", "Parameters", "Risk"]
+
+Space = Literal["parameters", "function"]
+
+
+@dataclass(frozen=True, eq=False)
+class FittedSummary:
+    """Second moments of the real side, and what is learned from them, at first use."""
+
+    moments: MeanSummary
+    learner: Ridge
+    classes: int
+
+    @functools.cached_property
+    def predictor(self) -> LinearPredictor:
+        with torch.no_grad():
+            return self.learner.of_summary(self.moments, self.classes)
+
+    @property
+    def least(self) -> Float[Tensor, " g"]:
+        """The risk of that predictor on the real side itself."""
+        with torch.no_grad():
+            return self.learner.risk(self.moments, self.predictor)
+
+    def merge(self, other: "FittedSummary") -> "FittedSummary":
+        return replace(self, moments=self.moments.merge(other.moments))
+
+    def select(self, groups: Tensor) -> "FittedSummary":
+        chosen = replace(self, moments=self.moments.select(groups))
+        chosen.__dict__["predictor"] = self.predictor.select(groups)
+        return chosen
+
+    @property
+    def nbytes(self) -> int:
+        return self.moments.nbytes
+
+
+def _fitted(learner: Learner, real: Measure) -> FittedSummary:
+    assert isinstance(learner, Ridge)
+    return FittedSummary(learner.summarise(real), learner, _classes(real))
+
+
+class Parameters(Discrepancy, kind="parameters"):
+    """How far apart the linear predictors are that ridge regression learns from the two sides.
+
+    space ``parameters``: ‖W_μ - W_ν‖² + ‖b_μ - b_ν‖², symmetric, a metric of what is learned and none of measures;
+    space ``function``: E_μ ‖f_μ(x) - f_ν(x)‖² = tr((W_μ - W_ν) E_μ[x xᵀ] (W_μ - W_ν)ᵀ), not symmetric, and with penalty 0
+    equal to ``Risk(excess=True)``.
+
+    Points ``(n, d)`` with labels ``(n, c)``. The real side is summarised by second moments, (d + c)² numbers, which merge:
+    O(n d²) once, O(d³) once; a step costs O(m d² + d³), or O(m² d + m³) where m < d, plus O(c d²) in function space. Not
+    bounded in a single example.
+
+    References: Provable and Efficient Dataset Distillation for Kernel Ridge Regression (Chen, Huang, Weng, 2024, NeurIPS):
+    Theorem 4.1 has the synthetic sets with W_μ = W_ν. Their penalty is n times ours.
+    """
+
+    learner: Learner = Ridge()
+    space: Space = "parameters"
+
+    def __post_init__(self) -> None:
+        check_choice("space", self.space, get_args(Space))
+        if not isinstance(self.learner, Ridge):
+            raise InvalidInput(
+                f"'learner' must be 'ridge', whose parameters are comparable, got '{self.learner.kind}'; use it in a 'risk'"
+            )
+
+    @property
+    def tags(self) -> frozenset[Tag]:
+        claimed: set[Tag] = {"zero-at-equality", "nonnegative", "mergeable", "splits"}
+        claimed |= {"differentiable", "twice-differentiable"}
+        if self.space == "parameters":
+            claimed |= {"symmetric"}
+        elif self.learner.translation_free:
+            claimed |= {"translation-invariant"}
+        return frozenset(claimed)
+
+    @property
+    def streams(self) -> bool:
+        return True
+
+    @property
+    def labelled(self) -> bool:
+        return True
+
+    @property
+    def degree(self) -> float | None:
+        if not self.learner.scale_free:
+            return None
+        if self.space == "function":
+            return 0.0
+        return None if self.learner.translation_free else -2.0
+
+    @torch.no_grad()
+    def summarise(self, real: Measure, draws: Draws = None) -> FittedSummary:
+        return _fitted(self.learner, real)
+
+    def merge(self, first: FittedSummary, second: FittedSummary) -> FittedSummary:
+        return first.merge(second)
+
+    def compare(self, summary: FittedSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+        found, sought = self.learner.fit(synthetic), summary.predictor
+        if self.space == "parameters":
+            value = (found.table - sought.table).square().sum((1, 2))
+        else:
+            value = summary.learner.distance(summary.moments, found, sought)
+        return value.to(synthetic.rows.dtype)
+
+
+class Risk(Discrepancy, kind="risk"):
+    """The mean squared error, on the real side, of what is learned from the synthetic side: E_μ ‖A(ν)(x) - y‖².
+
+    A performance and not a distance: not symmetric, and not zero at equality; with ``excess`` zero at equality, and with
+    penalty 0 also >= 0, since then nothing linear has a smaller risk than A(μ).
+
+    Points ``(n, d)`` with labels ``(n, c)``. With ridge regression the real side is summarised by second moments, (d + c)²
+    numbers, which merge: O(n d²) once, a step costs O(m d² + d³), or O(m² d + m³) where m < d, plus O(c (d + c)²); values below
+    1e-16 of the largest second moment are rounding. With kernel ridge regression this is KIP's loss: the points are kept, and
+    a step costs O(n m (d + c) + m³) in blocks of bounded memory. Not bounded in a single example.
+
+    Args:
+        learner: ``ridge`` or ``kernel_ridge``; mind its normalisation of the penalty.
+        excess: takes off the risk of what is learned from the real side itself, a constant (ridge only).
+
+    References: Dataset Meta-Learning from Kernel Ridge-Regression (Nguyen, Chen, Lee, 2021, ICLR), where it is the loss of KIP.
+    """
+
+    learner: Learner = Ridge()
+    excess: bool = False
+
+    def __post_init__(self) -> None:
+        if self.excess and not isinstance(self.learner, Ridge):
+            raise InvalidInput(
+                f"'excess' needs learner 'ridge', got '{self.learner.kind}', which would solve for all real points at once; "
+                f"leave it out: it is a constant"
+            )
+
+    @property
+    def tags(self) -> frozenset[Tag]:
+        claimed: set[Tag] = {"splits", "differentiable", "twice-differentiable"}
+        if self.excess:
+            claimed |= {"zero-at-equality"}
+        if not self.excess or (isinstance(self.learner, Ridge) and self.learner.penalty == 0):
+            claimed |= {"nonnegative"}
+        if self.streams:
+            claimed |= {"mergeable"}
+        if self.learner.translation_free:
+            claimed |= {"translation-invariant"}
+        return frozenset(claimed)
+
+    @property
+    def streams(self) -> bool:
+        return self.learner.streams
+
+    @property
+    def labelled(self) -> bool:
+        return True
+
+    @property
+    def degree(self) -> float | None:
+        return 0.0 if self.learner.scale_free else None
+
+    @property
+    def resolved(self) -> bool:
+        return self.learner.resolved
+
+    def resolve(self, sample: Measure) -> "Risk":
+        return replace(self, learner=self.learner.resolve(sample))
+
+    @torch.no_grad()
+    def summarise(self, real: Measure, draws: Draws = None) -> FittedSummary | MeanSummary | SampleSummary:
+        return _fitted(self.learner, real) if self.excess else self.learner.summarise(real)
+
+    def merge(
+        self, first: FittedSummary | MeanSummary | SampleSummary, second: FittedSummary | MeanSummary | SampleSummary
+    ) -> FittedSummary | MeanSummary:
+        if isinstance(first, SampleSummary) or isinstance(second, SampleSummary):
+            raise Unsupported(
+                f"the learner '{self.learner.kind}' compares points: merge the measures (Measure.merged), then summarise once"
+            )
+        return first.merge(second)  # pyright: ignore[reportArgumentType]  (summaries of one discrepancy are alike)
+
+    def compare(
+        self, summary: FittedSummary | MeanSummary | SampleSummary, synthetic: Measure, draws: Draws = None
+    ) -> Float[Tensor, " g"]:
+        found = self.learner.fit(synthetic)
+        if isinstance(summary, FittedSummary):
+            value = self.learner.risk(summary.moments, found) - summary.least
+        else:
+            value = self.learner.risk(summary, found)
+        return value.to(synthetic.rows.dtype)
+
+
+def _classes(real: Measure) -> int:
+    assert real.labels is not None
+    return real.labels.shape[-1]

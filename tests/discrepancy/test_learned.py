@@ -1,0 +1,322 @@
+"""Learned discrepancies: the contract against numpy and sklearn, labels, KIP's loss by hand, the theorem of Chen et al.
+
+Properties (Hypothesis):
+1. without penalty, the excess risk is the distance in function space, for any sizes, weights and intercepts.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import sklearn.kernel_ridge
+import sklearn.linear_model
+import torch
+from contract import DiscrepancyContract
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from discrepancy import Discrepancy, Gaussian, InvalidInput, Measure, Unsupported
+from discrepancy.kernels import Linear, Median
+from discrepancy.learned import FittedSummary, Parameters, Risk
+from discrepancy.learners import KernelRidge, Ridge
+
+
+def flat(side: Measure) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return side.points.flatten(1).numpy(), side.labels.numpy(), side.shares.numpy()  # pyright: ignore
+
+
+def coefficients(learner: Ridge, side: Measure) -> tuple[np.ndarray, np.ndarray]:
+    """W and b, by sklearn, and without penalty by least squares on (x, 1), of least norm after centring."""
+    x, y, w = flat(side)
+    penalty = learner.penalty
+    if learner.relative:
+        centre = w @ x if learner.intercept else 0
+        penalty *= w @ np.square(x - centre).sum(1)
+    if penalty:
+        model = sklearn.linear_model.Ridge(alpha=penalty, fit_intercept=learner.intercept, solver="svd")
+        model.fit(x, y, sample_weight=w)
+        return model.coef_, model.intercept_ + np.zeros(y.shape[1])
+    mean_x, mean_y = (w @ x, w @ y) if learner.intercept else (0 * x[0], 0 * y[0])
+    root = np.sqrt(w)[:, None]
+    table = np.linalg.lstsq(root * (x - mean_x), root * (y - mean_y), rcond=None)[0].T
+    return table, mean_y - table @ mean_x
+
+
+def risk(learner, real: Measure, synthetic: Measure) -> float:
+    x, y, w = flat(real)
+    if isinstance(learner, Ridge):
+        table, intercept = coefficients(learner, synthetic)
+        predictions = x @ table.T + intercept
+    else:
+        s, labels, v = flat(synthetic)
+        kernel = learner.kernel
+        names = (
+            {"kernel": "rbf", "gamma": 1 / (2 * kernel.lengthscale**2)}
+            if isinstance(kernel, Gaussian)
+            else {"kernel": "linear"}
+        )
+        penalty = learner.penalty
+        if learner.relative:
+            penalty *= v @ (np.ones(len(s)) if isinstance(kernel, Gaussian) else np.square(s).sum(1))
+        model = sklearn.kernel_ridge.KernelRidge(alpha=penalty, **names).fit(s, labels, sample_weight=v)
+        predictions = model.predict(x)
+    return float(w @ np.square(predictions - y).sum(1))
+
+
+def wider(learner, factor: float):
+    """The learner that predicts the same where points are ``factor`` times as far apart."""
+    if isinstance(learner, KernelRidge) and isinstance(learner.kernel, Gaussian):
+        return replace(learner, kernel=Gaussian(lengthscale=factor * float(learner.kernel.lengthscale)))  # pyright: ignore
+    return replace(learner, penalty=factor**2 * learner.penalty)
+
+
+class TestParameters(DiscrepancyContract):
+    instances = {  # noqa: RUF012
+        "ridge": Parameters(learner=Ridge(penalty=0.1)),
+        "least-squares": Parameters(learner=Ridge(penalty=0.0)),
+        "intercept": Parameters(learner=Ridge(penalty=0.1, intercept=True)),
+        "function": Parameters(learner=Ridge(penalty=0.1), space="function"),
+        "function-intercept": Parameters(learner=Ridge(penalty=0.1, intercept=True), space="function"),
+        "function-least-squares": Parameters(learner=Ridge(penalty=0.0, intercept=True), space="function"),
+        "relative": Parameters(learner=Ridge(penalty=0.1, relative=True)),
+    }
+    classes = 3
+
+    @staticmethod
+    def truth(discrepancy: Discrepancy, mu: Measure, nu: Measure) -> float:
+        assert isinstance(discrepancy, Parameters)
+        assert isinstance(discrepancy.learner, Ridge)
+        (first, a), (second, b) = (coefficients(discrepancy.learner, side) for side in (mu, nu))
+        if discrepancy.space == "parameters":
+            return float(np.square(first - second).sum() + np.square(a - b).sum())
+        x, _, w = flat(mu)
+        return float(w @ np.square(x @ (first - second).T + a - b).sum(1))
+
+    @staticmethod
+    def rescaled(discrepancy: Discrepancy, factor: float) -> Discrepancy | None:
+        assert isinstance(discrepancy, Parameters)
+        if discrepancy.space == "parameters":
+            return None
+        return replace(discrepancy, learner=wider(discrepancy.learner, factor))
+
+
+class TestParametersOfImages(TestParameters):
+    shape = (2, 3, 1)
+
+
+class TestRisk(DiscrepancyContract):
+    instances = {  # noqa: RUF012
+        "ridge": Risk(learner=Ridge(penalty=0.1)),
+        "intercept": Risk(learner=Ridge(penalty=0.1, intercept=True)),
+        "least-squares": Risk(learner=Ridge(penalty=0.0)),
+        "excess": Risk(learner=Ridge(penalty=0.1), excess=True),
+        "excess-least-squares": Risk(learner=Ridge(penalty=0.0, intercept=True), excess=True),
+        "relative": Risk(learner=Ridge(penalty=0.1, intercept=True, relative=True)),
+        "kernel": Risk(learner=KernelRidge(kernel=Gaussian(lengthscale=1.5), penalty=0.1)),
+        "kernel-relative": Risk(learner=KernelRidge(kernel=Gaussian(lengthscale=1.5), penalty=0.1, relative=True)),
+        "kernel-linear": Risk(learner=KernelRidge(kernel=Linear(), penalty=0.1)),
+        "kernel-linear-relative": Risk(learner=KernelRidge(kernel=Linear(), penalty=0.1, relative=True)),
+    }
+    classes = 3
+
+    @staticmethod
+    def truth(discrepancy: Discrepancy, mu: Measure, nu: Measure) -> float:
+        assert isinstance(discrepancy, Risk)
+        return risk(discrepancy.learner, mu, nu) - (risk(discrepancy.learner, mu, mu) if discrepancy.excess else 0)
+
+    @staticmethod
+    def rescaled(discrepancy: Discrepancy, factor: float) -> Discrepancy:
+        assert isinstance(discrepancy, Risk)
+        return replace(discrepancy, learner=wider(discrepancy.learner, factor))
+
+
+class TestRiskOfImages(TestRisk):
+    shape = (2, 3, 1)
+
+
+def data(n: int, d: int = 3, c: int = 2, seed: int = 0) -> Measure:
+    generator = torch.Generator().manual_seed(seed)
+    points, labels = (torch.randn(n, size, generator=generator, dtype=torch.float64) for size in (d, c))
+    return Measure(points, torch.rand(n, generator=generator, dtype=torch.float64) + 0.1, labels)
+
+
+# Labels
+
+LEARNED = {
+    "parameters": Parameters(learner=Ridge(penalty=0.1)),
+    "function": Parameters(learner=Ridge(penalty=0.1, intercept=True), space="function"),
+    "risk": Risk(learner=Ridge(penalty=0.1)),
+    "kernel": Risk(learner=KernelRidge(kernel=Gaussian(), penalty=0.1)),
+}
+learned = pytest.mark.parametrize("discrepancy", LEARNED.values(), ids=LEARNED.keys())
+
+
+@learned
+def test_two_derivatives_by_labels_too(discrepancy: Discrepancy):
+    summary, synthetic = discrepancy.summarise(data(7).as_groups()), data(3, seed=1)
+    leaves = [side.clone().requires_grad_() for side in (synthetic.points, synthetic.mass_of, synthetic.labels)]  # pyright: ignore
+
+    def value(points: Tensor, weights: Tensor, labels: Tensor) -> Tensor:
+        return discrepancy.compare(summary, Measure(points, weights, labels).as_groups())
+
+    assert torch.autograd.gradcheck(value, leaves)
+    assert torch.autograd.gradgradcheck(value, leaves)
+
+
+@learned
+def test_real_labels_get_no_gradient(discrepancy: Discrepancy):
+    real, synthetic = data(7), data(3, seed=1)
+    asking = [side.clone().requires_grad_() for side in (real.points, real.mass_of, real.labels)]  # pyright: ignore
+    leaf = synthetic.labels.clone().requires_grad_()  # pyright: ignore[reportOptionalMemberAccess]
+    discrepancy(Measure(*asking), Measure(synthetic.points, synthetic.mass_of, leaf)).backward()
+    assert [side.grad for side in asking] == [None] * 3
+    assert leaf.grad is not None
+
+
+@learned
+def test_class_numbers_are_one_hot_labels(discrepancy: Discrepancy):
+    real, synthetic = data(7), data(3, seed=1)
+    numbers, few = torch.arange(7) % 3, torch.tensor([1, 0, 1])  # the synthetic side knows nothing of class 2
+    mu, nu = Measure(real.points, real.mass_of, numbers), Measure(synthetic.points, synthetic.mass_of, few)
+    torch.testing.assert_close(discrepancy(mu, nu), discrepancy(mu.with_label_vectors(3), nu.with_label_vectors(3)))
+
+
+# Known answers
+
+
+def test_one_point_each():
+    """x = 2 with y = 3 and x = 1 with y = 1, λ = 1: W_μ = 6 / 5, W_ν = 1 / 2; risk of W_ν: (2 / 2 - 3)² = 4."""
+    mu, nu = (Measure(torch.tensor([[x]]), labels=torch.tensor([[y]])) for x, y in ((2.0, 3.0), (1.0, 1.0)))
+    ridge = Ridge(penalty=1.0)
+    assert Parameters(learner=ridge)(mu, nu).item() == pytest.approx(0.49)
+    assert Parameters(learner=ridge, space="function")(mu, nu).item() == pytest.approx(4 * 0.49)
+    assert Risk(learner=ridge)(mu, nu).item() == pytest.approx(4)
+    assert Risk(learner=ridge, excess=True)(mu, nu).item() == pytest.approx(4 - 0.36)
+
+
+def test_a_line_is_learned_from_two_points():
+    """y = 2 x + 1, seen at 7 places, and at 2 others: zero risk, equal parameters, with an intercept and without penalty."""
+    real, few = (torch.randn(size, 1, generator=torch.Generator().manual_seed(size)).double() for size in (7, 2))
+    mu, nu = (Measure(x, labels=2 * x + 1) for x in (real, few))
+    line = Ridge(penalty=0.0, intercept=True)
+    for discrepancy in (Parameters(learner=line), Risk(learner=line), Risk(learner=line, excess=True)):
+        assert discrepancy(mu, nu).item() == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("m", [3, 5, 11], ids=["m=k", "m<d", "m>d"])
+def test_theorem_of_chen_et_al(m: int):
+    """Theorem 4.1.2: without penalty on the synthetic side X_S = D⁺ with D = Y_S⁺ W + (I - Y_S⁺ Y_S) Z learns W exactly.
+
+    W is learned with a penalty on the real side, so its summary is that of another learner: parameters are compared with those
+    of a real set that has W for its least squares.
+    """
+    d, k, rng = 7, 3, np.random.default_rng(m)
+    x, y = rng.standard_normal((d, 40)), rng.standard_normal((k, 40))
+    table = y @ x.T @ np.linalg.inv(x @ x.T + 0.7 * np.eye(d))
+    labels = rng.standard_normal((k, m))
+    inverse = np.linalg.pinv(labels)
+    target = inverse @ table + (np.eye(m) - inverse @ labels) @ rng.standard_normal((m, d))
+    synthetic = Measure(torch.from_numpy(np.linalg.pinv(target).T.copy()), labels=torch.from_numpy(labels.T.copy()))
+    real = Measure(torch.from_numpy(x.T.copy()), labels=torch.from_numpy((table @ x).T.copy()))
+    exact = Ridge(penalty=0.0)
+    assert Parameters(learner=exact)(real, synthetic).item() == pytest.approx(0, abs=1e-15)
+    assert Risk(learner=exact)(real, synthetic).item() == pytest.approx(0, abs=1e-12)
+
+
+def test_is_the_loss_of_kip():
+    """½ is left out: mean over real points of ‖y_t - K_ts (K_ss + 1e-6 tr(K_ss) / m)⁻¹ y_s‖², value and gradient."""
+    real, synthetic, kernel = data(11), data(5, seed=1), Gaussian(lengthscale=1.2)
+    leaf = synthetic.points.clone().requires_grad_()  # pyright: ignore[reportAttributeAccessIssue]
+
+    def gram(a: Tensor, b: Tensor) -> Tensor:
+        return (-(a[:, None] - b).square().sum(-1) / (2 * 1.2**2)).exp()
+
+    own = gram(leaf, leaf)
+    penalty = 1e-6 * own.trace() / 5 * torch.eye(5).double()
+    errors = gram(real.points, leaf) @ torch.linalg.solve(own + penalty, synthetic.labels) - real.labels  # pyright: ignore
+    expected = errors.square().sum(1).mean()
+    (slope,) = torch.autograd.grad(expected, leaf)
+    discrepancy = Risk(learner=KernelRidge(kernel=kernel, penalty=1e-6 / 5, relative=True))
+    value = discrepancy(Measure(real.points, labels=real.labels), Measure(leaf, labels=synthetic.labels))
+    torch.testing.assert_close(value, expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(torch.autograd.grad(value, leaf)[0], slope, rtol=1e-5, atol=1e-8)
+
+
+@settings(max_examples=40, deadline=None)
+@given(n=st.integers(1, 9), m=st.integers(1, 9), d=st.integers(1, 5), intercept=st.booleans(), seed=st.integers(0, 99))
+def test_excess_risk_is_the_distance_of_functions(n: int, m: int, d: int, intercept: bool, seed: int):
+    """Pythagoras: the errors of least squares are orthogonal to every linear function."""
+    mu, nu = data(n, d, seed=seed), data(m, d, seed=seed + 100)
+    learner = Ridge(penalty=0.0, intercept=intercept)
+    excess, apart = Risk(learner=learner, excess=True)(mu, nu), Parameters(learner=learner, space="function")(mu, nu)
+    torch.testing.assert_close(excess, apart, atol=1e-8, rtol=1e-5)
+    assert excess >= -1e-8
+
+
+# Summaries
+
+
+def test_summary_does_not_grow_with_n():
+    for discrepancy in (LEARNED["parameters"], LEARNED["function"], LEARNED["risk"]):
+        sizes = {discrepancy.summarise(data(n, 11).as_groups()).nbytes for n in (3, 3001)}
+        assert len(sizes) == 1
+
+
+def test_real_side_is_solved_once(monkeypatch):
+    solved = []
+    of_summary = Ridge.of_summary
+    monkeypatch.setattr(Ridge, "of_summary", lambda self, *args: solved.append(1) or of_summary(self, *args))
+    discrepancy, synthetic = Risk(learner=Ridge(), excess=True), data(3, seed=1).as_groups()
+    summary = discrepancy.summarise(data(7).as_groups())
+    assert isinstance(summary, FittedSummary)
+
+    def value(points: Tensor) -> Tensor:
+        return discrepancy.compare(summary, Measure(points, synthetic.mass_of, synthetic.labels)).sum()
+
+    first = torch.func.grad(value)(synthetic.points)
+    again = torch.vmap(torch.func.grad(value))(torch.stack([synthetic.points] * 2))  # pyright: ignore
+    discrepancy.compare(summary.select(torch.tensor([0])), synthetic)
+    assert len(solved) == 1
+    torch.testing.assert_close(again, torch.stack([first] * 2))
+
+
+def test_points_do_not_merge():
+    discrepancy = LEARNED["kernel"]
+    part = discrepancy.summarise(data(3).as_groups())
+    with pytest.raises(Unsupported, match=r"'kernel_ridge' compares points: merge the measures"):
+        discrepancy.merge(part, part)
+
+
+# Refusals
+
+
+def test_parameters_of_a_kernel_are_refused():
+    with pytest.raises(InvalidInput, match=r"'learner' must be 'ridge', .* got 'kernel_ridge'"):
+        Parameters(learner=KernelRidge())
+
+
+def test_excess_of_a_kernel_is_refused():
+    with pytest.raises(InvalidInput, match="'excess' needs learner 'ridge', got 'kernel_ridge'"):
+        Risk(learner=KernelRidge(), excess=True)
+
+
+def test_unknown_space_is_refused():
+    discrepancy = object.__new__(Parameters)
+    for name, value in {"learner": Ridge(), "space": "weights"}.items():
+        object.__setattr__(discrepancy, name, value)
+    with pytest.raises(InvalidInput, match="'space' must be one of parameters, function; got 'weights'"):
+        discrepancy.__post_init__()
+
+
+def test_labels_of_different_length_are_refused():
+    with pytest.raises(InvalidInput, match="labels of 2 and 3 classes"):
+        Risk()(data(5), data(3, c=3))
+
+
+def test_resolve_puts_the_number_in():
+    real, rule = data(23), Median(factor=0.5)
+    discrepancy = Risk(learner=KernelRidge(kernel=Gaussian(lengthscale=rule)))
+    assert not discrepancy.resolved
+    expected = Risk(learner=KernelRidge(kernel=Gaussian(lengthscale=rule.measured(real))))
+    assert discrepancy.resolve(real) == expected
