@@ -5,6 +5,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
+from discrepancy.errors import Unsupported
 from discrepancy.kernels import Energy
 from discrepancy.measure import Measure
 from discrepancy.mmd import MMD
@@ -54,6 +55,9 @@ class EnergyDistance(Discrepancy, kind="energy_distance"):
         summary = self._mmd.summarise(real)
         assert isinstance(summary, SampleSummary)
         return summary
+
+    def merge(self, first: SampleSummary, second: SampleSummary) -> SampleSummary:
+        raise Unsupported(f"'{self.kind}' compares points: merge the measures (Measure.merged), then summarise once")
 
     def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
         return self._mmd.compare(summary, synthetic)

@@ -1,8 +1,8 @@
 """Kernels of the distance r = ‖x - y‖ itself, of finite smoothness where points coincide.
 
-Their profiles are functions of s = r², of which some derivative is infinite at s = 0; there it is given as zero. Points that
-are closer to each other than √δ times their distance from the centre (δ of :mod:`discrepancy.kernels.base`, 1e-6 in float32)
-count as coincident for ``laplace`` and ``energy``.
+Their profiles are functions of s = r², of which some derivative is infinite at s = 0; there it is given as zero. Under
+``laplace`` and ``energy`` points count as coincident if they are closer to each other than some √δ times their distance from
+the centre (δ of :mod:`discrepancy.kernels.base`; about 1e-3 in float32).
 """
 
 import math
