@@ -12,7 +12,7 @@ import torch
 
 from discrepancy.errors import DiscrepancyError, NumericalWarning, PerformanceWarning
 from discrepancy.sorts import Discrepancy
-from experiments.studies.views import Sides
+from experiments.studies.views import Level, Sides
 from objectives.binding import moved
 from objectives.streams import stream
 
@@ -30,23 +30,25 @@ class Measured:
     seconds: float
 
 
-def measured(discrepancy: Discrepancy, draws: Sequence[Sides], *, by_class: bool, seed: int) -> Measured:
-    """The discrepancy of every set in these draws of a view, with each real side summarised once.
+def measured(
+    discrepancy: Discrepancy, draws: Sequence[Sides], level: Level, *, names: Sequence[str], seed: int
+) -> Measured:
+    """The discrepancy of the named sets in these draws of a view, with each real side summarised once.
 
     Args:
-        by_class: compare the conditional measures given the class, and take their mean; else the sets as wholes.
+        level: what is compared; values of classes are averaged.
         seed: of the discrepancy's own random parts, new for each draw.
     """
     started = time.perf_counter()
     notes: dict[str, None] = {}
-    totals = dict.fromkeys(draws[0].sets, 0.0)
+    totals = dict.fromkeys(names, 0.0)
     reasons: dict[str, str] = {}
     found: dict[str, Discrepancy] = {}
     with _noted(notes):
         try:
-            found = {block: discrepancy.resolve(sample) for block, sample in draws[0].sample.blocks()}
+            found = {block: discrepancy.resolve(sample) for block, sample in draws[0].sample(level).blocks()}
             for number, sides in enumerate(draws):
-                _add(found, sides, by_class, (seed, number), totals, reasons)
+                _add(found, sides, level, (seed, number), totals, reasons)
         except _REFUSALS as error:
             reasons |= {name: _sentence(error) for name in totals if name not in reasons}
     for name, total in totals.items():
@@ -68,14 +70,14 @@ _REFUSALS = (DiscrepancyError, torch.linalg.LinAlgError)  # pyright: ignore[repo
 def _add(
     found: dict[str, Discrepancy],
     sides: Sides,
-    by_class: bool,
+    level: Level,
     key: tuple[int, int],
     totals: dict[str, float],
     reasons: dict[str, str],
 ) -> None:
     """Add the values of one draw to the totals."""
-    real, sets = sides.grouped(by_class)
-    synthetic = {name: dict(measure.blocks()) for name, measure in sets.items()}
+    real, sets = sides.both(level)
+    synthetic = {name: dict(sets[name].blocks()) for name in totals}
     for block, part in real.blocks():
         own, points = found[block], part.tensors[""]
         random = moved(own.draw(stream(key[0], "discrepancy", block, key[1]), tuple(points.shape[2:])), points.device)

@@ -21,7 +21,7 @@ from experiments.data.base import Source
 from experiments.evaluate import PROTOCOLS, Protocol
 from experiments.experiment import chosen_device
 from experiments.studies.recipes import Recipe
-from experiments.studies.views import View
+from experiments.studies.views import Level, View
 
 __all__ = ["Prediction", "Reference", "packaged"]
 
@@ -52,6 +52,7 @@ class Prediction:
         views: where sets are compared, by name.
         by_class: discrepancies between the conditional measures given the class, of which the mean is taken, by name.
         whole: discrepancies between the sets as wholes, by name; those that look at labels belong here as a rule.
+        gradients: discrepancies between the mean loss gradients of each class, in the views that have a network, by name.
         real: random real examples a class with which every set is compared.
         protocol: how networks are trained on each set; all sets are judged by networks with the same seeds.
         validation: judge on a tenth of the training examples, which no set is then made from, and leave the test examples.
@@ -65,6 +66,7 @@ class Prediction:
     views: tuple[tuple[str, View], ...]
     by_class: tuple[tuple[str, Discrepancy], ...] = ()
     whole: tuple[tuple[str, Discrepancy], ...] = ()
+    gradients: tuple[tuple[str, Discrepancy], ...] = ()
     per_class: tuple[int, ...] = (10,)
     real: int = 500
     protocol: Protocol = field(default_factory=lambda: PROTOCOLS["quick"])
@@ -77,7 +79,7 @@ class Prediction:
     compile: Literal["auto", "always", "never"] = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("sets", "views", "by_class", "whole"):
+        for name in ("sets", "views", "by_class", "whole", "gradients"):
             object.__setattr__(self, name, named(getattr(self, name)))
             for key, _ in getattr(self, name):
                 if not NAME.fullmatch(key):
@@ -86,10 +88,11 @@ class Prediction:
             if not rows:
                 raise InvalidInput(f"'{name}' is empty; name at least one")
         if not self.discrepancies:
-            raise InvalidInput("'by_class' and 'whole' are both empty; name at least one discrepancy")
-        twice = [name for name, count in Counter(self.discrepancies).items() if count > 1]
+            raise InvalidInput("'by_class', 'whole' and 'gradients' are all empty; name at least one discrepancy")
+        names = [name for name, _ in (*self.by_class, *self.whole, *self.gradients)]
+        twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:
-            raise InvalidInput(f"'whole' has the name '{twice[0]}', which 'by_class' has too; rename one")
+            raise InvalidInput(f"two discrepancies are named '{twice[0]}'; rename one")
         if not self.per_class or min(self.per_class) < 1 or len(set(self.per_class)) < len(self.per_class):
             raise InvalidInput(f"'per_class' must be different sizes of at least 1, got {list(self.per_class)}")
         for name in ("real", "resamples"):
@@ -99,12 +102,11 @@ class Prediction:
             raise InvalidInput(f"'confidence' must lie strictly between 0 and 1, got {self.confidence}")
         chosen_device(self.device)
         reference = self.reference
-        if reference is not None:
-            for name, known in (("view", dict(self.views)), ("discrepancy", self.discrepancies)):
-                if getattr(reference, name) not in known:
-                    raise InvalidInput(
-                        f"'reference' names the {name} '{getattr(reference, name)}', but there are {', '.join(known)}"
-                    )
+        if reference is not None and (reference.view, reference.discrepancy) not in self.pairs:
+            raise InvalidInput(
+                f"'reference' is '{reference.discrepancy}' in view '{reference.view}', which is not computed; there are the "
+                f"views {', '.join(dict(self.views))} and the discrepancies {', '.join(self.discrepancies)}"
+            )
 
     @property
     def data_name(self) -> str:
@@ -113,14 +115,21 @@ class Prediction:
         return Path(str(named_by)).stem
 
     @property
-    def discrepancies(self) -> list[str]:
-        """The names of all the discrepancies, in order."""
-        return [name for name, _ in (*self.by_class, *self.whole)]
+    def discrepancies(self) -> dict[str, tuple[Discrepancy, Level]]:
+        """All the discrepancies by name, and what they compare."""
+        levels: dict[Level, tuple[tuple[str, Discrepancy], ...]]
+        levels = {"class": self.by_class, "whole": self.whole, "gradients": self.gradients}
+        return {name: (part, level) for level, parts in levels.items() for name, part in parts}
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
         """Every (view, discrepancy), by name."""
-        return [(view, name) for view, _ in self.views for name in self.discrepancies]
+        return [
+            (name, other)
+            for name, view in self.views
+            for other, (_, level) in self.discrepancies.items()
+            if level != "gradients" or view.architecture is not None
+        ]
 
     @property
     def keys(self) -> list[str]:

@@ -24,7 +24,7 @@ __all__ = ["FREE", "GROWING", "Shown", "predict"]
 Shown = Callable[[str, int], AbstractContextManager[Advance]]
 """``with shown(title, total) as advance``: how the progress of one stage is shown."""
 
-GROWING = ("per_class", "sets", "views", "by_class", "whole")
+GROWING = ("per_class", "sets", "views", "by_class", "whole", "gradients")
 """What may get further entries in a folder that holds results already."""
 
 FREE = ("reference", "resamples", "confidence", "device", "compile")
@@ -129,7 +129,6 @@ class _Running:
         todo = {pair: keys for pair, keys in todo.items() if keys}
         if not todo:
             return known
-        by_class = dict(study.by_class)
         with self.shown("comparing sets", len(todo)) as advance:
             done = 0
             for view_name, view in study.views:
@@ -148,10 +147,9 @@ class _Running:
                 )
                 for name, keys in names.items():
                     advance(done, f"{name} in {view_name}")
-                    part = dict((*study.by_class, *study.whole))[name]
+                    part, level = study.discrepancies[name]
                     seed = self.seed("discrepancy", view_name, name)
-                    chosen = [sides.only(keys) for sides in draws]
-                    result = measured(part, chosen, by_class=name in by_class, seed=seed)
+                    result = measured(part, draws, level, names=keys, seed=seed)
                     line = {"view": view_name, "discrepancy": name, **vars(result)}
                     known[view_name, name].append(line)
                     self.folder.values.append(line)

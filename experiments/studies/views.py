@@ -4,9 +4,10 @@ A space that is random (features of an untrained network, random frequencies) is
 averaged over the draws, as E_ξ in the objective. The networks of the views are none of those that made a set or judge it.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch.nn import functional
 
 from discrepancy.embeddings import Embedding, Identity
 from discrepancy.errors import InvalidInput
+from discrepancy.gradients import mean_loss_gradients
 from discrepancy.measure import Grouping, Measure
 from discrepancy.networks import Network
 from discrepancy.networks.base import Parameters
@@ -27,10 +29,13 @@ from objectives.data import LabelledData
 from objectives.stage import Stage
 from objectives.streams import stream
 
-__all__ = ["RESOLVE_SAMPLE", "Sides", "View", "embedded"]
+__all__ = ["Level", "Sides", "View", "embedded"]
 
 RESOLVE_SAMPLE = 2048
 """Real examples from which data-dependent constants are turned into numbers."""
+
+GRADIENT_POINTS = 128
+"""Examples of a class whose loss is held as one graph."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,30 +72,45 @@ class View:
         return self.network if self.trained is None else self.trained.network
 
 
+Level = Literal["class", "whole", "gradients"]
+"""What is compared: conditional measures given the class, whole measures, or the mean loss gradients of the classes."""
+
+Both = tuple[Measure, Mapping[str, Measure]]
+"""The real side and every set by name, grouped."""
+
+
 @dataclass(frozen=True, eq=False)
 class Sides:
-    """The real examples and every set as one draw of a view sees them, with labels as vectors, flat."""
+    """The real examples and every set as one draw of a view sees them, with labels as vectors, flat; ``gradients`` makes the
+    gradients of the mean losses of the classes, a point a class, for a view that has a network."""
 
     real: Measure
     sets: Mapping[str, Measure]
+    gradients: Callable[[], Both] | None = None
 
-    def only(self, names: Collection[str]) -> "Sides":
-        """The same with these sets alone."""
-        return self if len(names) == len(self.sets) else Sides(self.real, {name: self.sets[name] for name in names})
+    def sample(self, level: Level) -> Measure:
+        """Some of the real points, of all the classes alike, flat."""
+        if level == "gradients":
+            real = self.both(level)[0]
+            return Measure({name: points[:, 0] for name, points in real.tensors.items()})
+        rows = torch.arange(0, len(self.real), _step(len(self.real)), device=self.real.mass_of.device)
+        return self.real.select(rows)
 
-    @property
-    def sample(self) -> Measure:
-        """Some of the real examples, of all the classes alike."""
-        step = -(-len(self.real) // RESOLVE_SAMPLE)
-        return self.real.select(torch.arange(0, len(self.real), step, device=self.real.mass_of.device))
-
-    def grouped(self, by_class: bool) -> tuple[Measure, Mapping[str, Measure]]:
-        """Both as grouped measures: a group a class, or a single one."""
-        return self._by_class if by_class else (self.real.as_groups(), {k: v.as_groups() for k, v in self.sets.items()})
+    def both(self, level: Level) -> Both:
+        """Both sides as grouped measures: a group a class, or a single one."""
+        if level == "whole":
+            return self.real.as_groups(), {name: measure.as_groups() for name, measure in self.sets.items()}
+        return self._by_class if level == "class" else self._gradients
 
     @cached_property
-    def _by_class(self) -> tuple[Measure, Mapping[str, Measure]]:
+    def _by_class(self) -> Both:
         return _conditioned(self.real), {name: _conditioned(measure) for name, measure in self.sets.items()}
+
+    @cached_property
+    def _gradients(self) -> Both:
+        if self.gradients is None:
+            raise InvalidInput("there is no network in this view whose loss has a gradient")
+        return self.gradients()
 
 
 def _conditioned(measure: Measure) -> Measure:
@@ -110,34 +130,67 @@ def embedded(
     seed: int,
     device: torch.device,
     policy: Policy = "auto",
-    on_draw: Callable[[int], None] | None = None,
 ) -> list[Sides]:
     """The training examples with these numbers, and all the sets, in every draw of the view."""
-    found: list[Sides] = []
-    whole = torch.cat([made.normalised for made in sets.values()]).to(device)
+    points = torch.cat([made.normalised for made in sets.values()]).to(device)
     context = Fresh(network=view.architecture, batch=max(1, len(real) // data.count))
     stage = Stage(
-        data, context, view.via.takes, seed=seed, examples=len(whole), steps=view.draws, device=device, policy=policy
+        data, context, view.via.takes, seed=seed, examples=len(points), steps=view.draws, device=device, policy=policy
     )
-    embedding = view.via
-    labels = data.train.labels if data.train.soft is None else data.train.soft
+    train = data.train.take(real)
+    own = Measure(
+        data.normalisation.apply(train.points.to(device)),
+        labels=_vectors(train.labels if train.soft is None else train.soft, data.count, device),
+    )
+    lengths, names = [len(made) for made in sets.values()], list(sets)
+    weights = torch.cat([made.weights for made in sets.values()]).to(device)
+    labels = torch.cat([_vectors(made.labels, data.count, device) for made in sets.values()])
+    small = dict(zip(names, _divided(Measure(points, weights, labels), lengths), strict=True))
+    embedding, found = view.via, []
     for number, parameters in enumerate(_networks(view, data, stage, seed, policy)):
-        if on_draw is not None:
-            on_draw(number)
         taken = stage.real(real, parameters)
         if not embedding.resolved:
-            step = -(-len(real) // RESOLVE_SAMPLE)
-            embedding = embedding.resolve(Measure({name: value[::step] for name, value in taken.items()}))
+            embedding = embedding.resolve(Measure({k: v[:: _step(len(real))] for k, v in taken.items()}))
         random = moved(embedding.draw(stream(seed, "random", number), stage.shapes), device)
-        features = Measure(embedding(stage.taken(parameters, whole), random))
-        start, parts = 0, {}
-        for name, made in sets.items():
-            rows = torch.arange(start, start + len(made), device=device)
-            start += len(made)
-            part = features.select(rows)
-            parts[name] = Measure(part.points, made.weights.to(device), _vectors(made.labels, data.count, device))
-        found.append(Sides(Measure(embedding(taken, random), None, _vectors(labels[real], data.count, device)), parts))
+        features = Measure(embedding(stage.taken(parameters, points), random), weights, labels)
+        parts = dict(zip(names, _divided(features, lengths), strict=True))
+        gradients = None if view.architecture is None else partial(_both, view.architecture, parameters, own, small)
+        found.append(Sides(Measure(embedding(taken, random), labels=own.labels), parts, gradients))
     return found
+
+
+def _divided(measure: Measure, lengths: list[int]) -> Iterator[Measure]:
+    """Stretches of a flat measure, in order."""
+    start = 0
+    for length in lengths:
+        yield measure.select(torch.arange(start, start + length, device=measure.mass_of.device))
+        start += length
+
+
+def _step(count: int) -> int:
+    return -(-count // RESOLVE_SAMPLE)
+
+
+def _both(network: Network, parameters: Parameters, real: Measure, sets: Mapping[str, Measure]) -> Both:
+    return (
+        _gradients(network, parameters, real),
+        {name: _gradients(network, parameters, measure) for name, measure in sets.items()},
+    )
+
+
+def _gradients(network: Network, parameters: Parameters, measure: Measure) -> Measure:
+    """The gradient of the mean loss of each class by every parameter that is no vector: one point a class."""
+    by_class = _conditioned(measure)
+    totals: dict[str, Tensor] = {}
+    for part in by_class.split(GRADIENT_POINTS):
+        mass = part.mass_of.sum(1)
+        for group in (mass > 0).nonzero()[:, 0].tolist():
+            own = part.select(torch.tensor(group))
+            for name, gradient in mean_loss_gradients(network, parameters, own).items():
+                if gradient.ndim > 1:
+                    total = totals.setdefault(name, gradient.new_zeros(len(mass), 1, *gradient.shape))
+                    total[group, 0] += mass[group] / by_class.mass_of[group].sum() * gradient
+    return Measure(totals, by_class.mass_of.new_ones(len(by_class.mass_of), 1))
 
 
 def _networks(view: View, data: LabelledData, stage: Stage, seed: int, policy: Policy) -> Iterator[Parameters]:

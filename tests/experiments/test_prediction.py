@@ -17,15 +17,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy import stats
+from torch.nn import functional
 
 from discrepancy import MMD, Discrepancy
 from discrepancy.errors import InvalidInput, NumericalWarning
+from discrepancy.networks import Network
 from discrepancy.sorts import SampleDiscrepancy
 from experiments.config import ConfigError, build, dump, read
 from experiments.data import Digits
 from experiments.report import prediction as report
 from experiments.studies import __main__ as studies
-from experiments.studies import running
+from experiments.studies import running, views
 from experiments.studies.correlation import ceiling, interval, kendall, left_out, resamples, same_family, spearman
 from experiments.studies.findings import found
 from experiments.studies.folder import Lines
@@ -45,6 +47,7 @@ from experiments.studies.recipes import (
 )
 from experiments.studies.views import View, embedded
 from objectives.data import LabelledData
+from objectives.streams import stream
 
 # --- correlations -------------------------------------------------------------------------------------------------------
 
@@ -291,11 +294,11 @@ def test_values_are_those_of_the_one_call(digits: LabelledData):
     real = digits.class_batch(torch.Generator().manual_seed(0), 7)
     view = build(View, {"via": {"kind": "random_fourier", "features": 64, "lengthscale": 5.0}, "draws": 2})
     draws = embedded(view, digits, real, sets, seed=3, device=torch.device("cpu"))
-    found = measured(MMD(), draws, by_class=True, seed=0).values
+    found = measured(MMD(), draws, "class", names=list(sets), seed=0).values
     for key in sets:
-        expected = torch.stack([MMD()(sides.grouped(True)[0], sides.grouped(True)[1][key]).mean() for sides in draws])
+        expected = torch.stack([MMD()(sides.both("class")[0], sides.both("class")[1][key]).mean() for sides in draws])
         assert found[key] == pytest.approx(expected.mean().item(), rel=1e-5)
-    whole = measured(MMD(), draws, by_class=False, seed=0).values
+    whole = measured(MMD(), draws, "whole", names=["2/random/0"], seed=0).values
     assert whole["2/random/0"] == pytest.approx(
         np.mean([MMD()(sides.real, sides.sets["2/random/0"]).item() for sides in draws]), rel=1e-4
     )
@@ -332,11 +335,29 @@ def test_what_cannot_be_computed_is_said(digits: LabelledData):
         "far": next(Noisy(strengths=(20.0,)).make(0, Task(digits, 2, seed=0))),
     }
     draws = embedded(View(), digits, torch.arange(100), sets, seed=0, device=torch.device("cpu"))
-    result = measured(Fussy(), draws, by_class=True, seed=0)
+    result = measured(Fussy(), draws, "class", names=list(sets), seed=0)
     assert result.values["two"] is not None
     assert (result.values["one"], result.values["far"]) == (None, None)
     assert result.reasons == {"one": "needs 2 points, got 1", "far": "the value is inf"}
     assert result.notes == ("repaired",)
+
+
+def test_gradients_are_those_of_the_mean_loss_of_each_class(digits: LabelledData, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(views, "GRADIENT_POINTS", 4)  # so that a class takes several parts
+    sets = {"a": next(Random().make(0, Task(digits, 3, seed=0)))}
+    rows = digits.class_batch(torch.Generator().manual_seed(0), 9)
+    view = build(View, {"via": "features", "network": NETWORK})
+    (sides,) = embedded(view, digits, rows, sets, seed=3, device=torch.device("cpu"))
+    real, synthetic = sides.both("gradients")
+    assert set(real.tensors) == set(synthetic["a"].tensors) == {"conv1.weight", "conv2.weight", "linear.weight"}
+    network = build(Network, NETWORK)
+    parameters = network.initial(stream(3, "network", 0), digits.shape, 10, affine=False)
+    parameters = {name: value.requires_grad_() for name, value in parameters.items()}
+    members = rows[digits.train.labels[rows] == 7]
+    logits = network(parameters, digits.normalisation.apply(digits.train.points[members]))["logits"]
+    functional.cross_entropy(logits, torch.full((9,), 7)).backward()
+    for name, points in real.tensors.items():
+        torch.testing.assert_close(points[7, 0], parameters[name].grad, rtol=1e-4, atol=1e-6)
 
 
 def test_views_refuse_what_has_no_network():
@@ -465,6 +486,16 @@ def test_a_study_may_grow_and_not_change(study: Any, tmp_path: Path, monkeypatch
     assert "sets.centres" in capsys.readouterr().err
 
 
+def test_gradients_are_compared_where_there_is_a_network(study: Any, tmp_path: Path):
+    views = {name: TINY["views"][name] for name in ("pixels", "network")}
+    gradients = {"cosine": "mean_gradients", "mse": {"kind": "mean_gradients", "form": "mse"}}
+    changes = {"sets": {"random": {"kind": "random", "count": 4}}, "by_class": {"mean": "mmd"}, "whole": {}}
+    assert study(views=views, gradients=gradients, per_class=[1], **changes) == 0
+    found = {(line["view"], line["discrepancy"]): line for line in Lines(tmp_path / "out" / "values.jsonl").read()}
+    assert found.keys() == {("pixels", "mean"), ("network", "mean"), ("network", "cosine"), ("network", "mse")}
+    assert all(value > 0 for line in found.values() for value in line["values"].values())
+
+
 def test_validation_leaves_the_test_examples(study: Any, tmp_path: Path):
     assert study(validation=True, per_class=[1]) == 0
     about = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
@@ -479,8 +510,11 @@ def test_validation_leaves_the_test_examples(study: Any, tmp_path: Path):
         ({"per_klass": [1]}, "unknown key; did you mean 'per_class'?"),
         ({"per_class": [1, 1]}, "'per_class' must be different sizes"),
         ({"sets": {"a/b": "random"}}, "'sets' has the name 'a/b'"),
-        ({"whole": {"mean": "mmd"}}, "'whole' has the name 'mean', which 'by_class' has too"),
-        ({"reference": {"view": "x", "discrepancy": "mean"}}, "'reference' names the view 'x'"),
+        ({"whole": {"mean": "mmd"}}, "two discrepancies are named 'mean'; rename one"),
+        (
+            {"reference": {"view": "x", "discrepancy": "mean"}},
+            "'reference' is 'mean' in view 'x', which is not computed",
+        ),
         ({"sets": {"a": CONDENSED | {"solver": "herding", "stages": [1]}}}, "'stages' has no meaning for the solver"),
         ({"sets": {"a": {"kind": "noisy", "strengths": [-1.0]}}}, "'strengths' must be > 0, got -1"),
     ],
