@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from discrepancy import MMD, Gaussian
 from discrepancy.embeddings import Features, Identity, Layers, Logits, RandomFourier, Standardised
 from discrepancy.errors import InvalidInput, NumericalWarning
-from discrepancy.kernels import Median
+from discrepancy.kernels import Laplace, Matern, Median
 from discrepancy.measure import Measure
 from discrepancy.networks import ConvNet
 
@@ -93,22 +94,72 @@ def test_random_fourier_is_the_formula(generator):
     np.testing.assert_allclose(embedding({"points": points}, draws).numpy(), truth, rtol=1e-12, atol=1e-12)
 
 
-def test_random_fourier_estimates_the_gaussian_kernel(generator):
-    embedding = RandomFourier(features=40_000, lengthscale=1.7)
+LAWS = {
+    "gaussian": ({"law": "gaussian"}, Gaussian(lengthscale=1.7)),
+    "laplace": ({"law": "laplace"}, Laplace(lengthscale=1.7)),
+    "matern-3/2": ({"law": "matern"}, Matern(lengthscale=1.7)),
+    "matern-5/2": ({"law": "matern", "smoothness": 2.5}, Matern(lengthscale=1.7, smoothness=2.5)),
+}
+
+
+@pytest.mark.parametrize("orthogonal", [False, True], ids=["independent", "orthogonal"])
+@pytest.mark.parametrize(("law", "kernel"), LAWS.values(), ids=LAWS.keys())
+def test_random_fourier_estimates_the_kernel_of_its_law(law, kernel, orthogonal, generator):
+    embedding = RandomFourier(features=40_000, lengthscale=1.7, orthogonal=orthogonal, **law)
     points = torch.randn(7, 3, generator=generator, dtype=torch.double)
     features = embedding({"points": points}, embedding.draw(generator, {"points": (3,)}))
-    kernel = torch.exp(-torch.cdist(points, points).square() / (2 * 1.7**2))
-    torch.testing.assert_close(features @ features.T, kernel, atol=5 / math.sqrt(20_000), rtol=0)
+    torch.testing.assert_close(features @ features.T, kernel(points, points), atol=5 / math.sqrt(20_000), rtol=0)
     torch.testing.assert_close(features.square().sum(1), torch.ones(7, dtype=torch.double))
 
 
-def test_random_fourier_is_unbiased(generator):
-    embedding = RandomFourier(features=2)
-    points = {"points": torch.tensor([[0.0, 0.0], [1.0, 0.5]], dtype=torch.double)}
-    draws = (embedding(points, embedding.draw(generator, {"points": (2,)})) for _ in range(4000))
+@pytest.mark.parametrize("orthogonal", [False, True], ids=["independent", "orthogonal"])
+@pytest.mark.parametrize(("law", "kernel"), LAWS.values(), ids=LAWS.keys())
+def test_random_fourier_is_unbiased(law, kernel, orthogonal, generator):
+    embedding = RandomFourier(features=4, lengthscale=1.7, orthogonal=orthogonal, **law)
+    x = torch.tensor([[0.0, 0.0], [1.0, 0.5]], dtype=torch.double)
+    draws = (embedding({"points": x}, embedding.draw(generator, {"points": (2,)})) for _ in range(3000))
     products = torch.stack([first @ second for first, second in draws])
     error = products.std() / math.sqrt(len(products))
-    assert abs(products.mean() - math.exp(-1.25 / 2)) < 4 * error
+    assert abs(products.mean() - kernel(x, x)[0, 1]) < 4 * error
+
+
+@pytest.mark.parametrize(("law", "kernel"), LAWS.values(), ids=LAWS.keys())
+def test_linear_mmd_on_random_features_is_that_of_the_kernel(law, kernel, generator):
+    embedding = RandomFourier(features=40_000, lengthscale=1.7, **law)
+    draws = embedding.draw(generator, {"points": (3,)})
+    x, y = torch.randn(11, 3, generator=generator), torch.randn(5, 3, generator=generator) + 0.5
+    value = MMD()(*(Measure(embedding({"points": side}, draws)) for side in (x, y)))
+    assert value.item() == pytest.approx(MMD(kernel=kernel)(Measure(x), Measure(y)).item(), abs=0.02)
+
+
+@pytest.mark.parametrize("count", [3, 5, 13])
+def test_orthogonal_frequencies_are_orthogonal_in_blocks_of_d(count, generator):
+    embedding = RandomFourier(features=2 * count, law="laplace", orthogonal=True)
+    frequencies = embedding.draw(generator, {"points": (5,)})["frequencies"]
+    assert frequencies.shape == (5, count)
+    for block in frequencies.split(5, 1):
+        directions = block / block.norm(dim=0)
+        torch.testing.assert_close(directions.mT @ directions, torch.eye(block.shape[1]), atol=1e-5, rtol=0)
+
+
+def test_orthogonal_frequencies_are_as_long_as_independent_ones():
+    """‖ω‖² has mean d and variance 2d."""
+    embedding = RandomFourier(features=2 * 3000, orthogonal=True)
+    frequencies = embedding.draw(torch.Generator().manual_seed(0), {"points": (6,)})["frequencies"]
+    squares = frequencies.square().sum(0)
+    assert squares.mean().item() == pytest.approx(6, abs=4 * math.sqrt(12 / 3000))
+    assert squares.var().item() == pytest.approx(12, rel=0.15)
+
+
+def test_orthogonal_features_have_less_error(generator):
+    points = torch.randn(20, 16, generator=generator, dtype=torch.double)
+    kernel = Gaussian(lengthscale=4.0)(points, points)
+    errors = []
+    for orthogonal in (False, True):
+        embedding = RandomFourier(features=32, lengthscale=4.0, orthogonal=orthogonal)
+        drawn = (embedding({"points": points}, embedding.draw(generator, {"points": (16,)})) for _ in range(100))
+        errors.append(torch.stack([(f @ f.T - kernel).square().mean() for f in drawn]).mean())
+    assert errors[1] < 0.6 * errors[0]
 
 
 def test_random_fourier_draws_depend_on_the_generator_only():
@@ -162,12 +213,13 @@ def test_inner_random_parts_are_drawn_and_handed_on(taken, generator):
         (lambda: RandomFourier(features=3), "'features' must be even and >= 2, got 3"),
         (lambda: RandomFourier(features=0), "'features' must be even and >= 2, got 0"),
         (lambda: RandomFourier(lengthscale=0.0), "'lengthscale' must be finite and > 0, got 0.0"),
+        (lambda: RandomFourier(law="matern", smoothness=1.0), "'smoothness' must be 0.5, 1.5, 2.5, ..., got 1.0"),
         (lambda: Standardised(mean=(0.0,)), "'mean' and 'std' must both be given, or neither"),
         (lambda: Standardised(mean=(0.0,), std=(1.0, 2.0)), "must be equally long, got 1 and 2 numbers"),
         (lambda: Standardised(mean=(math.inf,), std=(1.0,)), "'mean' must be finite"),
         (lambda: Standardised(mean=(0.0,), std=(0.0,)), "'std' must be finite and > 0"),
     ],
-    ids=["odd", "none", "length", "half", "unequal", "infinite", "no spread"],
+    ids=["odd", "none", "length", "smoothness", "half", "unequal", "infinite", "no spread"],
 )
 def test_bad_fields_are_refused(build, message):
     with pytest.raises(InvalidInput, match=message):
