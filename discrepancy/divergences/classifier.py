@@ -118,7 +118,7 @@ class ClassifierDivergence(SampleDiscrepancy, kind="classifier"):
         points = points - weights @ points
         spread = (weights @ points.square()).sqrt()
         points = points / torch.where(spread > 0, spread, 1.0)
-        logits = torch.empty_like(weights)
+        logits, short = torch.empty_like(weights), 0
         for part in range(self.folds):
             seen = fold != part
             balanced = weights[seen]
@@ -128,14 +128,15 @@ class ClassifierDivergence(SampleDiscrepancy, kind="classifier"):
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", ConvergenceWarning)
                 model.fit(points[seen].numpy(), labels[seen].numpy(), balanced.numpy())
-            if any(issubclass(item.category, ConvergenceWarning) for item in caught):
-                steps = int(model.n_iter_.max())
-                warnings.warn(
-                    f"the classifier of fold {part} stopped after {steps} steps short of its optimum; a larger 'ridge' helps",
-                    NumericalWarning,
-                    stacklevel=2,
-                )
+            short += any(issubclass(item.category, ConvergenceWarning) for item in caught)
             logits[~seen] = torch.from_numpy(model.decision_function(points[~seen].numpy()))
+        if short:
+            warnings.warn(
+                f"{short} of {self.folds} classifiers stopped after {ITERATIONS} steps or sooner, short of their optimum; "
+                f"a larger 'ridge' helps",
+                NumericalWarning,
+                stacklevel=2,
+            )
         return logits
 
 
