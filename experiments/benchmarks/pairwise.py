@@ -1,10 +1,13 @@
-"""Gaussian MMD with its gradient (20,000 real points, 1,000 synthetic, 128 features, float32), the real side summarised before.
+"""MMD with its gradient (20,000 real points, 1,000 synthetic, 128 features, float32), the real side summarised before, under
+the kernels gaussian, laplace and energy (which makes it the energy distance).
 
-Against geomloss's tensorized kernel loss for the same gradient, which computes the real side's own term each time, and against
-the two bare matrix products that the cross term cannot do without. Memory is the peak above what was held before, in a process
-of its own; errors are against float64 brute force, relative to the mean kernel value, also far from the origin.
+Against geomloss's tensorized kernel loss for the same gradient, which computes the real side's own term each time, its online
+one where KeOps imports, and against the two bare matrix products that the cross term cannot do without. Memory is the peak
+above what was held before, in a process of its own; errors are against float64 brute force, relative to the mean kernel value,
+for the gaussian kernel also far from the origin. Last, the cost of a step as the real side grows over three decades.
 """
 
+import importlib
 import os
 import subprocess
 import sys
@@ -19,45 +22,115 @@ import torch
 from torch import Tensor
 
 from discrepancy import MMD, Gaussian, Measure
-from discrepancy.kernels import Median
+from discrepancy.kernels import Energy, Kernel, Laplace, Median
+from discrepancy.sorts import SampleSummary
 from experiments.benchmarks.timing import alternating
 
 __all__ = ["rows"]
 
 N, M, D = 20_000, 1_000, 128
+GROWING = (100, 1_000, 10_000, 100_000)
+THEIRS = {"gaussian": "gaussian", "laplace": "laplacian", "energy": "energy"}
+"""Our names of kernels, and geomloss's."""
 
 
 def rows(rounds: int = 9, peer_rounds: int = 3) -> list[dict[str, Any]]:
     """The measurements, one mapping a row."""
-    x, y = clouds()
-    ours, theirs, products = step(x, y), geomloss_step(x, y), bare_products(x, y)
-    beside = alternating({"theirs": theirs, "ours": ours}, peer_rounds)
-    alone = alternating({"ours": ours, "products": products, "summary": lambda: summarised(x)}, rounds)
-    whole = alone["ours"] + alone["summary"]
     return [
-        {"what": "gaussian MMD with gradient, geomloss tensorized", "seconds": beside["theirs"], "ratio": 1.0},
+        *gaussian_rows(rounds, peer_rounds),
+        *(row for name in ("laplace", "energy") for row in other_rows(name, rounds, max(1, peer_rounds - 1))),
+        *(row for offset in (0.0, 100.0) for row in error_rows(offset)),
+        *(row for name in ("laplace", "energy") for row in error_rows(0.0, name)),
+        *growth_rows(rounds),
+    ]
+
+
+def gaussian_rows(rounds: int, peer_rounds: int) -> list[dict[str, Any]]:
+    x, y = clouds()
+    ours, products = step(x, y), bare_products(x, y)
+    online = ["online"] if keops() else []
+    peers = {backend: geomloss_step(x, y, backend=backend) for backend in ("tensorized", *online)}
+    beside = alternating({**peers, "ours": ours}, peer_rounds)
+    alone = alternating({"ours": ours, "products": products}, rounds)
+    summary = alternating({"summary": lambda: summarised(x)}, peer_rounds)["summary"]
+    whole, theirs = alone["ours"] + summary, beside["tensorized"]
+    note = "" if online else " (online left out: pykeops does not import)"
+    return [
+        {"what": f"gaussian MMD with gradient, geomloss tensorized{note}", "seconds": theirs, "ratio": 1.0},
+        *(
+            {
+                "what": f"gaussian MMD with gradient, geomloss {backend}",
+                "seconds": beside[backend],
+                "ratio": theirs / beside[backend],
+            }
+            for backend in online
+        ),
         {
             "what": "gaussian MMD with gradient, real side summarised",
             "seconds": beside["ours"],
-            "ratio": beside["theirs"] / beside["ours"],
+            "ratio": theirs / beside["ours"],
         },
         {
             "what": "the same, between calls of nothing as large",
             "seconds": alone["ours"],
-            "ratio": beside["theirs"] / alone["ours"],
+            "ratio": theirs / alone["ours"],
         },
         {
             "what": "two bare matrix products of that size",
             "seconds": alone["products"],
-            "ratio": beside["theirs"] / alone["products"],
+            "ratio": theirs / alone["products"],
         },
-        {"what": "the summary of the real side, once", "seconds": alone["summary"], "ratio": None},
-        {"what": "summary and step together", "seconds": whole, "ratio": beside["theirs"] / whole},
+        {"what": "the summary of the real side, once", "seconds": summary, "ratio": None},
+        {"what": "summary and step together", "seconds": whole, "ratio": theirs / whole},
         {"what": "extra memory, geomloss", "megabytes": extra_megabytes("geomloss")},
         {"what": "extra memory, step", "megabytes": extra_megabytes("step")},
         {"what": "extra memory, summary", "megabytes": extra_megabytes("summary")},
-        *(row for offset in (0.0, 100.0) for row in error_rows(offset)),
     ]
+
+
+def other_rows(name: str, rounds: int, peer_rounds: int) -> list[dict[str, Any]]:
+    """The same comparison in short."""
+    x, y = clouds()
+    ours = step(x, y, name)
+    beside = alternating({"theirs": geomloss_step(x, y, name), "ours": ours}, peer_rounds)
+    alone = alternating({"ours": ours}, rounds)["ours"]
+    theirs = beside["theirs"]
+    return [
+        {"what": f"{name} MMD with gradient, geomloss tensorized", "seconds": theirs, "ratio": 1.0},
+        {
+            "what": f"{name} MMD with gradient, real side summarised",
+            "seconds": beside["ours"],
+            "ratio": theirs / beside["ours"],
+        },
+        {"what": "the same, between calls of nothing as large", "seconds": alone, "ratio": theirs / alone},
+        {"what": f"extra memory, {name} step", "megabytes": extra_megabytes("step", name)},
+    ]
+
+
+def growth_rows(rounds: int) -> list[dict[str, Any]]:
+    """A step against ever more real points, beside one against a single real point, which is the synthetic side's own term."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(max(GROWING), D, generator=generator), clouds()[1]
+    steps = {str(n): step(x[:n], y, "gaussian", summarise=False) for n in (1, *GROWING)}
+    seconds = alternating(steps, rounds)
+    own = seconds["1"]
+    return [{"what": f"gaussian step, {M:,} synthetic points alone", "seconds": own, "ratio": None}] + [
+        {
+            "what": f"gaussian step, {n:,} real: {1e6 * (seconds[str(n)] - own) / n:.2f} us each beyond that",
+            "seconds": seconds[str(n)],
+            "ratio": None,
+        }
+        for n in GROWING
+    ]
+
+
+def keops() -> bool:
+    """Whether geomloss's online backend can be used."""
+    try:
+        importlib.import_module("pykeops.torch")
+    except Exception:  # an import that looks for compilers may fail in any way
+        return False
+    return True
 
 
 def clouds(offset: float = 0.0) -> tuple[Tensor, Tensor]:
@@ -68,19 +141,24 @@ def clouds(offset: float = 0.0) -> tuple[Tensor, Tensor]:
     )
 
 
-def discrepancy(x: Tensor) -> MMD:
-    kernel = Gaussian(lengthscale=Median()).resolve(Measure(x))
-    return MMD(kernel=kernel)
+def discrepancy(x: Tensor, name: str = "gaussian") -> MMD:
+    kernels: dict[str, Kernel] = {
+        "gaussian": Gaussian(lengthscale=Median()),
+        "laplace": Laplace(lengthscale=Median()),
+        "energy": Energy(),
+    }
+    return MMD(kernel=kernels[name].resolve(Measure(x)))
 
 
 def summarised(x: Tensor) -> object:
     return MMD(kernel=Gaussian(lengthscale=16.0)).summarise(Measure(x).as_groups())
 
 
-def step(x: Tensor, y: Tensor) -> Callable[[], Tensor]:
-    """The gradient at y."""
-    mmd = discrepancy(x)
-    summary = mmd.summarise(Measure(x).as_groups())
+def step(x: Tensor, y: Tensor, name: str = "gaussian", *, summarise: bool = True) -> Callable[[], Tensor]:
+    """The gradient at y; without ``summarise`` the real side's own term, which it does not need, is left out."""
+    real = Measure(x).as_groups()
+    mmd = discrepancy(x if len(x) > 1 else y, name)
+    summary = mmd.summarise(real) if summarise else SampleSummary(real, {"own": torch.zeros(1, dtype=torch.float64)})
     leaf = y.clone().requires_grad_()
 
     def action() -> Tensor:
@@ -89,8 +167,8 @@ def step(x: Tensor, y: Tensor) -> Callable[[], Tensor]:
     return action
 
 
-def geomloss_step(x: Tensor, y: Tensor) -> Callable[[], Tensor]:
-    loss = geomloss.SamplesLoss("gaussian", blur=16.0, backend="tensorized")
+def geomloss_step(x: Tensor, y: Tensor, name: str = "gaussian", backend: str = "tensorized") -> Callable[[], Tensor]:
+    loss = geomloss.SamplesLoss(THEIRS[name], blur=16.0, backend=backend)
     leaf = y.clone().requires_grad_()
     return lambda: torch.autograd.grad(loss(x, leaf), leaf)[0]
 
@@ -108,24 +186,29 @@ def bare_products(x: Tensor, y: Tensor, block: int = 1_000) -> Callable[[], Tens
     return action
 
 
-def error_rows(offset: float) -> list[dict[str, Any]]:
+def error_rows(offset: float, name: str = "gaussian") -> list[dict[str, Any]]:
     """Value and gradient against float64 brute force on the same float32 points."""
     x, y = clouds(offset=offset)
-    mmd = discrepancy(x)
+    mmd = discrepancy(x, name)
     leaf, exact_leaf = y.clone().requires_grad_(), y.double().requires_grad_()
     value = mmd(Measure(x), Measure(leaf))
     (gradient,) = torch.autograd.grad(value, leaf)
-    assert isinstance(mmd.kernel, Gaussian)
-    length, exact_x = float(mmd.kernel.lengthscale), x.double()  # pyright: ignore[reportArgumentType]
+    length, exact_x = float(getattr(mmd.kernel, "lengthscale", 1.0)), x.double()
 
     def mean_kernel(a: Tensor, b: Tensor) -> Tensor:
-        distances = a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.mT
-        return torch.exp(distances / (-2 * length**2)).mean()
+        squares = (a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.mT).clamp(min=0)
+        if name == "gaussian":
+            return torch.exp(squares / (-2 * length**2)).mean()
+        distances = torch.where(squares > 1e-9, squares, torch.inf).sqrt()  # leaves out the pairs (i, i)
+        if name == "laplace":
+            return torch.exp(-distances / length).sum() / squares.numel() + (squares <= 1e-9).double().mean()
+        return -torch.where(squares > 1e-9, distances, 0.0).mean()
 
     exact, exact_gradient, mean = torch.zeros((), dtype=torch.float64), torch.zeros_like(exact_leaf), 0.0
     parts = exact_x.split(len(x) // 20)
-    for part in parts:
-        exact += mean_kernel(part, exact_x) / len(parts)
+    for i, part in enumerate(parts):
+        for j, other in enumerate(parts[: i + 1]):
+            exact += mean_kernel(part, other) * (1 if i == j else 2) / len(parts) ** 2
         cross = mean_kernel(part, exact_leaf) / len(parts)
         exact_gradient += torch.autograd.grad(-2 * cross, exact_leaf)[0]
         exact -= 2 * cross.detach()
@@ -134,27 +217,28 @@ def error_rows(offset: float) -> list[dict[str, Any]]:
     exact_gradient += torch.autograd.grad(own, exact_leaf)[0]
     exact += own.detach()
     of_gradient = (gradient.double() - exact_gradient).abs().max() / exact_gradient.abs().max()
+    where = f"{'' if name == 'gaussian' else name + ', '}offset {offset:g}"
     return [
         {
-            "what": f"error of the value / mean kernel value, offset {offset:g}",
-            "error": abs(value.item() - exact.item()) / mean,
+            "what": f"error of the value / mean kernel value, {where}",
+            "error": abs(value.item() - exact.item()) / abs(mean),
         },
-        {"what": f"largest error of the gradient / its largest entry, offset {offset:g}", "error": of_gradient.item()},
+        {"what": f"largest error of the gradient / its largest entry, {where}", "error": of_gradient.item()},
     ]
 
 
-def extra_megabytes(which: str) -> float:
+def extra_megabytes(which: str, name: str = "gaussian") -> float:
     """The peak of ``which`` above the memory held before it, measured in a new process."""
-    command = [sys.executable, "-m", "experiments.benchmarks.pairwise", which]
+    command = [sys.executable, "-m", "experiments.benchmarks.pairwise", which, name]
     # Makes glibc give freed blocks back, so that memory held by an earlier computation hides nothing.
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
     return float(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
 
 
-def peak_megabytes(which: str) -> float:
+def peak_megabytes(which: str, name: str) -> float:
     actions: dict[str, Callable[[Tensor, Tensor], Callable[[], object]]] = {
-        "geomloss": geomloss_step,
-        "step": step,
+        "geomloss": lambda x, y: geomloss_step(x, y, name),
+        "step": lambda x, y: step(x, y, name),
         "summary": lambda x, y: lambda: summarised(x),
     }
     prepare = actions[which]
@@ -180,8 +264,8 @@ def peak_megabytes(which: str) -> float:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        print(peak_megabytes(sys.argv[1]))
+    if len(sys.argv) > 2:
+        print(peak_megabytes(*sys.argv[1:]))
     else:
         for row in rows():
             print("  ".join(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))

@@ -1,6 +1,7 @@
 """Every benchmark runs, in a tiny setting; what it measures is not judged here."""
 
 import pytest
+import torch
 
 from experiments.benchmarks import distribution_matching, evaluation, pairwise
 from experiments.benchmarks.timing import alternating
@@ -27,8 +28,29 @@ def test_training():
 
 
 def test_pairs(monkeypatch: pytest.MonkeyPatch):
-    for name, size in (("N", 50), ("M", 10), ("D", 3)):
+    for name, size in (("N", 60), ("M", 10), ("D", 3), ("GROWING", (10, 30))):
         monkeypatch.setattr(pairwise, name, size)
+    measured: list[tuple[str, ...]] = []
+    monkeypatch.setattr(pairwise, "extra_megabytes", lambda *which: measured.append(which) or 1.0)
+    rows = pairwise.rows(rounds=1, peer_rounds=1)
+    assert all(len({"seconds", "megabytes", "error"} & row.keys()) == 1 for row in rows)
+    assert len({row["what"] for row in rows}) >= len(rows) - 2
+    assert all(row["error"] < 1e-5 for row in rows if "error" in row and "value" in row["what"])
+    assert measured == [("geomloss",), ("step",), ("summary",), ("step", "laplace"), ("step", "energy")]
+
+
+@pytest.mark.parametrize("name", ["gaussian", "laplace", "energy"])
+def test_pairs_are_those_of_geomloss(name: str, monkeypatch: pytest.MonkeyPatch):
+    for size, value in (("N", 60), ("M", 10), ("D", 300)):
+        monkeypatch.setattr(pairwise, size, value)
     x, y = pairwise.clouds()
-    assert pairwise.step(x, y)().shape == (10, 3)
-    assert all(row["error"] < 1e-6 for row in pairwise.error_rows(100.0) if "gradient" not in row["what"])
+    monkeypatch.setattr(pairwise, "Median", lambda: 16.0)
+    # Theirs has the factor 1/2.
+    theirs = 2 * pairwise.geomloss_step(x, y, name)()
+    torch.testing.assert_close(pairwise.step(x, y, name)(), theirs, atol=1e-5, rtol=1e-4)
+
+
+def test_memory_is_measured(monkeypatch: pytest.MonkeyPatch):
+    for name, size in (("N", 600), ("M", 110), ("D", 3)):
+        monkeypatch.setattr(pairwise, name, size)
+    assert pairwise.peak_megabytes("step", "energy") >= 0
