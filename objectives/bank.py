@@ -24,7 +24,7 @@ class Bank:
     """The networks of a stage by number, with the rounds of training that they have had."""
 
     def __init__(self, stage: Stage) -> None:
-        self.stage, self.lessons = stage, stage.context.lessons if stage.take else None
+        self.stage, self.lessons = stage, stage.context.lessons if stage.has_network else None
         self._trainees: dict[int, Trainee] = {}
         self._generations: dict[int, int] = {}
 

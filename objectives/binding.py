@@ -1,6 +1,6 @@
 """A match bound to data: its rules turned into numbers, and the groups of the real examples."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,12 +9,13 @@ from torch import Tensor
 from discrepancy.embeddings.base import Embedding
 from discrepancy.errors import InvalidInput
 from discrepancy.measure import Grouping, Measure
-from discrepancy.sorts import Discrepancy, Draws
+from discrepancy.networks.base import Parameters
+from discrepancy.sorts import Discrepancy, Draws, MeanDiscrepancy
 from objectives.data import LabelledData
 from objectives.objective import Match
 from objectives.stage import Stage
 
-__all__ = ["BoundMatch", "bind", "moved"]
+__all__ = ["BoundMatch", "bind", "grouped", "moved"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,16 +36,26 @@ class BoundMatch:
 
     @property
     def labelled(self) -> bool:
-        return any(discrepancy.labelled for discrepancy in self.discrepancies.values())
+        return self.embedding.averages or any(discrepancy.labelled for discrepancy in self.discrepancies.values())
 
-    def grouped(self, features: Measure, groups: Tensor) -> Measure:
-        """The conditional measures; grouping on the CPU spares a GPU the wait for the sizes."""
-        grouping = Grouping.of(groups, len(self.share))
-        device = features.mass_of.device
-        return features.conditioned(Grouping(grouping.index.to(device), grouping.mask.to(device)))
+    def features(
+        self, taken: Measure, groups: Tensor, count: int, draws: Draws, stage: Stage, parameters: Parameters
+    ) -> Measure:
+        """The conditional measures of the embedded examples, given what was taken of these and their groups; of an embedding
+        that averages, one point a group."""
+        if self.embedding.averages:
+            rows = [(groups == group).nonzero()[:, 0] for group in range(count)]
+            return _averaged(self.embedding, taken, rows, stage, parameters)
+        return grouped(self.embedded(taken, draws), groups, count)
+
+    def embedded(self, taken: Measure, draws: Draws) -> Measure:
+        """The features of single examples."""
+        return Measure(self.embedding(taken.tensors, draws), taken.mass_of, taken.labels)
 
 
-def bind(name: str, match: Match, sample: Measure, stage: Stage, generator: torch.Generator) -> BoundMatch:
+def bind(
+    name: str, match: Match, stage: Stage, sample: Measure, parameters: Parameters, generator: torch.Generator
+) -> BoundMatch:
     """The match with its data-dependent constants turned into numbers, from a sample of what the stage offers.
 
     Raises:
@@ -55,16 +66,61 @@ def bind(name: str, match: Match, sample: Measure, stage: Stage, generator: torc
     embedding = match.via.resolve(sample)
     draws = moved(embedding.draw(generator, stage.shapes), stage.device)
     with torch.no_grad():
-        features = Measure(embedding(sample.tensors, draws), labels=sample.labels)
+        if embedding.averages:
+            features = _averaged(embedding, sample, [torch.arange(1)], stage, parameters).select(torch.tensor(0))
+        else:
+            features = Measure(embedding(sample.tensors, draws), labels=sample.labels)
     unknown = sorted({block for block, _ in match.layer_weights} - set(features.tensors))
     if unknown:
         known = ", ".join(sorted(features.tensors)) or "one without a name"
         raise InvalidInput(f"'layer_weights' of term '{name}' name {unknown}, but the blocks are: {known}")
     count = data.count if match.by == "class" else int(groups.max()) + 1
     share = torch.bincount(groups, minlength=count).double() / len(groups)
+    if embedding.averages and not all(
+        isinstance(match.match.resolve(part), MeanDiscrepancy) for _, part in features.blocks()
+    ):
+        raise InvalidInput(
+            f"term '{name}' has only the means of '{embedding.kind}', and '{match.match.kind}' needs single points; match "
+            "mean_gradients"
+        )
     discrepancies = {block: match.match.resolve(measure) for block, measure in features.blocks()}
     shapes = {block: tuple(value.shape[1:]) for block, value in features.tensors.items()}
     return BoundMatch(match, embedding, discrepancies, shapes, groups, share.to(stage.device))
+
+
+def _averaged(
+    embedding: Embedding, taken: Measure, groups: Sequence[Tensor], stage: Stage, parameters: Parameters
+) -> Measure:
+    """The mean of each group of rows as one point with all its mass; where no graph is kept, a chunk after the other."""
+    network, labels = stage.context.network, taken.labels
+    assert network is not None
+    assert labels is not None
+    size = len(taken) if torch.is_grad_enabled() or stage.whole_batches else stage.chunk
+    masses, sums = [], []
+    for rows in groups:
+        mass, total = taken.mass_of.new_zeros(()), {}
+        for part in rows.to(labels.device).split(size):
+            own = Measure(taken.tensors["points"][part], taken.mass_of[part], labels[part])
+            weight = own.mass_of.sum()
+            mass = mass + weight
+            for name, value in embedding.mean_of(network, parameters, own).items():
+                total[name] = total.get(name, 0) + weight * value
+        masses.append(mass)
+        sums.append(total)
+    shown = next(total for total in sums if total)
+    points = {
+        name: torch.stack(
+            [total[name] / mass if total else torch.zeros_like(like) for total, mass in zip(sums, masses, strict=True)]
+        )
+        for name, like in shown.items()
+    }
+    return Measure({name: value[:, None] for name, value in points.items()}, torch.stack(masses)[:, None])
+
+
+def grouped(features: Measure, groups: Tensor, count: int) -> Measure:
+    """The conditional measures given the group, 0 .. count - 1; groups on the CPU spare a GPU the wait for the sizes."""
+    grouping, device = Grouping.of(groups, count), features.mass_of.device
+    return features.conditioned(Grouping(grouping.index.to(device), grouping.mask.to(device)))
 
 
 def moved(draws: Draws, device: torch.device) -> Draws:

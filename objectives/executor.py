@@ -21,7 +21,7 @@ from discrepancy.networks.base import Parameters
 from discrepancy.sorts import Discrepancy, Draws
 from objectives.adversaries import Adversaries
 from objectives.bank import Bank
-from objectives.binding import bind, moved
+from objectives.binding import bind, grouped, moved
 from objectives.compilation import Policy, padded
 from objectives.contexts import Context, Draw
 from objectives.data import LabelledData
@@ -125,17 +125,17 @@ class Executor:
         self.bank = Bank(self.stage)
         self._scenes: OrderedDict[Draw, Scene] = OrderedDict()
         matches = [(name, term) for name, term in objective.terms if isinstance(term, Match)]
-        sample = self._sample() if matches else Measure(torch.zeros(1))
+        seen = self._sample() if matches else (Measure(torch.zeros(1)), {})
         self.matches = {
-            name: bind(name, term, sample, self.stage, stream(seed, "resolve", name)) for name, term in matches
+            name: bind(name, term, self.stage, *seen, stream(seed, "resolve", name)) for name, term in matches
         }
         self.adversaries = self._adversaries()
 
     # --- set-up ---------------------------------------------------------------------------------------------------
 
-    def _sample(self) -> Measure:
-        """A balanced sample of the real examples, as the first network sees them: large where something is to be resolved,
-        else one of each class, for the shapes."""
+    def _sample(self) -> tuple[Measure, Parameters]:
+        """A balanced sample of the real examples as the first network sees them, and its weights: a large one where something
+        is to be resolved, else one of each class, for the shapes."""
         matches = [term for _, term in self.objective.terms if isinstance(term, Match)]
         settled = all(match.via.resolved and match.match.resolved for match in matches)
         size = 1 if settled else math.ceil(RESOLVE_SAMPLE / self.data.count)
@@ -143,7 +143,7 @@ class Executor:
         draw = self.context.at(0, self.seed)
         parameters = self.stage.parameters(draw.network) if settled else self.bank.parameters(draw)
         taken = self.stage.real(indices, parameters)
-        return Measure(taken, labels=self._label_vectors(indices))
+        return Measure(taken, labels=self._label_vectors(indices)), parameters
 
     def _label_vectors(self, indices: Tensor) -> Tensor:
         """The labels of real examples as rows (c,): their distributions where the data have them, else one-hot."""
@@ -219,16 +219,14 @@ class Executor:
         kept: dict[str, list[tuple[Measure, Tensor]]] = {name: [] for name in self.matches}
         for taken, indices in self.stage.real_parts(draw, parameters, augmentation):
             for name, bound in self.matches.items():
-                features = Measure(
-                    bound.embedding(taken, random[name][0]),
-                    torch.ones(len(indices), device=self.device),
-                    self._label_vectors(indices) if bound.labelled else None,
-                )
-                groups = bound.groups[indices]
+                groups, draws = bound.groups[indices], random[name][0]
+                labels = self._label_vectors(indices) if bound.labelled else None
+                offered = Measure(taken, torch.ones(len(indices), device=self.device), labels)
                 if not bound.streams:
-                    kept[name].append((features, groups))
+                    kept[name].append((bound.embedded(offered, draws), groups))
                     continue
-                for block, part in bound.grouped(features, groups).blocks():
+                features = bound.features(offered, groups, len(bound.share), draws, self.stage, parameters)
+                for block, part in features.blocks():
                     discrepancy = bound.discrepancies[block]
                     summary = discrepancy.summarise(part, random[name][1][block])
                     made[name][block] = (
@@ -241,7 +239,7 @@ class Executor:
                     Measure.merged([piece for piece, _ in pieces]),
                     torch.cat([rows for _, rows in pieces]),
                 )
-                for block, part in bound.grouped(features, groups).blocks():
+                for block, part in grouped(features, groups, len(bound.share)).blocks():
                     made[name][block] = bound.discrepancies[block].summarise(part, random[name][1][block])
         return made
 
@@ -253,10 +251,8 @@ class Executor:
         found = []
         for name, bound in self.matches.items():
             draws, of_blocks = scene.random[name]
-            features = Measure(
-                bound.embedding(taken, draws), labels=self._label_vectors(indices) if bound.labelled else None
-            )
-            for block, part in features.blocks():
+            labels = self._label_vectors(indices) if bound.labelled else None
+            for block, part in bound.embedded(Measure(taken, labels=labels), draws).blocks():
                 only = functional.one_hot(torch.tensor(label, device=self.device), len(bound.share)).double()
                 factor = (
                     bound.match.weight * bound.match.block_weight(block) * float(bound.match.reduce(only, bound.share))
@@ -340,15 +336,15 @@ class Executor:
     def _match(self, name: str, taken: Taken, here: Decoded, scene: Scene, only: int | None) -> Tensor:
         bound, (draws, of_blocks), summaries = self.matches[name], scene.random[name], scene.summaries[name]
         slots = {"class": here.slots, "group": here.groups, "none": torch.zeros_like(here.slots)}[bound.match.by]
-        features = Measure(bound.embedding(taken, draws), here.weights, self._labels(here) if bound.labelled else None)
+        offered = Measure(taken, here.weights, self._labels(here) if bound.labelled else None)
         chosen = torch.tensor([] if only is None else [only], dtype=torch.long, device=self.device)
-        if only is None:
-            measure = bound.grouped(features, slots)
-        else:
-            measure = features.as_groups()
+        count = len(bound.share)
+        if only is not None:
+            slots, count = torch.zeros_like(slots), 1
             summaries = {block: summary.select(chosen) for block, summary in summaries.items()}
         per_block = []
-        for block, part in measure.blocks():
+        features = bound.features(offered, slots, count, draws, self.stage, scene.parameters)
+        for block, part in features.blocks():
             against = self.adversaries.at(name, block)
             if only is not None:
                 against = {key: value[chosen] for key, value in against.items()}

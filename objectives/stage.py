@@ -52,13 +52,14 @@ class Stage:
         self.data, self.context, self.seed, self.device = data, context, seed, device
         self.examples = examples
         self.real_examples = sum(n if context.batch == "all" else min(n, context.batch) for n in data.per_class)
-        self.take = tuple(sorted(take - {"points"}))
+        self.take = tuple(sorted(take - {"points", "gradient"}))
+        self.has_network, self.second_order = take != {"points"}, "gradient" in take
         self._check()
         self.augment = context.augment and context.augment.for_data(mirror=data.mirror)
         self.shapes: dict[str, tuple[int, ...]] = {"points": data.shape}
         self.multiplications, self.graph_bytes, self.chunk, self.whole_batches = 0, 0, 4096, False
         network = context.network
-        if self.take and network is not None:
+        if self.has_network and network is not None:
             self.shapes |= network.shapes(data.shape, data.count, self.take)
             self.multiplications = network.multiplications(data.shape, data.count, self.take)
             self.graph_bytes = graph_bytes(network, data.shape, data.count, self.take)
@@ -69,7 +70,12 @@ class Stage:
         self.synthetic_forward = compiled(self._forward, policy, work, device)
         self.compiles = isinstance(self.real_forward, Compiled)
         free = available_bytes(device)
-        self.recompute = bool(self.take) and not self.whole_batches and examples * self.graph_bytes > free // 2
+        self.recompute = (
+            bool(self.take)
+            and not self.second_order
+            and not self.whole_batches
+            and examples * self.graph_bytes > free // 2
+        )
         self.working_bytes = self.graph_bytes * (
             (min(self.chunk, examples) if self.recompute else examples) + self.size(self.real_examples)
         )
@@ -81,8 +87,8 @@ class Stage:
 
     def _check(self) -> None:
         context, network = self.context, self.context.network
-        if self.take and network is None:
-            names = " and ".join(f"'{name}'" for name in self.take)
+        if self.has_network and network is None:
+            names = " and ".join(f"'{name}'" for name in (*self.take, *(["gradient"] if self.second_order else [])))
             raise InvalidInput(
                 f"a term takes {names} of the context's network, but it has none; give the context a 'network'"
             )
@@ -112,7 +118,7 @@ class Stage:
     def parameters(self, number: int, generation: int = 0) -> Parameters:
         """The initial weights of the context's network of this number, or of a later one in its place."""
         network = self.context.network
-        if network is None or not self.take:
+        if network is None or not self.has_network:
             return {}
         names = ("network", number, generation) if generation else ("network", number)
         affine = self.context.lessons is not None

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from discrepancy.base import Part
+from discrepancy.errors import Unsupported
 from discrepancy.measure import Measure
+from discrepancy.networks.base import Network, Parameters
 from discrepancy.sorts import Draws
 
 __all__ = ["Embedding", "Taken"]
@@ -26,7 +28,16 @@ class Embedding(Part, family=True):
     @property
     @abstractmethod
     def takes(self) -> frozenset[str]:
-        """The names it needs among ``points``, ``features``, ``layers`` and ``logits``."""
+        """The names it needs among ``points``, ``features``, ``layers``, ``logits`` and ``gradient``."""
+
+    @property
+    def averages(self) -> bool:
+        """Whether the mean over a measure is made at once, by ``mean_of``, and features of single examples never are."""
+        return False
+
+    def mean_of(self, network: Network, parameters: Parameters, measure: Measure) -> Mapping[str, Tensor]:
+        """The mean of φ over a flat, labelled measure of examples, by block, where the embedding ``averages``."""
+        raise Unsupported(f"'{self.kind}' embeds examples one by one; call it")
 
     @property
     def resolved(self) -> bool:

@@ -45,6 +45,11 @@ class Herding(Solver, kind="herding"):
         for name, term in problem.objective.terms:
             if not isinstance(term, Match) or term.by != "class":
                 raise InvalidInput(f"'herding' selects within classes; term '{name}' must be a match with by: class")
+            if term.via.averages:
+                raise InvalidInput(
+                    f"'herding' values one example at a time, but '{term.via.kind}' of term '{name}' gives means; choose "
+                    "another embedding"
+                )
         context = problem.context
         if context.augment is not None:
             raise InvalidInput("'herding' selects examples as they are; remove 'augment' from the context")

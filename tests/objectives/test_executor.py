@@ -402,8 +402,8 @@ def test_a_large_sample_is_embedded_only_where_something_is_to_be_resolved() -> 
     plain = problem(data, Match(MMD(), via=Identity()), context=Fresh(batch=5)).executor(1)
     median = Match(MMD(kernel=Gaussian(lengthscale=Median())), via=Identity())
     ruled = problem(data, median, context=Fresh(batch=5)).executor(1)
-    assert len(plain._sample().tensors["points"]) == 3
-    assert len(ruled._sample().tensors["points"]) == 900
+    assert len(plain._sample()[0].tensors["points"]) == 3
+    assert len(ruled._sample()[0].tensors["points"]) == 900
     assert ruled.matches["mmd"].discrepancies[""].resolved
 
 
