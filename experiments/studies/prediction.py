@@ -17,6 +17,7 @@ from typing import Literal
 from discrepancy.base import named
 from discrepancy.errors import InvalidInput
 from discrepancy.sorts import Discrepancy
+from experiments.config.mistakes import suggestion
 from experiments.data.base import Source
 from experiments.evaluate import PROTOCOLS, Protocol
 from experiments.experiment import chosen_device
@@ -101,6 +102,13 @@ class Prediction:
         if not 0 < self.confidence < 1:
             raise InvalidInput(f"'confidence' must lie strictly between 0 and 1, got {self.confidence}")
         chosen_device(self.device)
+        for name, view in self.views:
+            for other in view.without:
+                if other not in self.discrepancies:
+                    near = suggestion(other, self.discrepancies)
+                    raise InvalidInput(
+                        f"'views' has '{name}' without '{other}', which is not the name of a discrepancy{near}"
+                    )
         reference = self.reference
         if reference is not None and (reference.view, reference.discrepancy) not in self.pairs:
             raise InvalidInput(
@@ -128,7 +136,7 @@ class Prediction:
             (name, other)
             for name, view in self.views
             for other, (_, level) in self.discrepancies.items()
-            if level != "gradients" or view.architecture is not None
+            if (level != "gradients" or view.architecture is not None) and other not in view.without
         ]
 
     @property

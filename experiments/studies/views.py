@@ -47,18 +47,24 @@ class View:
         network: an untrained network, new for each draw.
         trained: how a network is trained on all the real training examples instead, a new one for each draw.
         draws: over how many draws a discrepancy is averaged.
+        without: discrepancies that are not computed here, by name: those that cost too much in so many dimensions.
     """
 
     via: Embedding = Identity()  # noqa: RUF009  (frozen, like every part)
     network: Network | None = None
     trained: Protocol | None = None
     draws: int = 1
+    without: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.draws < 1:
             raise InvalidInput(f"'draws' must be at least 1, got {self.draws}")
         if self.network is not None and self.trained is not None:
             raise InvalidInput("'network' and 'trained' exclude each other; 'trained' names its own network")
+        if "gradient" in self.via.takes:
+            raise InvalidInput(
+                f"'via' cannot be '{self.via.kind}', which has no single examples; use 'gradients' of the study"
+            )
         taken = sorted(self.via.takes - {"points"})
         if taken and self.architecture is None:
             raise InvalidInput(f"'via' takes '{taken[0]}' of a network; give 'network' or 'trained'")

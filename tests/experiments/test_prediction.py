@@ -515,6 +515,7 @@ def test_validation_leaves_the_test_examples(study: Any, tmp_path: Path):
             {"reference": {"view": "x", "discrepancy": "mean"}},
             "'reference' is 'mean' in view 'x', which is not computed",
         ),
+        ({"views": {"pixels": {"without": ["gausian"]}}}, "is not the name of a discrepancy; did you mean 'gaussian'?"),
         ({"sets": {"a": CONDENSED | {"solver": "herding", "stages": [1]}}}, "'stages' has no meaning for the solver"),
         ({"sets": {"a": {"kind": "noisy", "strengths": [-1.0]}}}, "'strengths' must be > 0, got -1"),
     ],
@@ -542,7 +543,7 @@ def test_the_packaged_study_in_small(tmp_path: Path, capsys: pytest.CaptureFixtu
     small = {"kind": "convnet", "width": 4, "depth": 2}
     tree |= {
         "data": "digits",
-        "per_class": [2],
+        "per_class": [4],
         "real": 8,
         "resamples": 20,
         "protocol": {"kind": "scratch", "network": small, "networks": 1, "epochs": 1},
@@ -556,7 +557,7 @@ def test_the_packaged_study_in_small(tmp_path: Path, capsys: pytest.CaptureFixtu
             view["trained"] |= {"network": small}
     assert studies.main(["predict", write(tree, tmp_path / "a.yaml"), "--out", str(tmp_path / "out"), "--quiet"]) == 0
     measured_lines = Lines(tmp_path / "out" / "values.jsonl").read()
-    assert len(measured_lines) == len(tree["views"]) * (len(tree["by_class"]) + len(tree.get("whole", {})))
+    assert {(line["view"], line["discrepancy"]) for line in measured_lines} == set(build(Prediction, tree).pairs)
     for line in measured_lines:
         pair = (line["view"], line["discrepancy"], line["reasons"])
         assert all(value is not None for value in line["values"].values()), pair
