@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from sklearn.metrics.pairwise import rbf_kernel
 
 from discrepancy import Gaussian, InvalidInput, Measure, NumericalWarning, pairwise
-from discrepancy.kernels import Linear, Median
-from discrepancy.learners import KernelRidge, Learner, Ridge, solve
+from discrepancy.kernels import Energy, Linear, Median
+from discrepancy.learners import KernelRidge, Learner, Ridge
+from discrepancy.systems import solve
 
 
 def data(m: int, d: int, c: int = 2, seed: int = 0, offset: float = 0.0) -> Measure:
@@ -286,6 +287,11 @@ def test_points_at_the_origin_teach_nothing(penalty: float, relative: bool):
 def test_bad_penalty_is_refused(learner, penalty: float):
     with pytest.raises(InvalidInput, match="'penalty' must be finite and >= 0"):
         learner(penalty=penalty)
+
+
+def test_kernels_that_are_not_positive_definite_are_refused():
+    with pytest.raises(InvalidInput, match="'kernel' must be positive definite, got 'energy'"):
+        KernelRidge(kernel=Energy())
 
 
 def test_resolve_puts_the_number_in():
