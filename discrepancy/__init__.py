@@ -9,7 +9,19 @@ configuration file and used as a key.
     MMD(kernel=Gaussian(lengthscale=1.5))(Measure(points=x), Measure(points=z))
 """
 
-from discrepancy import embeddings, kernels, networks
+from discrepancy import embeddings, kernels, networks, transport
+from discrepancy.characteristic import CharacteristicFunction
+from discrepancy.cover import CoveringRadius
+from discrepancy.divergences import (
+    ClassifierDivergence,
+    Coverage,
+    Density,
+    NeighbourKL,
+    Precision,
+    Recall,
+    SmoothedTotalVariation,
+)
+from discrepancy.energy import EnergyDistance
 from discrepancy.errors import (
     DiscrepancyError,
     InvalidInput,
@@ -18,26 +30,66 @@ from discrepancy.errors import (
     PerformanceWarning,
     Unsupported,
 )
+from discrepancy.gaussians import Frechet, GaussianKL
+from discrepancy.gradients import MeanGradients
+from discrepancy.hypothesis import LinearHypotheses
+from discrepancy.joint_mmd import JointMMD
 from discrepancy.kernels import Gaussian
+from discrepancy.learned import Parameters, Risk
+from discrepancy.learners import KernelRidge, Ridge
 from discrepancy.measure import Grouping, Measure
 from discrepancy.mmd import MMD
+from discrepancy.moments import Coral, Moments
+from discrepancy.quantiles import Quantiles
 from discrepancy.sorts import Discrepancy, MeanDiscrepancy, SampleDiscrepancy
+from discrepancy.structure import ClassesDistance, DataSetDistance, Joint
+from discrepancy.transport import MaxSlicedWasserstein, Sinkhorn, SlicedWasserstein, Wasserstein
 
 __all__ = [
+    "CharacteristicFunction",
+    "ClassesDistance",
+    "ClassifierDivergence",
+    "Coral",
+    "Coverage",
+    "CoveringRadius",
+    "DataSetDistance",
+    "Density",
     "Discrepancy",
     "DiscrepancyError",
+    "EnergyDistance",
+    "Frechet",
     "Gaussian",
+    "GaussianKL",
     "Grouping",
     "InvalidInput",
+    "Joint",
+    "JointMMD",
+    "KernelRidge",
+    "LinearHypotheses",
     "MMD",
+    "MaxSlicedWasserstein",
     "MeanDiscrepancy",
+    "MeanGradients",
     "Measure",
+    "Moments",
+    "NeighbourKL",
     "NonFinite",
     "NumericalWarning",
+    "Parameters",
     "PerformanceWarning",
+    "Precision",
+    "Quantiles",
+    "Recall",
+    "Ridge",
+    "Risk",
     "SampleDiscrepancy",
+    "Sinkhorn",
+    "SlicedWasserstein",
+    "SmoothedTotalVariation",
     "Unsupported",
+    "Wasserstein",
     "embeddings",
     "kernels",
     "networks",
+    "transport",
 ]
