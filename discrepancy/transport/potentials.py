@@ -7,15 +7,17 @@ soft minimum of the other, damped by λ = 1 or ρ / (ρ + ε):
 
     f = λ T(g),    T(g)ᵢ = -ε log Σⱼ bⱼ exp((gⱼ - Cᵢⱼ) / ε).
 
-The cost is written Cᵢⱼ = rᵢ + cⱼ - tᵢⱼ with t = ⟨x, y⟩ or -‖x - y‖, so that a tile of exponents is one product. A *sweep* goes
-once through the pairs with one exponential each: it normalises the rows of a tile, which is f = T(g), and adds its columns up,
-which is T(f). Sweeps are annealed (ε falls by a factor), then mixed by Anderson's rule until the plan has the right marginals.
+The cost is written Cᵢⱼ = rᵢ + cⱼ - tᵢⱼ with t = ⟨x, y⟩ or -‖x - y‖, so that a tile of exponents is one product. For λ = 1
+a *sweep* goes once through the pairs, with one exponential each: it normalises the rows of a tile, which is f = T(g), and adds
+up its columns, which is T(f). Between sweeps, Anderson's mixing of the last iterates alternates with Newton steps, which have a
+ridge, on the concave function of g that is left when f = T(g); ε falls to its value by a factor at a time.
 """
 
 import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -31,6 +33,12 @@ HELD_BYTES = {"cpu": 128 << 20, "cuda": 1 << 30}
 
 HISTORY = 6
 """Earlier iterates that are mixed into the next one."""
+
+CURVATURE = 50
+"""Columns up to which a Hessian costs no more than a sweep; it is asked for so much more rarely as it costs more."""
+
+ROUGH, ROUGH_SWEEPS = 0.1, 30
+"""The tolerance, and the most sweeps, at each ε before the last."""
 
 
 class Cost:
@@ -91,9 +99,78 @@ class Cost:
                 for to in _slices(m, across):
                     yield at, of, to
 
+    def sweep(self, a: Tensor, b: Tensor, g: Tensor, eps: Tensor, curved: bool = False) -> "Look":
+        """f = T(g) and T(f), without damping, at one exponential a pair.
 
-Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
-"""From an iterate and ε of each group: something to return at the end, the image, and how far from a solution."""
+        Where a column gets no mass that a float can show, its potential rises by 69 ε.
+        """
+        exponents, shift = self.exponents(b, g, eps)
+        rates = eps.reciprocal().to(self.dtype)[:, None, None]
+        f, sums = torch.empty_like(a), torch.zeros_like(b)
+        overlap = b.new_zeros(*b.shape, b.shape[1]) if curved else None
+        for at, of, to in self.tiles(whole_rows=True):
+            z = torch.addcmul(exponents[at, None], self.products(at, of, to), rates[at])
+            top, shares = z.amax(-1), z.softmax(-1)
+            f[at, of] = self.rows[at, of] - eps[at, None] * (top + shift[at] - shares.amax(-1).double().log())
+            plan = shares.mul(a[at, of, None].to(z.dtype))
+            sums[at] += plan.sum(-2)
+            if overlap is not None:
+                overlap[at] += shares.mT @ plan
+        ratio = torch.where(b > 0, sums / b.clamp(min=1e-300), torch.ones_like(b)).clamp(min=1e-30)
+        image, height = g - eps[:, None] * ratio.log(), (a * f).sum(-1) + (b * g).sum(-1)
+        return Look(f, image, g - image, height, None if overlap is None else torch.diag_embed(sums) - overlap)
+
+    def softmin(
+        self, b: Tensor, g: Tensor, eps: Tensor, slopes: bool = False
+    ) -> tuple[Float[Tensor, "g n"], Float[Tensor, "g n D"]]:
+        """T(g) on the rows x, by a running maximum over the columns; with ``slopes`` also ∂T(g)ᵢ / ∂xᵢ."""
+        exponents, shift = self.exponents(b, g, eps)
+        rates = eps.reciprocal().to(self.dtype)[:, None, None]
+        shape, device = self.x.shape, self.x.device
+        lowest = torch.finfo(self.dtype).min / 4  # in place of -inf, whose differences are NaN
+        tops = torch.full(shape[:2], lowest, dtype=self.dtype, device=device)
+        masses = torch.zeros(shape[:2], dtype=torch.float64, device=device)
+        pulls = torch.zeros(*shape[:2], shape[2] + 1 if slopes else 0, dtype=torch.float64, device=device)
+        for at, of, to in self.tiles():
+            t = self.products(at, of, to)
+            z = torch.addcmul(exponents[at, None, to], t, rates[at])
+            top = torch.maximum(tops[at, of], z.amax(-1))
+            fade = torch.exp((tops[at, of] - top).double())
+            z = z.sub_(top[..., None]).exp_()
+            tops[at, of], masses[at, of] = top, masses[at, of] * fade + z.sum(-1)
+            if slopes:
+                if self.p == 1:
+                    z = torch.where(t < 0, -z / torch.where(t < 0, t, 1), 0)
+                y = torch.cat([self.y[at, to], torch.ones_like(self.y[at, to, :1])], -1)
+                pulls[at, of] = pulls[at, of] * fade[..., None] + z.to(y.dtype) @ y
+        softmin = self.rows - eps[:, None] * (tops.double() + shift + masses.log())
+        pulls /= masses[..., None]
+        slope = self.x * pulls[..., -1:] - pulls[..., :-1] if slopes else pulls
+        return softmin, slope.to(self.dtype)
+
+    def exponents(self, b: Tensor, g: Tensor, eps: Tensor) -> tuple[Float[Tensor, "g m"], Float[Tensor, "g 1"]]:
+        """What an exponent has from its column alone, log b + (g - c) / ε, and by how much it was lowered to be at most 0."""
+        exponents = b.log() + (g - self.columns) / eps[:, None]
+        shift = exponents.amax(-1, keepdim=True)
+        return (exponents - shift).to(self.dtype), shift
+
+
+class Look(NamedTuple):
+    """What a step finds at an iterate."""
+
+    other: Tensor
+    """The potential that goes with it."""
+    image: Tensor
+    residual: Tensor
+    """How far from a solution, as a change of the potential."""
+    height: Tensor | None = None
+    """The dual value."""
+    curvature: Tensor | None = None
+    """-ε times the Hessian of the dual value."""
+
+
+Step = Callable[[Tensor, Tensor, bool], Look]
+"""Takes an iterate, ε of each group, and whether the curvature is wanted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,15 +199,14 @@ class Entropic:
         there.hold()
         back.held = None if there.held is None else there.held.mT
 
-        def step(g: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        def step(g: Tensor, eps: Tensor, curved: bool) -> Look:
             if self.rho is None:
-                f, image = self.sweep(there, a, b, g, eps)
-            else:
-                f = _damped(self.softmin(there, b, g, eps)[0], eps, self.rho)
-                image = _damped(self.softmin(back, a, f, eps)[0], eps, self.rho)
-            return f, image, g - image
+                return there.sweep(a, b, g, eps, curved)
+            f = _damped(there.softmin(b, g, eps)[0], eps, self.rho)
+            image = _damped(back.softmin(a, f, eps)[0], eps, self.rho)
+            return Look(f, image, g - image)
 
-        f = self.solved(step, torch.zeros_like(b), b, there.mean(a, b), x.dtype, anneal=True)
+        f = self.annealed(step, torch.zeros_like(b), b, there.mean(a, b), x.dtype)
         return self.finished(back, a, b, f)
 
     def alone(self, y: Tensor, b: Tensor, slopes: bool = True) -> Potentials:
@@ -141,18 +217,18 @@ class Entropic:
         cost = Cost(self.p, y)
         cost.hold()
 
-        def step(f: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            residual = f - _damped(self.softmin(cost, b, f, eps)[0], eps, self.rho)
-            return f, f - 0.5 * residual, residual
+        def step(f: Tensor, eps: Tensor, curved: bool) -> Look:
+            residual = f - _damped(cost.softmin(b, f, eps)[0], eps, self.rho)
+            return Look(f, f - 0.5 * residual, residual)
 
         start = -0.5 * self.eps * torch.where(b > 0, b, torch.ones_like(b)).log()
-        f = self.solved(step, start, b, cost.mean(b, b), y.dtype)
+        f = self.settled(step, start, b, cost.mean(b, b), y.dtype)
         return self.finished(cost, b, b, f, slopes)
 
     def finished(self, cost: Cost, a: Tensor, b: Tensor, f: Tensor, slopes: bool = True) -> Potentials:
         """The other potential from this one; rows of the cost are where the other one lives."""
         eps = torch.full_like(f[:, 0], self.eps)
-        softmin, slope = self.softmin(cost, a, f, eps, slopes)
+        softmin, slope = cost.softmin(a, f, eps, slopes)
         if self.rho is None:
             return Potentials((a * f).sum(-1) + (b * softmin).sum(-1), b[..., None] * slope, softmin)
         g = _damped(softmin, eps, self.rho)
@@ -160,128 +236,121 @@ class Entropic:
         total = -self.rho * (a * torch.expm1(-f / self.rho)).sum(-1) + (b * by_weights).sum(-1)
         return Potentials(total, (b * torch.exp(-g / self.rho))[..., None] * slope, by_weights)
 
-    def sweep(self, cost: Cost, a: Tensor, b: Tensor, g: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
-        """f = T(g) and T(f), without damping, at one exponential a pair.
+    def annealed(self, step: Step, z: Tensor, weights: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
+        """As ``settled``, after rough solutions for ε that falls from ``scale``."""
+        steepness = -self.p * math.log(self.scaling)
+        levels = (scale / self.eps).clamp(min=1).log().div(steepness).ceil().nan_to_num(0, 0)
+        for level in range(int(levels.max())):
+            search = _Search(z, weights)
+            search.run(step, scale * math.exp(-level * steepness), ROUGH, ROUGH_SWEEPS, frozen=level >= levels)
+            z = search.best
+        return self.settled(step, z, weights, scale, dtype)
 
-        Where a column gets no mass that a float can show, its potential rises by 69 ε.
-        """
-        exponents, shift = _exponents(cost, b, g, eps)
-        rates = eps.reciprocal().to(cost.dtype)[:, None, None]
-        f, sums = torch.empty_like(a), torch.zeros_like(b)
-        for at, of, to in cost.tiles(whole_rows=True):
-            z = torch.addcmul(exponents[at, None], cost.products(at, of, to), rates[at])
-            top = z.amax(-1, keepdim=True)
-            mass = z.sub_(top).exp_().sum(-1)
-            f[at, of] = cost.rows[at, of] - eps[at, None] * (top[..., 0] + shift[at] + mass.double().log())
-            sums[at] += ((a[at, of] / mass).to(z.dtype)[:, None] @ z)[:, 0]
-        ratio = torch.where(b > 0, sums / b.clamp(min=1e-300), torch.ones_like(b)).clamp(min=1e-30)
-        return f, g - eps[:, None] * ratio.log()
-
-    def softmin(
-        self, cost: Cost, b: Tensor, g: Tensor, eps: Tensor, slopes: bool = False
-    ) -> tuple[Float[Tensor, "g n"], Float[Tensor, "g n D"]]:
-        """T(g) on the rows x, by a running maximum over the columns; with ``slopes`` also ∂T(g)ᵢ / ∂xᵢ."""
-        exponents, shift = _exponents(cost, b, g, eps)
-        rates = eps.reciprocal().to(cost.dtype)[:, None, None]
-        shape, device = cost.x.shape, cost.x.device
-        lowest = torch.finfo(cost.dtype).min / 4  # in place of -inf, whose differences are NaN
-        tops = torch.full(shape[:2], lowest, dtype=cost.dtype, device=device)
-        masses = torch.zeros(shape[:2], dtype=torch.float64, device=device)
-        pulls = torch.zeros(*shape[:2], shape[2] + 1 if slopes else 0, dtype=torch.float64, device=device)
-        for at, of, to in cost.tiles():
-            t = cost.products(at, of, to)
-            z = torch.addcmul(exponents[at, None, to], t, rates[at])
-            top = torch.maximum(tops[at, of], z.amax(-1))
-            fade = torch.exp((tops[at, of] - top).double())
-            z = z.sub_(top[..., None]).exp_()
-            tops[at, of], masses[at, of] = top, masses[at, of] * fade + z.sum(-1)
-            if slopes:
-                if self.p == 1:
-                    z = torch.where(t < 0, -z / torch.where(t < 0, t, 1), 0)
-                y = torch.cat([cost.y[at, to], torch.ones_like(cost.y[at, to, :1])], -1)
-                pulls[at, of] = pulls[at, of] * fade[..., None] + z.to(y.dtype) @ y
-        softmin = cost.rows - eps[:, None] * (tops.double() + shift + masses.log())
-        pulls /= masses[..., None]
-        slope = cost.x * pulls[..., -1:] - pulls[..., :-1] if slopes else pulls
-        return softmin, slope.to(cost.dtype)
-
-    def solved(self, step: Step, z: Tensor, weights: Tensor, scale: Tensor, dtype: torch.dtype, anneal: bool = False) -> Tensor:
-        """What ``step`` returns beside its image at a fixed point of it, if asked after ε was annealed from ``scale``.
-
-        Exponents of the size scale / ε are rounded, which bounds what the tolerance can be.
-        """
+    def settled(self, step: Step, z: Tensor, weights: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
+        """The potential that goes with the solution. Exponents of size scale / ε are rounded, which bounds the tolerance."""
         eps = torch.full_like(scale, self.eps)
-        if anneal:
-            steepness = -self.p * math.log(self.scaling)
-            levels = (scale / eps).clamp(min=1).log().div(steepness).ceil()
-            for level in range(int(levels.max())):
-                _, z, _ = step(z, torch.maximum(eps, scale * math.exp(-level * steepness)))
-        tolerance = (torch.finfo(dtype).eps * (1 + scale / eps)).clamp(min=self.tolerance)
-        mixing = _Mixing(z, weights)
-        for _ in range(self.iterations):
-            beside, image, residual = step(mixing.at, eps)
-            error = (weights * torch.expm1(residual / eps[:, None]).abs()).sum(-1)
-            done = error <= tolerance
-            if bool(done.all()):
-                return beside
-            mixing.move(image, error, done)
+        tolerance = (torch.finfo(dtype).eps * (1 + scale / eps)).clamp(max=0.01).clamp(min=self.tolerance)
+        search = _Search(z, weights)
+        found = search.run(step, eps, tolerance, self.iterations)
+        if found is not None:
+            return found.other
+        finer = ", or give points in float64" if dtype == torch.float32 else ""
         warnings.warn(
-            f"Sinkhorn stopped after {self.iterations} iterations with {float(mixing.lowest.max()):.1e} of the mass out of "
-            f"place (tolerance {self.tolerance:g}); raise 'blur', 'tolerance' or 'iterations'",
+            f"Sinkhorn stopped after {self.iterations} iterations with {float(search.lowest.max()):.1e} of the mass out of "
+            f"place (tolerance {self.tolerance:g}); raise 'blur', 'tolerance' or 'iterations'{finer}",
             NumericalWarning,
             stacklevel=2,
         )
-        return step(mixing.best, eps)[0]
+        return step(search.best, eps, False).other
 
 
-class _Mixing:
-    """Anderson's mixing of the last iterates, each group on its own; a move that made things worse is taken back.
+class _Search:
+    """From iterate to iterate, each group on its own.
+
+    A move is plain (the image), mixed (Anderson's, of the last iterates) or Newton's with a ridge, which costs most and is
+    made as often as it costs no more than the rest. One that made things worse is taken back: the next is plain.
 
     References: Iterative procedures for nonlinear integral equations (Anderson, 1965).
     """
 
     def __init__(self, start: Tensor, weights: Tensor):
+        groups = start[:, 0]
         self.at = self.best = self.last = self.gap = self.plain = start
-        self.weights = weights[:, None]
-        self.error = self.lowest = torch.full_like(start[:, 0], math.inf)
-        self.follows = torch.zeros_like(start[:, 0], dtype=torch.bool)
+        self.weights = weights
+        self.lowest = self.error = torch.full_like(groups, math.inf)
+        self.height = -self.error
+        self.ridge = torch.full_like(groups, 1e-2)
+        self.trusted = torch.ones_like(groups, dtype=torch.bool)
+        self.newton = self.follows = ~self.trusted
         self.moves: list[Tensor] = []
         self.turns: list[Tensor] = []
 
-    def move(self, image: Tensor, error: Tensor, done: Tensor) -> None:
-        """The next iterate, from the image of this one; groups that are ``done`` stay where they are."""
-        better, lower, gap = error < self.error, error < self.lowest, image - self.at
-        self.best, self.lowest = torch.where(lower[:, None], self.at, self.best), torch.where(lower, error, self.lowest)
-        known = (better & self.follows)[:, None]
-        nothing = torch.zeros_like(gap)
+    def run(
+        self, step: Step, eps: Tensor, tolerance: Tensor | float, limit: int, frozen: Tensor | None = None
+    ) -> Look | None:
+        """What was found where no more mass than the tolerance is out of place, or None after so many steps."""
+        g, m = self.at.shape
+        period = -(-m // CURVATURE)
+        affordable = 8 * g * m * m <= HELD_BYTES.get(self.at.device.type, HELD_BYTES["cpu"])
+        for count in range(1, limit + 1):
+            look = step(self.at, eps, affordable and count % period == 0)
+            error = (self.weights * torch.expm1(look.residual / eps[:, None]).abs()).sum(-1).clamp(max=1e300)
+            done = ~(error > tolerance)  # NaN cannot be mended
+            done = done if frozen is None else done | frozen
+            self.best = torch.where((error < self.lowest)[:, None], self.at, self.best)
+            self.lowest = torch.minimum(error, self.lowest)
+            if bool(done.all()):
+                return look
+            self.at = torch.where(done[:, None], self.at, self.next(look, error, eps))
+        return None
+
+    def next(self, look: Look, error: Tensor, eps: Tensor) -> Tensor:
+        """The next iterate."""
+        height = self.height if look.height is None else look.height
+        better = self.trusted | (error < self.error) | (self.newton & (height > self.height))
+        factor = torch.where(better, 0.125, 8.0)
+        self.ridge = torch.where(self.newton, self.ridge * factor, self.ridge).clamp(1e-9, 1)
+        gap, plain = look.image - self.at, torch.where(better[:, None], look.image, self.plain)
+        if look.curvature is not None:
+            following, self.moves, self.turns = self.at + self.newton_step(look, eps), [], []
+        else:
+            self.remember(gap, better)
+            following = look.image - self.correction(gap)
+        nowhere = torch.zeros_like(better)
+        self.newton, self.follows = (nowhere, better) if look.curvature is None else (better, nowhere)
+        self.trusted = ~better
+        self.last, self.gap, self.plain, self.error, self.height = self.at, gap, plain, error, height
+        return torch.where(better[:, None], following, plain)
+
+    def newton_step(self, look: Look, eps: Tensor) -> Tensor:
+        """ε (H + ridge) ⁻¹ (b - c), in units in which the plain step would have H = 1; c is the mass that columns have."""
+        assert look.curvature is not None
+        root = self.weights.sqrt()
+        unit = torch.where(root > 0, 1 / root, torch.zeros_like(root))
+        matrix = unit[:, :, None] * look.curvature * unit[:, None]
+        matrix.diagonal(0, 1, 2).add_(self.ridge[:, None])
+        missing = -torch.expm1(look.residual / eps[:, None]) * root
+        return eps[:, None] * unit * torch.linalg.solve_ex(matrix, missing[..., None])[0][..., 0]
+
+    def remember(self, gap: Tensor, better: Tensor) -> None:
+        """The last move, and how it turned the gap; a group whose move is taken back forgets."""
+        nothing, known = torch.zeros_like(gap), (better & self.follows)[:, None]
         self.moves = [torch.where(better[:, None], move, nothing) for move in self.moves[1 - HISTORY :]]
         self.turns = [torch.where(better[:, None], turn, nothing) for turn in self.turns[1 - HISTORY :]]
         self.moves.append(torch.where(known, self.at - self.last, nothing))
         self.turns.append(torch.where(known, gap - self.gap, nothing))
-        mixed = image - self.correction(gap)
-        following = torch.where(better[:, None], mixed, self.plain)
-        self.last, self.gap, self.plain, self.follows = self.at, gap, image, better
-        self.error = torch.where(better, error, torch.full_like(error, math.inf))
-        self.at = torch.where(done[:, None], self.at, following)
 
     def correction(self, gap: Tensor) -> Tensor:
         """Σ γₖ (movesₖ + turnsₖ), with the γ that bring the gap nearest to zero."""
         turns, moves = torch.stack(self.turns, 1), torch.stack(self.moves, 1)
-        norms = (turns.square() * self.weights).sum(-1, keepdim=True).sqrt()
+        norms = (turns.square() * self.weights[:, None]).sum(-1, keepdim=True).sqrt()
         norms = torch.where(norms > 0, norms, torch.ones_like(norms))
         turns, moves = turns / norms, moves / norms
-        weighted = turns * self.weights
+        weighted = turns * self.weights[:, None]
         gram = weighted @ turns.mT
-        ridge = 1e-10 * torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-        factors = torch.linalg.solve(gram + ridge, weighted @ gap[..., None])
+        gram.diagonal(0, 1, 2).add_(1e-10)
+        factors = torch.linalg.solve_ex(gram, weighted @ gap[..., None])[0]
         return (factors * (moves + turns)).sum(1)
-
-
-def _exponents(cost: Cost, b: Tensor, g: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
-    """What an exponent has from its column alone, (g - c) / ε + log b, and by how much it was lowered so that its maximum is 0."""
-    exponents = b.log() + (g - cost.columns) / eps[:, None]
-    shift = exponents.amax(-1, keepdim=True)
-    return (exponents - shift).to(cost.dtype), shift
 
 
 def _damped(softmin: Tensor, eps: Tensor, rho: float | None) -> Tensor:
@@ -293,4 +362,4 @@ def _half_squares(points: Float[Tensor, "g n d"]) -> Float[Tensor, "g n"]:
 
 
 def _slices(size: int, step: int) -> list[slice]:
-    return [slice(start, min(start + step, size)) for start in range(0, size, step)]
+    return [slice(start, start + step) for start in range(0, size, step)]

@@ -1,9 +1,8 @@
 """The Sinkhorn divergence: entropic transport without its bias.
 
-    S(μ, ν) = OT_ε(μ, ν) - ½ OT_ε(μ, μ) - ½ OT_ε(ν, ν)
+S(μ, ν) = OT_ε(μ, ν) - ½ OT_ε(μ, μ) - ½ OT_ε(ν, ν)
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
@@ -14,7 +13,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from discrepancy.errors import InvalidInput, Unsupported
-from discrepancy.kernels import Length
+from discrepancy.kernels.lengths import Length, check_length, check_positive, number
 from discrepancy.measure import Measure
 from discrepancy.sorts import Draws, SampleDiscrepancy, SampleSummary, Tag
 from discrepancy.transport.potentials import Entropic
@@ -23,7 +22,7 @@ __all__ = ["Sinkhorn"]
 
 
 class Sinkhorn(SampleDiscrepancy, kind="sinkhorn"):
-    r"""The Sinkhorn divergence, with geomloss's conventions: a divergence that is zero only at equality, not a metric.
+    """The Sinkhorn divergence, with geomloss's conventions: a divergence that is zero only at equality, not a metric.
 
         S = OT(μ, ν) - ½ OT(μ, μ) - ½ OT(ν, ν),    OT(μ, ν) = min over π of  E_π ‖x - y‖ᵖ / p + ε KL(π | μ ⊗ ν) + penalties
 
@@ -31,10 +30,13 @@ class Sinkhorn(SampleDiscrepancy, kind="sinkhorn"):
     ρ KL(π₁ | μ) + ρ KL(π₂ | ν), ρ = ``reach``ᵖ. Both measures have mass one. S goes to W_pᵖ / p as the blur goes to zero, and
     for p = 2 to ½ ‖E_μ x - E_ν y‖² as it grows.
 
-    A summary keeps the points and OT(μ, μ), and does not merge; the sensitivity to one point is not bounded. With
-    k passes (printed in no place; 10 are usual, 100 where the blur is far below the distances) a comparison takes
-    O(k m (n + m) d) time, a summary O(k n² d), and memory O((n + m) d) besides the tiles. Gradients are those at the
-    optimum with potentials held fixed (envelope theorem); second derivatives are refused.
+    Summary: the real points and OT(μ, μ); it does not merge, and the sensitivity to one point is not bounded. Time: O(n m d)
+    for the products once and O(n m) a pass, or O(n m d) a pass where they do not fit into ``potentials.HELD_BYTES``, and the
+    same for ν with itself; a summary O(n² d) a pass. Ten passes are usual, a hundred where the blur is far below the
+    distances. Memory: O((n + m) d) besides those products and tiles.
+
+    Gradients, in points and weights, hold the optimal potentials fixed (envelope theorem): right at convergence. Second
+    derivatives are refused.
 
     Args:
         p: the cost is ‖x - y‖ᵖ / p.
@@ -42,9 +44,9 @@ class Sinkhorn(SampleDiscrepancy, kind="sinkhorn"):
         reach: the length beyond which mass is rather left behind; None for balanced transport.
         scaling: the factor between two lengths of the annealing that comes first; higher is slower and safer.
         debias: False gives OT(μ, ν) alone, which is not zero at equality.
-        tolerance: the iteration ends when so much of the mass is out of place: Σⱼ \|Σᵢ πᵢⱼ - νⱼ\|. The error of the value is of
-            the order of its square, that of the gradient of its first power.
-        iterations: the most passes after the annealing; a NumericalWarning says what was reached by then.
+        tolerance: the iteration ends when no more of the mass than this is out of place, Σⱼ |Σᵢ πᵢⱼ - νⱼ|, or than rounding
+            lets be known. The error of the value is of the order of its square, that of the gradient of its first power.
+        iterations: the most passes after the annealing; beyond, a NumericalWarning says what was reached.
 
     References: Interpolating between optimal transport and MMD using Sinkhorn divergences (Feydy et al., 2019);
     Sinkhorn divergences for unbalanced optimal transport (Séjourné et al., 2019), proposition 12.
@@ -61,10 +63,10 @@ class Sinkhorn(SampleDiscrepancy, kind="sinkhorn"):
     def __post_init__(self) -> None:
         if self.p not in (1, 2):
             raise InvalidInput(f"'p' must be 1 or 2, got {self.p!r}; other powers are for the exact 'wasserstein'")
-        for name in ("blur", "reach", "tolerance"):
-            value = getattr(self, name)
-            if isinstance(value, float | int) and not (math.isfinite(value) and value > 0):
-                raise InvalidInput(f"'{name}' must be finite and > 0, got {value}")
+        check_length("blur", self.blur)
+        if self.reach is not None:
+            check_length("reach", self.reach)
+        check_positive("tolerance", self.tolerance)
         if not 0 < self.scaling < 1:
             raise InvalidInput(f"'scaling' must lie between 0 and 1, got {self.scaling}; 0.5 is usual")
         if self.iterations < 1:
@@ -72,8 +74,8 @@ class Sinkhorn(SampleDiscrepancy, kind="sinkhorn"):
 
     @property
     def tags(self) -> frozenset[Tag]:
-        claimed: set[Tag] = {"symmetric", "differentiable", "translation-invariant", "splits", "pulls"}
-        return frozenset(claimed | {"zero-at-equality", "nonnegative"} if self.debias else claimed)
+        claimed: frozenset[Tag] = frozenset({"symmetric", "differentiable", "translation-invariant", "splits", "pulls"})
+        return claimed.union(("zero-at-equality", "nonnegative")) if self.debias else claimed
 
     @property
     def resolved(self) -> bool:
@@ -98,14 +100,8 @@ class Sinkhorn(SampleDiscrepancy, kind="sinkhorn"):
         return (value - own).to(y.dtype)
 
     def _entropic(self) -> Entropic:
-        for name in ("blur", "reach"):
-            rule = getattr(self, name)
-            if isinstance(rule, Length):
-                raise InvalidInput(
-                    f"'{name}' is the rule '{rule.kind}' and not yet a number; call resolve(sample) with real points first"
-                )
-        eps = float(self.blur) ** self.p  # pyright: ignore[reportArgumentType]
-        rho = None if self.reach is None else float(self.reach) ** self.p  # pyright: ignore[reportArgumentType]
+        eps = number("blur", self.blur) ** self.p
+        rho = None if self.reach is None else number("reach", self.reach) ** self.p
         return Entropic(self.p, eps, rho, self.scaling, self.tolerance, self.iterations)
 
 
@@ -136,7 +132,9 @@ class _Transport(Function):
         return None, None, None, None, grads[0][:, None, None].to(by_y.dtype) * by_y, grads[0][:, None] * by_b
 
     @staticmethod
-    def vmap(info: Any, dims: tuple[int | None, ...], entropic: Entropic, debias: bool, *tensors: Tensor) -> Any:
+    def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
+        info: Any, dims: tuple[int | None, ...], entropic: Entropic, debias: bool, *tensors: Tensor
+    ) -> Any:
         each = [
             _Transport.apply(
                 entropic,
