@@ -25,7 +25,9 @@ EPILOG = """examples:
   condense compare digits runs/dm-digits/result.safetensors digits:test    how far from the real data, in real examples
 """
 
-COMPARED = """a data set is an artefact (FILE.safetensors), a name, an .npz file or a folder of images; NAME:test is its test part
+COMPARED = """A data set is an artefact (FILE.safetensors), a name, an .npz file or a folder of images; NAME:test is its test
+part. The first one is the real side. Discrepancies are named by kind (condense kinds discrepancy); 'mmd' has the gaussian
+kernel at the median distance here, and 'mean' the linear one.
 
 examples:
   condense compare digits runs/dm-digits/result.safetensors --by class
@@ -149,21 +151,30 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
 
 def _compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "what", metavar="REAL SET", nargs="*", help="the real data set, then those that are compared; or a YAML or TOML file"
+        "what",
+        metavar="REAL SET",
+        nargs="*",
+        help="the real data set, then those that are compared; or a YAML or TOML file",
     )
     parser.add_argument("--config", metavar="FILE", help="a YAML or TOML file with any of the settings")
-    parser.add_argument("--discrepancies", metavar="NAMES", help="by commas, or as YAML: '{mmd: {kernel: {kind: linear}}}'")
+    parser.add_argument(
+        "--discrepancies", metavar="NAMES", help="by commas, or as YAML: '{mmd: {kernel: {kind: linear}}}'"
+    )
     parser.add_argument("--via", metavar="EMBEDDING", help="identity, features, ..., as YAML, or a YAML file")
     parser.add_argument("--network", metavar="NETWORK", help="whose features are taken: convnet, mlp, or as YAML")
     parser.add_argument("--networks", type=int, metavar="N", help="values are means over so many random networks")
     parser.add_argument("--by", help="class, none, or both (the default)")
-    parser.add_argument("--resamples", type=int, metavar="N", help="halves of the real side behind an interval (default 50)")
+    parser.add_argument(
+        "--resamples", type=int, metavar="N", help="halves of the real side behind an interval (default 50)"
+    )
     parser.add_argument(
         "--independent",
         action=argparse.BooleanOptionalAction,
         help="whether sets that are sources are samples independent of the real side, for p-values (found out by default)",
     )
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="write comparison.json, comparison.csv and comparison.png")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="write comparison.json, comparison.csv and comparison.png"
+    )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the rows as CSV")
     parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="change any value")
     parser.add_argument("--root", help="where torchvision's data lie (or DISCREPANCY_DATA)")

@@ -29,7 +29,18 @@ from objectives.condense import Progress
 from objectives.methods import available
 from objectives.storage import replacing
 
-__all__ = ["compare", "evaluate", "export", "kinds", "load_parts", "load_plugins", "methods", "run", "set_threads", "show"]
+__all__ = [
+    "compare",
+    "evaluate",
+    "export",
+    "kinds",
+    "load_parts",
+    "load_plugins",
+    "methods",
+    "run",
+    "set_threads",
+    "show",
+]
 
 
 def set_threads(count: int) -> None:
@@ -186,7 +197,9 @@ def _asked(options: argparse.Namespace) -> Tree:
     for name in ("via", "network"):
         if getattr(options, name) is not None:
             tree[name] = _written(name, getattr(options, name))
-    return override({**tree, "discrepancies": discrepancies_of(tree.get("discrepancies") or list(DEFAULT))}, options.set)
+    return override(
+        {**tree, "discrepancies": discrepancies_of(tree.get("discrepancies") or list(DEFAULT))}, options.set
+    )
 
 
 def _written(name: str, text: str) -> object:

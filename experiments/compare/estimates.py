@@ -9,7 +9,7 @@ In each way the real side of a half is summarised once for all the sets. Nothing
 
 import functools
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,26 +18,37 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from discrepancy.derivatives import safe_root
+from discrepancy.energy import EnergyDistance
 from discrepancy.errors import InvalidInput, NumericalWarning
-from discrepancy.kernels import Kernel
+from discrepancy.kernels import Energy, Kernel
 from discrepancy.measure import Measure
 from discrepancy.mmd import MMD
 from discrepancy.pairwise import cross_sum, self_sum
 from discrepancy.sorts import Discrepancy, Draws
 from experiments.compare.halves import Halved, blocks_of, splits_of
-from experiments.compare.yardstick import PowerLaw, simulated
+from experiments.compare.yardstick import LARGEST, SIZES, PowerLaw, simulated
 from objectives.streams import stream
 
 __all__ = ["CAPS", "Bound", "Measured", "cap_of"]
 
 BLOCKS = 20
+BATCH_ENTRIES = 1 << 18
+"""Entries of points whose pairs are summed in one call: many small blocks at once, large ones by themselves."""
+
 SUMMARIES_BYTES = 256 << 20
 """Memory for the summaries of blocks; where they are large there are fewer of them."""
 
-CAPS = {"wasserstein": 2000}
-"""Points a side, by kind, above which a random part of them is compared."""
-KEPT_CAP = 20_000
-"""The same for every other discrepancy that keeps the real points, but for MMD, whose sums are taken once."""
+CAPS: Mapping[str, int | None] = {
+    "wasserstein": 2000,
+    "sliced_wasserstein": None,
+    "covering_radius": None,
+}
+"""Points a side, by kind, above which a random part of them is compared; None for a cost that is linear in them."""
+KEPT_CAP = 5000
+"""The same for every other discrepancy that keeps the real points, but for MMD, whose sums over pairs are taken once."""
+
+SUPREMA = frozenset({"covering_radius"})
+"""Kinds that look at the extreme real points alone: they grow with the sample, and halves say nothing of their error."""
 
 Advance = Callable[[float], None]
 """Is called with the share of the work that is done."""
@@ -45,9 +56,16 @@ Advance = Callable[[float], None]
 
 def cap_of(discrepancy: Discrepancy) -> int | None:
     """Points a side above which a random part of them is compared; None where there is no limit."""
-    if discrepancy.kind in CAPS:
-        return CAPS[discrepancy.kind]
-    return None if discrepancy.streams or isinstance(discrepancy, MMD) else KEPT_CAP
+    if discrepancy.streams or as_mmd(discrepancy) is not None:
+        return None
+    return CAPS.get(discrepancy.kind, KEPT_CAP)
+
+
+def as_mmd(discrepancy: Discrepancy) -> MMD | None:
+    """The MMD that a discrepancy is; None for all others."""
+    if isinstance(discrepancy, EnergyDistance):
+        return MMD(kernel=Energy(), root=discrepancy.root)
+    return discrepancy if isinstance(discrepancy, MMD) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +93,9 @@ class Bound:
         """D of a flat real sample and of every set, with halves and yardstick."""
         generator = stream(seed, "halves", group, len(real))
         with torch.no_grad():
-            if isinstance(self.discrepancy, MMD) and not self.discrepancy.labelled:
-                return _by_pairs(self.discrepancy, real, sets, self.splits, generator, advance)
+            mmd = as_mmd(self.discrepancy)
+            if mmd is not None:
+                return _by_pairs(mmd, real, sets, self.splits, generator, advance)
             return self._by_summaries(real, sets, seed, group, generator, advance)
 
     def summary(self, real: Measure) -> Any:
@@ -130,8 +149,9 @@ class Bound:
                         halves[place].append((self.value(first, other), self.value(second, other)))
                     advance(0.05 + 0.6 * (number + 1) / self.splits)
             except InvalidInput as error:
-                reason, halves = f"no interval, since halves are too small: {error}", [[] for _ in sets]
-            yardstick = simulated(self.summary, self.value, real, stream(seed, "yardstick", group), advance)
+                reason, halves = f"no interval: {error}", [[] for _ in sets]
+            largest = LARGEST if cap_of(self.discrepancy) is not None else SIZES[-1]
+            yardstick = simulated(self.summary, self.value, real, stream(seed, "yardstick", group), largest, advance)
         found: list[Halved | None] = []
         for value, pairs in zip(values, halves, strict=True):
             first, second = torch.tensor(pairs, dtype=torch.float64).reshape(-1, 2).unbind(1)
@@ -141,6 +161,8 @@ class Bound:
     def _halves(self, real: Measure, generator: torch.Generator) -> Iterator[tuple[Any, Any, int]]:
         """The summaries of both halves of every split, and how many independent contrasts there are."""
         n = len(real)
+        if self.discrepancy.kind in SUPREMA:
+            raise InvalidInput("it is a supremum over the real points, which grows with their number")
         if n < 2:
             raise InvalidInput(f"halves need at least 2 real points, got {n}; give more")
         if not self.discrepancy.streams:
@@ -176,10 +198,12 @@ def _by_pairs(
         reason = f"estimator 'u' leaves out the pairs of a point with itself, so it needs 2 real points, got {n}"
         return Measured((None,) * len(sets), None, f"{reason}; give more, or compare without classes (--by none)")
     points = real.rows
-    rows = [points[block] for block in blocks_of(n, BLOCKS, generator)]
+    rows = blocks_of(n, BLOCKS, generator)
     counts = torch.tensor([len(block) for block in rows], dtype=torch.float64)
-    own = _own_sums(mmd.kernel, rows, advance)
-    diagonal = torch.stack([mmd.kernel.diagonal(block).double().sum() for block in rows]).cpu()
+    table = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1).to(points.device)
+    blocks, inside = points[table.clamp(min=0)], (table >= 0).to(points.dtype)
+    own = _own_sums(mmd.kernel, blocks, inside, advance)
+    diagonal = (_diagonal(mmd.kernel, blocks) * inside).sum(1).cpu()
     chosen = splits_of(len(rows), splits, generator).double()
     sides = [side for side in (chosen, 1 - chosen) if n >= 4]
     whole = torch.ones(1, len(rows), dtype=torch.float64)
@@ -190,8 +214,8 @@ def _by_pairs(
             values.append(None)
             continue
         y, v = other.rows, other.shares
-        across = _cross_sums(mmd.kernel, rows, y, v)
-        itself = float(self_sum(mmd.kernel, y[None], v[None]))
+        across = _cross_sums(mmd.kernel, blocks, inside, y, v)
+        itself = _itself(mmd.kernel, y, v)
         of = lambda side, term, across=across, itself=itself: (  # noqa: E731
             term - 2 * (side @ across) / (side @ counts) + itself
         )
@@ -209,7 +233,7 @@ def _by_pairs(
     return Measured(
         tuple(values),
         yardstick.rooted() if mmd.root else yardstick,
-        None if sides else f"no interval, since halves need at least 4 real points, got {n}",
+        None if sides else f"no interval: halves need at least 4 real points, got {n}",
     )
 
 
@@ -219,26 +243,54 @@ def _unbiased(own: Tensor, diagonal: Tensor, counts: Tensor, side: Float64[Tenso
     return (torch.einsum("sa,sb,ab->s", side, side, own) - side @ diagonal) / (n * (n - 1))
 
 
-def _own_sums(kernel: Kernel, rows: Sequence[Float[Tensor, "_ d"]], advance: Advance) -> Float64[Tensor, "b b"]:
-    """The sums of k over all pairs of points of two blocks, on the CPU."""
+def _own_sums(kernel: Kernel, blocks: Tensor, inside: Tensor, advance: Advance) -> Float64[Tensor, "b b"]:
+    """The sums of k over all pairs of points of two blocks, on the CPU; ``inside`` is 1 at points and 0 at padding."""
     if kernel.finite:
-        sums = torch.stack([kernel.features(block).double().sum(0) for block in rows])
+        sums = _sums(kernel, blocks, inside)
         return (sums @ sums.mT).cpu()
-    own = torch.zeros(len(rows), len(rows), dtype=torch.float64)
-    ones = [block.new_ones(1, len(block)) for block in rows]
-    for i, x in enumerate(rows):
-        own[i, i] = float(self_sum(kernel, x[None], ones[i]))
-        for j in range(i):
-            own[i, j] = own[j, i] = float(cross_sum(kernel, x[None], ones[i], rows[j][None], ones[j]))
-        advance(0.9 * ((i + 1) / len(rows)) ** 2)
+    count = len(blocks)
+    own = torch.diag(torch.cat([self_sum(kernel, *part) for part in _batches(blocks, inside)])).cpu()
+    first, second = torch.tril_indices(count, count, -1)
+    size = max(1, BATCH_ENTRIES // blocks[0].numel())
+    for i, j in zip(first.split(size), second.split(size), strict=True):
+        own[i, j] = own[j, i] = cross_sum(kernel, blocks[i], inside[i], blocks[j], inside[j]).cpu()
+        advance(0.9 * float(i[-1] * (i[-1] - 1) / 2 + j[-1] + 1) / len(first))
     return own
 
 
-def _cross_sums(kernel: Kernel, rows: Sequence[Tensor], y: Tensor, v: Tensor) -> Float64[Tensor, " b"]:
+def _cross_sums(
+    kernel: Kernel, blocks: Tensor, inside: Tensor, y: Float[Tensor, "m d"], v: Float[Tensor, " m"]
+) -> Float64[Tensor, " b"]:
     """The sums of k over the points of each block, against a weighted set, on the CPU."""
     if kernel.finite:
-        mean = v @ kernel.features(y).double()
-        return torch.stack([kernel.features(block).double().sum(0) @ mean for block in rows]).cpu()
-    ones = [block.new_ones(1, len(block)) for block in rows]
-    sums = [cross_sum(kernel, x[None], one, y[None], v[None]) for x, one in zip(rows, ones, strict=True)]
+        return (_sums(kernel, blocks, inside) @ (v @ kernel.features(y).double())).cpu()
+    sums = [
+        cross_sum(kernel, x, w, y.expand(len(x), *y.shape), v.expand(len(x), *v.shape))
+        for x, w in _batches(blocks, inside, len(y) * y.shape[1])
+    ]
     return torch.cat(sums).cpu()
+
+
+def _itself(kernel: Kernel, y: Float[Tensor, "m d"], v: Float[Tensor, " m"]) -> float:
+    """The sum of k over all pairs of a weighted set."""
+    if kernel.finite:
+        return float((v @ kernel.features(y).double()).square().sum())
+    return float(self_sum(kernel, y[None], v[None]))
+
+
+def _diagonal(kernel: Kernel, blocks: Tensor) -> Float64[Tensor, "b n"]:
+    """k(x, x) of every point; far from the origin a product in float32 would not do."""
+    if kernel.finite:
+        return torch.stack([kernel.features(block).double().square().sum(1) for block in blocks])
+    return kernel.diagonal(blocks).double()
+
+
+def _sums(kernel: Kernel, blocks: Tensor, inside: Tensor) -> Float64[Tensor, "b p"]:
+    """Σ φ over the points of each block of a finite kernel."""
+    return torch.stack([w.double() @ kernel.features(x).double() for x, w in zip(blocks, inside, strict=True)])
+
+
+def _batches(blocks: Tensor, inside: Tensor, least: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    """As many blocks at a time as are small together."""
+    size = max(1, BATCH_ENTRIES // max(blocks[0].numel(), least))
+    yield from zip(blocks.split(size), inside.split(size), strict=True)

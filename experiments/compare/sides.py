@@ -65,7 +65,9 @@ class Side:
         assert self.labels is not None
         labels = self.labels
         vectors = labels.float() if labels.ndim == 2 else torch.nn.functional.one_hot(labels, len(self.classes)).float()
-        return vectors[:, [self.classes.index(name) for name in classes]]
+        none = vectors.new_zeros(len(self))
+        known = dict(zip(self.classes, vectors.unbind(1), strict=True))
+        return torch.stack([known.get(name, none) for name in classes], 1)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -79,8 +81,8 @@ class Side:
 
 
 def side_of(name: str, what: str | Source, root: str | None = None) -> Side:
-    """The data set that a word names: ``FILE.safetensors``, or a source as in :func:`source_named`, with ``:train``, ``:test`` or
-    ``:all`` behind it where a part is meant.
+    """The data set that a word names: ``FILE.safetensors``, or a source as in :func:`source_named`, with ``:train``, ``:test``
+    or ``:all`` behind it where a part is meant.
 
     Raises:
         InvalidInput: if there is nothing of that name, or not that part.

@@ -93,7 +93,7 @@ class Survey:
 
     @property
     def hash(self) -> str:
-        """The first 12 hexadecimal digits of the SHA-256 of the configuration, defaults included, without the places of files."""
+        """The first 12 hexadecimal digits of the SHA-256 of the configuration, defaults included, but for root and device."""
         tree = dump(self)
         del tree["root"], tree["device"]
         return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]

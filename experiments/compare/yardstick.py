@@ -1,7 +1,7 @@
 """What a discrepancy is worth: how large it is, on average, for a fresh real sample of size k.
 
-A number such as MMD² = 0.013 says little. "As close as 37 real examples" says much, and says it alike for every discrepancy. For
-the squares of norms of mean embeddings the expectation is known: with Q_k the empirical measure of k independent points of P,
+A number such as MMD² = 0.013 says little. "As close as 37 real examples" says much, and says it alike for every discrepancy.
+For squared distances of mean embeddings the expectation is known: with Q_k the empirical measure of k independent points of P,
 
     E MMD²(P, Q_k) = (E k(x, x) - E k(x, x')) / k.
 
@@ -21,9 +21,11 @@ from discrepancy.errors import InvalidInput
 from discrepancy.measure import Measure
 from experiments.compare.halves import Interval
 
-__all__ = ["Curve", "PowerLaw", "Size", "Yardstick", "simulated"]
+__all__ = ["LARGEST", "SIZES", "Curve", "PowerLaw", "Size", "Yardstick", "simulated"]
 
-SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+SIZES = tuple(2**power for power in range(12))
+LARGEST = 256
+"""The largest of them where the cost of a comparison grows faster than the number of points."""
 DRAWS = 8
 REFERENCE = 4096
 """Real points, at most, that stand for P where the yardstick is simulated."""
@@ -31,8 +33,8 @@ REFERENCE = 4096
 
 @dataclass(frozen=True)
 class Size:
-    """So many real examples are as close, within an interval. ``least`` and ``most`` are the sizes between which the yardstick is
-    known: an answer beyond them is one of them."""
+    """So many real examples are as close, within an interval. ``least`` and ``most`` are the sizes between which the yardstick
+    is known: an answer beyond them is one of them."""
 
     k: float
     interval: Interval | None
@@ -44,7 +46,7 @@ class Size:
             return f"≤ {self.least:.0f}"
         if self.k >= self.most or math.isinf(self.k):
             sure = self.interval.low if self.interval else self.least
-            return f"≥ {_count(self.most if math.isfinite(self.most) else sure)}"
+            return f"≥ {self.most:,.0f}" if math.isfinite(self.most) else f"≥ {_count(sure)}"
         return _count(self.k)
 
 
@@ -125,10 +127,11 @@ def simulated(
     value: Callable[[Any, Measure], float],
     real: Measure,
     generator: torch.Generator,
+    largest: int = SIZES[-1],
     advance: Callable[[float], None] = lambda done: None,
 ) -> Curve | None:
-    """The yardstick by drawing samples of size k from one half of the real points and comparing them with the other, whose own
-    bias is taken off by its halves. None where there are too few points."""
+    """The yardstick by drawing samples of size k, up to the ``largest``, from one half of the real points and comparing them
+    with the other, whose own bias is taken off by its halves. None where there are too few points."""
     order = torch.randperm(len(real), generator=generator)
     cut = min(len(order) // 2, REFERENCE)
     reference, pool = order[:cut], order[len(order) // 2 :]
@@ -138,7 +141,7 @@ def simulated(
         parts = [summarise(real.select(rows)) for rows in (reference, reference[: cut // 2], reference[cut // 2 :])]
     except InvalidInput:
         return None
-    ks = [k for k in SIZES if k <= len(pool)]
+    ks = [k for k in SIZES if k <= min(len(pool), largest)]
     found: list[tuple[int, float, float]] = []
     for number, k in enumerate(ks):
         drawn = []
@@ -152,7 +155,10 @@ def simulated(
         if len(drawn) == DRAWS:
             found.append((k, fmean(drawn), stdev(drawn) / math.sqrt(DRAWS)))
         advance(0.65 + 0.35 * (number + 1) / len(ks))
-    return Curve(*zip(*found, strict=True)) if len(found) > 1 else None
+    if len(found) < 2:
+        return None
+    sizes, means, errors = zip(*found, strict=True)
+    return Curve(sizes, means, errors)
 
 
 def _falling(values: Sequence[float]) -> list[float]:

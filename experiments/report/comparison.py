@@ -91,7 +91,9 @@ def footnotes(answer: Answer) -> list[str]:
         how = " and ".join(
             words for sort, words in ((PowerLaw, "in closed form"), (Curve, "by simulation")) if sort in sizes
         )
-        lines.append(f"as close as: the size of a fresh real sample{' (a class)' if split else ''} with this value on average, {how}")
+        lines.append(
+            f"as close as: the size of a fresh real sample{' (a class)' if split else ''} with this value on average, {how}"
+        )
     if any(row.p is not None for row in answer.rows):
         lines.append(f"p: permutation test of two independent samples, {answer.config['permutations']} deals")
     lines += [f"note: {note}" for note in answer.notes]
@@ -159,9 +161,9 @@ def drawn(answer: Answer) -> Figure:
     longest = max(len(_cut(name)) for name in sets)
     width = 0.075 * longest + 0.4 + 4.3 * len(groups)
     height = len(names) * (0.95 + 0.24 * len(sets)) + 0.5
-    figure = Figure(figsize=(max(width, 5.0), height), dpi=DPI, facecolor="white", layout="constrained")
+    figure = Figure(figsize=(max(width, 5.0), height), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(h_pad=0.08, w_pad=0.08)  # pyright: ignore[reportOptionalMemberAccess]
+    figure.set_layout_engine("constrained", h_pad=0.08, w_pad=0.08)
     grid = figure.subplots(len(names), len(groups), squeeze=False)
     for line, name in zip(grid, names, strict=True):
         for axes, group in zip(line, groups, strict=True):
@@ -170,8 +172,12 @@ def drawn(answer: Answer) -> Figure:
     unit = " a class" if groups[0] == CLASSES else ""
     for axes, group in zip(grid[0], groups, strict=True):
         above = f"{TITLES[group]}, on the scale of k real examples{unit if group == CLASSES else ''}"
-        axes.annotate(above, (0, 1), xytext=(0, 30), xycoords="axes fraction", textcoords="offset points", size=8, color=PALE)
+        axes.annotate(
+            above, (0, 1), xytext=(0, 30), xycoords="axes fraction", textcoords="offset points", size=8, color=PALE
+        )
     caption = f"real side: {_cut(answer.real[0], 40)}   bars: {_percent(answer)} intervals, sets held fixed"
+    if CLASSES in groups:
+        caption += "   pale: single classes"
     figure.supxlabel(_verbatim(caption), size=8, color=PALE, x=0.01, ha="left")
     return figure
 
