@@ -119,8 +119,8 @@ class SampleSummary:
 
     @property
     def nbytes(self) -> int:
-        held = [*self.real.tensors.values(), self.real.mass_of, *self.constants.values()]
-        return sum(tensor.nbytes for tensor in held)
+        held = [*self.real.tensors.values(), self.real.mass_of, self.real.labels, *self.constants.values()]
+        return sum(tensor.nbytes for tensor in held if tensor is not None)
 
 
 @dataclass(frozen=True)
