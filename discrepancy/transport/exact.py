@@ -20,7 +20,7 @@ from discrepancy.derivatives import first_order_only
 from discrepancy.errors import InvalidInput, NonFinite, Unsupported
 from discrepancy.measure import Measure
 from discrepancy.sorts import Draws, SampleDiscrepancy, SampleSummary, Tag
-from discrepancy.transport.line import Quantiles, check_power, line_cost, power, rooted, shared_levels
+from discrepancy.transport.line import QuantileTables, check_power, line_cost, power, rooted, shared_levels
 
 __all__ = ["PAIRS", "Plan", "Wasserstein", "optimal_plan"]
 
@@ -95,13 +95,15 @@ class Wasserstein(SampleDiscrepancy, kind="wasserstein"):
         origin = torch.einsum("gn,gnd->gd", weights, points)[:, None]
         if points.shape[-1] != 1:
             return {"origin": origin}
-        return {"origin": origin} | Quantiles.of((points - origin).mT, weights, shared_levels(weights), self.p).tables()
+        return {"origin": origin} | QuantileTables.of(
+            (points - origin).mT, weights, shared_levels(weights), self.p
+        ).tables()
 
     def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
         points = synthetic.rows
         y = points.double() - summary.constants["origin"]
         if points.shape[-1] == 1:
-            cost = line_cost(Quantiles.from_tables(summary.constants), y.mT, synthetic.shares, self.p)[:, 0]
+            cost = line_cost(QuantileTables.from_tables(summary.constants), y.mT, synthetic.shares, self.p)[:, 0]
         else:
             x = summary.real.rows.detach().double() - summary.constants["origin"]
             w, v = summary.real.shares.detach(), first_order_only(synthetic.shares, self.kind)

@@ -23,7 +23,7 @@ from torch import Tensor
 from discrepancy.derivatives import safe_root
 from discrepancy.errors import InvalidInput
 
-__all__ = ["Quantiles", "check_power", "line_cost", "power", "rooted", "shared_levels"]
+__all__ = ["QuantileTables", "check_power", "line_cost", "power", "rooted", "shared_levels"]
 
 
 def check_power(p: float) -> None:
@@ -48,7 +48,7 @@ def rooted(value: Tensor, p: float, root: bool) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Quantiles:
+class QuantileTables:
     """A measure on the line, or many, as tables with one row a slice: points of weight zero come last.
 
     Args:
@@ -66,24 +66,25 @@ class Quantiles:
     @classmethod
     def of(
         cls, points: Float[Tensor, "g l n"], weights: Float[Tensor, "g n"], levels: Tensor | None, p: float
-    ) -> "Quantiles":
+    ) -> "QuantileTables":
         """The tables that the cost |x - y|^p needs, in float64; ``levels`` where they are shared."""
-        points = points.double()
         present = (weights > 0)[:, None].expand_as(points)
         ordered, order = torch.where(present, points, torch.inf).sort(-1)
-        sorted_weights = weights[:, None].expand_as(points).gather(-1, order)
+        ordered = ordered.double()
         if levels is None:
-            levels = _with_zero(sorted_weights.cumsum(-1))
+            steps = weights[:, None].expand_as(ordered).gather(-1, order)
+            levels = _with_zero(steps.cumsum(-1))
+        else:
+            steps = levels.diff(dim=-1)
         if p not in (1, 2):
             return cls(ordered, levels)
-        finite = torch.where(sorted_weights > 0, ordered, 0.0)
-        integral = _with_zero((sorted_weights * finite).cumsum(-1))
-        if p == 1:
-            return cls(ordered, levels, integral)
-        return cls(None, levels, integral, (sorted_weights * finite.square()).sum(-1))
+        finite = torch.where(steps > 0, ordered, 0.0)
+        moments = steps * finite
+        integral = _with_zero(moments.cumsum(-1))
+        return cls(ordered, levels, integral) if p == 1 else cls(None, levels, integral, (moments * finite).sum(-1))
 
     @classmethod
-    def from_tables(cls, tables: Mapping[str, Tensor]) -> "Quantiles":
+    def from_tables(cls, tables: Mapping[str, Tensor]) -> "QuantileTables":
         """Back from the tables of a summary."""
         return cls(tables.get("points"), tables["levels"], tables.get("integral"), tables.get("square"))
 
@@ -128,7 +129,7 @@ def shared_levels(weights: Float[Tensor, "g n"]) -> Float[Tensor, "g 1 n1"] | No
 
 
 def line_cost(
-    real: Quantiles, points: Float[Tensor, "g l m"], weights: Float[Tensor, "g m"], p: float
+    real: QuantileTables, points: Float[Tensor, "g l m"], weights: Float[Tensor, "g m"], p: float
 ) -> Float[Tensor, "g l"]:
     """W_p^p of each slice in float64, differentiable in the points and weights (and in what the tables depend on)."""
     y, order = points.double().sort(-1)
@@ -151,7 +152,7 @@ def line_cost(
 
 
 def _merged_cost(
-    real: Quantiles, y: Float[Tensor, "g l m"], levels: Float[Tensor, "g l m"], p: float
+    real: QuantileTables, y: Float[Tensor, "g l m"], levels: Float[Tensor, "g l m"], p: float
 ) -> Float[Tensor, "g l"]:
     """Σ over the pieces between two levels, of either side, in order."""
     assert real.points is not None

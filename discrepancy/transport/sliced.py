@@ -15,8 +15,9 @@ from torch import Tensor
 from discrepancy.derivatives import first_order_only
 from discrepancy.errors import InvalidInput
 from discrepancy.measure import Measure
+from discrepancy.pairwise import BLOCK_BYTES
 from discrepancy.sorts import Adversary, Draws, SampleDiscrepancy, SampleSummary, Tag
-from discrepancy.transport.line import Quantiles, check_power, line_cost, rooted, shared_levels
+from discrepancy.transport.line import QuantileTables, check_power, line_cost, rooted, shared_levels
 
 __all__ = ["MaxSlicedWasserstein", "SlicedWasserstein"]
 
@@ -75,14 +76,19 @@ class SlicedWasserstein(SampleDiscrepancy, kind="sliced_wasserstein"):
 
     def constants(self, real: Measure, draws: Draws) -> dict[str, Tensor]:
         points, weights = real.rows, real.shares
-        origin = _origin(points, weights)
-        slices = _projected(points - origin, _directions(draws))
-        return {"origin": origin} | Quantiles.of(slices, weights, shared_levels(weights), self.p).tables()
+        origin, levels = _origin(points, weights), shared_levels(weights)
+        budget = BLOCK_BYTES.get(points.device.type, BLOCK_BYTES["cpu"])
+        parts = [
+            QuantileTables.of(_projected(points - origin, block), weights, levels, self.p).tables()
+            for block in _directions(draws).split(max(1, budget // (8 * weights.numel())), -2)
+        ]
+        shared = {"origin": origin} | ({} if levels is None else {"levels": levels})
+        return shared | {name: torch.cat([part[name] for part in parts], 1) for name in parts[0] if name not in shared}
 
     def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
         points = synthetic.rows
         slices = _projected(points - summary.constants["origin"], _directions(draws))
-        costs = line_cost(Quantiles.from_tables(summary.constants), slices, synthetic.shares, self.p)
+        costs = line_cost(QuantileTables.from_tables(summary.constants), slices, synthetic.shares, self.p)
         return rooted(costs.mean(-1), self.p, self.root).to(points.dtype)
 
 
@@ -144,7 +150,7 @@ class MaxSlicedWasserstein(SampleDiscrepancy, kind="max_sliced_wasserstein"):
         origin, weights = summary.constants["origin"], summary.real.shares.detach()
         directions = _directions(draws)
         real = _projected(summary.real.rows.detach() - origin, directions)
-        tables = Quantiles.of(real, weights, summary.constants.get("levels"), self.p)
+        tables = QuantileTables.of(real, weights, summary.constants.get("levels"), self.p)
         return line_cost(tables, _projected(synthetic.rows - origin, directions), synthetic.shares, self.p)
 
     def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:

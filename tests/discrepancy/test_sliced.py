@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from discrepancy import Discrepancy, InvalidInput, Measure, Unsupported
 from discrepancy.transport import MaxSlicedWasserstein, SlicedWasserstein, Wasserstein
-from discrepancy.transport.line import Quantiles, line_cost, shared_levels
+from discrepancy.transport.line import QuantileTables, line_cost, shared_levels
 
 
 def by_quantiles(x, w, y, v, p: float) -> float:
@@ -340,7 +340,7 @@ def test_line_is_the_integral_over_quantiles(n: int, m: int, p: float, ties: boo
         x, y = x.round(), y.round()
     w, v = (torch.ones(size).double() if equal else drawn(data, size) for size in (n, m))
     w, v = w / w.sum(), v / v.sum()
-    tables = Quantiles.of(x[None, None], w[None], shared_levels(w[None]), p)
+    tables = QuantileTables.of(x[None, None], w[None], shared_levels(w[None]), p)
     value = line_cost(tables, y[None, None], v[None], p).item()
     assert value == pytest.approx(by_quantiles(x, w, y, v, p), rel=1e-9, abs=1e-12)
     if p == 1:
