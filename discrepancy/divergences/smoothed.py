@@ -88,9 +88,7 @@ class SmoothedTotalVariation(SampleDiscrepancy, kind="smoothed_total_variation")
         for shift, own in zip(shifts, summary.constants["own"].unbind(-1), strict=True):
             at_real = own - _log_density(x + shift, y, v)
             at_synthetic = _log_density(y + shift, x, w, fixed=True) - _log_density(y + shift, y, v)
-            total = total + sum(
-                (share * (gap / 2).tanh().abs()).sum(-1) for share, gap in ((w, at_real), (v, at_synthetic))
-            )
+            total = total + (w * _contrast(at_real)).sum(-1) + (v * _contrast(at_synthetic)).sum(-1)
         return (total / (2 * len(shifts))).to(synthetic.rows.dtype)
 
     def _scaled(self, side: Measure, real: Measure) -> Float[Tensor, "g n d"]:
@@ -104,6 +102,12 @@ class SmoothedTotalVariation(SampleDiscrepancy, kind="smoothed_total_variation")
             raise InvalidInput(f"'{self.kind}' has random parts; give draws=D.draw(generator, shape of a point)")
         noise = draws["noise"].to(like)
         return torch.cat([noise, -noise])
+
+
+def _contrast(gap: Tensor) -> Tensor:
+    """|p - q|/(p + q) = |tanh(½ log p/q)|, with a slope that is right where it is tiny: mass at a place without any counts."""
+    ratio = (-gap.abs()).exp()
+    return (1 - ratio) / (1 + ratio)
 
 
 def _log_density(
@@ -174,8 +178,8 @@ class _Slopes(Function):
         for group in range(len(z)):
             for rows, columns in blocks(z.shape[1], y.shape[1], z.device):
                 here, there, scale = z[group, rows], y[group, columns], weight[group, rows, None]
-                # Where a point without weight is the only one near, its share has no upper bound.
-                shares = (_exponents(here, there) - value[group, rows, None]).clamp_(max=600.0).exp_().mul_(scale)
+                # The share of a point without weight has no upper bound where no other is near; what it meets there is tiny.
+                shares = (_exponents(here, there) - value[group, rows, None]).clamp_(max=700.0).exp_().mul_(scale)
                 if not fixed:
                     by_v[group, columns] += shares.sum(0)
                 shares *= v[group, columns]

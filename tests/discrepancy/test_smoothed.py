@@ -114,6 +114,24 @@ def test_is_one_for_samples_far_apart_and_its_gradient_is_finite():
         assert bool(torch.isfinite(leaf.grad).all())
 
 
+@pytest.mark.parametrize("distance", [1.0, 8.0, 20.0, 1e4])
+def test_gradient_of_a_weight_of_zero(distance: float):
+    """Of a point among the real ones, where the others are many l away, and one of them without weight still farther."""
+    x, y = normal(4, 2), torch.cat([normal(1, 2, 1), normal(2, 2, 2) + torch.tensor([[distance], [3 * distance]])])
+
+    def value(share: float) -> torch.Tensor:
+        return value_of(SmoothedTotalVariation(), Measure(x), Measure(y, torch.tensor([share, 1.0, 0.0]).double()))
+
+    weights = torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64, requires_grad=True)
+    value_of(SmoothedTotalVariation(), Measure(x), Measure(y, weights)).backward()
+    assert weights.grad is not None
+    assert bool(torch.isfinite(weights.grad).all())
+    if distance < 30:
+        slope = (value(1e-6) - value(0.0)) / 1e-6
+        assert weights.grad[0].item() == pytest.approx(slope.item(), rel=1e-3)
+        assert slope < -0.2
+
+
 def test_gradient_pulls_a_near_point():
     leaf = torch.full((1, 2), 0.7, dtype=torch.float64, requires_grad=True)
     value_of(SmoothedTotalVariation(), Measure(torch.zeros(1, 2).double()), Measure(leaf)).backward()
