@@ -115,7 +115,7 @@ class JointMMD(Discrepancy, kind="joint_mmd"):
         """
         if self.streams:
             return functools.reduce(MeanSummary.merge, map(self._means, real.split(SUMMARY_POINTS)))
-        points, weights, labels = self._precise(real.rows.detach()), real.mass_of.double(), _labels(real)
+        points, weights, labels = self.kernel.precise(real.rows.detach()), real.mass_of.double(), _labels(real)
         parts = tuple(_by_class(points, weights, labels))
         total = torch.stack([self_sum(self.kernel, part.rows, part.mass_of) for part in parts]).sum(0)
         mass, squares = weights.sum(-1), weights.square().sum(-1)
@@ -155,15 +155,12 @@ class JointMMD(Discrepancy, kind="joint_mmd"):
         return (values.mT @ (weights[..., None] * _labels(measure))).flatten(1)
 
     def _of_pairs(self, real: ClassSummary, synthetic: Measure) -> Float[Tensor, " g"]:
-        y = self._precise(synthetic.rows)
+        y = self.kernel.precise(synthetic.rows)
         v = (synthetic.shares[..., None] * _labels(synthetic)).movedim(-1, 1)
         cross = sum(cross_sum(self.kernel, part.rows, part.mass_of, y, v[:, c]) for c, part in enumerate(real.parts))
         each = y[:, None].expand(-1, v.shape[1], -1, -1).flatten(0, 1)
         own = self_sum(self.kernel, each, v.flatten(0, 1)).unflatten(0, (-1, v.shape[1])).sum(1)
         return real.own - 2 * cross + own
-
-    def _precise(self, points: Float[Tensor, "g n d"]) -> Float[Tensor, "g n d"]:
-        return points if self.kernel.radial else points.double()
 
 
 def _labels(measure: Measure) -> Float[Tensor, "g n c"]:

@@ -100,7 +100,7 @@ class MMD(Discrepancy, kind="mmd"):
         """
         if self.streams:
             return functools.reduce(MeanSummary.merge, map(self._means, real.split(SUMMARY_POINTS)))
-        points, weights = self._precise(real.rows), real.mass_of.double()
+        points, weights = self.kernel.precise(real.rows), real.mass_of.double()
         total, mass = self_sum(self.kernel, points, weights), weights.sum(-1)
         if self.estimator == "u":
             spread = (weights.square() * self.kernel.diagonal(points)).sum(-1)
@@ -138,12 +138,8 @@ class MMD(Discrepancy, kind="mmd"):
         return summary_of_means(total, weights, values.square().sum(-1), self.estimator)
 
     def _of_pairs(self, real: SampleSummary, y: Float[Tensor, "g m d"], v: Float[Tensor, "g m"]) -> Float[Tensor, " g"]:
-        x, w, y = self._precise(real.real.rows.detach()), real.real.shares.detach(), self._precise(y)
+        x, w, y = self.kernel.precise(real.real.rows.detach()), real.real.shares.detach(), self.kernel.precise(y)
         return real.constants["own"] - 2 * cross_sum(self.kernel, x, w, y, v) + self_sum(self.kernel, y, v)
-
-    def _precise(self, points: Float[Tensor, "g n d"]) -> Float[Tensor, "g n d"]:
-        """The points, in float64 where the kernel sees the origin: no centre can be chosen against cancellation there."""
-        return points if self.kernel.radial else points.double()
 
 
 def summary_of_means(

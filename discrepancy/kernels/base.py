@@ -104,6 +104,10 @@ class Kernel(Part, family=True):
         centre = some.mean(-2, keepdim=True)
         return centre if self.radial else torch.zeros_like(centre)
 
+    def precise(self, points: Float[Tensor, "*g n d"]) -> Float[Tensor, "*g n d"]:
+        """The points, in float64 where k sees the origin, so that no centre can be chosen against cancellation."""
+        return points if self.radial else points.double()
+
     def diagonal(self, points: Float[Tensor, "*g n d"]) -> Float[Tensor, "*g n"]:
         """k(x, x) of each point."""
         norms = points.square().sum(-1)

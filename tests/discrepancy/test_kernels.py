@@ -212,6 +212,12 @@ def test_diagonal(kernel: Kernel):
     torch.testing.assert_close(kernel.diagonal(x), kernel(x, x).diagonal())
 
 
+@pytest.mark.parametrize("kernel", [Gaussian(), Matern(), Laplace()], ids=lambda kernel: kernel.kind)
+def test_diagonal_of_a_matrix_with_itself_is_exact(kernel: Kernel):
+    x = points(40, 200).float()
+    assert bool((kernel(x, x).diagonal() == 1).all())
+
+
 def test_leading_axes_are_kept(kernel: Kernel):
     x, y = points(14).view(2, 7, 3), points(10, seed=1).view(2, 5, 3)
     expected = torch.stack([kernel(x[g], y[g]) for g in range(2)])
