@@ -1,0 +1,478 @@
+"""Fitted Gaussians: the contract, POT, scipy and torch's distributions, roots of singular matrices, inequalities.
+
+Properties (Hypothesis):
+1. ‖difference of means‖ <= Fréchet distance <= W_2 of the samples (Gelbrich), for any sizes, d > n too;
+2. Fréchet² <= 2 λ_max KL (Talagrand), and total variation <= √(KL/2) (Pinsker), between fitted Gaussians.
+"""
+
+import math
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import ot
+import pytest
+import scipy.linalg
+import torch
+from contract import DiscrepancyContract
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from scipy import integrate, stats
+from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
+
+from discrepancy import Discrepancy, InvalidInput, Measure, NumericalWarning, Unsupported
+from discrepancy.gaussians import Frechet, GaussianKL
+from discrepancy.kernels import Median
+from discrepancy.moments import covariance
+from discrepancy.roots import trace_root
+from discrepancy.sorts import MeanSummary
+
+few_points = pytest.mark.filterwarnings("ignore:'frechet' fits a covariance:discrepancy.NumericalWarning")
+
+
+def fit(side: Measure, shrink: float = 0.0, towards: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance by numpy."""
+    points, weights = side.points.double().flatten(1).numpy(), side.mass_of.double().numpy()  # pyright: ignore
+    mean = np.average(points, axis=0, weights=weights)
+    matrix = np.einsum("n,ni,nj->ij", weights / weights.sum(), points - mean, points - mean)
+    target = np.trace(matrix) / len(mean) if towards is None else towards**2
+    return mean, (1 - shrink) * matrix + shrink * target * np.eye(len(mean))
+
+
+def bures(a: np.ndarray, first: np.ndarray, b: np.ndarray, second: np.ndarray) -> float:
+    """‖a - b‖² + tr(A + B - 2 (A^½ B A^½)^½), the last from the eigenvalues of A B, which need no root of a matrix."""
+    values = np.real(np.asarray(scipy.linalg.eigvals(first @ second)))
+    values = np.where(values > 1e-13 * values.max(), values, 0)
+    return float(((a - b) ** 2).sum() + np.trace(first + second) - 2 * np.sqrt(values).sum())
+
+
+@few_points
+class TestFrechet(DiscrepancyContract):
+    instances = {  # noqa: RUF012
+        "plain": Frechet(),
+        "root": Frechet(root=True),
+        "shrunk": Frechet(shrink=0.3),
+        "shrunk-root": Frechet(shrink=0.1, root=True),
+    }
+
+    @staticmethod
+    def truth(discrepancy: Discrepancy, mu: Measure, nu: Measure) -> float:
+        assert isinstance(discrepancy, Frechet)
+        value = bures(*fit(mu, discrepancy.shrink), *fit(nu, discrepancy.shrink))
+        return math.sqrt(value) if discrepancy.root else value
+
+
+class TestFrechetOfImages(TestFrechet):
+    shape = (2, 3, 1)
+
+
+class TestFrechetOfManyFeatures(TestFrechet):
+    """Both covariances are singular."""
+
+    shape = (11,)
+
+
+class TestGaussianKL(DiscrepancyContract):
+    instances = {  # noqa: RUF012
+        "forward": GaussianKL(shrink=0.3, towards=1.5),
+        "reverse": GaussianKL(shrink=0.3, towards=1.5, direction="reverse"),
+        "jeffreys": GaussianKL(shrink=0.3, towards=1.5, direction="jeffreys"),
+        "diagonal": GaussianKL(shrink=0.3, towards=1.5, covariance="diagonal"),
+        "diagonal-jeffreys": GaussianKL(shrink=0.3, towards=1.5, covariance="diagonal", direction="jeffreys"),
+    }
+
+    @staticmethod
+    def truth(discrepancy: Discrepancy, mu: Measure, nu: Measure) -> float:
+        assert isinstance(discrepancy, GaussianKL)
+        return by_torch(discrepancy, mu, nu)
+
+    @staticmethod
+    def rescaled(discrepancy: Discrepancy, factor: float) -> Discrepancy:
+        assert isinstance(discrepancy, GaussianKL)
+        return replace(discrepancy, towards=factor * float(discrepancy.towards))  # pyright: ignore
+
+
+class TestGaussianKLOfImages(TestGaussianKL):
+    shape = (2, 3, 1)
+
+
+def by_torch(discrepancy: GaussianKL, mu: Measure, nu: Measure) -> float:
+    fits = []
+    for side in (mu, nu):
+        mean, matrix = map(torch.from_numpy, fit(side, discrepancy.shrink, discrepancy.towards))  # pyright: ignore
+        fits.append(
+            MultivariateNormal(mean, matrix)
+            if discrepancy.covariance == "full"
+            else Independent(Normal(mean, matrix.diagonal().sqrt()), 1)
+        )
+    forward, reverse = kl_divergence(*fits).item(), kl_divergence(*fits[::-1]).item()
+    return {"forward": forward, "reverse": reverse, "jeffreys": forward + reverse}[discrepancy.direction]
+
+
+def sample(n: int, d: int = 3, seed: int = 0) -> torch.Tensor:
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def weights(n: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + 0.1
+
+
+# Fréchet: known answers and other libraries
+
+
+def test_one_dimension():
+    """(a - b)² + (σ - τ)²."""
+    mu, nu = Measure(torch.tensor([[0.0], [4.0]])), Measure(torch.tensor([[5.0], [11.0], [8.0], [8.0]]))
+    expected = (2 - 8) ** 2 + (2 - math.sqrt(4.5)) ** 2
+    assert Frechet()(mu, nu).item() == pytest.approx(expected)
+
+
+def test_against_pot_and_scipy():
+    mu, nu = Measure(sample(50), weights(50)), Measure(sample(20, seed=1) * 2 + 1, weights(20, 1))
+    (a, first), (b, second) = fit(mu), fit(nu)
+    value = Frechet(root=True)(mu, nu).item()
+    assert value == pytest.approx(float(ot.gaussian.bures_wasserstein_distance(a, b, first, second)))  # pyright: ignore
+    half = scipy.linalg.sqrtm(first)
+    inner = scipy.linalg.sqrtm(half @ second @ half)
+    assert value**2 == pytest.approx(((a - b) ** 2).sum() + np.trace(first + second - 2 * inner))
+
+
+@few_points
+def test_few_points_agree_with_the_moments():
+    """The m x m and the d x d route, one through the points and one through the means of products."""
+    mu, y, v = Measure(sample(40, 9)), sample(4, 9, seed=1), weights(4)
+    discrepancy = Frechet()
+    summary = discrepancy.summarise(mu.as_groups())
+    y, v = y.requires_grad_(), v.requires_grad_()
+    side = Measure(y - summary.sums["origin"][0], v).as_groups()
+    by_moments = discrepancy.distance(summary.mean, discrepancy.total(side, None) / v.sum())[0]
+    by_points = discrepancy.compare(summary, Measure(y, v).as_groups())[0]
+    torch.testing.assert_close(by_points, by_moments)
+    slopes = [torch.autograd.grad(value, (y, v)) for value in (by_points, by_moments)]
+    torch.testing.assert_close(*slopes, atol=1e-6, rtol=1e-6)
+
+
+def test_the_gradient_is_the_transport_map():
+    """∂D/∂yⱼ = 2 vⱼ (yⱼ - T yⱼ), with T the optimal map from N(b, B) to N(a, A), T y = a + A^½ (A^½ B A^½)^(-½) A^½ (y - b)."""
+    x, y = sample(30), (sample(9, seed=1) * 1.5 + 1).requires_grad_()
+    Frechet()(Measure(x), Measure(y)).backward()
+    (a, first), (b, second) = fit(Measure(x)), fit(Measure(y.detach()))
+    half = scipy.linalg.sqrtm(first)
+    matrix = half @ scipy.linalg.inv(scipy.linalg.sqrtm(half @ second @ half)) @ half
+    mapped = a + (y.detach().numpy() - b) @ matrix
+    torch.testing.assert_close(y.grad, 2 / 9 * (y.detach() - torch.from_numpy(mapped)))
+
+
+@few_points
+@pytest.mark.parametrize(("n", "m", "d"), [(9, 9, 3), (5, 5, 8), (40, 40, 11)])
+def test_gradient_vanishes_at_equality(n: int, m: int, d: int):
+    x = sample(n, d)
+    leaf = x.clone().requires_grad_()
+    value = Frechet()(Measure(x), Measure(leaf))
+    value.backward()
+    assert abs(value.item()) < 1e-7
+    torch.testing.assert_close(leaf.grad, torch.zeros_like(x), atol=1e-7, rtol=0)
+
+
+@few_points
+def test_equal_eigenvalues_do_no_harm():
+    """Both covariances are multiples of the identity."""
+    x = torch.cat([torch.eye(3), -torch.eye(3)]).double()
+    leaf = (2 * x).requires_grad_()
+    assert torch.autograd.gradcheck(lambda y: Frechet()(Measure(x), Measure(y)), leaf)
+    assert torch.autograd.gradgradcheck(lambda y: Frechet()(Measure(x), Measure(y)), leaf)
+
+
+@few_points
+def test_one_point_has_no_covariance():
+    mu, nu = Measure(sample(30)), Measure(sample(1, seed=1))
+    a, first = fit(mu)
+    expected = ((torch.from_numpy(a) - nu.points[0]) ** 2).sum().item() + np.trace(first)  # pyright: ignore
+    assert Frechet()(mu, nu).item() == pytest.approx(expected)
+
+
+@few_points
+def test_stays_above_the_variance_outside_of_reach():
+    """With m points the covariance has rank m - 1: the d - m + 1 smallest eigenvalues of the real one are never matched."""
+    mu, nu = Measure(sample(50, 6)), Measure(sample(3, 6, seed=1))
+    floor = float(np.linalg.eigvalsh(fit(mu)[1])[:4].sum())
+    assert Frechet()(mu, nu).item() > floor
+
+
+# Fréchet: few points are told of
+
+
+def test_few_points_are_told_of_once_a_summary():
+    discrepancy = Frechet()
+    summary, nu = discrepancy.summarise(Measure(sample(3, 4)).as_groups()), Measure(sample(2, 4, seed=1)).as_groups()
+    with pytest.warns(NumericalWarning) as caught:
+        discrepancy.compare(summary, nu)
+    discrepancy.compare(summary, nu)
+    told = [str(item.message) for item in caught]
+    assert len(told) == 2
+    assert told[0].startswith("'frechet' fits a covariance to 2 synthetic points of 4 features: its rank is at most 1")
+    assert told[1].startswith("'frechet' fits a covariance to 3 real points of 4 features: its rank is at most 2")
+
+
+def test_points_without_weight_do_not_count():
+    discrepancy, nu = Frechet(), Measure(sample(9, 4, seed=1)).as_groups()
+    summary = discrepancy.summarise(Measure(sample(6, 4), torch.tensor([1.0, 1, 0, 0, 1, 0]).double()).as_groups())
+    with pytest.warns(NumericalWarning, match="to 3 real points"):
+        discrepancy.compare(summary, nu)
+
+
+def test_small_batches_of_many_points_are_no_reason_to_warn():
+    discrepancy = Frechet()
+    parts = [discrepancy.summarise(Measure(part).as_groups()) for part in sample(9, 4).split(2)]
+    merged = parts[0]
+    for part in parts[1:]:
+        merged = discrepancy.merge(merged, part)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        discrepancy.compare(merged, Measure(sample(9, 4, seed=1)).as_groups())
+
+
+def test_shrinkage_is_reason_enough_not_to_warn():
+    value = Frechet(shrink=0.1)(Measure(sample(3, 4)), Measure(sample(2, 4, seed=1)))
+    assert bool(torch.isfinite(value))
+
+
+# Traces of roots
+
+
+@pytest.mark.parametrize("rank", [1, 3, 5])
+def test_trace_of_a_root(rank: int):
+    """On matrices of constant rank, as functions of a factor, to the second derivative."""
+    factor = sample(5 * rank).view(3, 5, rank)[..., :rank].requires_grad_()
+
+    def function(factor: torch.Tensor) -> torch.Tensor:
+        return trace_root(factor @ factor.mT)
+
+    torch.testing.assert_close(function(factor), torch.linalg.matrix_norm(factor, "nuc"))
+    assert torch.autograd.gradcheck(function, factor)
+    assert torch.autograd.gradgradcheck(function, factor)
+
+
+def test_trace_of_a_root_of_zero():
+    matrix = torch.zeros(2, 3, 3).double().requires_grad_()
+    value = trace_root(matrix)
+    (slope,) = torch.autograd.grad(value.sum(), matrix, create_graph=True)
+    (bend,) = torch.autograd.grad(slope.sum(), matrix)
+    for tensor in (value, slope, bend):
+        torch.testing.assert_close(tensor, torch.zeros_like(tensor))
+
+
+def test_a_third_derivative_is_refused():
+    matrix = torch.eye(3).double().requires_grad_()
+    (slope,) = torch.autograd.grad(trace_root(matrix), matrix, create_graph=True)
+    (bend,) = torch.autograd.grad(slope.sum(), matrix, create_graph=True)
+    with pytest.raises(Unsupported, match="third derivative"):
+        bend.sum().backward()
+
+
+# KL: other forms, and what is refused
+
+
+@pytest.mark.parametrize("covariance", ["full", "diagonal"])
+@pytest.mark.parametrize("direction", ["forward", "reverse", "jeffreys"])
+@pytest.mark.parametrize("shrink", [0.0, 0.2])
+def test_kl_without_a_target_is_that_of_torch(covariance, direction, shrink: float):
+    discrepancy = GaussianKL(covariance=covariance, direction=direction, shrink=shrink)
+    mu, y, v = Measure(sample(9) * 2 + 50, weights(9)), sample(7, seed=1) + 50, weights(7, 1)
+    nu = Measure(y, v)
+    assert discrepancy(mu, nu).item() == pytest.approx(by_torch(discrepancy, mu, nu), rel=1e-9)
+    leaves = y.requires_grad_(), v.requires_grad_()
+    assert torch.autograd.gradcheck(lambda y, v: discrepancy(mu, Measure(y, v)), leaves)
+    assert torch.autograd.gradgradcheck(lambda y, v: discrepancy(mu, Measure(y, v)), leaves)
+
+
+def test_kl_known_answer():
+    """N(0, 1) and N(1, 4): ½ (1/4 + 1/4 - 1 + log 4), and ½ (4 + 1 - 1 - log 4)."""
+    mu, nu = Measure(torch.tensor([[-1.0], [1.0]])), Measure(torch.tensor([[-1.0], [3.0]]))
+    forward, reverse = (math.log(4) - 0.5) / 2, (4 - math.log(4)) / 2
+    assert GaussianKL()(mu, nu).item() == pytest.approx(forward)
+    assert GaussianKL(direction="reverse")(mu, nu).item() == pytest.approx(reverse)
+    assert GaussianKL(direction="jeffreys", covariance="diagonal")(mu, nu).item() == pytest.approx(forward + reverse)
+
+
+def test_kl_does_not_know_the_units():
+    mu, nu = Measure(sample(9)), Measure(sample(7, seed=1))
+    scale = torch.tensor([1e-4, 1.0, 1e4]).double()
+    for kind in ("full", "diagonal"):
+        discrepancy = GaussianKL(covariance=kind)
+        wide = discrepancy(Measure(mu.points * scale), Measure(nu.points * scale))  # pyright: ignore
+        torch.testing.assert_close(wide, discrepancy(mu, nu))
+
+
+def test_full_kl_does_not_know_the_basis():
+    mu, nu, turn = sample(9), sample(7, seed=1), sample(3, seed=2)
+    torch.testing.assert_close(
+        GaussianKL()(Measure(mu @ turn), Measure(nu @ turn)), GaussianKL()(Measure(mu), Measure(nu))
+    )
+
+
+@pytest.mark.parametrize("side", ["real", "synthetic"])
+@pytest.mark.parametrize("covariance", ["full", "diagonal"])
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+def test_a_singular_covariance_is_refused(side: str, covariance, offset: float):
+    regular, flat = sample(9), sample(9, seed=1)
+    flat[:, 1] = 0.3
+    pair = [flat, regular] if side == "real" else [regular, flat]
+    mu, nu = (Measure(points + offset) for points in pair)
+    discrepancy = GaussianKL(covariance=covariance)
+    message = rf"the covariance of the {side} points is singular, so 'gaussian_kl' is infinite; give shrink > 0"
+    with pytest.raises(InvalidInput, match=message):
+        discrepancy(mu, nu)
+    assert bool(torch.isfinite(replace(discrepancy, shrink=0.1)(mu, nu)))
+
+
+def test_too_few_points_are_refused():
+    mu, nu = Measure(sample(30, 6) + 100), Measure(sample(6, 6, seed=1) + 100)
+    with pytest.raises(InvalidInput, match="the covariance of the synthetic points is singular"):
+        GaussianKL()(mu, nu)
+    assert bool(torch.isfinite(GaussianKL(shrink=1e-3)(mu, nu)))
+
+
+def test_one_point_needs_a_length():
+    mu, nu = Measure(sample(30)), Measure(sample(1, seed=1))
+    with pytest.raises(InvalidInput, match="with towards > 0 where no feature varies"):
+        GaussianKL(shrink=0.5)(mu, nu)
+    assert bool(torch.isfinite(GaussianKL(shrink=0.5, towards=1.0)(mu, nu)))
+
+
+def test_a_singular_covariance_is_refused_under_vmap():
+    discrepancy = GaussianKL()
+    summary = discrepancy.summarise(Measure(sample(9)).as_groups())
+
+    def function(points: torch.Tensor) -> torch.Tensor:
+        return discrepancy.compare(summary, Measure(points[None], torch.ones(1, 4).double()))[0]
+
+    stack = sample(8, seed=1).view(2, 4, 3).contiguous()
+    expected = torch.stack([torch.func.grad(function)(points) for points in stack])
+    torch.testing.assert_close(torch.vmap(torch.func.grad(function))(stack), expected)
+    stack[1, 1:] = stack[1, 0]
+    with pytest.raises(InvalidInput, match="singular"):
+        torch.vmap(torch.func.grad(function))(stack)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Frechet(shrink=1.5), r"'shrink' must lie in 0 \.\. 1, got 1.5"),
+        (lambda: GaussianKL(shrink=-0.1), r"'shrink' must lie in 0 \.\. 1, got -0.1"),
+        (lambda: GaussianKL(towards=0.0), "'towards' must be finite and > 0, got 0.0"),
+        (lambda: GaussianKL(towards=math.inf), "'towards' must be finite and > 0, got inf"),
+    ],
+)
+def test_bad_settings_are_refused(build, message: str):
+    with pytest.raises(InvalidInput, match=message):
+        build()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"direction": "back"}, "'direction' must be one of forward"),
+        ({"covariance": "low"}, "'covariance' must be one of full"),
+    ],
+)
+def test_unknown_choices_are_refused(settings: dict[str, str], message: str):
+    discrepancy = object.__new__(GaussianKL)
+    for name, value in {"direction": "forward", "covariance": "full", "shrink": 0.0, **settings}.items():
+        object.__setattr__(discrepancy, name, value)
+    with pytest.raises(InvalidInput, match=message):
+        discrepancy.__post_init__()
+
+
+def test_the_target_may_be_a_rule():
+    real, nu = Measure(sample(23)), Measure(sample(5, seed=1))
+    discrepancy = GaussianKL(shrink=0.1, towards=Median(factor=0.5))
+    assert not discrepancy.resolved
+    with pytest.raises(InvalidInput, match=r"'towards' is the rule 'median' .* call resolve\(sample\)"):
+        discrepancy(real, nu)
+    assert discrepancy.resolve(real) == replace(discrepancy, towards=Median(factor=0.5).measured(real))
+    assert GaussianKL().resolve(real) == GaussianKL()
+
+
+# Summaries
+
+
+@pytest.mark.parametrize(
+    ("discrepancy", "size"),
+    [(Frechet(shrink=0.1), 12), (GaussianKL(), 12), (GaussianKL(covariance="diagonal"), 6)],
+    ids=["frechet", "full", "diagonal"],
+)
+def test_the_summary_is_two_moments(discrepancy, size: int):
+    x, w = sample(7), weights(7)
+    small, large = (discrepancy.summarise(Measure(sample(n)).as_groups()) for n in (7, 7001))
+    assert small.nbytes == large.nbytes
+    assert small.total.shape == (1, size)
+    plain = MeanSummary(torch.einsum("n,np->p", w, discrepancy.statistic(x[None], None)[0])[None], w.sum()[None])
+    nu = Measure(sample(5, seed=1)).as_groups()
+    torch.testing.assert_close(
+        discrepancy.compare(plain, nu)[0], discrepancy(Measure(x, w), Measure(sample(5, seed=1)))
+    )
+
+
+# Inequalities
+
+
+@few_points
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(1, 9),
+    m=st.integers(1, 7),
+    d=st.integers(1, 6),
+    offset=st.sampled_from([0.0, 100.0]),
+    seed=st.integers(0, 100),
+)
+def test_lies_between_the_means_and_the_transport_of_the_samples(n: int, m: int, d: int, offset: float, seed: int):
+    mu, nu = (
+        Measure(sample(n, d, seed) + offset, weights(n, seed)),
+        Measure(sample(m, d, seed + 1) * 2 + offset, weights(m)),
+    )
+    value = Frechet(root=True)(mu, nu).item()
+    cost = torch.cdist(mu.points, nu.points).square().numpy()  # pyright: ignore
+    w, v = ((side.mass_of / side.mass_of.sum()).numpy() for side in (mu, nu))
+    transport = math.sqrt(float(ot.emd2(w, v, cost)))  # pyright: ignore
+    (a, first), (b, second) = fit(mu), fit(nu)
+    assert np.linalg.norm(a - b) - 1e-6 <= value <= transport + 1e-6
+    assert value**2 == pytest.approx(bures(a, first, b, second), abs=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(d=st.integers(1, 4), spread=st.sampled_from([0.3, 1.0, 3.0]), seed=st.integers(0, 100))
+def test_talagrand(d: int, spread: float, seed: int):
+    mu, nu = Measure(sample(9, d, seed)), Measure(sample(8, d, seed + 1) * spread)
+    largest = float(np.linalg.eigvalsh(fit(nu)[1])[-1])
+    assert Frechet()(mu, nu).item() <= 2 * largest * GaussianKL()(mu, nu).item() + 1e-9
+
+
+@settings(max_examples=25, deadline=None)
+@given(spread=st.sampled_from([0.5, 1.0, 2.0]), shift=st.sampled_from([0.0, 0.5, 2.0]), seed=st.integers(0, 50))
+def test_pinsker(spread: float, shift: float, seed: int):
+    """Total variation of two Gaussians in one dimension, by quadrature of ½ |p - q|."""
+    mu, nu = Measure(sample(6, 1, seed)), Measure(sample(5, 1, seed + 1) * spread + shift)
+    (a, first), (b, second) = fit(mu), fit(nu)
+    s, t = math.sqrt(first.item()), math.sqrt(second.item())
+    assume(min(s, t) > 0.1)
+    grid = np.linspace(min(a - 9 * s, b - 9 * t).item(), max(a + 9 * s, b + 9 * t).item(), 20_001)
+    gap = np.abs(stats.norm.pdf(grid, a, s) - stats.norm.pdf(grid, b, t))
+    variation = integrate.simpson(gap, x=grid) / 2
+    for direction in ("forward", "reverse"):
+        assert variation <= math.sqrt(GaussianKL(direction=direction)(mu, nu).item() / 2) + 1e-6
+
+
+def test_jeffreys_is_the_sum_of_both_directions():
+    mu, nu = Measure(sample(9)), Measure(sample(7, seed=1))
+    forward, reverse, both = (GaussianKL(direction=way)(mu, nu) for way in ("forward", "reverse", "jeffreys"))
+    torch.testing.assert_close(both, forward + reverse)
+    torch.testing.assert_close(reverse, GaussianKL()(nu, mu))
+
+
+def test_covariance_undoes_the_products():
+    x = sample(6, 4)[None]
+    discrepancy = GaussianKL()
+    mean, matrix = covariance(discrepancy.statistic(x, None).mean(1))
+    torch.testing.assert_close(mean, x.mean(1))
+    torch.testing.assert_close(matrix[0], torch.from_numpy(np.cov(x[0].numpy().T, bias=True)))
