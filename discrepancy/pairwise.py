@@ -277,9 +277,7 @@ class _HessianTimes(Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        raise Unsupported(
-            "sums over pairs have no third derivative; use the dense matrix kernel(x, y) on small samples"
-        )
+        raise Unsupported("sums over pairs have no third derivative")
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...] = ()) -> None:
