@@ -112,10 +112,10 @@ class Cost:
             z = torch.addcmul(exponents[at, None], self.products(at, of, to), rates[at])
             top, shares = z.amax(-1), z.softmax(-1)
             f[at, of] = self.rows[at, of] - eps[at, None] * (top + shift[at] - shares.amax(-1).double().log())
-            plan = shares.mul(a[at, of, None].to(z.dtype))
-            sums[at] += plan.sum(-2)
+            rows = a[at, of].to(z.dtype)
+            sums[at] += (rows[:, None] @ shares)[:, 0]
             if overlap is not None:
-                overlap[at] += shares.mT @ plan
+                overlap[at] += shares.mT @ (rows[..., None] * shares)
         ratio = torch.where(b > 0, sums / b.clamp(min=1e-300), torch.ones_like(b)).clamp(min=1e-30)
         image, height = g - eps[:, None] * ratio.log(), (a * f).sum(-1) + (b * g).sum(-1)
         return Look(f, image, g - image, height, None if overlap is None else torch.diag_embed(sums) - overlap)

@@ -338,17 +338,18 @@ def test_resolve_puts_the_numbers_in():
 
 
 def dense(p: int, eps: float, x: torch.Tensor, a: torch.Tensor, y: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """OT by alternating updates of both potentials, on the points that have weight."""
+    """OT on the points that have weight, by updates of both potentials that are averaged with what was there before."""
     x, y, a, b = x[a > 0], y[b > 0], a[a > 0], b[b > 0]
     cost = torch.from_numpy(costs(x, y, p))
     f, g = torch.zeros_like(a), torch.zeros_like(b)
-    for _ in range(2000):
-        f = -eps * torch.logsumexp(b.log() + (g - cost) / eps, 1)
-        g = -eps * torch.logsumexp(a.log()[:, None] + (f[:, None] - cost) / eps, 0)
+    for _ in range(500):
+        row = -eps * torch.logsumexp(b.log() + (g - cost) / eps, 1)
+        column = -eps * torch.logsumexp(a.log()[:, None] + (f[:, None] - cost) / eps, 0)
+        f, g = 0.5 * (f + row), 0.5 * (g + column)
     return a @ f + b @ g
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     n=st.integers(1, 7),
     m=st.integers(1, 5),
@@ -364,8 +365,8 @@ def test_equals_dense_updates(n: int, m: int, d: int, p, offset: float, data: st
         return values / values.sum()
 
     x, a, y, b = sample(n, d) + offset, drawn(n), sample(m, d, 1) + offset, drawn(m)
-    cross, own, other = (dense(p, 0.9**p, *sides) for sides in ((x, a, y, b), (x, a, x, a), (y, b, y, b)))
-    value = Sinkhorn(p=p, blur=0.9, **TIGHT)(Measure(x, a), Measure(y, b))
+    cross, own, other = (dense(p, 1.5**p, *sides) for sides in ((x, a, y, b), (x, a, x, a), (y, b, y, b)))
+    value = Sinkhorn(p=p, blur=1.5, **TIGHT)(Measure(x, a), Measure(y, b))
     torch.testing.assert_close(value, cross - 0.5 * own - 0.5 * other, atol=1e-7, rtol=1e-7)
 
 
