@@ -356,9 +356,7 @@ class ClassesSummary:
 
 def _label_vectors(side: Measure) -> Float[Tensor, "*g n c"]:
     if side.labels is None or side.labels.ndim == side.mass_of.ndim:
-        raise InvalidInput(
-            "this discrepancy looks at label vectors; give Measure(labels=...), and call with_label_vectors"
-        )
+        raise InvalidInput("this discrepancy looks at label vectors; give labels, and call with_label_vectors(classes)")
     return side.labels
 
 
@@ -389,14 +387,12 @@ def _transport(w: Tensor, v: Tensor, cost: Float[Tensor, "n m"]) -> float:
     """
     import ot  # slow to import
 
-    w, v, cost = w.cpu().double(), v.cpu().double(), cost.cpu().double()
     # POT's simplex has absolute tolerances.
     scale = float(cost.abs().max()) or 1.0
+    inputs = (item.cpu().double().numpy() for item in (w / w.sum(), v / v.sum(), cost.double() / scale))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        _, log = ot.emd(
-            (w / w.sum()).numpy(), (v / v.sum()).numpy(), (cost / scale).numpy(), numItermax=PIVOTS, log=True
-        )
+        _, log = ot.emd(*inputs, numItermax=PIVOTS, log=True)
     if log["warning"] is not None:
         raise Unsupported(
             f"exact transport between {len(w)} and {len(v)} points was not solved in {PIVOTS} steps; give fewer points"
