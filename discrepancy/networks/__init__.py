@@ -1,7 +1,12 @@
 """Networks as pure functions of (parameters, points)."""
 
+from discrepancy.networks.alexnet import AlexNet
 from discrepancy.networks.base import Network, Parameters, Statistics
 from discrepancy.networks.convnet import ConvNet
+from discrepancy.networks.lenet import LeNet
 from discrepancy.networks.mlp import MLP
+from discrepancy.networks.resnet import ResNet
+from discrepancy.networks.vgg import VGG
+from discrepancy.networks.vit import ViT
 
-__all__ = ["ConvNet", "MLP", "Network", "Parameters", "Statistics"]
+__all__ = ["AlexNet", "ConvNet", "LeNet", "MLP", "Network", "Parameters", "ResNet", "Statistics", "VGG", "ViT"]

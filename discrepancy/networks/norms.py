@@ -1,0 +1,74 @@
+"""Normalisation of maps: over the batch, over each example, or not at all."""
+
+from collections.abc import Collection, Mapping
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from discrepancy.errors import InvalidInput
+from discrepancy.networks.base import Parameters, Statistics
+
+__all__ = ["BIASED", "Norm", "check_groups", "moments", "norm_parameters", "normalised"]
+
+Norm = Literal["instance", "batch", "layer", "group", "none"]
+"""``group`` means four groups of channels, and ``layer`` normalises over channels and positions together."""
+
+BIASED = ("layer", "group", "none")
+"""After a convolution with a bias; the other normalisations would take it away again, exactly."""
+
+GROUPS = 4
+EPSILON = 1e-5
+
+
+def check_groups(norm: str, width: int) -> None:
+    """Refuses a ``width`` whose channels cannot be grouped."""
+    if norm == "group" and width % GROUPS:
+        raise InvalidInput(f"'width' must be a multiple of {GROUPS} with norm 'group', got {width}")
+
+
+def norm_parameters(name: str, norm: Norm, channels: int, side: tuple[int, ...] = ()) -> dict[str, Tensor]:
+    """Scale 1 and shift 0 under the names ``name.weight`` and ``name.bias``; layer normalisation needs the maps' ``side``."""
+    if norm == "none":
+        return {}
+    size = (channels, *side) if norm == "layer" else (channels,)
+    return {f"{name}.weight": torch.ones(size), f"{name}.bias": torch.zeros(size)}
+
+
+def moments(
+    name: str, norm: Norm, x: Float[Tensor, "n channels height width"], take: Collection[str]
+) -> Mapping[str, Tensor]:
+    """What ``statistics`` takes of the maps before a batch normalisation of this name."""
+    if norm != "batch" or "statistics" not in take:
+        return {}
+    variance, mean = torch.var_mean(x, (0, 2, 3), correction=0)
+    count = torch.tensor(x.numel() // x.shape[1])
+    return {f"{name}.mean": mean, f"{name}.variance": variance, f"{name}.count": count}
+
+
+def normalised(
+    x: Float[Tensor, "n channels height width"],
+    norm: Norm,
+    parameters: Parameters,
+    name: str,
+    statistics: Statistics | None,
+    layer: str,
+) -> Float[Tensor, "n channels height width"]:
+    """``x`` with the scale and shift of this name, if there are some; by the ``statistics`` of the ``layer``, if given."""
+    if norm == "none":
+        return x
+    scale, shift = parameters.get(f"{name}.weight"), parameters.get(f"{name}.bias")
+    if norm == "batch":
+        given = None if statistics is None else statistics.get(layer)
+        mean, variance = given or (None, None)
+        return functional.batch_norm(x, mean, variance, scale, shift, training=given is None, eps=EPSILON)
+    if norm == "layer":
+        return functional.layer_norm(x, x.shape[1:], scale, shift, EPSILON)
+    groups = GROUPS if norm == "group" else x.shape[1]
+    if scale is not None:
+        return torch.group_norm(x, groups, scale, shift, EPSILON)
+    # The same numbers; with no scale and shift this primitive has the faster backward pass, compiled or not.
+    blocks = x.unflatten(1, (groups, -1))
+    return functional.layer_norm(blocks, blocks.shape[2:], eps=EPSILON).flatten(1, 2)
