@@ -49,6 +49,7 @@ class _Comparing:
         self.survey, self.report, self.begun = survey, report, time.perf_counter()
         self.device = chosen_device(survey.device)
         self.notes: dict[str, list[str]] = {}  # what is said, of which discrepancies and groups
+        self.reasons: list[str] = []  # why there is no value, or no interval
         report(0.0, "reading")
         self.real = side_of(_word(survey.real), survey.real, survey.root)
         self.sets = [side_of(name, what, survey.root) for name, what in survey.sets]
@@ -103,7 +104,7 @@ class _Comparing:
             found, p = self.found[name], self.p[name]
             rows += rows_of(name, names, groups, found, p, survey.networks, survey.confidence)
         if all(row.estimate is None for row in rows):
-            raise InvalidInput(next(iter(self._notes()), "no discrepancy has a value for any of the sets"))
+            raise InvalidInput(next(iter(self.reasons), "no discrepancy has a finite value for any of the sets"))
         return Answer(
             real=(self.real.name, _described(self.real, survey.real)),
             sets={side.name: _described(side, what) for side, (_, what) in zip(self.sets, survey.sets, strict=True)},
@@ -212,6 +213,7 @@ class _Comparing:
             raise InvalidInput(f"discrepancy '{name}': {error}") from None
         if measured.reason is not None:
             self.note(measured.reason, f"{name}, {group.name}")
+            self.reasons.append(f"{name}, {group.name}: {measured.reason}")
         for side, value in zip(self.sets, measured.values, strict=True):
             if value is not None and not math.isfinite(value.value):
                 self.note(f"the value of '{side.name}' is not finite", f"{name}, {group.name}")

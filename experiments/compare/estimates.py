@@ -35,6 +35,9 @@ BLOCKS = 20
 BATCH_ENTRIES = 1 << 18
 """Entries of points whose pairs are summed in one call: many small blocks at once, large ones by themselves."""
 
+BATCH_BYTES = 16 << 20
+"""Copies of a summary that are held to compare several samples at once."""
+
 SUMMARIES_BYTES = 256 << 20
 """Memory for the summaries of blocks; where they are large there are fewer of them."""
 
@@ -42,6 +45,7 @@ CAPS: Mapping[str, int | None] = {
     "wasserstein": 2000,
     "sliced_wasserstein": None,
     "covering_radius": None,
+    "quantiles": None,
 }
 """Points a side, by kind, above which a random part of them is compared; None for a cost that is linear in them."""
 KEPT_CAP = 5000
@@ -107,6 +111,22 @@ class Bound:
         draws = self.discrepancy.sharpened(summary, other, self.draws)
         return float(self.discrepancy.compare(summary, other, draws))
 
+    def values(self, summary: Any, others: Sequence[Measure]) -> list[float]:
+        """D of a summary and several flat measures of one size, at once where the summary is small."""
+        if summary.nbytes * len(others) > BATCH_BYTES:
+            return [self.value(summary, other) for other in others]
+        grouped = [other.as_groups() for other in others]
+        stacked = Measure(
+            torch.cat([other.tensors[""] for other in grouped]),
+            torch.cat([other.mass_of for other in grouped]),
+            None
+            if others[0].labels is None
+            else torch.cat([other.labels for other in grouped if other.labels is not None]),
+        )
+        copies = summary.select(torch.zeros(len(others), dtype=torch.long, device=stacked.mass_of.device))
+        draws = self.discrepancy.sharpened(copies, stacked, self.draws)
+        return self.discrepancy.compare(copies, stacked, draws).tolist()
+
     @property
     def _smooth(self) -> bool:
         """What is for reports only (nearest neighbours, classifiers) has no bias of the form c / n."""
@@ -151,7 +171,7 @@ class Bound:
             except InvalidInput as error:
                 reason, halves = f"no interval: {error}", [[] for _ in sets]
             largest = LARGEST if cap_of(self.discrepancy) is not None else SIZES[-1]
-            yardstick = simulated(self.summary, self.value, real, stream(seed, "yardstick", group), largest, advance)
+            yardstick = simulated(self.summary, self.values, real, stream(seed, "yardstick", group), largest, advance)
         found: list[Halved | None] = []
         for value, pairs in zip(values, halves, strict=True):
             first, second = torch.tensor(pairs, dtype=torch.float64).reshape(-1, 2).unbind(1)

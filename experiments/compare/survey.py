@@ -33,8 +33,8 @@ PRESETS: Mapping[str, Tree] = {
 }
 """Names that stand for more than a kind with its defaults; a configuration file can name and build all that it likes."""
 
-DEFAULT = ("mmd", "mean")
-"""What is measured when nothing is named."""
+DEFAULT = ("mmd", "mean", "energy_distance", "sliced_wasserstein", "moments", "covering_radius")
+"""What is measured when nothing is named: all of them cheap in any number of features."""
 
 
 @dataclass(frozen=True, kw_only=True)

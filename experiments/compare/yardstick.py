@@ -124,7 +124,7 @@ Yardstick = Union[PowerLaw, Curve]  # noqa: UP007  (read by beartype)
 
 def simulated(
     summarise: Callable[[Measure], Any],
-    value: Callable[[Any, Measure], float],
+    values: Callable[[Any, Sequence[Measure]], list[float]],
     real: Measure,
     generator: torch.Generator,
     largest: int = SIZES[-1],
@@ -144,15 +144,13 @@ def simulated(
     ks = [k for k in SIZES if k <= min(len(pool), largest)]
     found: list[tuple[int, float, float]] = []
     for number, k in enumerate(ks):
-        drawn = []
-        for _ in range(DRAWS):
-            sample = real.select(pool[torch.randperm(len(pool), generator=generator)[:k]])
-            try:
-                whole, first, second = (value(part, sample) for part in parts)
-            except InvalidInput:  # a single point has no covariance, say
-                break
-            drawn.append(2 * whole - (first + second) / 2)
-        if len(drawn) == DRAWS:
+        samples = [real.select(pool[torch.randperm(len(pool), generator=generator)[:k]]) for _ in range(DRAWS)]
+        try:
+            of_parts = [values(part, samples) for part in parts]
+        except InvalidInput:  # a single point has no covariance, say
+            continue
+        drawn = [2 * whole - (first + second) / 2 for whole, first, second in zip(*of_parts, strict=True)]
+        if all(map(math.isfinite, drawn)):
             found.append((k, fmean(drawn), stdev(drawn) / math.sqrt(DRAWS)))
         advance(0.65 + 0.35 * (number + 1) / len(ks))
     if len(found) < 2:

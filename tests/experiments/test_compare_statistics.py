@@ -236,15 +236,25 @@ def test_as_close_as_k_and_back():
 def test_a_simulated_yardstick_is_that_in_closed_form():
     points = population(4000)
     bound = Bound(MeansByTest(), None, SPLITS)
-    curve = simulated(bound.summary, bound.value, Measure(points), stream(0, "yardstick"))
+    curve = simulated(bound.summary, bound.values, Measure(points), stream(0, "yardstick"))
     assert curve.sizes == tuple(2**power for power in range(11))
     trace = float(points.double().var(0).sum())
     for k, mean, error in zip(curve.sizes, curve.means, curve.errors, strict=True):
         assert abs(mean - trace / k) < 5 * error + 0.1 * trace / k
     size = curve.size(trace / 37, Interval(trace / 50, trace / 30))
-    assert 37 == pytest.approx(size.k, rel=0.6)
+    assert pytest.approx(size.k, rel=0.6) == 37
     assert size.interval.low < 30
     assert size.interval.high > 50
+
+
+@pytest.mark.parametrize("discrepancy", [MeansByTest(), NearestByTest(), EnergyDistance()], ids=lambda item: item.kind)
+def test_several_samples_at_once(discrepancy, generator, monkeypatch):
+    bound = Bound(discrepancy, None, SPLITS)
+    summary = bound.summary(Measure(torch.randn(40, 3, generator=generator)))
+    samples = [Measure(torch.randn(5, 3, generator=generator)) for _ in range(4)]
+    at_once = bound.values(summary, samples)
+    monkeypatch.setattr("experiments.compare.estimates.BATCH_BYTES", 0)
+    assert at_once == pytest.approx(bound.values(summary, samples), rel=1e-5)
 
 
 def test_beyond_the_ends_of_a_curve():
@@ -255,7 +265,7 @@ def test_beyond_the_ends_of_a_curve():
     assert str(curve.size(5.0, None)) == "≤ 1"
     assert curve.expected(3) == pytest.approx(4 / 3)
     assert Curve((1, 2), (0.5, 0.9), (0.1, 0.1)).size(0.7, None) is None  # it does not fall: no yardstick
-    assert simulated(lambda m: None, lambda s, m: 0.0, Measure(torch.zeros(5, 1)), stream(0)) is None
+    assert simulated(lambda m: None, lambda s, m: [], Measure(torch.zeros(5, 1)), stream(0)) is None
 
 
 # --- permutations -------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,418 @@
+"""``condense compare``, as a person uses it, on the packaged digits."""
+
+import csv
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from discrepancy import MMD, EnergyDistance, Gaussian, Measure, Moments
+from discrepancy.embeddings import Features
+from discrepancy.kernels import Median
+from discrepancy.networks import ConvNet
+from experiments.cli import main
+from experiments.compare import DEFAULT, compare, survey_of
+from experiments.compare.embedding import Embedded
+from experiments.compare.sides import overlap, side_of
+from experiments.compare.survey import Survey, discrepancies_of, named_sets
+from experiments.config import build, dump
+from experiments.data import Digits
+from experiments.report import comparison as report
+from objectives.artefact import SyntheticSet
+from objectives.data import LabelledData
+from objectives.streams import stream
+
+QUICK = ["--quiet", "--resamples", "10", "--set", "permutations=19"]
+
+
+@pytest.fixture(scope="module")
+def digits() -> LabelledData:
+    return Digits().load()
+
+
+def artefact(data: LabelledData, per_class: int, seed: int = 0) -> SyntheticSet:
+    """So many random real examples of each class."""
+    rows = data.class_batch(stream(seed, "test"), per_class)
+    points, labels = data.train.points[rows].float(), data.train.labels[rows]
+    weights = torch.ones(len(rows))
+    return SyntheticSet(points, labels, weights, data.classes, data.normalisation, data.limits)
+
+
+@pytest.fixture(scope="module")
+def folder(digits: LabelledData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sets")
+    (path / "four").mkdir()
+    artefact(digits, 4).save(path / "four" / "result.safetensors")
+    artefact(digits, 1).save(path / "one.safetensors")
+    return path
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: Any) -> dict[str, Any]:
+    assert main(["compare", *map(str, arguments), *QUICK, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def row(found: dict[str, Any], **wanted: str) -> dict[str, Any]:
+    (one,) = [row for row in found["rows"] if all(row[key] == value for key, value in wanted.items())]
+    return one
+
+
+# --- the command ------------------------------------------------------------------------------------------------------------
+
+
+def test_table_files_and_picture(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    four, out = folder / "four" / "result.safetensors", tmp_path / "out"
+    files = ["--out", str(out), "--csv", str(tmp_path / "rows.csv")]
+    assert main(["compare", "digits", str(four), str(folder / "one.safetensors"), *files, *QUICK]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    table = captured.out.splitlines()
+    assert table[0].split()[:3] == ["discrepancy", "set", "group"]
+    for name in (
+        *DEFAULT,
+        "four",
+        "one",
+        "mean of classes",
+        "as close as",
+        "in closed form and by simulation",
+    ):
+        assert name in captured.out
+    assert "class 3" not in captured.out
+    assert len(table[1:]) > len(DEFAULT) * 2 * 2
+    found = json.loads((out / "comparison.json").read_text())
+    rows = list(csv.DictReader((tmp_path / "rows.csv").read_text().splitlines()))
+    assert (out / "comparison.csv").read_text() == (tmp_path / "rows.csv").read_text()
+    assert len(rows) == len(found["rows"]) == len(DEFAULT) * 2 * (10 + 2)
+    assert float(rows[0]["estimate"]) == found["rows"][0]["estimate"]
+    assert rows[0]["yardstick_closed"] == "True"
+    with Image.open(out / "comparison.png") as picture:
+        assert min(picture.size) > 500
+
+
+def test_four_real_examples_a_class_are_as_close_as_four(folder: Path, capsys: pytest.CaptureFixture[str]):
+    found = printed(capsys, "digits", folder / "four" / "result.safetensors", "--by", "class")
+    for name in ("mmd", "mean", "energy_distance", "sliced_wasserstein", "moments"):
+        size = row(found, discrepancy=name, group="classes")["yardstick"]
+        assert 2.5 < size["k"] < 6.5, name
+        assert size["low"] < size["k"] < size["high"]
+    first = row(found, discrepancy="mmd", group="class 3")
+    assert first["low"] < first["estimate"] < first["high"]
+    assert first["estimate"] < first["value"]
+    assert (first["real"], first["examples"], first["p"]) == (147, 4, None)
+    radius = row(found, discrepancy="covering_radius", group="classes")
+    assert radius["low"] is None
+    assert radius["estimate"] == radius["value"] > 0
+    assert any("supremum" in note and "and 7 more" in note for note in found["notes"])
+
+
+def test_the_estimate_is_that_of_the_library(folder: Path, digits: LabelledData, capsys):
+    """MMD with estimator "u" of one class, in normalised units."""
+    found = printed(
+        capsys,
+        "digits",
+        folder / "one.safetensors",
+        "--by",
+        "class",
+        "--discrepancies",
+        "{mmd: {kernel: {gaussian: {lengthscale: 7}}}}",
+    )
+    one = artefact(digits, 1)
+    real = digits.normalisation.apply(digits.train.points[digits.train.labels == 5]).flatten(1)
+    some = one.normalised[one.labels == 5].flatten(1)
+    for estimator, name in (("u", "estimate"), ("v", "value")):
+        truth = MMD(kernel=Gaussian(lengthscale=7.0), estimator=estimator)(Measure(real), Measure(some))
+        assert row(found, discrepancy="mmd", group="class 5")[name] == pytest.approx(float(truth), rel=1e-4)
+    assert found["resolved"]["mmd"]["kernel"]["lengthscale"] == 7.0
+
+
+def test_the_same_seed_gives_the_same_rows_and_a_file_says_the_same_as_options(folder: Path, tmp_path: Path, capsys):
+    four = folder / "four" / "result.safetensors"
+    options = [
+        "--discrepancies",
+        "moments,mmd",
+        "--via",
+        "features",
+        "--network",
+        "{kind: convnet, width: 4, depth: 2}",
+    ]
+    options += ["--by", "none", "--seed", "3"]
+    first = printed(capsys, "digits", four, *options)
+    again = printed(capsys, "digits", four, *options)
+    assert first["rows"] == again["rows"]
+    (tmp_path / "asked.yaml").write_text(
+        f"real: digits\nsets: ['{four}']\ndiscrepancies: [moments, mmd]\nvia: features\n"
+        "network: {kind: convnet, width: 4, depth: 2}\nby: none\nseed: 3\n"
+    )
+    written = printed(capsys, tmp_path / "asked.yaml")
+    assert written["rows"] == first["rows"]
+    assert written["hash"] == first["hash"]
+    assert len(first["hash"]) == 12
+    assert printed(capsys, "digits", four, *options[:-1], "4")["rows"] != first["rows"]
+
+
+def test_networks_are_averaged_and_layers_added(folder: Path, capsys: pytest.CaptureFixture[str]):
+    one = folder / "one.safetensors"
+    options = ["--network", "{kind: convnet, width: 4, depth: 2}", "--by", "none", "--discrepancies", "mean"]
+    single = printed(capsys, "digits", one, "--via", "features", *options)
+    several = printed(capsys, "digits", one, "--via", "features", "--networks", "3", *options)
+    real, side = side_of("digits", "digits"), side_of("one", str(one))
+    of_each = []
+    for number in range(3):
+        embedded = Embedded(real, Features(), ConvNet(width=4, depth=2), number, 0, torch.device("cpu"))
+        measures = (Measure(embedded.features(item)[""]) for item in (real, side))
+        of_each.append(float(MMD(estimator="u")(*measures)))
+    assert single["rows"][0]["estimate"] == pytest.approx(of_each[0], rel=1e-3)
+    assert several["rows"][0]["estimate"] == pytest.approx(sum(of_each) / 3, rel=1e-3)
+    layers = printed(capsys, "digits", one, "--via", "layers", *options)
+    assert layers["rows"][0]["estimate"] > single["rows"][0]["estimate"]
+    assert layers["rows"][0]["yardstick"]["k"] == pytest.approx(10, rel=0.6)
+
+
+def test_frequencies_are_shared_by_both_sides(folder: Path, capsys: pytest.CaptureFixture[str]):
+    via = "{kind: random_fourier, features: 4096, lengthscale: {median: 1}}"
+    one = folder / "one.safetensors"
+    found = printed(capsys, "digits", one, "--by", "none", "--discrepancies", "mean", "--via", via)
+    direct = printed(capsys, "digits", one, "--by", "none", "--discrepancies", "mmd")
+    assert found["rows"][0]["estimate"] == pytest.approx(direct["rows"][0]["estimate"], rel=0.15)
+
+
+# --- data sets ----------------------------------------------------------------------------------------------------------------
+
+
+def test_only_independent_samples_have_p_values(folder: Path, tmp_path: Path, digits: LabelledData, capsys):
+    some = artefact(digits, 20)
+    np.savez(tmp_path / "copies.npz", x=some.points.numpy(), y=some.labels.numpy())
+    arguments = ["digits:test", folder / "one.safetensors", tmp_path / "copies.npz", "--by", "none"]
+    found = printed(capsys, "digits", *arguments, "--discrepancies", "energy_distance")
+    assert 0 < row(found, set="digits:test")["p"] <= 1
+    assert row(found, set="one")["p"] is None
+    assert row(found, set="copies")["p"] is None
+    assert any("no p-value for 'copies'" in note and "100%" in note for note in found["notes"])
+    forced = printed(capsys, "digits", *arguments, "--discrepancies", "energy_distance", "--independent")
+    assert row(forced, set="copies")["p"] is not None
+    assert any("'one' is an artefact" in note for note in forced["notes"])
+    refused = printed(capsys, "digits", *arguments, "--discrepancies", "energy_distance", "--no-independent")
+    assert all(row["p"] is None for row in refused["rows"])
+
+
+def test_a_file_without_a_test_part_is_taken_whole(tmp_path: Path, digits: LabelledData, capsys):
+    some = artefact(digits, 2)
+    np.savez(tmp_path / "two.npz", x=some.points.numpy(), y=some.labels.numpy())
+    side = side_of("two", str(tmp_path / "two.npz"))
+    assert len(side) == 20
+    assert len(side_of("two", f"{tmp_path / 'two.npz'}:train")) == 10
+    assert len(side_of("all", "digits:all")) == 1797
+    assert overlap(side, side_of("digits", "digits")) == 1.0
+    assert overlap(side, side_of("digits", "digits:test")) == 0.0
+
+
+def test_points_without_labels_are_compared_without_classes(tmp_path: Path, digits: LabelledData, capsys):
+    np.savez(tmp_path / "bare.npz", x=digits.train.points[:50].numpy())
+    found = printed(capsys, "digits", tmp_path / "bare.npz", "--discrepancies", "mean")
+    assert [row["group"] for row in found["rows"]] == ["all"]
+    assert "'bare' has no labels, so there are no classes" in found["notes"]
+
+
+def test_soft_labels_share_a_point_out(tmp_path: Path, digits: LabelledData, capsys):
+    """A point that is half a 3 and half an 8 counts half in each class; two points of weight 1/2 do as one."""
+    hard = artefact(digits, 3)
+    soft = replace(hard, labels=torch.nn.functional.one_hot(hard.labels, 10).float())
+    halved = replace(
+        hard,
+        points=torch.cat([hard.points, hard.points]),
+        labels=torch.cat([hard.labels, hard.labels]),
+        weights=torch.full((60,), 0.5),
+    )
+    blurred = soft.labels.clone()
+    blurred[hard.labels == 3] = 0.5 * (torch.eye(10)[3] + torch.eye(10)[8])
+    sets = {"hard": hard, "soft": soft, "halved": halved, "blurred": replace(soft, labels=blurred)}
+    for name, item in sets.items():
+        item.save(tmp_path / f"{name}.safetensors")
+    files = [tmp_path / f"{name}.safetensors" for name in sets]
+    found = printed(capsys, "digits", *files, "--by", "class", "--discrepancies", "energy_distance")
+    for group in ("class 3", "classes"):
+        values = [row(found, set=name, group=group)["estimate"] for name in ("hard", "soft", "halved")]
+        assert values == pytest.approx([values[0]] * 3, rel=1e-5)
+    assert row(found, set="blurred", group="class 8")["examples"] == 6
+    assert row(found, set="blurred", group="class 3")["estimate"] == pytest.approx(
+        row(found, set="hard", group="class 3")["estimate"], rel=1e-5
+    )
+
+
+def test_classes_are_matched_by_name(tmp_path: Path, digits: LabelledData, capsys):
+    """The same set with its classes numbered the other way round, and one without a class."""
+    some = artefact(digits, 3)
+    replace(some, labels=9 - some.labels, classes=some.classes[::-1]).save(tmp_path / "turned.safetensors")
+    some.save(tmp_path / "plain.safetensors")
+    kept = some.labels != 7
+    lacking = replace(some, points=some.points[kept], labels=some.labels[kept], weights=some.weights[kept])
+    lacking.save(tmp_path / "lacking.safetensors")
+    files = [tmp_path / f"{name}.safetensors" for name in ("turned", "plain", "lacking")]
+    found = printed(capsys, "digits", *files, "--by", "class", "--discrepancies", "mean")
+    turned, plain = ([row["estimate"] for row in found["rows"] if row["set"] == name] for name in ("turned", "plain"))
+    assert turned == plain
+    assert row(found, set="lacking", group="class 7")["estimate"] is None
+    assert row(found, set="lacking", group="classes")["estimate"] is None
+    assert (
+        row(found, set="lacking", group="class 6")["estimate"] == row(found, set="plain", group="class 6")["estimate"]
+    )
+    assert any("class 7 of 'lacking': there is no example" in note for note in found["notes"])
+
+
+def test_a_cap_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.setattr("experiments.compare.estimates.CAPS", {"wasserstein": 50})
+    found = printed(capsys, "digits", folder / "one.safetensors", "--by", "none", "--discrepancies", "wasserstein")
+    assert "wasserstein, all: 50 random points of the 1,437 of 'digits'" in found["notes"]
+    assert found["rows"][0]["estimate"] > 0
+
+
+def test_what_looks_at_labels_compares_everything_at_once(folder: Path, capsys: pytest.CaptureFixture[str]):
+    found = printed(capsys, "digits", folder / "one.safetensors", "--by", "class", "--discrepancies", "joint_mmd,mean")
+    assert [row["group"] for row in found["rows"] if row["discrepancy"] == "joint_mmd"] == ["all"]
+    assert row(found, discrepancy="mean", group="classes")
+
+
+# --- mistakes -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["digits"], "name the real data set and at least one other"),
+        ([], "name the real data set and at least one other"),
+        (["digits", "digits:tset"], "names the part 'tset'; did you mean 'test'?"),
+        (["digits", "nowhere.safetensors"], "'nowhere.safetensors' is not a file"),
+        (["digits", "minst"], "did you mean MNIST?"),
+        (["digits", "digits:test", "--discrepancies", "mdm"], "unknown kind 'mdm' of discrepancy; did you mean 'mmd'?"),
+        (["digits", "digits:test", "--discrepancies", "{mmd: {kernel: gausian}}"], "mmd.kernel: unknown kind 'gausian'"),
+        (["digits", "digits:test", "--discrepancies", "mmd,mmd"], "'discrepancies' name 'mmd' twice"),
+        (["digits", "digits:test", "--discrepancies", "{mmd: ["], "'discrepancies' cannot be read as YAML"),
+        (["digits", "digits:test", "--by", "klass"], "by: expected one of 'class', 'none', 'both', got 'klass'"),
+        (["digits", "digits:test", "--via", "featurs"], "via: unknown kind 'featurs' of embedding; did you mean 'features'?"),
+        (["digits", "digits:test", "--via", "{kind: ["], "'--via' cannot be read as YAML"),
+        (["digits", "digits:test", "--networks", "2"], "'identity' takes nothing of a network; use 1"),
+        (["digits", "digits:test", "--resamples", "2"], "'resamples' must be at least 10, got 2"),
+        (["digits", "digits:test", "--set", "confidence=95"], "'confidence' must lie strictly between 0 and 1"),
+        (["digits", "digits:test", "--set", "colour=3"], "colour: unknown key"),
+        (["digits", "digits:test", "--device", "cuda:99x"], "'device'"),
+        (["digits", "digits:test", "--via", "features", "--network", "{kind: convnet, norm: batch}"], "choose another 'norm'"),
+        (["digits", "table.npz"], "examples of 'table' have shape (3,), those of 'digits' (1, 8, 8)"),
+        (["digits", "bytes.npz"], "values of 'bytes' lie in 0 .. 255, those of 'digits' in 0 .. 16"),
+        (["digits", "letters.npz"], "'letters' has the class 'a', which 'digits' has not"),
+        (["digits", "bare.npz", "--by", "class"], "'bare' has no labels, so it has no classes"),
+        (["digits", "bare.npz", "--discrepancies", "joint_mmd"], "'joint_mmd' looks at labels, and 'bare' has none"),
+        (["weighted.safetensors", "digits"], "put it behind"),
+        (["single.npz", "digits", "--by", "none", "--discrepancies", "mmd"], "the median rule needs at least 2 real points"),
+        (["single.npz", "digits", "--by", "none", "--discrepancies", "energy_distance"], "it needs 2 real points, got 1"),
+    ],
+    ids=lambda value: "-".join(value[1:])[:60] if isinstance(value, list) else "",
+)  # fmt: skip
+def test_a_mistake_gets_one_clear_line_and_status_2(arguments, message, digits, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    x, y = digits.train.points[:20].numpy(), digits.train.labels[:20].numpy()
+    np.savez("table.npz", x=x[:, 0, 0, :3], y=y)
+    np.savez("bytes.npz", x=x * 16, y=y)
+    np.savez("letters.npz", x=x.astype(np.float32), y=np.array(["a", "b"] * 10))
+    np.savez("bare.npz", x=x)
+    np.savez("single.npz", x=x[:1])
+    replace(artefact(digits, 1), weights=torch.arange(10) + 1.0).save("weighted.safetensors")
+    assert main(["compare", *arguments, "--quiet"]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.out == ""
+    assert len(captured.err.strip().splitlines()) <= 2
+
+
+def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("experiments.compare.comparing.Embedded", stop)
+    assert main(["compare", "digits", "digits:test", *QUICK]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_too_little_memory_is_said_before_anything_is_held(monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.setattr("experiments.compare.comparing.available_bytes", lambda device: 1000)
+    assert main(["compare", "digits", "digits:test", *QUICK]) == 2
+    assert "GiB are free; take fewer features" in capsys.readouterr().err
+
+
+def test_progress_goes_to_standard_error(capsys: pytest.CaptureFixture[str]):
+    assert (
+        main(["compare", "digits", "digits:test", "--by", "none", "--discrepancies", "mean", "--resamples", "10"]) == 0
+    )
+    captured = capsys.readouterr()
+    assert "1000/1000" in captured.err
+    assert "mean" in captured.out
+
+
+# --- configurations -----------------------------------------------------------------------------------------------------------
+
+
+def test_ways_to_write_discrepancies():
+    wanted = MMD(kernel=Gaussian(lengthscale=Median()))
+    for written in ("mmd", ["mmd"], "[mmd]", {"mmd": None}):
+        (found,) = survey_of({"real": "digits", "sets": ["digits:test"], "discrepancies": written}).discrepancies
+        assert found == ("mmd", wanted)
+    written = "{near: mmd, energy_distance: {root: true}, m: {kind: moments}, g: {mmd: {kernel: linear}}}"
+    found = dict(survey_of({"real": "digits", "sets": ["digits:test"], "discrepancies": written}).discrepancies)
+    assert found == {"near": MMD(), "energy_distance": EnergyDistance(root=True), "m": Moments(), "g": MMD()}
+    assert [*discrepancies_of([{"mmd": {"root": True}}, "mean"])] == ["mmd", "mean"]
+    assert [name for name, _ in survey_of({"real": "digits", "sets": "digits:test"}).discrepancies] == [*DEFAULT]
+
+
+def test_a_survey_reads_back_equal():
+    survey = survey_of(
+        {"real": {"kind": "digits"}, "sets": {"t": "digits:test", "d": {"kind": "digits"}}, "via": "features"}
+    )
+    assert build(Survey, dump(survey)) == survey
+    assert replace(survey, seed=1).hash != survey.hash
+    assert replace(survey, device="cpu").hash == survey.hash
+
+
+def test_names_of_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    sets = ["runs/dm/result.safetensors", "a.npz", "mnist:test", "b/a.npz", "mnist", "mnist"]
+    assert [*named_sets(sets, "mnist")] == ["dm", "a", "mnist:test", "b/a.npz", "mnist-2", "mnist-3"]
+
+
+def test_the_python_call(folder: Path):
+    seen: list[float] = []
+    survey = survey_of(
+        {
+            "real": "digits",
+            "sets": {"one": str(folder / "one.safetensors")},
+            "discrepancies": "mean",
+            "by": "none",
+            "resamples": 10,
+        }
+    )
+    answer = compare(survey, lambda done, note: seen.append(done))
+    assert seen == sorted(seen)
+    assert (seen[0], seen[-1]) == (0.0, 1.0)
+    (only,) = answer.rows
+    assert only.size is not None
+    assert math.isfinite(only.size.k)
+    assert "1,437 examples; intervals" in report.text(answer)
+    json.dumps(answer.as_dict(), allow_nan=False)
+
+
+def test_a_picture_of_estimates_below_zero_and_of_none(folder: Path):
+    survey = survey_of(
+        {"real": "digits", "sets": {"$a_b$": "digits:test"}, "discrepancies": "mean,covering_radius", "resamples": 10}
+    )
+    answer = compare(survey)
+    low = replace(answer.rows[-1], discrepancy="mean", group="all", estimate=-0.1)
+    rows = [replace(row, estimate=None) if row.discrepancy == "covering_radius" else row for row in answer.rows]
+    rows = [low if row.discrepancy == "mean" and row.group == "all" else row for row in rows]
+    figure = report.drawn(replace(answer, rows=tuple(rows)))
+    figure.canvas.draw()
+    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert "10" in texts
