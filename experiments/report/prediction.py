@@ -53,6 +53,9 @@ def _size(findings: Findings, size: AtSize, rows: int) -> str:
     if size.ceiling is not None:
         parts.append(f"a perfect predictor would reach ρ = {size.ceiling:.2f}, by how far the networks agree")
     parts += [_compared(item) for item in size.comparisons]
+    noted = dict.fromkeys(row.discrepancy for row in size.rows if row.notes)
+    if noted:
+        parts.append(f"warnings, told in the file: {', '.join(noted)}")
     return "\n".join([*parts, *_missing(size)])
 
 
@@ -74,19 +77,21 @@ def _cells(row: Correlation, findings: Findings) -> list[str]:
 
 def _compared(item: Comparison) -> str:
     names = " less ".join(f"{discrepancy} in {view}" for view, discrepancy in (item.first, item.second))
-    return (
-        f"ρ of {names}: {_number(item.difference)} {_interval(item.interval)}, "
-        f"larger in {100 * item.share:.0f} % of the resamples"
-    )
+    share = f", larger in {100 * item.share:.0f} % of the resamples" if math.isfinite(item.share) else ""
+    return f"ρ of {names}: {_number(item.difference)} {_interval(item.interval)}{share}"
 
 
 def _missing(size: AtSize) -> list[str]:
     """A line for every reason, with those whom it concerns."""
-    concerned: dict[str, list[str]] = {}
+    concerned: dict[str, dict[str, list[str]]] = {}
     for row in size.rows:
         for reason, count in row.missing.items():
-            concerned.setdefault(reason, []).append(f"{row.discrepancy} in {row.view} ({count})")
-    return [f"missing: {', '.join(rows)}: {reason}" for reason, rows in concerned.items()]
+            concerned.setdefault(reason, {}).setdefault(f"{row.discrepancy} of {count} sets", []).append(row.view)
+    lines = []
+    for reason, rows in concerned.items():
+        told = [f"{name} in {views[0] if len(views) == 1 else f'{len(views)} views'}" for name, views in rows.items()]
+        lines.append(f"missing: {', '.join(told)}: {reason}")
+    return lines
 
 
 def _legend(findings: Findings) -> str:
@@ -172,7 +177,7 @@ def save_pictures(findings: Findings, correlations: Path, accuracies: Path) -> N
 
 def dots(findings: Findings) -> Figure:
     """ρ with its interval: a line a discrepancy, the best first, a colour a view, a panel a size."""
-    views = list(dict.fromkeys(row.view for row in findings.sizes[0].rows))
+    views = list(dict.fromkeys(view for view, _ in findings.sizes[0].values))
     names = _by_best(findings)
     apart = 0.8 / max(len(views), 2)
     height = 1.3 + len(names) * max(0.2, 0.085 * len(views))
@@ -306,7 +311,7 @@ def _cloud(axes: Any, size: AtSize, row: Correlation, families: Sequence[str]) -
     low, high = min(values.values()), max(values.values())
     if low > 0 and high / low > 20:
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(numticks=5))
+        axes.xaxis.set_major_locator(LogLocator(numticks=5) if high / low > 300 else LogLocator(subs=(1, 3)))
         axes.xaxis.set_minor_locator(NullLocator())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(4))

@@ -17,7 +17,7 @@ __all__ = ["add_predict", "run_predict"]
 
 
 def add_predict(parser: argparse.ArgumentParser) -> None:
-    """The options of ``predict``."""
+    """The options of ``predict``, but for ``--quiet`` and ``--json``, which all commands share."""
     parser.add_argument("file", nargs="?", metavar="FILE", help="a YAML or TOML file; the packaged study without")
     parser.add_argument("--data", help="a data set by name, an .npz file, or a folder of images")
     parser.add_argument("--root", help="where torchvision's data lie, or are downloaded to (or DISCREPANCY_DATA)")
@@ -32,8 +32,6 @@ def add_predict(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--rows", type=int, default=report.ROWS, metavar="N", help="rows that are printed; 0 for all")
     parser.add_argument("--show", action="store_true", help="print the configuration as YAML, and stop")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
-    parser.add_argument("--json", action="store_true", help="print results for machines")
 
 
 def run_predict(options: argparse.Namespace) -> None:

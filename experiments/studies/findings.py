@@ -258,7 +258,8 @@ class _AtSize:
     def _above_reference(self, pair: Pair) -> float | None:
         if self.reference is None or self.reference not in self.values or pair == self.reference:
             return None
-        return self._comparison(pair, self.reference).share
+        share = self._comparison(pair, self.reference).share
+        return None if math.isnan(share) else share
 
     def _comparison(self, first: Pair, second: Pair) -> Comparison:
         here = np.isfinite(self.values[first]) & np.isfinite(self.values[second])
