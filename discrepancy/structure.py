@@ -9,7 +9,6 @@ classes by name: the two sides may have other classes, and other numbers of them
 """
 
 import math
-import warnings
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -18,15 +17,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from discrepancy.base import check_choice
-from discrepancy.errors import InvalidInput, Unsupported
+from discrepancy.errors import InvalidInput
 from discrepancy.kernels.lengths import Length, check_length, number
 from discrepancy.measure import Measure
 from discrepancy.sorts import Adversary, Discrepancy, Draws, SampleDiscrepancy, SampleSummary, Summary, Tag
+from discrepancy.transport.exact import least_cost
 
 __all__ = ["ClassesDistance", "ClassesSummary", "DataSetDistance", "Joint"]
-
-PIVOTS = 20_000_000
-"""Steps of the simplex after which it is given up."""
 
 
 class Joint(Discrepancy, kind="joint"):
@@ -199,7 +196,7 @@ class DataSetDistance(SampleDiscrepancy, kind="data_set_distance"):
         of_x, of_y = _parts(x, w, a), _parts(y, v, b)
         between = torch.stack([torch.stack([self._apart(first, second) for second in of_y]) for first in of_x])
         rows, columns = (classes.unique(return_inverse=True)[1] for classes in (a, b))
-        return _transport(w, v, self._powers(x, y) + between[rows[:, None], columns])
+        return least_cost(w, v, self._powers(x, y) + between[rows[:, None], columns])
 
     def _powers(self, x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
         return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist") ** self.p
@@ -211,7 +208,7 @@ class DataSetDistance(SampleDiscrepancy, kind="data_set_distance"):
             spread = first.factor.square().sum() + second.factor.square().sum()
             return (first.mean - second.mean).square().sum() + (spread - 2 * fidelity).clamp(min=0)
         cost = self._powers(first.points, second.points)
-        return torch.tensor(_transport(first.weights, second.weights, cost), dtype=torch.float64)
+        return torch.tensor(least_cost(first.weights, second.weights, cost), dtype=torch.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -331,7 +328,7 @@ class ClassesDistance(Discrepancy, kind="measure_of_classes"):
                 self.of.compare(real, classes.select((group * len(shares) + column).expand(int(here.sum()))), draws)
                 for column in there
             ]
-            values.append(_transport(summary.mass[group][here], shares[there], torch.stack(columns, 1)))
+            values.append(least_cost(summary.mass[group][here], shares[there], torch.stack(columns, 1)))
         return torch.tensor(values, dtype=torch.float64).to(synthetic.rows)
 
 
@@ -377,24 +374,3 @@ def _conditioned(side: Measure) -> tuple[Measure, Float[Tensor, "g c"]]:
     group = torch.arange(len(labels), device=index.device).repeat_interleave(labels.shape[-1])[:, None]
     chosen = flat.gather(1, index).to(side.mass_of.dtype)
     return Measure(side.tensors[""][group, index], chosen, labels[group, index]), mass
-
-
-def _transport(w: Tensor, v: Tensor, cost: Float[Tensor, "n m"]) -> float:
-    """The least cost of a coupling of two measures, exactly.
-
-    Raises:
-        Unsupported: if the simplex does not arrive.
-    """
-    import ot  # slow to import
-
-    # POT's simplex has absolute tolerances.
-    scale = float(cost.abs().max()) or 1.0
-    inputs = (item.cpu().double().numpy() for item in (w / w.sum(), v / v.sum(), cost.double() / scale))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        _, log = ot.emd(*inputs, numItermax=PIVOTS, log=True)
-    if log["warning"] is not None:
-        raise Unsupported(
-            f"exact transport between {len(w)} and {len(v)} points was not solved in {PIVOTS} steps; give fewer points"
-        )
-    return scale * float(log["cost"])

@@ -22,7 +22,7 @@ from discrepancy.measure import Measure
 from discrepancy.sorts import Draws, SampleDiscrepancy, SampleSummary, Tag
 from discrepancy.transport.line import QuantileTables, check_power, line_cost, power, rooted, shared_levels
 
-__all__ = ["PAIRS", "Plan", "Wasserstein", "optimal_plan"]
+__all__ = ["PAIRS", "Plan", "Wasserstein", "least_cost", "optimal_plan"]
 
 PAIRS = 25_000_000
 """Pairs n m of points that have weight up to which a program is solved: some 1.5 GB, and ten seconds."""
@@ -219,6 +219,21 @@ def _costs(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], p: float) -> Float[
     right = torch.cat([-2 * y, ones(y[:, :1]), y.square().sum(-1, keepdim=True)], -1)
     square = (left @ right.mT).clamp_(min=0)
     return square if p == 2 else square.sqrt_() if p == 1 else square.pow_(p / 2)
+
+
+def least_cost(w: Float[Tensor, " n"], v: Float[Tensor, " m"], cost: Float[Tensor, "n m"]) -> float:
+    """min E_π cost over the couplings π of two measures, for costs of any kind; no gradient.
+
+    Raises:
+        Unsupported: if the simplex does not arrive.
+    """
+    cost = cost.double()
+    largest = float(cost.abs().amax())
+    if largest == 0:
+        return 0.0
+    scaled = (cost / largest).cpu().numpy()  # as in _solved: POT's tolerances are absolute
+    plan, *_ = _simplex((w.double() / w.sum()).cpu().numpy(), (v.double() / v.sum()).cpu().numpy(), scaled)
+    return largest * float((plan * scaled).sum())
 
 
 def _simplex(a: np.ndarray, b: np.ndarray, cost: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

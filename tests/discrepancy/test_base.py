@@ -96,7 +96,7 @@ def test_an_interface_cannot_be_built():
 def contract_classes() -> set[type[DiscrepancyContract]]:
     """Every subclass of the contract in this folder's test modules, and theirs."""
     for path in Path(__file__).parent.glob("test_*.py"):
-        if "instances = {" in path.read_text():
+        if "instances" in path.read_text():
             importlib.import_module(path.stem)
     found, left = set(), [DiscrepancyContract]
     while left:
@@ -110,7 +110,7 @@ def contract_classes() -> set[type[DiscrepancyContract]]:
     "kind", [kind for kind, cls in Discrepancy.members.items() if cls.__module__.startswith("discrep")]
 )
 def test_every_discrepancy_is_under_the_contract(kind: str):
-    instances = [instance for cls in contract_classes() for instance in cls.instances.values()]
+    instances = [instance for cls in contract_classes() for instance in getattr(cls, "instances", {}).values()]
     assert kind in {instance.kind for instance in instances}, f"add a DiscrepancyContract with an instance of '{kind}'"
 
 

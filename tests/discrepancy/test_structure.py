@@ -24,7 +24,7 @@ from discrepancy.sorts import Adversary, MeanSummary, Tag
 from discrepancy.structure import ClassesDistance, DataSetDistance, Joint
 
 
-class Witness(SampleDiscrepancy, kind="structure_test_witness"):
+class Witness(SampleDiscrepancy, kind="witness_by_test"):
     """|E_μ h - E_ν h|² with h = cos⟨a, x⟩ and an adversary for a."""
 
     @property
@@ -351,7 +351,7 @@ def test_data_set_distance_refuses_what_it_cannot_do():
 
 
 def test_a_simplex_that_does_not_arrive_is_an_error(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("discrepancy.structure.PIVOTS", 1)
+    monkeypatch.setattr("discrepancy.transport.exact.PIVOTS", 1)
     with pytest.raises(Unsupported, match="between 30 and 20 points was not solved in 1 steps"):
         DataSetDistance()(labelled(30), labelled(20, 1))
 
@@ -443,7 +443,7 @@ def test_classes_distance_follows_its_discrepancy():
     assert resolved.resolved
     draws = resolved.draw(torch.Generator().manual_seed(0), (2,))
     assert 0 < resolved(labelled(12), labelled(9, 1), draws).item() < 1
-    with pytest.raises(InvalidInput, match="'of' must have no adversary, got 'structure_test_witness'"):
+    with pytest.raises(InvalidInput, match="'of' must have no adversary, got 'witness_by_test'"):
         ClassesDistance(of=Witness())
 
 
