@@ -21,7 +21,8 @@ COMPILED_SPEEDUP = 2.0
 
 @dataclass(frozen=True)
 class Plan:
-    """An estimate; the time is good to a factor of about two."""
+    """An estimate; the time is good to a factor of about two. ``examples`` are the decoded ones, ``stored_bytes`` what they are
+    decoded from."""
 
     device: str
     steps: int
@@ -45,7 +46,7 @@ def planned(experiment: Experiment) -> Plan:
     problem = experiment.problem()
     data, solver = problem.data, experiment.solver
     parameters = problem.synthetic.initial(data, problem.seed)
-    synthetic = SyntheticSet.of(decoded(problem, parameters), data, {}, {})
+    synthetic = SyntheticSet.of(decoded(problem, parameters), data, parameters, {}, problem.synthetic)
     steps, examples = solver.duration(problem), len(synthetic)
     stage = problem.executor(steps).stage
     passes = stage.images(steps, examples) if isinstance(solver, Descent) else len(data.train)

@@ -1,8 +1,9 @@
 """The artefact: a synthetic set in one safetensors file that carries everything needed to use it and to explain it.
 
-``points`` are in the source's own units (0 to 255 for 8-bit images), with ``labels`` and ``weights``; ``parameters/NAME`` are
-what was optimised, in normalised units. The metadata say how they came to be: configuration, normalisation, resolved
-numbers, seed, versions, bytes stored including labels, fingerprint of the data. Nothing is ever unpickled.
+``points`` are the decoded ones in the source's own units (0 to 255 for 8-bit images), with ``labels`` and ``weights``;
+``parameters/NAME`` are what was optimised, in normalised units, and ``decoder`` in the metadata says how they decode. The
+metadata also say how they came to be: configuration, normalisation, resolved numbers, seed, versions, bytes stored including
+labels, fingerprint of the data. Nothing is ever unpickled.
 """
 
 import json
@@ -18,10 +19,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from discrepancy.base import plain
 from discrepancy.errors import InvalidInput
 from objectives.data import LabelledData, Normalisation
 from objectives.storage import replacing
-from objectives.synthetic import Decoded
+from objectives.synthetic import Decoded, Parameterisation
 
 __all__ = ["FORMAT", "SyntheticSet"]
 
@@ -55,9 +57,17 @@ class SyntheticSet(Dataset[tuple[Tensor, Tensor]]):
 
     @classmethod
     def of(
-        cls, decoded: Decoded, data: LabelledData, parameters: Mapping[str, Tensor], record: Mapping[str, Any]
+        cls,
+        decoded: Decoded,
+        data: LabelledData,
+        parameters: Mapping[str, Tensor],
+        record: Mapping[str, Any],
+        decoder: Parameterisation | None = None,
     ) -> "SyntheticSet":
-        """The decoded examples, taken back to the source's units."""
+        """The decoded examples, taken back to the source's units; the record declares the decoder with all its fields, unless
+        the parameters are the points themselves."""
+        if decoder is not None and not decoder.direct:
+            record = {**record, "decoder": {"kind": decoder.kind, **plain(vars(decoder))}}
         return cls(
             data.normalisation.invert(decoded.points.detach().cpu()).contiguous(),
             decoded.labels.detach().cpu(),
@@ -84,7 +94,17 @@ class SyntheticSet(Dataset[tuple[Tensor, Tensor]]):
 
     @property
     def stored_bytes(self) -> int:
-        """What a user must store: points, labels and, where they differ, weights."""
+        """What a user must store.
+
+        Of plain points: points, labels and, where they differ, weights. Where the record declares a decoder: every parameter
+        that it decodes, those that the examples share too, of labels and weights one for each stored example (class numbers
+        where labels are not learned); what a decoder can compute, such as cosines, is not stored.
+        """
+        decoder = self.record.get("decoder")
+        if decoder is not None:
+            learned = "labels" in self.parameters
+            labels = 0 if learned else decoder["per_class"] * len(self.classes) * self.labels.element_size()
+            return sum(value.nbytes for value in self.parameters.values()) + labels
         weights = 0 if bool((self.weights == self.weights[0]).all()) else self.weights.nbytes
         return self.points.nbytes + self.labels.nbytes + weights
 

@@ -155,7 +155,7 @@ def result(problem: Problem, solving: Solving, record: Mapping[str, Any] | None 
         "fingerprint": data.fingerprint(),
         **(record or {}),
     }
-    made = SyntheticSet.of(decoded(problem, parameters), data, parameters, about)
+    made = SyntheticSet.of(decoded(problem, parameters), data, parameters, about, problem.synthetic)
     if solving.chosen is None:
         return made
     # Exact: through the normalisation and back they would be rounded.

@@ -1,8 +1,9 @@
 """The synthetic side: parameters that decode to points, labels and weights.
 
-A :class:`Parameterisation` says how (plain pixels; others come later), where the parameters start, and which of labels and
-weights are learned. ``slots`` fix the class of each stored example whatever its soft label becomes. Parameters live in
-normalised units, as published learning rates assume; what is stored and shown is in the source's own units.
+A :class:`Parameterisation` says how points are stored (as they are, or as less that decodes to as many points or more), where
+they start, and which of labels and weights are learned. ``slots`` fix the class of each stored example whatever its soft
+label becomes. Parameters live in normalised units, as published learning rates assume; what is shown is in the source's own
+units.
 """
 
 from abc import abstractmethod
@@ -20,7 +21,7 @@ from discrepancy.errors import InvalidInput
 from objectives.data import LabelledData
 from objectives.streams import stream
 
-__all__ = ["Decoded", "Parameterisation", "Pixels"]
+__all__ = ["Decoded", "Layout", "Parameterisation", "Pixels", "clamp", "image_sides"]
 
 Start = Literal["noise", "real", "class-mean"]
 Labels = Literal["hard", "soft"]
@@ -31,9 +32,26 @@ LABEL_CONFIDENCE = 0.9
 
 
 @dataclass(frozen=True, eq=False)
+class Layout:
+    """What is fixed of the stored examples: the class and the group of each (on the CPU, where they are asked for), and the
+    shape of a decoded one."""
+
+    slots: Int[Tensor, " m"]
+    groups: Int[Tensor, " m"]
+    shape: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    def rows(self, chosen: Tensor) -> "Layout":
+        """The stored examples with these numbers, or where this mask is true."""
+        return Layout(self.slots[chosen], self.groups[chosen], self.shape)
+
+
+@dataclass(frozen=True, eq=False)
 class Decoded:
-    """The synthetic examples in normalised units, with the class and the group that each slot belongs to (on the CPU, where
-    they are asked for)."""
+    """The decoded examples in normalised units, with the class and the group that each belongs to (on the CPU, where they are
+    asked for)."""
 
     points: Float[Tensor, "m ..."]
     weights: Float[Tensor, " m"]
@@ -49,17 +67,42 @@ class Decoded:
 
 
 class Parameterisation(Part, family=True):
-    """How a synthetic set is stored, decoded and started."""
+    """How a synthetic set is stored, decoded and started.
+
+    A kind says how points are stored; labels and weights are the same for all. There is one of each for a stored example,
+    which all that it decodes to have in common.
+    """
 
     per_class: int
     start: str
+    labels: Labels
+    weights: Weights
+
+    @property
+    def copies(self) -> int:
+        """How many examples each stored one decodes to; they follow each other."""
+        return 1
+
+    @property
+    def shared(self) -> frozenset[str]:
+        """The parameters that belong to all the examples together; every other has a row for each stored example."""
+        return frozenset()
+
+    @property
+    def direct(self) -> bool:
+        """Whether the parameter ``points`` is the points themselves, so that any given ones can be held."""
+        return False
+
+    def layout(self, data: LabelledData) -> Layout:
+        """What is fixed of the stored examples."""
+        return Layout(self.slots(data), self.groups(data), data.shape)
 
     def slots(self, data: LabelledData) -> Int[Tensor, " m"]:
-        """The class of each example: ``per_class`` of every class, sorted."""
+        """The class of each stored example: ``per_class`` of every class, sorted."""
         return torch.arange(data.count).repeat_interleave(self.per_class)
 
     def groups(self, data: LabelledData) -> Int[Tensor, " m"]:
-        """The group of each example: within a class, the groups that the class has take turns, the largest first."""
+        """The group of each stored example: within a class, the groups that the class has take turns, the largest first."""
         assigned = torch.zeros(data.count * self.per_class, dtype=torch.long)
         if data.train.groups is None:
             return assigned
@@ -71,19 +114,65 @@ class Parameterisation(Part, family=True):
         return assigned
 
     @abstractmethod
+    def content(self, data: LabelledData, seed: int) -> dict[str, Tensor]:
+        """The parameters of the points at the start, by name, float32 on the CPU.
+
+        Raises:
+            InvalidInput: if such data cannot be stored this way, or do not suffice for the start.
+        """
+
+    @abstractmethod
+    def points(self, parameters: Mapping[str, Tensor], layout: Layout) -> Tensor:
+        """The decoded points, differentiable in the parameters."""
+
     def initial(self, data: LabelledData, seed: int) -> dict[str, Tensor]:
         """The parameters at the start, by name, float32 on the CPU."""
+        parameters = self.content(data, seed) | self._annotations(data)
+        self.project(parameters, data)
+        return parameters
 
-    @abstractmethod
     def from_points(self, points: Tensor, data: LabelledData) -> dict[str, Tensor]:
-        """The parameters that decode to the given points (normalised units), sorted by class; for selections."""
+        """The parameters that decode to the given points (normalised units), sorted by class; for selections.
 
-    @abstractmethod
-    def decode(self, parameters: Mapping[str, Tensor], slots: Tensor, groups: Tensor) -> Decoded:
+        Raises:
+            InvalidInput: if this kind cannot hold given points.
+        """
+        if not self.direct:
+            raise InvalidInput(f"'{self.kind}' cannot hold given examples as they are; choose pixels")
+        return {"points": points} | self._annotations(data)
+
+    def decode(self, parameters: Mapping[str, Tensor], layout: Layout) -> Decoded:
         """Points, labels and weights, differentiable in the parameters."""
+        points = self.points(parameters, layout)
+        labels = parameters["labels"].softmax(-1) if self.labels == "soft" else layout.slots.to(points.device)
+        weights = parameters["weights"].exp() if self.weights == "learned" else points.new_ones(len(layout))
+        rows = (value.repeat_interleave(self.copies, 0) for value in (weights, labels, layout.slots, layout.groups))
+        return Decoded(points, *rows)
 
     def project(self, parameters: Mapping[str, Tensor], data: LabelledData) -> None:
         """Move the parameters, in place, to where they are allowed to be; called after every step."""
+
+    def _annotations(self, data: LabelledData) -> dict[str, Tensor]:
+        """The parameters of what is learned beside the points, at the start."""
+        parameters = {}
+        if self.labels == "soft":
+            rest = (1 - LABEL_CONFIDENCE) / (data.count - 1)
+            own = functional.one_hot(self.slots(data), data.count).float()
+            parameters["labels"] = torch.log(own * (LABEL_CONFIDENCE - rest) + rest)
+        if self.weights == "learned":
+            parameters["weights"] = torch.zeros(data.count * self.per_class)
+        return parameters
+
+    def _check(self, starts: tuple[str, ...]) -> None:
+        if self.per_class < 1:
+            raise InvalidInput(f"'per_class' must be at least 1, got {self.per_class}")
+        for name, choices in (("start", starts), ("labels", get_args(Labels)), ("weights", get_args(Weights))):
+            check_choice(name, getattr(self, name), choices)
+
+    def _real(self, data: LabelledData, seed: int, each: int) -> Tensor:
+        """``each`` distinct random training examples of every class, sorted by class, in normalised units."""
+        data.require(each, "start: real")
+        return data.normalisation.apply(data.train.points[data.class_batch(stream(seed, "start"), each)])
 
 
 class Pixels(Parameterisation, kind="pixels"):
@@ -105,49 +194,50 @@ class Pixels(Parameterisation, kind="pixels"):
     clip: bool = False
 
     def __post_init__(self) -> None:
-        if self.per_class < 1:
-            raise InvalidInput(f"'per_class' must be at least 1, got {self.per_class}")
-        for name, choices in (("start", Start), ("labels", Labels), ("weights", Weights)):
-            check_choice(name, getattr(self, name), get_args(choices))
+        self._check(get_args(Start))
 
-    def initial(self, data: LabelledData, seed: int) -> dict[str, Tensor]:
-        parameters = self.from_points(self._start(data, seed), data)
-        self.project(parameters, data)
-        return parameters
+    @property
+    def direct(self) -> bool:
+        return True
 
-    def _start(self, data: LabelledData, seed: int) -> Tensor:
-        count, generator = data.count * self.per_class, stream(seed, "start")
+    def content(self, data: LabelledData, seed: int) -> dict[str, Tensor]:
         if self.start == "real":
-            data.require(self.per_class, "start: real")
-            return data.normalisation.apply(data.train.points[data.class_batch(generator, self.per_class)])
-        noise = torch.randn(count, *data.shape, generator=generator)
+            return {"points": self._real(data, seed, self.per_class)}
+        noise = torch.randn(data.count * self.per_class, *data.shape, generator=stream(seed, "start"))
         if self.start == "noise":
-            return noise
-        return data.class_means().repeat_interleave(self.per_class, 0) + 0.1 * noise
+            return {"points": noise}
+        return {"points": data.class_means().repeat_interleave(self.per_class, 0) + 0.1 * noise}
 
-    def from_points(self, points: Tensor, data: LabelledData) -> dict[str, Tensor]:
-        parameters = {"points": points}
-        if self.labels == "soft":
-            rest = (1 - LABEL_CONFIDENCE) / (data.count - 1)
-            own = functional.one_hot(self.slots(data), data.count).float()
-            parameters["labels"] = torch.log(own * (LABEL_CONFIDENCE - rest) + rest)
-        if self.weights == "learned":
-            parameters["weights"] = torch.zeros(len(points))
-        return parameters
-
-    def decode(self, parameters: Mapping[str, Tensor], slots: Tensor, groups: Tensor) -> Decoded:
-        points = parameters["points"]
-        labels = parameters["labels"].softmax(-1) if self.labels == "soft" else slots.to(points.device)
-        weights = parameters["weights"].exp() if self.weights == "learned" else points.new_ones(len(points))
-        return Decoded(points, weights, labels, slots, groups)
+    def points(self, parameters: Mapping[str, Tensor], layout: Layout) -> Tensor:
+        return parameters["points"]
 
     def project(self, parameters: Mapping[str, Tensor], data: LabelledData) -> None:
-        if not self.clip:
-            return
-        if data.limits is None:
-            raise InvalidInput("'clip' is true, but this data source states no range of valid values; set it to false")
-        points = parameters["points"]
-        bounds = [
-            data.normalisation.apply(torch.full((1, *data.shape), value, device=points.device)) for value in data.limits
-        ]
-        points.clamp_(min=bounds[0], max=bounds[1])
+        if self.clip:
+            clamp(parameters["points"], data)
+
+
+def clamp(points: Tensor, data: LabelledData) -> None:
+    """Move points in normalised units, in place, into the source's range of valid values.
+
+    Raises:
+        InvalidInput: if the source states none.
+    """
+    if data.limits is None:
+        raise InvalidInput("'clip' is true, but this data source states no range of valid values; set it to false")
+    bounds = [
+        data.normalisation.apply(torch.full((1, *data.shape), value, device=points.device)) for value in data.limits
+    ]
+    points.clamp_(min=bounds[0], max=bounds[1])
+
+
+def image_sides(kind: str, data: LabelledData) -> tuple[int, int]:
+    """Height and width of the images.
+
+    Raises:
+        InvalidInput: if the examples are none.
+    """
+    if len(data.shape) != 3:
+        raise InvalidInput(
+            f"'{kind}' stores images (C, H, W), but these examples have shape {data.shape}; choose pixels"
+        )
+    return data.shape[1], data.shape[2]

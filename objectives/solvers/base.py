@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from objectives.contexts import Context
 from objectives.data import LabelledData
 from objectives.executor import Executor
 from objectives.objective import Objective
-from objectives.synthetic import Decoded, Parameterisation
+from objectives.synthetic import Decoded, Layout, Parameterisation
 
 __all__ = ["Problem", "Record", "Solver", "Solving"]
 
@@ -38,19 +39,26 @@ class Problem:
             self.objective,
             self.context,
             seed=self.seed,
-            examples=len(self.slots),
+            examples=len(self.layout) * self.synthetic.copies,
             steps=steps,
             device=self.device,
             policy=self.policy,
         )
 
+    @cached_property
+    def layout(self) -> Layout:
+        """What is fixed of the stored examples."""
+        return self.synthetic.layout(self.data)
+
     @property
     def slots(self) -> Tensor:
-        return self.synthetic.slots(self.data)
+        """The class of each stored example."""
+        return self.layout.slots
 
     @property
     def groups(self) -> Tensor:
-        return self.synthetic.groups(self.data)
+        """The group of each stored example."""
+        return self.layout.groups
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,4 +118,4 @@ class Solver(Part, family=True):
 
 def decoded(problem: Problem, parameters: Mapping[str, Tensor]) -> Decoded:
     """All the synthetic examples."""
-    return problem.synthetic.decode(parameters, problem.slots, problem.groups)
+    return problem.synthetic.decode(parameters, problem.layout)

@@ -49,12 +49,13 @@ class Descent(Solver, kind="descent"):
         lr: learning rate, in normalised units.
         momentum: for optimisers that have it.
         options: further arguments of the optimiser, by name.
-        rates: learning rates of single parameters (``labels``, ``weights``) in place of ``lr``.
+        rates: learning rates of single parameters (``labels``, ``weights``, ``codes``) in place of ``lr``.
         scheduler: the name of a class in ``torch.optim.lr_scheduler``, or None.
         scheduler_options: its arguments.
         steps: number of steps.
         update: ``joint``: one step on the sum over classes. ``per_class``: classes in turn, each with an optimiser of its
-            own. ``per_class_shared_state``: classes in turn on one optimiser, as IDC, IDM and NCFM do.
+            own, which needs parameters that no two classes share. ``per_class_shared_state``: classes in turn on one
+            optimiser, as IDC, IDM and NCFM do.
     """
 
     optimizer: str = "sgd"
@@ -114,8 +115,17 @@ class Descent(Solver, kind="descent"):
                     f"'update' is {self.update}, but '{network.kind}' with batch normalisation sees the classes of a batch "
                     "together; use update: joint or another 'norm'"
                 )
+        self._check_shared(problem)
         self._check_groups(problem)
         return _Descending(self, problem)
+
+    def _check_shared(self, problem: Problem) -> None:
+        shared = sorted(problem.synthetic.shared)
+        if self.update == "per_class" and shared:
+            raise InvalidInput(
+                f"'update' is per_class, an optimiser of its own for each class, but all classes share the parameter "
+                f"'{shared[0]}' of '{problem.synthetic.kind}'; use update: per_class_shared_state or joint"
+            )
 
     def _check_groups(self, problem: Problem) -> None:
         groups = problem.data.train.groups
@@ -156,9 +166,8 @@ class _Descending(Solving):
 
     def __init__(self, solver: Descent, problem: Problem) -> None:
         self.solver, self.problem, self.steps = solver, problem, solver.steps
-        self.slots, self.groups = problem.slots, problem.groups
-        self.executor = problem.executor(solver.steps)
         initial = problem.synthetic.initial(problem.data, problem.seed)
+        self.executor = problem.executor(solver.steps)
         unknown = {name for name, _ in solver.rates} - set(initial)
         if unknown:
             raise InvalidInput(f"'rates' name {sorted(unknown)}, but the learned parameters are {sorted(initial)}")
@@ -168,7 +177,8 @@ class _Descending(Solving):
         self.schedulers = [solver.schedule(optimiser) for optimiser in self.optimisers]
 
     def _set_leaves(self, parameters: dict[str, Tensor]) -> None:
-        parts = [self.slots == c for c in range(self.problem.data.count)] if self._own_state else [slice(None)]
+        slots, count = self.problem.slots, self.problem.data.count
+        parts = [slots == c for c in range(count)] if self._own_state else [slice(None)]
         self.leaves = [
             {name: value[part].clone().requires_grad_(True) for name, value in parameters.items()} for part in parts
         ]
@@ -220,10 +230,10 @@ class _Descending(Solving):
 
     def _decoded(self, leaves: dict[str, Tensor], only: int | None) -> Decoded:
         if self._own_state:
-            part = self.slots == only
-            return self.problem.synthetic.decode(leaves, self.slots[part], self.groups[part])
+            layout = self.problem.layout
+            return self.problem.synthetic.decode(leaves, layout.rows(layout.slots == only))
         everything = decoded(self.problem, leaves)
-        return everything if only is None else everything.rows((self.slots == only).nonzero()[:, 0])
+        return everything if only is None else everything.rows((everything.slots == only).nonzero()[:, 0])
 
     def state(self) -> dict[str, Any]:
         return {

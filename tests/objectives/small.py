@@ -66,7 +66,7 @@ def decoded(some: Problem, **changes: torch.Tensor) -> Decoded:
         name: value.requires_grad_(True) for name, value in some.synthetic.initial(some.data, some.seed).items()
     }
     parameters |= changes
-    return some.synthetic.decode(parameters, some.slots, some.groups)
+    return some.synthetic.decode(parameters, some.layout)
 
 
 @contextlib.contextmanager

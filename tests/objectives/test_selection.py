@@ -122,9 +122,7 @@ def test_herding_beats_random_in_its_own_objective() -> None:
     for solver in (Herding(), Random()):
         solving = finished(data, Match(MMD()), solver, 5, context=Pool())
         some = problem(data, Match(MMD()), context=Pool(), synthetic=Pixels(per_class=5))
-        here = some.synthetic.decode(
-            {"points": solving.parameters["points"].requires_grad_(True)}, some.slots, some.groups
-        )
+        here = some.synthetic.decode({"points": solving.parameters["points"].requires_grad_(True)}, some.layout)
         values.append(float(some.executor(1).evaluate(here, 0).total))
     assert values[0] < 0.8 * values[1]
 

@@ -144,7 +144,7 @@ def test_optimisers_by_name_in_any_case(name: str) -> None:
     kind = next(value for key, value in vars(torch.optim).items() if key.lower() == name.lower())
     optimiser = kind([x], lr=0.01)
     for step in range(2):
-        here = some.synthetic.decode({"points": x}, some.slots, some.groups)
+        here = some.synthetic.decode({"points": x}, some.layout)
         x.grad = executor.evaluate(here, step).gradients["points"]
         optimiser.step()
     torch.testing.assert_close(solving.parameters["points"], x.detach(), rtol=1e-6, atol=1e-7)

@@ -58,7 +58,7 @@ def test_slots_and_hard_labels() -> None:
     data, pixels = images(), Pixels(per_class=2)
     slots = pixels.slots(data)
     assert slots.tolist() == [0, 0, 1, 1, 2, 2]
-    decoded = pixels.decode(pixels.initial(data, 0), slots, pixels.groups(data))
+    decoded = pixels.decode(pixels.initial(data, 0), pixels.layout(data))
     assert decoded.labels.equal(slots)
     assert decoded.weights.tolist() == [1.0] * 6
 
@@ -66,7 +66,7 @@ def test_slots_and_hard_labels() -> None:
 def test_soft_labels_start_confident() -> None:
     data, pixels = images(), Pixels(per_class=2, labels="soft")
     parameters = pixels.initial(data, 0)
-    labels = pixels.decode(parameters, pixels.slots(data), pixels.groups(data)).labels
+    labels = pixels.decode(parameters, pixels.layout(data)).labels
     torch.testing.assert_close(labels.sum(1), torch.ones(6))
     torch.testing.assert_close(labels[:, 0], torch.tensor([0.9, 0.9, 0.05, 0.05, 0.05, 0.05]))
 
@@ -76,13 +76,13 @@ def test_learned_weights_start_at_one_and_stay_positive() -> None:
     parameters = pixels.initial(data, 0)
     assert parameters["weights"].tolist() == [0.0] * 6
     parameters["weights"] = torch.linspace(-5, 5, 6)
-    weights = pixels.decode(parameters, pixels.slots(data), pixels.groups(data)).weights
+    weights = pixels.decode(parameters, pixels.layout(data)).weights
     torch.testing.assert_close(weights, torch.exp(torch.linspace(-5, 5, 6)))
 
 
 def test_rows_of_a_decoded_set() -> None:
     data, pixels = images(), Pixels(per_class=2, labels="soft", weights="learned")
-    whole = pixels.decode(pixels.initial(data, 0), pixels.slots(data), pixels.groups(data))
+    whole = pixels.decode(pixels.initial(data, 0), pixels.layout(data))
     part = whole.rows(torch.tensor([4, 1]))
     assert part.slots.tolist() == [2, 0]
     for name in ("points", "weights", "labels"):
