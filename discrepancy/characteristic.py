@@ -36,8 +36,8 @@ class CharacteristicFunction(Discrepancy, kind="characteristic_function"):
 
     or, with ``root``, of √Chf(t), which is what NCFM aggregates (a mean of roots, not the root of the mean). With both weights
     1, the default, Chf = |Φ - Ψ|²; NCFM's α is ``amplitude=α, phase=1 - α``, so that α = ½ gives half of that. At most 4
-    where no weight exceeds 1. A squared semi-metric at finitely many frequencies, of which the average over all laws of full
-    support is a metric; zero at frequencies where both sides agree.
+    where no weight exceeds 1. With equal weights a squared pseudo-metric (with ``root`` a pseudo-metric): zero where both sides
+    agree at these frequencies, which only all frequencies together would exclude. With unequal ones a dissimilarity.
 
     Frequencies are t = s z / l with z standard normal, s = 1 for a gaussian law (the gaussian kernel of lengthscale l), or
     s² = ν/χ²_ν for Student's law of ν degrees of ``freedom``, whose tails are heavier (the Matérn kernel of smoothness ν/2;
@@ -48,8 +48,8 @@ class CharacteristicFunction(Discrepancy, kind="characteristic_function"):
 
         t = exp(σ_j) ∘ z / l_j,    |σ_j| <= log 10 in each coordinate,
 
-    with z held fixed, which an adversary approaches from σ = 0. This is the scale mixture of normals of NCFM's sampling
-    network, without the network.
+    with z held fixed, which an adversary approaches from σ = 0. This is the scale mixture of normals from which NCFM's
+    sampling network draws, without the network.
 
     At fixed frequencies the statistic is (cos⟨t, x⟩, sin⟨t, x⟩)/√D, of norm 1, which bounds the sensitivity; a summary holds
     2 D numbers and merges, and a step costs O(m d D), whatever n. Learned ones keep the points: O((n + m) d D) a step, in

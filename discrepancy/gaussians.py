@@ -44,7 +44,7 @@ class Frechet(AboutMean, kind="frechet"):
 
         ‖a - b‖² + tr(A + B - 2 (A^½ B A^½)^½).
 
-    A squared metric of Gaussians, and of measures a squared semi-metric: it sees means and covariances only. Its root lies
+    A squared metric of Gaussians, and of measures a squared pseudo-metric: it sees means and covariances only. Its root lies
     between ‖a - b‖ and the 2-Wasserstein distance of the measures (Gelbrich).
 
     With fewer synthetic points than features B = Z Zᵀ with Z (d, m), and A^½ B A^½ has the nonzero eigenvalues of Zᵀ A Z, so
@@ -162,7 +162,7 @@ class GaussianKL(AboutMean, kind="gaussian_kl"):
         KL(N(a, A) ‖ N(b, B)) = ½ (tr(B⁻¹ A) + (a - b)ᵀ B⁻¹ (a - b) - d + log det B - log det A),
 
     ``forward`` from the real to the synthetic side, KL(P ‖ Q), ``reverse`` KL(Q ‖ P), or ``jeffreys``, the sum of both. A
-    divergence of Gaussians (not symmetric but for the last), and of measures a semi-one: it sees means and covariances only.
+    divergence of Gaussians, symmetric only in the last form; of measures it sees means and covariances only.
     With λ the largest eigenvalue of B, the squared Fréchet distance is at most 2 λ KL(P ‖ Q) (Talagrand).
 
     With ``covariance="diagonal"`` each feature is a Gaussian of its own and their divergences are added: O(m d) a step, 2 d

@@ -100,9 +100,8 @@ class Moments(AboutMean, kind="moments"):
         Σ_k ‖c_k(P) - c_k(Q)‖² / u^(2k),    c_1 = E x,  c_k = E (x - E x)^k,
 
     with ``root`` Σ_k ‖c_k(P) - c_k(Q)‖ / u^k, of which the orders 1 and 2 are the distance of batch-norm statistics that
-    SRe2L takes, and 1 .. K the central moment discrepancy (CMD) on an interval of length u. A semi-metric of measures (zero
-    where these moments agree), a metric of the moments with ``root``. All moments are those of the measure itself, without
-    the factor n/(n - 1).
+    SRe2L takes, and 1 .. K the central moment discrepancy (CMD) on an interval of length u. A squared pseudo-metric, with
+    ``root`` a pseudo-metric: zero where these moments agree. All are moments of the measure itself, without n/(n - 1).
 
     A summary holds K·d numbers (K the largest order) and merges; a step costs O(m d K), whatever n. A moment of unbounded
     points has unbounded sensitivity.
@@ -186,7 +185,7 @@ class Moments(AboutMean, kind="moments"):
 class Coral(AboutMean, kind="coral"):
     """Correlation alignment, ‖C_P - C_Q‖_F² / (4 d²), with C the covariance of the measure itself.
 
-    The factor is that of Deep CORAL, whose covariances carry n/(n - 1) besides. A squared semi-metric: it does not see
+    The factor is that of Deep CORAL, whose covariances carry n/(n - 1) besides. A squared pseudo-metric: it does not see
     means. A summary holds Σ w, Σ w x and Σ w x xᵀ, that is d² + d numbers, and merges; a step costs O(m d²), whatever n. The
     products of unbounded points have unbounded sensitivity.
 

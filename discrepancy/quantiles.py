@@ -24,7 +24,7 @@ class Quantiles(SampleDiscrepancy, kind="quantiles"):
     compares q itself there, as quantile matching does: a step function of the levels, so only the points that are the
     quantiles have a gradient, and weights have none. Splitting a point's weight changes nothing in either form.
 
-    A squared semi-metric, or with ``root`` a semi-metric: it sees marginals only. It is of the type of Cramér and von Mises,
+    A squared pseudo-metric, with ``root`` a pseudo-metric: it sees marginals only. It is of the type of Cramér and von Mises,
     with quantile functions in place of distribution functions. O(n d (L + log n)) once, O(m d (L + log m)) a step. The
     summary holds the quantiles (L, d) beside the points, does not merge, and its sensitivity has no bound. In float64.
 
