@@ -70,7 +70,7 @@ class ResNet(Network, kind="resnet"):
     all there are for images of 25 to 32 a side, and is not defined for others.
 
     The layers 1, ..., 5 are the first convolution and the four stages. Parameters are named ``layer1.conv1.weight`` and
-    ``layer1.norm1.weight``, ``.bias`` in the first; in the others ``layerL.blockB.convI.weight``, ``layerL.blockB.normI.weight``
+    ``layer1.norm1.weight``, ``.bias`` in the first; then ``layerL.blockB.convI.weight``, ``layerL.blockB.normI.weight``
     and ``.bias`` for I = 1, 2, ``layerL.blockB.shortcut.weight`` and ``norm3`` where the shape changes, and ``linear.weight``,
     ``linear.bias``. Statistics of batch normalisation go by the names of the normalisations, ``layerL.blockB.normI``.
 
