@@ -75,5 +75,5 @@ def cosines(keep: int, side: int, like: Tensor) -> Float[Tensor, "keep side"]:
     """The ``keep`` slowest of the orthonormal cosines on ``side`` points (DCT-II), as rows, in the type of ``like``."""
     numbers = torch.arange(side, dtype=torch.float64, device=like.device)
     angles = math.pi / side * numbers[:keep, None] * (numbers + 0.5)
-    scale = torch.where(numbers[:keep] == 0, math.sqrt(1 / side), math.sqrt(2 / side))
+    scale = ((1 + (numbers[:keep] > 0).double()) / side).sqrt()
     return (scale[:, None] * angles.cos()).to(like.dtype)

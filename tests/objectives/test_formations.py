@@ -1,0 +1,141 @@
+"""Multi-formation: cells cut out by hand and enlarged by torch's own interpolation; where it starts; what it refuses."""
+
+from typing import Any
+
+import pytest
+import torch
+from small import images, start, table
+from torch.nn import functional
+
+from discrepancy import MMD
+from discrepancy.embeddings import Identity
+from discrepancy.errors import InvalidInput
+from objectives.contexts import Pool
+from objectives.data import LabelledData
+from objectives.formations import Formation
+from objectives.objective import Match
+from objectives.solvers import Descent
+from objectives.streams import stream
+from objectives.synthetic import Pixels
+
+
+def oblong(height: int = 8, width: int = 12) -> LabelledData:
+    x = torch.randint(0, 256, (24, 3, height, width), generator=stream(0, "oblong"))
+    return LabelledData.of(x.to(torch.uint8), torch.arange(24) % 2)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_cells_are_cut_out_in_the_order_of_reading_and_enlarged(factor: int) -> None:
+    data, form = oblong(), Formation(per_class=2, factor=factor, start="noise")
+    stored, (h, w) = form.initial(data, 0)["images"], (8 // factor, 12 // factor)
+    expected = [
+        functional.interpolate(image[None, :, top : top + h, left : left + w], (8, 12), mode="bilinear")
+        for image in stored
+        for top in range(0, 8, h)
+        for left in range(0, 12, w)
+    ]
+    decoded = form.decode({"images": stored}, form.layout(data))
+    assert decoded.points.equal(torch.cat(expected))
+    assert decoded.slots.tolist() == [0] * 2 * factor**2 + [1] * 2 * factor**2
+    assert decoded.labels.equal(decoded.slots)
+
+
+def test_enlarging_by_hand() -> None:
+    """Two by two pixels on four points: 0, ¼, ¾, 1 of the way from one to the other."""
+    data, form = images(side=4), Formation(per_class=1)
+    stored = torch.zeros(3, 1, 4, 4)
+    stored[0, 0, :2, 3] = 4.0
+    decoded = form.decode({"images": stored}, form.layout(data)).points
+    assert decoded[1, 0].tolist() == [[0.0, 1.0, 3.0, 4.0]] * 4
+    assert float(decoded.abs().sum()) == 32.0
+
+
+def test_a_factor_of_one_is_pixels() -> None:
+    data, form = images(), Formation(per_class=2, factor=1)
+    pixels = Pixels(per_class=2)
+    (mine,) = form.initial(data, 0).values()
+    assert mine.equal(pixels.initial(data, 0)["points"])
+    assert form.decode({"images": mine}, form.layout(data)).points.equal(mine)
+
+
+def test_real_start_puts_another_example_of_the_class_in_every_cell() -> None:
+    data, form = images(sizes=(8, 11, 13)), Formation(per_class=2)
+    stored = form.initial(data, 3)["images"]
+    small = functional.interpolate(data.normalisation.apply(data.train.points), scale_factor=0.5, mode="nearest")
+    found = []
+    for image, slot in zip(stored, form.slots(data).tolist(), strict=True):
+        for cell in (image[:, :4, :4], image[:, :4, 4:], image[:, 4:, :4], image[:, 4:, 4:]):
+            (index,) = (small == cell).flatten(1).all(1).nonzero()[:, 0].tolist()
+            assert int(data.train.labels[index]) == slot
+            found.append(index)
+    assert len(set(found)) == 24
+
+
+def test_noise_is_standard_normal() -> None:
+    stored = Formation(per_class=50, start="noise").initial(images(), 0)["images"]
+    n = stored.numel()
+    assert abs(float(stored.mean())) < 5 / n**0.5
+    assert abs(float(stored.var()) - 1) < 5 * (2 / n) ** 0.5
+
+
+def test_the_cells_of_an_image_have_label_weight_and_group_in_common() -> None:
+    data = images(groups=torch.arange(31) % 2)
+    form = Formation(per_class=2, start="noise", labels="soft", weights="learned")
+    parameters = form.initial(data, 0)
+    parameters |= {"weights": torch.linspace(-1, 1, 6), "labels": torch.randn(6, 3, generator=stream(0, "labels"))}
+    decoded, layout = form.decode(parameters, form.layout(data)), form.layout(data)
+    for k in range(24):
+        assert decoded.labels[k].equal(parameters["labels"].softmax(-1)[k // 4])
+        assert decoded.weights[k].equal(parameters["weights"].exp()[k // 4])
+        assert (decoded.slots[k], decoded.groups[k]) == (layout.slots[k // 4], layout.groups[k // 4])
+    assert set(decoded.groups.tolist()) == {0, 1}
+
+
+def test_clip_of_the_stored_pixels_holds_the_decoded_ones_in_source_units() -> None:
+    data = images()
+    data = LabelledData(data.name, data.train, None, data.classes, data.normalisation, limits=(0.0, 200.0))
+    ranges = []
+    for clip in (True, False):
+        form = Formation(per_class=1, clip=clip)
+        solving: Any = start(
+            data, Match(MMD(), via=Identity()), Descent(lr=3e3, steps=1), context=Pool(), synthetic=form
+        )
+        solving.advance()
+        decoded = form.decode(solving.parameters, form.layout(data)).points.double()
+        source = data.normalisation.invert(decoded)
+        ranges.append((float(source.min()), float(source.max())))
+    assert -1e-3 < ranges[0][0] < 1e-3
+    assert 200 - 1e-3 < ranges[0][1] < 200 + 1e-3
+    assert ranges[1][0] < -100
+    assert ranges[1][1] > 300
+
+
+@pytest.mark.parametrize(
+    ("form", "data", "message"),
+    [
+        (
+            Formation(per_class=1, factor=3),
+            images(),
+            "'factor' must divide the sides of the images, 8 x 8, got 3; choose one of 1, 2, 4, 8$",
+        ),
+        (Formation(per_class=1, factor=8), oblong(), "8 x 12, got 8; choose one of 1, 2, 4$"),
+        (Formation(per_class=1), table(), r"'formation' stores images \(C, H, W\), .* shape \(5,\); choose pixels"),
+        (Formation(per_class=2), images(), "start: real needs 8 examples of each class, but '0' of 'data' has 7"),
+        (
+            Formation(per_class=1, clip=True, start="noise"),
+            LabelledData.of(torch.rand(4, 1, 4, 4, generator=stream(0, "x")), torch.arange(4) % 2),
+            "'clip' is true, but this data source states no range",
+        ),
+    ],
+    ids=["factor", "oblong", "table", "too-few", "no-limits"],
+)
+def test_refused_for_the_data(form: Formation, data: LabelledData, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        form.initial(data, 0)
+
+
+def test_refused_when_made() -> None:
+    with pytest.raises(InvalidInput, match="'factor' must be at least 1, got 0"):
+        Formation(factor=0)
+    with pytest.raises(InvalidInput, match="'per_class' must be at least 1, got 0"):
+        Formation(per_class=0)
