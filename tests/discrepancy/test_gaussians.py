@@ -69,6 +69,7 @@ class TestFrechetOfImages(TestFrechet):
 class TestFrechetOfManyFeatures(TestFrechet):
     """Both covariances are singular."""
 
+    instances = {"plain": Frechet(), "root": Frechet(root=True)}  # noqa: RUF012
     shape = (11,)
 
 
@@ -93,6 +94,7 @@ class TestGaussianKL(DiscrepancyContract):
 
 
 class TestGaussianKLOfImages(TestGaussianKL):
+    instances = {name: TestGaussianKL.instances[name] for name in ("forward", "diagonal-jeffreys")}  # noqa: RUF012
     shape = (2, 3, 1)
 
 
