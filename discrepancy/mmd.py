@@ -17,6 +17,7 @@ from torch import Tensor
 
 from discrepancy.derivatives import safe_root
 from discrepancy.errors import InvalidInput, Unsupported
+from discrepancy.gains import Gains, OfMeans, OfPairs
 from discrepancy.kernels import Kernel, Linear
 from discrepancy.measure import Measure
 from discrepancy.pairwise import cross_sum, self_sum
@@ -131,6 +132,18 @@ class MMD(Discrepancy, kind="mmd"):
         else:
             value = self._of_pairs(summary, points, synthetic.shares)
         return (safe_root(value) if self.root else value).to(points.dtype)
+
+    def gains(self, summary: MeanSummary | SampleSummary, candidates: Measure, draws: Draws = None) -> Gains:
+        """A subset of these candidates (a flat measure) under way, against a summary of one group: O(n p) a step with a finite
+        kernel; else O(N n d) once and O(n d) a step, at O(n) memory."""
+        rows, ending = candidates.rows, safe_root if self.root else torch.clone
+        if isinstance(summary, MeanSummary):
+            return OfMeans(
+                self.kernel.features, lambda mean: ending(distance_of_means(summary, mean, self.estimator)), rows
+            )
+        present = summary.real.mass_of[0] > 0
+        real = summary.real.rows[0, present], summary.real.shares[0, present]
+        return OfPairs(self.kernel, real, summary.constants["own"][0], rows, ending)
 
     def _means(self, real: Measure) -> MeanSummary:
         values, weights = self.kernel.features(real.rows).double(), real.mass_of.double()

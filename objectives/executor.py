@@ -244,21 +244,27 @@ class Executor:
         return made
 
     @torch.no_grad()
-    def candidates(self, indices: Tensor, label: int) -> list[Candidates]:
-        """These real examples of one class, with the summary of that class, for every match and block, in the first draw."""
-        scene = self.scene(0)
-        taken = self.stage.real(indices, scene.parameters)
+    def candidates(self, indices: Tensor, label: int, *, summaries: bool = True) -> list[Candidates]:
+        """These real examples of one class, for every match and block, in the first draw; with the summary of that class, which
+        is made of these same features where the context takes all the real examples, unless no ``summaries`` are asked for."""
+        draw, whole = self.context.at(0, self.seed), self.context.batch == "all"
+        parameters = self.bank.parameters(draw)
+        taken = self.stage.real(indices, parameters)
+        scene = self.scene(0) if summaries and not whole else None
+        only = functional.one_hot(torch.tensor(label, device=self.device), self.data.count).double()
         found = []
         for name, bound in self.matches.items():
-            draws, of_blocks = scene.random[name]
+            draws, of_blocks = self._random_parts(name, draw)
             labels = self._label_vectors(indices) if bound.labelled else None
+            share = float(bound.match.reduce(only, bound.share))
             for block, part in bound.embedded(Measure(taken, labels=labels), draws).blocks():
-                only = functional.one_hot(torch.tensor(label, device=self.device), len(bound.share)).double()
-                factor = (
-                    bound.match.weight * bound.match.block_weight(block) * float(bound.match.reduce(only, bound.share))
-                )
-                summary = scene.summaries[name][block].select(torch.tensor([label], device=self.device))
-                found.append(Candidates(part, bound.discrepancies[block], summary, of_blocks[block], factor))
+                discrepancy, summary = bound.discrepancies[block], None
+                if scene is not None:
+                    summary = scene.summaries[name][block].select(torch.tensor([label], device=self.device))
+                elif summaries:
+                    summary = discrepancy.summarise(part.as_groups(), of_blocks[block])
+                factor = bound.match.weight * bound.match.block_weight(block) * share
+                found.append(Candidates(part, discrepancy, summary, of_blocks[block], factor))
         return found
 
     def after(self, step: int, synthetic: Callable[[], Decoded]) -> None:

@@ -2,6 +2,18 @@
 
 from objectives.solvers.base import Problem, Record, Solver, Solving
 from objectives.solvers.descent import Descent
-from objectives.solvers.selection import Herding, Random
+from objectives.solvers.selection import Forgetting, GreedyMMD, Herding, KCentre, KernelThinning, Random
 
-__all__ = ["Descent", "Herding", "Problem", "Random", "Record", "Solver", "Solving"]
+__all__ = [
+    "Descent",
+    "Forgetting",
+    "GreedyMMD",
+    "Herding",
+    "KCentre",
+    "KernelThinning",
+    "Problem",
+    "Random",
+    "Record",
+    "Solver",
+    "Solving",
+]

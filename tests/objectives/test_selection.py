@@ -105,7 +105,7 @@ def test_herding_with_a_gaussian_kernel() -> None:
 
 def test_herding_in_small_pieces_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = chosen(finished(table(), Match(MMD()), Herding(), 4, context=Pool()))
-    monkeypatch.setattr("objectives.solvers.selection.CANDIDATES_BYTES", 600)
+    monkeypatch.setattr("discrepancy.gains.CANDIDATES_BYTES", 600)
     assert chosen(finished(table(), Match(MMD()), Herding(), 4, context=Pool())) == whole
 
 

@@ -1,0 +1,169 @@
+"""What all selections share: chosen examples and their weights as the state, and the synthetic set that they make."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from discrepancy.errors import InvalidInput
+from discrepancy.mmd import MMD
+from objectives.executor import Executor
+from objectives.objective import Match
+from objectives.solvers.base import Problem, Record, Solving
+
+__all__ = ["Choice", "Selecting", "WithinClasses", "check_embeddings", "check_mmd", "check_positive", "check_weights"]
+
+NOTHING = -200.0
+"""The logarithm of a weight that is zero in float32, and still a finite parameter."""
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The chosen ones among the n candidates of a class, by number and in order; what they reach; and their weights, which
+    average to one, where these are not equal."""
+
+    rows: Int[Tensor, " m"]
+    value: Float[Tensor, ""]
+    weights: Float[Tensor, " m"] | None = None
+
+
+class Selecting(Solving):
+    """A selection under way."""
+
+    def __init__(self, problem: Problem, kind: str, steps: int) -> None:
+        problem.data.require(problem.synthetic.per_class, f"solver: {kind}")
+        _held(problem)
+        self.problem, self.steps = problem, steps
+        self._chosen = torch.zeros(0, dtype=torch.long)
+        self._weights: Tensor | None = None
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        data = self.problem.data
+        if len(self._chosen) < len(self.problem.slots):
+            return {"chosen": self._chosen}
+        points = data.normalisation.apply(data.train.points[self._chosen])
+        made = self.problem.synthetic.from_points(points, data)
+        if self._weights is not None:
+            made["weights"] = self._weights.log().clamp(min=NOTHING)
+        return made
+
+    @property
+    def chosen(self) -> Tensor:
+        return self._chosen
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        return {}
+
+    def advance(self) -> Record:
+        record = Record(self.step, self._advance(), {})
+        self.step += 1
+        return record
+
+    @abstractmethod
+    def _advance(self) -> Tensor:
+        """Do one step, and say what was reached."""
+
+    def state(self) -> dict[str, Any]:
+        return {"step": self.step, "chosen": self._chosen, "weights": self._weights}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.step, self._chosen, weights = state["step"], state["chosen"].cpu(), state["weights"]
+        self._weights = None if weights is None else weights.cpu()
+
+
+class WithinClasses(Selecting):
+    """One class a step, by a rule ``choose(executor, candidates, label)``."""
+
+    def __init__(self, problem: Problem, kind: str, choose: Callable[[Executor, Tensor, int], Choice]) -> None:
+        super().__init__(problem, kind, problem.data.count)
+        self.choose, self.executor = choose, problem.executor(self.steps)
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        return self.executor.resolved
+
+    @torch.no_grad()
+    def _advance(self) -> Tensor:
+        members = self.problem.data.members[self.step]
+        choice = self.choose(self.executor, members, self.step)
+        self._chosen = torch.cat([self._chosen, members[choice.rows.cpu()]])
+        if choice.weights is not None:
+            weights = choice.weights.float().cpu()
+            self._weights = weights if self._weights is None else torch.cat([self._weights, weights])
+        return choice.value.float().cpu()
+
+
+def check_embeddings(problem: Problem, kind: str) -> None:
+    """Refuse an objective whose terms do not see single examples of each class by themselves.
+
+    Raises:
+        InvalidInput: naming the term, or what of the context is in the way.
+    """
+    for name, term in problem.objective.terms:
+        if not isinstance(term, Match) or term.by != "class":
+            raise InvalidInput(f"'{kind}' selects within classes; term '{name}' must be a match with by: class")
+        if term.via.averages:
+            raise InvalidInput(
+                f"'{kind}' values one example at a time, but '{term.via.kind}' of term '{name}' gives means; choose "
+                "another embedding"
+            )
+    context = problem.context
+    if context.augment is not None:
+        raise InvalidInput(f"'{kind}' selects examples as they are; remove 'augment' from the context")
+    if context.network is not None and not context.network.pointwise:
+        raise InvalidInput(
+            f"'{kind}' values one example at a time, but '{context.network.kind}' with batch normalisation is not "
+            "pointwise; choose another 'norm'"
+        )
+
+
+def check_mmd(problem: Problem, kind: str) -> None:
+    """Refuse, beyond that, an objective that is not a squared MMD within each class: a sum of kernels over terms and blocks.
+
+    Raises:
+        InvalidInput: naming the term.
+    """
+    check_embeddings(problem, kind)
+    for name, term in problem.objective.terms:
+        assert isinstance(term, Match)
+        if not isinstance(term.match, MMD):
+            raise InvalidInput(f"'{kind}' needs a kernel, but term '{name}' matches '{term.match.kind}'; match mmd")
+        if term.match.root:
+            raise InvalidInput(f"'{kind}' adds squared MMDs up; set 'root' of term '{name}' to false")
+    check_positive(problem, kind)
+
+
+def check_positive(problem: Problem, kind: str) -> None:
+    """Refuse negative weights of terms and blocks, where kernels or squared distances are added up.
+
+    Raises:
+        InvalidInput: naming the term.
+    """
+    for name, term in problem.objective.terms:
+        factors = [weight for _, weight in term.layer_weights] if isinstance(term, Match) else []
+        if min(term.weight, *factors, 0.0) < 0:
+            raise InvalidInput(f"'{kind}' needs weights >= 0, got a negative one in term '{name}'")
+
+
+def check_weights(problem: Problem, kind: str) -> None:
+    """Refuse a synthetic set that cannot hold weights.
+
+    Raises:
+        InvalidInput: with what to change.
+    """
+    if "weights" not in _held(problem):
+        raise InvalidInput(
+            f"'{kind}' gives the examples weights, but the synthetic set has equal ones; set synthetic: {{weights: "
+            "learned}, or weights: equal of the solver"
+        )
+
+
+def _held(problem: Problem) -> dict[str, Tensor]:
+    """The parameters of a synthetic set of given examples; refuses one that cannot hold any."""
+    return problem.synthetic.from_points(torch.zeros(len(problem.slots), *problem.data.shape), problem.data)

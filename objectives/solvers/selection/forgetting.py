@@ -1,0 +1,127 @@
+"""Selection by forgetting: examples that a network learns and loses again in the course of its training."""
+
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+from torch.nn import functional
+
+from discrepancy.base import check_choice
+from discrepancy.errors import InvalidInput
+from discrepancy.networks.base import Network, Parameters
+from objectives.memory import chunk_examples
+from objectives.solvers.base import Problem, Solver
+from objectives.solvers.selection.base import Selecting
+from objectives.streams import stream
+from objectives.training import Lesson, Trainee, Training
+
+__all__ = ["Forgetting"]
+
+
+class Forgetting(Solver, kind="forgetting"):
+    """The real examples of each class that the context's network forgets most often, or least often: a forgetting event is a
+    transition from a right answer to a wrong one, from the end of one round of training to the end of the next,
+
+        events(x) = Σ_r [right after round r] [wrong after round r + 1],   infinite if x was never right.
+
+    The objective plays no part. Of equal counts the first examples. The network is the first of the context's, trained from its
+    initial weights on all the real data, whatever training the context may have. Each round costs its training, and one
+    forward pass of all the data: in all ``rounds`` · (3 ``steps`` · ``batch`` + n) passes of one example.
+
+    The paper looks at an example where it is in a minibatch, once an epoch; so here a round should be an epoch or less. Both
+    are lower bounds on the events that a look after every step would find.
+
+    Args:
+        rounds: of training, with a look at all the examples after each.
+        training: a round.
+        choose: ``most`` takes those with the most events, as the paper keeps them; ``least`` those with the fewest.
+
+    References: Toneva et al., "An Empirical Study of Example Forgetting during Deep Neural Network Learning" (2019); that
+    examples never learned count as forgotten most is from its code.
+    """
+
+    rounds: int = 20
+    training: Training = Training(steps=100, batch=128, lr=0.01, momentum=0.9)
+    choose: Literal["most", "least"] = "most"
+
+    def __post_init__(self) -> None:
+        if self.rounds < 2:
+            raise InvalidInput(f"'rounds' must be at least 2, so that something can be forgotten, got {self.rounds}")
+        check_choice("choose", self.choose, get_args(Literal["most", "least"]))
+        if self.training.on != "real":
+            raise InvalidInput("'training' of forgetting must be on: real, got 'synthetic'")
+
+    def duration(self, problem: Problem) -> int:
+        return self.rounds
+
+    def start(self, problem: Problem) -> "_Forgetting":
+        network = problem.context.network
+        if network is None:
+            raise InvalidInput(
+                "'forgetting' trains the context's network, but it has none; give the context a 'network'"
+            )
+        if not network.pointwise:
+            raise InvalidInput(
+                f"'forgetting' asks for one example at a time, but '{network.kind}' with batch normalisation is not pointwise; "
+                "choose another 'norm'"
+            )
+        return _Forgetting(self, problem, network)
+
+
+class _Forgetting(Selecting):
+    def __init__(self, solver: Forgetting, problem: Problem, network: Network) -> None:
+        super().__init__(problem, solver.kind, solver.rounds)
+        self.solver, self.network = solver, network
+        data, device = problem.data, problem.device
+        number = problem.context.at(0, problem.seed).network
+        initial = network.initial(stream(problem.seed, "network", number), data.shape, data.count)
+        self.trainee = Trainee(solver.training, {name: value.to(device) for name, value in initial.items()})
+        self.chunk = chunk_examples(network, data.shape, data.count, device)
+        n = len(data.train)
+        self.right, self.learned = torch.zeros(n, dtype=torch.bool), torch.zeros(n, dtype=torch.bool)
+        self.events = torch.zeros(n, dtype=torch.long)
+
+    def _points(self, rows: Tensor) -> Tensor:
+        data = self.problem.data
+        return data.normalisation.apply(data.train.points[rows].to(self.problem.device))
+
+    def _advance(self) -> Tensor:
+        train, device = self.problem.data.train, self.problem.device
+        labels = functional.one_hot(train.labels, self.problem.data.count).float() if train.soft is None else train.soft
+        lesson = Lesson(self._points, labels.to(device), torch.ones(len(train), device=device))
+        self.trainee.round(self.network, lesson, stream(self.problem.seed, "forgetting", self.step))
+        right = self._answers(self.trainee.parameters) == train.labels.cpu()
+        self.events += self.right & ~right
+        self.right, self.learned = right, self.learned | right
+        if self.step + 1 == self.steps:
+            self._chosen = self._selected()
+        return self.events.float().mean()
+
+    @torch.no_grad()
+    def _answers(self, parameters: Parameters) -> Int[Tensor, " n"]:
+        """The class with the largest logit, of all the real examples."""
+        rows = torch.arange(len(self.events)).split(self.chunk)
+        found = [self.network(parameters, self._points(part), ("logits",))["logits"].argmax(1).cpu() for part in rows]
+        return torch.cat(found)
+
+    def _selected(self) -> Tensor:
+        count = self.problem.synthetic.per_class
+        ranks = ranked(self.events, self.learned, most=self.solver.choose == "most")
+        return torch.cat([rows[ranks[rows].argsort(stable=True)[:count]] for rows in self.problem.data.members])
+
+    def state(self) -> dict[str, Any]:
+        counted = {"right": self.right, "learned": self.learned, "events": self.events.clone()}
+        return super().state() | counted | {"trainee": self.trainee.state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        super().restore(state)
+        self.right, self.learned, self.events = (state[name].cpu() for name in ("right", "learned", "events"))
+        self.events = self.events.clone()
+        self.trainee = Trainee.restored(self.solver.training, state["trainee"], self.problem.device)
+
+
+def ranked(events: Int[Tensor, " n"], learned: Bool[Tensor, " n"], *, most: bool) -> Int[Tensor, " n"]:
+    """The smaller, the earlier an example is chosen: by its events, those never learned being forgotten most of all."""
+    counted = torch.where(learned, events, events.max() + 1)
+    return -counted if most else counted

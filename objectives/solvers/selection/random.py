@@ -1,0 +1,27 @@
+"""The control of every other method."""
+
+import torch
+from torch import Tensor
+
+from objectives.solvers.base import Problem, Solver
+from objectives.solvers.selection.base import Selecting
+from objectives.streams import stream
+
+__all__ = ["Random"]
+
+
+class Random(Solver, kind="random"):
+    """Distinct real examples of every class, uniformly at random: the control of every other method."""
+
+    def duration(self, problem: Problem) -> int:
+        return 1
+
+    def start(self, problem: Problem) -> "_Drawing":
+        return _Drawing(problem, self.kind, 1)
+
+
+class _Drawing(Selecting):
+    def _advance(self) -> Tensor:
+        data = self.problem.data
+        self._chosen = data.class_batch(stream(self.problem.seed, "random"), self.problem.synthetic.per_class)
+        return torch.zeros(())
