@@ -176,53 +176,68 @@ def save_pictures(findings: Findings, correlations: Path, accuracies: Path) -> N
 
 
 def dots(findings: Findings) -> Figure:
-    """ρ with its interval: a line a discrepancy, the best first, a colour a view, a panel a size."""
+    """ρ over all the sets, and τ within families, with their intervals: a line a discrepancy, the best first, a colour a view,
+    two panels a size."""
     views = list(dict.fromkeys(view for view, _ in findings.sizes[0].values))
     names = _by_best(findings)
-    apart = 0.8 / max(len(views), 2)
-    height = 1.3 + len(names) * max(0.2, 0.085 * len(views))
-    figure = Figure(figsize=(2.4 + 4.4 * len(findings.sizes), height), dpi=DPI, facecolor="white", layout="constrained")
+    height = 1.4 + len(names) * max(0.2, 0.085 * len(views))
+    width = 1.8 + 6.6 * len(findings.sizes)
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(findings.sizes), sharey=True, squeeze=False)[0]
-    for axes, size in zip(panels, findings.sizes, strict=True):
-        _frame(axes)
-        axes.grid(axis="x", color=FAINT, linewidth=0.8)
-        axes.axvline(0, color=PALE, linewidth=0.8)
+    ratios = [3.0, 2.0] * len(findings.sizes)
+    panels = figure.subplots(1, len(ratios), sharey=True, squeeze=False, width_ratios=ratios)[0]
+    for number, size in enumerate(findings.sizes):
+        overall, within = panels[2 * number : 2 * number + 2]
+        _intervals(overall, size, names, views, "spearman")
+        _intervals(within, size, names, views, "within")
         if size.ceiling is not None:
-            axes.axvline(size.ceiling, color=PALE, linewidth=0.8, linestyle=(0, (4, 3)))
-        for row in size.rows:
-            if not math.isfinite(row.spearman):
-                continue
-            shade = _shade(views.index(row.view))
-            place = names.index(row.discrepancy) + apart * (views.index(row.view) - (len(views) - 1) / 2)
-            if row.spearman_interval is not None:
-                axes.plot(row.spearman_interval, [place] * 2, color=shade, linewidth=1.1, alpha=0.45, zorder=2)
-            if math.isfinite(row.worst_left_out):
-                axes.plot(row.worst_left_out, place, "|", color=shade, markersize=4.5, markeredgewidth=1.1, zorder=3)
-            axes.plot(row.spearman, place, "o", color=shade, markersize=3.6, markeredgewidth=0, zorder=4)
-        for line in range(1, len(names)):
-            axes.axhline(line - 0.5, color=FAINT, linewidth=0.5, zorder=1)
-        axes.set_xlim(-1.03, 1.03)
-        axes.set_ylim(len(names) - 0.5, -0.5)
-        axes.set_title(f"{size.per_class} a class, {len(size.families)} sets", loc="left", size=9, color=INK)
-        axes.set_xlabel("Spearman's ρ of minus the discrepancy with the accuracy", color=INK, size=8)
+            overall.axvline(size.ceiling, color=PALE, linewidth=0.8, linestyle=(0, (4, 3)))
+        overall.set_title(f"{size.per_class} a class, all {len(size.families)} sets", loc="left", size=9, color=INK)
+        overall.set_xlabel("Spearman's ρ of minus the discrepancy with the accuracy", color=INK, size=8)
+        within.set_title("within families", loc="left", size=9, color=INK)
+        within.set_xlabel("Kendall's τ", color=INK, size=8)
+    panels[0].set_ylim(len(names) - 0.5, -0.5)
     panels[0].set_yticks(range(len(names)), [_verbatim(name) for name in names])
     if findings.reference is not None:
         panels[0].get_yticklabels()[names.index(findings.reference[1])].set_fontweight("bold")
+    _key(figure, panels[0], findings, views)
+    return figure
+
+
+def _intervals(axes: Any, size: AtSize, names: Sequence[str], views: Sequence[str], what: str) -> None:
+    """A coefficient of every row, with its interval; and for ρ the least one without a family."""
+    _frame(axes)
+    axes.grid(axis="x", color=FAINT, linewidth=0.8)
+    axes.axvline(0, color=PALE, linewidth=0.8)
+    apart, ends = 0.8 / max(len(views), 2), [0.0]
+    for row in size.rows:
+        value, found = getattr(row, what), getattr(row, f"{what}_interval")
+        if not math.isfinite(value):
+            continue
+        shade = _shade(views.index(row.view))
+        place = names.index(row.discrepancy) + apart * (views.index(row.view) - (len(views) - 1) / 2)
+        ends += [value, *(found or ())]
+        if found is not None:
+            axes.plot(found, [place] * 2, color=shade, linewidth=1.1, alpha=0.45, zorder=2)
+        if what == "spearman" and math.isfinite(row.worst_left_out):
+            axes.plot(row.worst_left_out, place, "|", color=shade, markersize=4.5, markeredgewidth=1.1, zorder=3)
+        axes.plot(value, place, "o", color=shade, markersize=3.6, markeredgewidth=0, zorder=4)
+    for line in range(1, len(names)):
+        axes.axhline(line - 0.5, color=FAINT, linewidth=0.5, zorder=1)
+    axes.set_xlim(min(ends) - 0.04, 1.04)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+
+
+def _key(figure: Figure, axes: Any, findings: Findings, views: Sequence[str]) -> None:
     handles = [
-        panels[0].plot([], [], "o", color=_shade(i), markersize=4.5, label=_verbatim(view))[0]
-        for i, view in enumerate(views)
+        axes.plot([], [], "o", color=_shade(number), markersize=4.5, label=_verbatim(view))[0]
+        for number, view in enumerate(views)
     ]
-    handles.append(
-        panels[0].plot([], [], "-", color=PALE, linewidth=1.1, label=f"{_percent(findings)} of the resamples")[0]
-    )
-    handles.append(
-        panels[0].plot([], [], "|", color=PALE, markersize=5, label="least with one family left out", linestyle="")[0]
-    )
+    handles += axes.plot([], [], "-", color=PALE, linewidth=1.1, label=f"{_percent(findings)} of the resamples")
+    handles += axes.plot([], [], "|", color=PALE, markersize=5, label="least with one family left out")
     if any(size.ceiling is not None for size in findings.sizes):
-        handles.append(
-            panels[0].plot([], [], color=PALE, linewidth=0.8, linestyle=(0, (4, 3)), label="a perfect predictor")[0]
-        )
+        dashes = (0, (4, 3))
+        handles += axes.plot([], [], color=PALE, linewidth=0.8, linestyle=dashes, label="a perfect predictor")
     figure.legend(
         handles=handles,
         loc="outside lower center",
@@ -231,7 +246,6 @@ def dots(findings: Findings) -> Figure:
         fontsize=8,
         labelcolor=INK,
     )
-    return figure
 
 
 def _by_best(findings: Findings) -> list[str]:

@@ -267,10 +267,12 @@ def test_what_recipes_make(digits: LabelledData):
     assert (noisy - real).std().item() == pytest.approx(2, abs=0.1)
     wrong = (Mislabelled().points(task, 0.2) != real).flatten(1).any(1)
     assert int(wrong.sum()) == 6
+    everything = digits.normalisation.apply(digits.train.points).flatten(1)
+    whose = digits.train.labels[torch.cdist(Mislabelled().points(task, 1.0).flatten(1), everything).argmin(1)]
+    assert (whose != torch.arange(10).repeat_interleave(3)).all()
     sharp, soft = Blurred().points(task, 0.1), Blurred().points(task, 3.0)
     torch.testing.assert_close(sharp, real)
     assert soft.flatten(1).var(1).mean() < 0.3 * real.flatten(1).var(1).mean()
-    everything = digits.normalisation.apply(digits.train.points).flatten(1)
     nearest = Centres(nearest=True).points(task).flatten(1)
     assert torch.cdist(nearest, everything).min(1).values.max() < 1e-2
     centres = Centres().points(Task(digits, 1, seed=5))  # one centre is the mean of the class
