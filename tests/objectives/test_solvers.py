@@ -1,8 +1,10 @@
-"""Descent: against loops written by hand, the three ways to update, optimisers by name, and resumption bit for bit."""
+"""Descent: against loops written by hand, the three ways to update, every form of the synthetic set, optimisers by name, and
+resumption bit for bit."""
 
 import io
 import math
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,12 +18,15 @@ from discrepancy.embeddings import Features, Identity
 from discrepancy.errors import InvalidInput
 from discrepancy.networks import ConvNet
 from objectives.augment import Siamese
+from objectives.bases import Bases
 from objectives.contexts import Context, Fresh, Pool
+from objectives.formations import Formation
+from objectives.frequencies import Frequencies
 from objectives.objective import Match
 from objectives.penalties import CrossEntropy, TotalVariation
 from objectives.reductions import Max, Mean, Proportional, Reduction, Sum
 from objectives.solvers import Descent, Problem, Solving
-from objectives.synthetic import Pixels
+from objectives.synthetic import Parameterisation, Pixels
 
 PIXELS = Match(MMD(), via=Identity())
 FEATURES = Match(MMD(), via=Features())
@@ -41,25 +46,27 @@ def assert_equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
         assert value.equal(second[name]), name
 
 
-def by_hand(some: Problem, steps: int, lr: float, momentum: float, once_a_class: bool = False) -> Tensor:
-    """v ← momentum v + g, x ← x - lr v, with the loss written out on the real batches of an executor's own draws."""
-    data, executor, here = some.data, some.executor(steps), decoded(some)
-    x, v = here.points.detach().clone(), torch.zeros_like(here.points)
+def by_hand(some: Problem, steps: int, lr: float, momentum: float, once_a_class: bool = False) -> dict[str, Tensor]:
+    """v ← momentum v + g, θ ← θ - lr v, with the loss written out on the real batches of an executor's own draws."""
+    data, executor = some.data, some.executor(steps)
+    x = some.synthetic.initial(data, some.seed)
+    v = {name: torch.zeros_like(value) for name, value in x.items()}
     for step in range(steps):
         scene, augment = executor.scene(step), executor.stage.augment
         rounds = range(3) if once_a_class else [None]
         for only in rounds:
-            points = x.clone().requires_grad_(True)
+            leaves = {name: value.clone().requires_grad_(True) for name, value in x.items()}
+            here = some.synthetic.decode(leaves, some.layout)
             loss = torch.zeros(())
             for c in range(3) if only is None else [only]:
-                own = points[here.slots == c]
+                own = here.points[here.slots == c]
                 if augment is not None:
                     own = augment(own, scene.augmentation, torch.full((len(own),), c))
                 mean = NETWORK(scene.parameters, own, ("features",))["features"].mean(0)
                 loss = loss + (scene.summaries["mmd"][""].mean[c].float() - mean).square().sum()
-            (g,) = torch.autograd.grad(loss, points)
-            v = momentum * v + g
-            x = x - lr * v
+            for name, g in zip(x, torch.autograd.grad(loss, list(leaves.values())), strict=True):
+                v[name] = momentum * v[name] + g
+                x[name] = x[name] - lr * v[name]
     assert data.count == 3
     return x
 
@@ -72,7 +79,7 @@ def test_three_steps_with_momentum(augment: Siamese | None) -> None:
     context = Fresh(network=NETWORK, batch=5, augment=augment)
     solving = advanced(start(images(), FEATURES, Descent(lr=0.5, momentum=0.5, steps=3), context=context), 3)
     expected = by_hand(problem(images(), FEATURES, context=context), 3, 0.5, 0.5)
-    torch.testing.assert_close(solving.parameters["points"], expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(solving.parameters, expected, rtol=1e-5, atol=1e-5)
     initial = problem(images()).synthetic.initial(images(), 0)["points"]
     assert float((solving.parameters["points"] - initial).abs().max()) > 1e-2
 
@@ -81,9 +88,73 @@ def test_one_shared_optimiser_is_stepped_once_a_class() -> None:
     solver = Descent(lr=0.5, momentum=0.5, steps=3, update="per_class_shared_state")
     solving = advanced(start(images(), FEATURES, solver, context=DM), 3)
     expected = by_hand(problem(images(), FEATURES, context=DM), 3, 0.5, 0.5, once_a_class=True)
-    torch.testing.assert_close(solving.parameters["points"], expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(solving.parameters, expected, rtol=1e-5, atol=1e-5)
     joint = by_hand(problem(images(), FEATURES, context=DM), 3, 0.5, 0.5)
-    assert float((joint - expected).abs().max()) > 1e-3  # it is another algorithm
+    assert float((joint["points"] - expected["points"]).abs().max()) > 1e-3  # it is another algorithm
+
+
+STORED: dict[str, tuple[Parameterisation, float]] = {
+    "formation": (Formation(per_class=1), 0.5),
+    "frequencies": (Frequencies(per_class=2, keep=4), 0.5),
+    "bases": (Bases(per_class=2, number=5), 0.01),
+}
+"""Other forms than pixels, each with a learning rate."""
+
+
+@pytest.mark.parametrize("form", STORED)
+def test_three_steps_through_decoding(form: str) -> None:
+    synthetic, lr = STORED[form]
+    before = synthetic.initial(images(), 0)
+    for update in ("joint", "per_class_shared_state"):
+        solver = Descent(lr=lr, momentum=0.5, steps=3, update=update)
+        solving = advanced(start(images(), FEATURES, solver, context=DM, synthetic=synthetic), 3)
+        some = problem(images(), FEATURES, context=DM, synthetic=synthetic)
+        expected = by_hand(some, 3, lr, 0.5, once_a_class=update != "joint")
+        torch.testing.assert_close(solving.parameters, expected, rtol=1e-5, atol=1e-5)
+        for name, value in solving.parameters.items():
+            assert float((value - before[name]).abs().max()) > 1e-3, name
+
+
+@pytest.mark.parametrize("form", ["formation", "frequencies"])
+def test_classes_in_turn_equal_the_joint_update_through_decoding(form: str) -> None:
+    synthetic, lr = STORED[form]
+    objective = FEATURES + 0.2 * TotalVariation() + CrossEntropy()
+    made = [
+        advanced(
+            start(images(), objective, Descent(lr=lr, momentum=0.5, update=update), context=DM, synthetic=synthetic), 3
+        )
+        for update in ("joint", "per_class")
+    ]
+    torch.testing.assert_close(made[0].parameters, made[1].parameters, rtol=1e-4, atol=1e-5)
+
+
+def test_an_optimiser_for_each_class_needs_parameters_that_no_two_share() -> None:
+    message = (
+        "'update' is per_class, an optimiser of its own for each class, but all classes share the parameter 'bases' of "
+        "'bases'; use update: per_class_shared_state or joint"
+    )
+    with pytest.raises(InvalidInput, match=message):
+        start(images(), FEATURES, Descent(update="per_class"), synthetic=Bases(per_class=2, number=5))
+
+
+@pytest.mark.parametrize("form", STORED)
+def test_the_loss_goes_down_to_what_the_form_can_reach(form: str) -> None:
+    """That is what the means of the classes have outside the span of what decodes; bases that are learned leave nothing."""
+    data, synthetic = images(), replace(STORED[form][0], start="noise")
+    (name, stored), *_ = synthetic.initial(data, 0).items()
+    unit = torch.eye(stored[0].numel()).reshape(-1, *stored[0].shape)
+    means = data.class_means().flatten(1).T
+    left = torch.zeros(())
+    if form != "bases":
+        span = synthetic.points({name: unit}, problem(data, synthetic=synthetic).layout).flatten(1).T
+        if form == "formation":
+            span = span.reshape(64, -1, 4).sum(2)  # the mean over cells
+        left = (means - span @ torch.linalg.lstsq(span, means).solution).square().sum()
+        assert float(left) > 5
+    solving = start(data, PIXELS, Descent(optimizer="adam", lr=0.05, steps=300), context=Pool(), synthetic=synthetic)
+    losses = [float(solving.advance().loss) for _ in range(300)]
+    assert losses[0] > 40 + float(left)
+    assert losses[-1] == pytest.approx(float(left), rel=1e-3, abs=1e-3 * losses[0])
 
 
 @pytest.mark.parametrize("reduce", [Sum(), Mean(), Proportional()], ids=lambda item: item.kind)
@@ -279,7 +350,7 @@ def test_every_group_needs_a_synthetic_example() -> None:
 
 # --- resume -----------------------------------------------------------------------------------------------------------
 
-RESUMED: dict[str, tuple[Descent, Context, Pixels]] = {
+RESUMED: dict[str, tuple[Descent, Context, Parameterisation]] = {
     "sgd": (Descent(lr=0.5, momentum=0.5, steps=6), DM, Pixels(per_class=2)),
     "adam": (Descent(optimizer="adam", lr=0.05, steps=6), DM, Pixels(per_class=2)),
     "cosine": (
@@ -319,6 +390,15 @@ RESUMED: dict[str, tuple[Descent, Context, Pixels]] = {
         Pool(network=NETWORK, size=2, augment=Siamese(), augmentations=2),
         Pixels(per_class=2, start="class-mean"),
     ),
+} | {
+    f"{form}-{update}": (
+        Descent(lr=lr, momentum=0.5, rates=(("labels", 0.1), ("weights", 0.3)), steps=6, update=update),
+        DM,
+        replace(synthetic, labels="soft", weights="learned"),
+    )
+    for form, (synthetic, lr) in STORED.items()
+    for update in ("joint", "per_class", "per_class_shared_state")
+    if not (synthetic.shared and update == "per_class")
 }
 
 
