@@ -158,9 +158,9 @@ def _columns(network: Backbone, shape: tuple[int, ...], outputs: int) -> int | N
 
 def _named(name: str, module: nn.Module, layers: Collection[str]) -> dict[str, nn.Module]:
     """The parts of a module by name, all ``layers`` among them."""
-    named = dict(module.named_modules())
+    named = {key: part for key, part in module.named_modules() if key}
     for layer in layers:
-        if layer not in named or not layer:
+        if layer not in named:
             raise InvalidInput(
                 f"'layer' must be the name of a part of '{name}', got '{layer}'{close_to(layer, list(named))}; it has "
                 f"{', '.join(outer_names(module))}, and their parts"

@@ -21,6 +21,7 @@ from discrepancy.errors import InvalidInput, Unsupported
 __all__ = ["check_known", "close_to", "drawn", "outer_names", "read", "register_module", "skeleton"]
 
 _REGISTERED: dict[str, Callable[[int], nn.Module]] = {}
+_SKELETONS: dict[tuple[str, int], nn.Module] = {}
 
 
 def register_module(name: str, build: Callable[[int], nn.Module]) -> None:
@@ -86,9 +87,14 @@ def drawn(name: str, outputs: int, generator: torch.Generator) -> nn.Module:
         return models.get_model(name, weights=None, num_classes=outputs)
 
 
-@lru_cache(maxsize=8)
 def skeleton(name: str, outputs: int) -> nn.Module:
-    """A module in evaluation mode whose parameters are on the meta device; buffers keep their values."""
+    """A module in evaluation mode whose parameters are on the meta device; buffers keep their values. It is made once."""
+    if (name, outputs) not in _SKELETONS:
+        _SKELETONS[name, outputs] = _bared(name, outputs)
+    return _SKELETONS[name, outputs]
+
+
+def _bared(name: str, outputs: int) -> nn.Module:
     module = drawn(name, outputs, torch.Generator()).eval()
     for part in module.modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_mean is None:
