@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,20 @@ from small import NETWORK, images
 from torch.utils.data import DataLoader
 
 from discrepancy import MMD
+from discrepancy.embeddings import Features
 from discrepancy.errors import InvalidInput
 from objectives.artefact import FORMAT, SyntheticSet
+from objectives.bases import Bases
 from objectives.condense import condense
-from objectives.contexts import Pool
+from objectives.contexts import Fresh, Pool
 from objectives.data import Normalisation
+from objectives.formations import Formation
+from objectives.frequencies import Frequencies
 from objectives.objective import Match
 from objectives.penalties import CrossEntropy
-from objectives.solvers import Descent
+from objectives.solvers import Descent, Random
 from objectives.storage import StorageError, replacing
-from objectives.synthetic import Pixels
+from objectives.synthetic import Parameterisation, Pixels
 
 
 def small_set(**changes: Any) -> SyntheticSet:
@@ -83,6 +88,45 @@ def test_the_file_holds_points_and_labels_under_their_names(path: Path) -> None:
     tensors = safetensors.torch.load_file(path)
     assert tensors["points"].equal(small_set().points)
     assert tensors["labels"].equal(small_set().labels)
+
+
+FORMS: dict[str, tuple[Parameterisation, int]] = {
+    "formation": (Formation(per_class=1), 3 * 64 * 4),
+    "frequencies": (Frequencies(per_class=2, keep=3), 6 * 9 * 4),
+    "bases": (Bases(per_class=2, number=5), 5 * 64 * 4 + 6 * 5 * 4),
+}
+"""Other forms than pixels, each with the bytes of its parameters on images of 8 x 8 in three classes."""
+
+
+@pytest.mark.parametrize("soft", [False, True], ids=["hard", "soft"])
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_decoded_goes_with_its_decoder(path: Path, form: str, soft: bool) -> None:
+    synthetic, size = FORMS[form]
+    if soft:
+        synthetic = replace(synthetic, labels="soft", weights="learned")
+    data, solver = images(), Descent(lr=0.01, steps=2)
+    objective, context = Match(MMD(), via=Features()) + CrossEntropy(), Fresh(network=NETWORK, batch=5)
+    condense(data, objective, context=context, synthetic=synthetic, solver=solver).save(path)
+    read = SyntheticSet.load(path)
+    fields = dict(read.record["decoder"])
+    decoder = Parameterisation.members[fields.pop("kind")](**fields)
+    assert decoder == synthetic
+    layout = decoder.layout(data)  # pyright: ignore[reportAttributeAccessIssue]
+    decoded = decoder.decode(read.parameters, layout)  # pyright: ignore[reportAttributeAccessIssue]
+    assert len(read) == (12 if form == "formation" else 6)
+    torch.testing.assert_close(data.normalisation.invert(decoded.points), read.points, rtol=0, atol=1e-3)
+    assert decoded.labels.equal(read.labels)
+    assert decoded.weights.equal(read.weights)
+    stored = len(layout)
+    assert read.stored_bytes == size + (stored * (3 * 4 + 4) if soft else stored * 8)
+    assert read.record["stored_bytes"] == read.stored_bytes
+
+
+def test_pixels_and_selections_need_no_decoder() -> None:
+    for solver in (Descent(steps=1), Random()):
+        made = condense(images(), Match(MMD()), context=Pool(), per_class=2, solver=solver)
+        assert "decoder" not in made.record
+        assert made.stored_bytes == 6 * 64 * 4 + 6 * 8
 
 
 def test_saving_again_keeps_the_record_and_counts_anew(path: Path) -> None:

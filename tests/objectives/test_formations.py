@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from small import images, start, table
+from small import decoded, images, problem, start, table
 from torch.nn import functional
 
 from discrepancy import MMD
@@ -34,10 +34,10 @@ def test_cells_are_cut_out_in_the_order_of_reading_and_enlarged(factor: int) -> 
         for top in range(0, 8, h)
         for left in range(0, 12, w)
     ]
-    decoded = form.decode({"images": stored}, form.layout(data))
-    assert decoded.points.equal(torch.cat(expected))
-    assert decoded.slots.tolist() == [0] * 2 * factor**2 + [1] * 2 * factor**2
-    assert decoded.labels.equal(decoded.slots)
+    here = form.decode({"images": stored}, form.layout(data))
+    assert here.points.equal(torch.cat(expected))
+    assert here.slots.tolist() == [0] * 2 * factor**2 + [1] * 2 * factor**2
+    assert here.labels.equal(here.slots)
 
 
 def test_enlarging_by_hand() -> None:
@@ -45,9 +45,9 @@ def test_enlarging_by_hand() -> None:
     data, form = images(side=4), Formation(per_class=1)
     stored = torch.zeros(3, 1, 4, 4)
     stored[0, 0, :2, 3] = 4.0
-    decoded = form.decode({"images": stored}, form.layout(data)).points
-    assert decoded[1, 0].tolist() == [[0.0, 1.0, 3.0, 4.0]] * 4
-    assert float(decoded.abs().sum()) == 32.0
+    points = form.decode({"images": stored}, form.layout(data)).points
+    assert points[1, 0].tolist() == [[0.0, 1.0, 3.0, 4.0]] * 4
+    assert float(points.abs().sum()) == 32.0
 
 
 def test_a_factor_of_one_is_pixels() -> None:
@@ -83,12 +83,25 @@ def test_the_cells_of_an_image_have_label_weight_and_group_in_common() -> None:
     form = Formation(per_class=2, start="noise", labels="soft", weights="learned")
     parameters = form.initial(data, 0)
     parameters |= {"weights": torch.linspace(-1, 1, 6), "labels": torch.randn(6, 3, generator=stream(0, "labels"))}
-    decoded, layout = form.decode(parameters, form.layout(data)), form.layout(data)
+    here, layout = form.decode(parameters, form.layout(data)), form.layout(data)
     for k in range(24):
-        assert decoded.labels[k].equal(parameters["labels"].softmax(-1)[k // 4])
-        assert decoded.weights[k].equal(parameters["weights"].exp()[k // 4])
-        assert (decoded.slots[k], decoded.groups[k]) == (layout.slots[k // 4], layout.groups[k // 4])
-    assert set(decoded.groups.tolist()) == {0, 1}
+        assert here.labels[k].equal(parameters["labels"].softmax(-1)[k // 4])
+        assert here.weights[k].equal(parameters["weights"].exp()[k // 4])
+        assert (here.slots[k], here.groups[k]) == (layout.slots[k // 4], layout.groups[k // 4])
+    assert set(here.groups.tolist()) == {0, 1}
+
+
+def test_a_match_by_group_sees_the_groups_of_the_decoded() -> None:
+    data = images(groups=torch.arange(31) % 2)
+    objective, form = Match(MMD(), via=Identity(), by="group"), Formation(per_class=2, start="noise")
+    some = problem(data, objective, context=Pool(), synthetic=form)
+    here, real = decoded(some), data.normalisation.apply(data.train.points)
+    expected = torch.zeros(())
+    assert data.train.groups is not None
+    for group in (0, 1):
+        own = here.points.detach().unflatten(0, (6, 4))[some.groups == group].flatten(0, 1)
+        expected += (real[data.train.groups == group].mean(0) - own.mean(0)).square().sum()
+    torch.testing.assert_close(some.executor(1).evaluate(here, 0).total, expected, rtol=1e-5, atol=0)
 
 
 def test_clip_of_the_stored_pixels_holds_the_decoded_ones_in_source_units() -> None:
@@ -101,8 +114,8 @@ def test_clip_of_the_stored_pixels_holds_the_decoded_ones_in_source_units() -> N
             data, Match(MMD(), via=Identity()), Descent(lr=3e3, steps=1), context=Pool(), synthetic=form
         )
         solving.advance()
-        decoded = form.decode(solving.parameters, form.layout(data)).points.double()
-        source = data.normalisation.invert(decoded)
+        points = form.decode(solving.parameters, form.layout(data)).points.double()
+        source = data.normalisation.invert(points)
         ranges.append((float(source.min()), float(source.max())))
     assert -1e-3 < ranges[0][0] < 1e-3
     assert 200 - 1e-3 < ranges[0][1] < 200 + 1e-3

@@ -1,13 +1,82 @@
-"""The synthetic side: where it starts, how it decodes, where it may be."""
+"""The synthetic side: where it starts, how it decodes, where it may be; and the laws of all its forms."""
 
 import pytest
 import torch
 from small import images, table, unchecked
+from torch import Tensor
 
+from discrepancy import MMD
 from discrepancy.errors import InvalidInput
+from objectives.bases import Bases
+from objectives.condense import condense
+from objectives.contexts import Pool
 from objectives.data import LabelledData
+from objectives.formations import Formation
+from objectives.frequencies import Frequencies
+from objectives.objective import Match
+from objectives.solvers import Herding, Random, Solver
 from objectives.streams import stream
-from objectives.synthetic import Pixels
+from objectives.synthetic import Parameterisation, Pixels
+
+LEARNED = {"labels": "soft", "weights": "learned", "start": "noise"}
+FORMS: dict[str, Parameterisation] = {
+    "pixels": Pixels(per_class=2, **LEARNED),  # pyright: ignore[reportArgumentType]
+    "formation": Formation(per_class=2, **LEARNED),  # pyright: ignore[reportArgumentType]
+    "frequencies": Frequencies(per_class=2, keep=3, **LEARNED),  # pyright: ignore[reportArgumentType]
+    "bases": Bases(per_class=2, number=4, **LEARNED),  # pyright: ignore[reportArgumentType]
+}
+
+# --- the laws of all forms --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_parameter_is_shared_or_has_a_row_for_each_stored_example(form: str) -> None:
+    data, synthetic = images(), FORMS[form]
+    parameters, layout = synthetic.initial(data, 0), synthetic.layout(data)
+    assert len(layout) == 6
+    assert synthetic.shared <= parameters.keys()
+    for name, value in parameters.items():
+        assert value.dtype == torch.float32
+        assert (len(value) == 6) == (name not in synthetic.shared)
+    decoded = synthetic.decode(parameters, layout)
+    assert decoded.points.shape == (6 * synthetic.copies, *data.shape)
+    assert decoded.slots.equal(layout.slots.repeat_interleave(synthetic.copies))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_decoding_some_rows_gives_some_rows(form: str) -> None:
+    data, synthetic = images(), FORMS[form]
+    parameters, layout = synthetic.initial(data, 0), synthetic.layout(data)
+    mine = layout.slots == 1
+    rows = {name: value if name in synthetic.shared else value[mine] for name, value in parameters.items()}
+    whole, part = synthetic.decode(parameters, layout), synthetic.decode(rows, layout.rows(mine))
+    assert part.slots.tolist() == [1] * 2 * synthetic.copies
+    for name in ("points", "weights", "labels"):
+        torch.testing.assert_close(getattr(part, name), getattr(whole, name)[whole.slots == 1], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_gradient_through_decoding_is_that_of_finite_differences(form: str) -> None:
+    data, synthetic = images(channels=3, side=4), FORMS[form]
+    names, values = zip(*synthetic.initial(data, 0).items(), strict=True)
+    layout = synthetic.layout(data)
+
+    def decode(*leaves: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        decoded = synthetic.decode(dict(zip(names, leaves, strict=True)), layout)
+        return decoded.points, decoded.labels, decoded.weights
+
+    assert set(names) >= {"labels", "weights"}
+    torch.autograd.gradcheck(decode, [value.double().requires_grad_(True) for value in values])
+
+
+@pytest.mark.parametrize("solver", [Random(), Herding()], ids=lambda item: item.kind)
+@pytest.mark.parametrize("form", ["formation", "frequencies", "bases"])
+def test_only_pixels_hold_a_selection(form: str, solver: Solver) -> None:
+    with pytest.raises(InvalidInput, match=f"^'{form}' cannot hold given examples as they are; choose pixels$"):
+        condense(images(), Match(MMD()), context=Pool(), synthetic=FORMS[form], solver=solver)
+
+
+# --- pixels -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("start", ["noise", "real", "class-mean"])
