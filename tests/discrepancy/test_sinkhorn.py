@@ -62,6 +62,7 @@ class TestSinkhorn(DiscrepancyContract):
 
 
 class TestSinkhornOfImages(TestSinkhorn):
+    instances = {"balanced": Sinkhorn(blur=1.0, **TIGHT)}  # noqa: RUF012
     shape = (2, 3, 1)
 
 
