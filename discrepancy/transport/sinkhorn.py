@@ -33,7 +33,7 @@ class Sinkhorn(SampleDiscrepancy, kind="sinkhorn"):
     Summary: the real points and OT(μ, μ); it does not merge, and the sensitivity to one point is not bounded. Time: O(n m d)
     for the products once and O(n m) a pass, or O(n m d) a pass where they do not fit into ``potentials.HELD_BYTES``, and the
     same for ν with itself; a summary O(n² d) a pass. Ten passes are usual, a hundred where the blur is far below the
-    distances. Memory: O((n + m) d) besides those products and tiles.
+    distances. Memory: O((n + m) d) besides tiles, those products, and a Hessian (m, m) a group where it is as small as they.
 
     Gradients, in points and weights, hold the optimal potentials fixed (envelope theorem): right at convergence. Second
     derivatives are refused.
