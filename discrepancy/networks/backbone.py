@@ -33,7 +33,7 @@ class Backbone(Network, kind="backbone"):
     identity then. With ``weights`` nothing is random, and all networks of a context are the same.
 
     Logits are the module's own output, where that has as many columns as there are classes. Otherwise there are none, and
-    parameters have ``embedding.`` before their names. The module runs to its end in any case.
+    parameters have ``embedding.`` before their names. The module runs to its end in any case, and is not compiled.
 
     Args:
         module: a name of torchvision, such as ``resnet18``, or one given to :func:`register_module`.
