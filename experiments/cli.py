@@ -95,6 +95,10 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
     )
+    studies = commands.add_parser("study", help="experiments about discrepancies themselves").add_subparsers(
+        dest="study", required=True, metavar="STUDY"
+    )
+    _predict(studies.add_parser("predict", help="which discrepancy predicts the accuracy of networks?"))
     show = commands.add_parser("show", help="print a method as YAML that 'run' accepts, or describe an artefact")
     show.add_argument("what", metavar="METHOD|ARTEFACT")
     _json(show)
@@ -180,6 +184,24 @@ def _compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", help="where torchvision's data lie (or DISCREPANCY_DATA)")
     parser.add_argument("--seed", type=int, metavar="N")
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:N")
+    _common(parser)
+
+
+def _predict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", nargs="?", metavar="FILE", help="a YAML or TOML file; the packaged study without")
+    parser.add_argument("--data", help="a data set by name, an .npz file, or a folder of images")
+    parser.add_argument("--root", help="where torchvision's data lie, or are downloaded to (or DISCREPANCY_DATA)")
+    parser.add_argument("--per-class", type=int, nargs="+", metavar="N", help="sizes of the sets")
+    parser.add_argument("--seed", type=int, metavar="N")
+    parser.add_argument("--device", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="PATH=VALUE", help="change any value, e.g. protocol.networks=5"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="where results are kept and continued (default runs/predict-DATA)"
+    )
+    parser.add_argument("--rows", type=int, default=20, metavar="N", help="rows that are printed; 0 for all")
+    parser.add_argument("--show", action="store_true", help="print the configuration as YAML, and stop")
     _common(parser)
 
 

@@ -40,6 +40,7 @@ __all__ = [
     "run",
     "set_threads",
     "show",
+    "study",
 ]
 
 
@@ -169,6 +170,8 @@ def _source_of(synthetic: SyntheticSet, options: argparse.Namespace) -> Source:
 def compare(options: argparse.Namespace) -> None:
     """How far data sets are from a real one: a table, and the files that were asked for."""
     survey = survey_of(_asked(options))
+    if options.out is not None:
+        comparison_report.prepare(options.out)
     with shown("comparing", 1000, options.quiet) as advance:
         answer = compared(survey, lambda done, note: advance(int(1000 * done), note))
     if options.csv is not None:
@@ -210,6 +213,16 @@ def _written(name: str, text: str) -> object:
         return parse_value(text)
     except ValueError as error:
         raise InvalidInput(f"'--{name}' cannot be read as YAML: {error}") from None
+
+
+# --- study --------------------------------------------------------------------------------------------------------------
+
+
+def study(options: argparse.Namespace) -> None:
+    """Run a study, or what is missing of it in its folder."""
+    from experiments.studies.command import run_predict  # brings scipy's statistics
+
+    run_predict(options)
 
 
 # --- show, export, methods, kinds -----------------------------------------------------------------------------------------

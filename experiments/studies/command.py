@@ -1,4 +1,4 @@
-"""The studies on the command line: what ``condense study`` and ``python -m experiments.studies`` call."""
+"""The studies on the command line: what ``condense study`` calls."""
 
 import argparse
 import json
@@ -13,25 +13,7 @@ from experiments.studies.folder import StudyFolder
 from experiments.studies.prediction import Prediction, packaged
 from experiments.studies.running import predict
 
-__all__ = ["add_predict", "run_predict"]
-
-
-def add_predict(parser: argparse.ArgumentParser) -> None:
-    """The options of ``predict``, but for ``--quiet`` and ``--json``, which all commands share."""
-    parser.add_argument("file", nargs="?", metavar="FILE", help="a YAML or TOML file; the packaged study without")
-    parser.add_argument("--data", help="a data set by name, an .npz file, or a folder of images")
-    parser.add_argument("--root", help="where torchvision's data lie, or are downloaded to (or DISCREPANCY_DATA)")
-    parser.add_argument("--per-class", type=int, nargs="+", metavar="N", help="sizes of the sets")
-    parser.add_argument("--seed", type=int, metavar="N")
-    parser.add_argument("--device", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="PATH=VALUE", help="change any value, e.g. protocol.networks=5"
-    )
-    parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="where results are kept and continued (default runs/predict-DATA)"
-    )
-    parser.add_argument("--rows", type=int, default=report.ROWS, metavar="N", help="rows that are printed; 0 for all")
-    parser.add_argument("--show", action="store_true", help="print the configuration as YAML, and stop")
+__all__ = ["run_predict"]
 
 
 def run_predict(options: argparse.Namespace) -> None:

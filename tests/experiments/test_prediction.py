@@ -23,10 +23,10 @@ from discrepancy import MMD, Discrepancy
 from discrepancy.errors import InvalidInput, NumericalWarning
 from discrepancy.networks import Network
 from discrepancy.sorts import SampleDiscrepancy
+from experiments.cli import main
 from experiments.config import ConfigError, build, dump, read
 from experiments.data import Digits
 from experiments.report import prediction as report
-from experiments.studies import __main__ as studies
 from experiments.studies import running, views
 from experiments.studies.correlation import ceiling, interval, kendall, left_out, resamples, same_family, spearman
 from experiments.studies.findings import found
@@ -408,7 +408,7 @@ def study(tmp_path: Path) -> Any:
 
     def run(*arguments: str, **changes: Any) -> int:
         file = write(TINY | changes, tmp_path / "tiny.yaml")
-        return studies.main(["predict", file, "--out", str(tmp_path / "out"), "--quiet", *arguments])
+        return main(["study", "predict", file, "--out", str(tmp_path / "out"), "--quiet", *arguments])
 
     return run
 
@@ -535,7 +535,7 @@ def test_the_packaged_study_is_written_and_read_alike(capsys: pytest.CaptureFixt
     families = len(packaged_study.sets)
     assert families >= 8
     assert 35 <= len(packaged_study.keys) <= 60
-    assert studies.main(["predict", "--data", "digits", "--show"]) == 0
+    assert main(["study", "predict", "--data", "digits", "--show"]) == 0
     assert "data: digits" in capsys.readouterr().out
 
 
@@ -558,7 +558,7 @@ def test_the_packaged_study_in_small(tmp_path: Path, capsys: pytest.CaptureFixtu
             view["network"] = small
         if "trained" in view:
             view["trained"] |= {"network": small}
-    assert studies.main(["predict", write(tree, tmp_path / "a.yaml"), "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    assert main(["study", "predict", write(tree, tmp_path / "a.yaml"), "--out", str(tmp_path / "out"), "--quiet"]) == 0
     measured_lines = Lines(tmp_path / "out" / "values.jsonl").read()
     assert {(line["view"], line["discrepancy"]) for line in measured_lines} == set(build(Prediction, tree).pairs)
     for line in measured_lines:
