@@ -102,8 +102,6 @@ def _bared(name: str, outputs: int) -> nn.Module:
                 f"'{name}' has batch normalisation without running statistics, so outputs depend on the batch; build it with "
                 "track_running_stats=True"
             )
-        if "inplace" in vars(part):  # it would overwrite the outputs of other layers
-            vars(part)["inplace"] = False
         for key, value in part._parameters.items():
             if value is not None:
                 part._parameters[key] = nn.Parameter(value.detach().to("meta"), requires_grad=False)
