@@ -2,26 +2,36 @@
 
 from objectives.artefact import SyntheticSet
 from objectives.augment import Augmentation, Siamese
+from objectives.bases import Bases
 from objectives.condense import Progress, condense
 from objectives.contexts import Context, Fresh, Interpolated, Pool, Queue, Trained
 from objectives.data import Examples, LabelledData, Normalisation
+from objectives.formations import Formation
+from objectives.frequencies import Frequencies
 from objectives.objective import Match, Objective, Penalised, Penalty, Term
 from objectives.penalties import CrossEntropy, TotalVariation
 from objectives.reductions import CVaR, Max, Mean, Proportional, Reduction, Sum
-from objectives.solvers import Descent, Herding, Random, Solver
+from objectives.solvers import Descent, Forgetting, GreedyMMD, Herding, KCentre, KernelThinning, Random, Solver
 from objectives.synthetic import Parameterisation, Pixels
 from objectives.training import Training
 
 __all__ = [
     "Augmentation",
+    "Bases",
     "CVaR",
     "Context",
     "CrossEntropy",
     "Descent",
     "Examples",
+    "Forgetting",
+    "Formation",
+    "Frequencies",
     "Fresh",
+    "GreedyMMD",
     "Herding",
     "Interpolated",
+    "KCentre",
+    "KernelThinning",
     "LabelledData",
     "Match",
     "Max",

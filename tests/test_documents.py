@@ -51,6 +51,18 @@ def test_the_discrepancy_of_the_contributing_guide_works():
 
 def test_every_kind_is_in_the_readme():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for family in ("discrepancy", "kernel", "embedding", "network", "context", "penalty", "reduction", "solver"):
+    for family in (
+        "discrepancy",
+        "kernel",
+        "length",
+        "learner",
+        "embedding",
+        "network",
+        "context",
+        "penalty",
+        "reduction",
+        "parameterisation",
+        "solver",
+    ):
         for kind in known()[family]:
             assert "_by_test" in kind.kind or f"`{kind.kind}`" in text, f"{family} {kind.kind} has no row in README.md"
