@@ -199,10 +199,9 @@ class _Comparing:
             measured = bound.measured(mine, theirs, self.survey.seed, group.name, lambda done: advance(share * done))
             for place, (i, other) in enumerate(tested):
                 if max(len(mine), len(other)) > PERMUTATION_CAP:
-                    self.note(f"p: permutations of {PERMUTATION_CAP} random points a side")
+                    self.note(f"permutations of {PERMUTATION_CAP} random points a side", "p")
                 self.p[name][group.name, i] = p_value(
                     discrepancy,
-                    bound.draws,
                     mine,
                     other,
                     self.survey.permutations,

@@ -26,7 +26,7 @@ from discrepancy.mmd import MMD
 from discrepancy.pairwise import cross_sum, self_sum
 from discrepancy.sorts import Discrepancy, Draws
 from experiments.compare.halves import Halved, blocks_of, splits_of
-from experiments.compare.yardstick import LARGEST, SIZES, PowerLaw, simulated
+from experiments.compare.yardstick import LARGEST, REFERENCE, SIZES, PowerLaw, simulated
 from objectives.streams import stream
 
 __all__ = ["CAPS", "Bound", "Measured", "cap_of"]
@@ -50,6 +50,9 @@ CAPS: Mapping[str, int | None] = {
 """Points a side, by kind, above which a random part of them is compared; None for a cost that is linear in them."""
 KEPT_CAP = 5000
 """The same for every other discrepancy that keeps the real points, but for MMD, whose sums over pairs are taken once."""
+
+YARDSTICK_WORK = 1 << 31
+"""Points of a sample times entries of the reference, for the largest sample of a simulated yardstick."""
 
 SUPREMA = frozenset({"covering_radius"})
 """Kinds that look at the extreme real points alone: they grow with the sample, and halves say nothing of their error."""
@@ -170,13 +173,22 @@ class Bound:
                     advance(0.05 + 0.6 * (number + 1) / self.splits)
             except InvalidInput as error:
                 reason, halves = f"no interval: {error}", [[] for _ in sets]
-            largest = LARGEST if cap_of(self.discrepancy) is not None else SIZES[-1]
+            largest = self._largest(real)
             yardstick = simulated(self.summary, self.values, real, stream(seed, "yardstick", group), largest, advance)
         found: list[Halved | None] = []
         for value, pairs in zip(values, halves, strict=True):
             first, second = torch.tensor(pairs, dtype=torch.float64).reshape(-1, 2).unbind(1)
             found.append(None if value is None else Halved.corrected(value, first, second, degrees, self._smooth))
         return Measured(tuple(found), yardstick, reason)
+
+    def _largest(self, real: Measure) -> int:
+        """The largest sample of the yardstick: as the work allows where points are compared with points."""
+        if self.discrepancy.streams:
+            return SIZES[-1]
+        if cap_of(self.discrepancy) is not None:
+            return LARGEST
+        entries = min(len(real) // 2, REFERENCE) * real.tensors[""][0].numel()
+        return max(LARGEST // 4, min(SIZES[-1], YARDSTICK_WORK // max(entries, 1)))
 
     def _halves(self, real: Measure, generator: torch.Generator) -> Iterator[tuple[Any, Any, int]]:
         """The summaries of both halves of every split, and how many independent contrasts there are."""

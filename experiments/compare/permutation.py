@@ -16,9 +16,10 @@ from dataclasses import replace
 
 import torch
 
+from discrepancy.energy import EnergyDistance
 from discrepancy.measure import Measure
 from discrepancy.mmd import MMD
-from discrepancy.sorts import Discrepancy, Draws
+from discrepancy.sorts import Discrepancy
 
 __all__ = ["PERMUTATION_CAP", "p_value"]
 
@@ -28,20 +29,20 @@ PERMUTATION_CAP = 500
 
 def p_value(
     discrepancy: Discrepancy,
-    draws: Draws,
     real: Measure,
     other: Measure,
     permutations: int,
     generator: torch.Generator,
     advance: Callable[[float], None] = lambda done: None,
 ) -> float:
-    """The p-value of two flat samples. The discrepancy need not be resolved: it is on both sides together, or the constants
-    would tell them apart."""
+    """The p-value of two flat samples. The discrepancy need not be resolved: it is on both sides together, or its constants
+    would tell them apart. (The embedding is taken as given.)"""
     first, second = (_part(side, generator) for side in (real, other))
     pooled = Measure.merged([_equal(first), _equal(second)])
-    resolved = discrepancy.resolve(pooled)
-    if isinstance(resolved, MMD):
-        resolved = replace(resolved, estimator="v")
+    resolved = _plain(discrepancy.resolve(pooled))
+    drawn = resolved.draw(generator, tuple(pooled.tensors[""].shape[1:]))
+    device = pooled.mass_of.device
+    draws = None if drawn is None else {name: tensor.to(device) for name, tensor in drawn.items()}
 
     def value(order: torch.Tensor) -> float:
         mine, theirs = (pooled.select(rows).as_groups() for rows in (order[: len(first)], order[len(first) :]))
@@ -55,6 +56,11 @@ def p_value(
         as_far += value(torch.randperm(len(pooled), generator=generator)) >= found - tolerance
         advance((number + 1) / permutations)
     return (1 + as_far) / (1 + permutations)
+
+
+def _plain(discrepancy: Discrepancy) -> Discrepancy:
+    """With estimator "v", which treats the two sides alike."""
+    return replace(discrepancy, estimator="v") if isinstance(discrepancy, MMD | EnergyDistance) else discrepancy
 
 
 def _part(side: Measure, generator: torch.Generator) -> Measure:

@@ -21,7 +21,7 @@ from discrepancy.errors import InvalidInput
 from discrepancy.measure import Measure
 from experiments.compare.halves import Interval
 
-__all__ = ["LARGEST", "SIZES", "Curve", "PowerLaw", "Size", "Yardstick", "simulated"]
+__all__ = ["LARGEST", "REFERENCE", "SIZES", "Curve", "PowerLaw", "Size", "Yardstick", "simulated"]
 
 SIZES = tuple(2**power for power in range(12))
 LARGEST = 256

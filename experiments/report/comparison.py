@@ -17,16 +17,16 @@ from experiments.compare.halves import Interval
 from experiments.compare.yardstick import Curve, PowerLaw
 from experiments.report.curves import COLOURS, DPI, FAINT, INK, PALE
 from experiments.report.tables import duration, table
-from objectives.storage import replacing
+from objectives.storage import StorageError, replacing
 
-__all__ = ["FILES", "as_csv", "drawn", "footnotes", "save", "text"]
+__all__ = ["FILES", "as_csv", "drawn", "footnotes", "prepare", "save", "text"]
 
 FILES = ("comparison.json", "comparison.csv", "comparison.png")
 
 
 def save(answer: Answer, folder: Path) -> None:
-    """Write JSON, CSV and picture into the folder, which is made."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write JSON, CSV and picture into the folder."""
+    prepare(folder)
     data, plain, picture = (folder / name for name in FILES)
     with replacing(data) as temporary:
         temporary.write_text(json.dumps(answer.as_dict(), indent=1) + "\n", encoding="utf-8")
@@ -34,6 +34,18 @@ def save(answer: Answer, folder: Path) -> None:
         temporary.write_text(as_csv(answer), encoding="utf-8")
     with replacing(picture) as temporary:
         drawn(answer).savefig(temporary, format="png", dpi=DPI)
+
+
+def prepare(folder: Path) -> None:
+    """Make the folder.
+
+    Raises:
+        StorageError: if it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"'{folder}' cannot be made ({error.strerror or error}); name another with --out") from error
 
 
 def as_csv(answer: Answer) -> str:
@@ -58,7 +70,7 @@ def text(answer: Answer) -> str:
     rows = _shown(answer)
     by_class = any(row.group not in (ALL, CLASSES) for row in rows)
     tested = any(row.p is not None for row in rows)
-    columns = ["discrepancy", "set", "group", "estimate", f"{_percent(answer)} interval", "as close as real examples"]
+    columns = ["discrepancy", "set", "group", "estimate", f"{_percent(answer)} interval", "as close as"]
     if tested:
         columns.append("p")
     lines = []
@@ -66,7 +78,7 @@ def text(answer: Answer) -> str:
         line = [
             row.discrepancy,
             row.set,
-            "mean of classes" if row.group == CLASSES else row.group,
+            "class mean" if row.group == CLASSES else row.group,
             "-" if row.estimate is None else _number(row.estimate),
             _interval(row.interval),
             _size(row),
@@ -91,9 +103,8 @@ def footnotes(answer: Answer) -> list[str]:
         how = " and ".join(
             words for sort, words in ((PowerLaw, "in closed form"), (Curve, "by simulation")) if sort in sizes
         )
-        lines.append(
-            f"as close as: the size of a fresh real sample{' (a class)' if split else ''} with this value on average, {how}"
-        )
+        each = " (of each class)" if split else ""
+        lines.append(f"as close as: a fresh real sample of so many examples{each} has this value on average, {how}")
     if any(row.p is not None for row in answer.rows):
         lines.append(f"p: permutation test of two independent samples, {answer.config['permutations']} deals")
     lines += [f"note: {note}" for note in answer.notes]

@@ -78,7 +78,7 @@ def test_table_files_and_picture(folder: Path, tmp_path: Path, capsys: pytest.Ca
         *DEFAULT,
         "four",
         "one",
-        "mean of classes",
+        "class mean",
         "as close as",
         "in closed form and by simulation",
     ):
@@ -342,6 +342,12 @@ def test_too_little_memory_is_said_before_anything_is_held(monkeypatch: pytest.M
     monkeypatch.setattr("experiments.compare.comparing.available_bytes", lambda device: 1000)
     assert main(["compare", "digits", "digits:test", *QUICK]) == 2
     assert "GiB are free; take fewer features" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_said_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "file").write_text("")
+    assert main(["compare", "digits", "digits:test", "--out", str(tmp_path / "file" / "out")]) == 1
+    assert "cannot be made (Not a directory); name another with --out" in capsys.readouterr().err
 
 
 def test_progress_goes_to_standard_error(capsys: pytest.CaptureFixture[str]):

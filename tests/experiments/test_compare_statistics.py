@@ -276,14 +276,14 @@ def test_p_values_are_uniform_where_nothing_differs():
     for run in range(100):
         rows = torch.randperm(len(points), generator=stream(run, "null"))
         sides = Measure(points[rows[:25]]), Measure(points[rows[25:40]])
-        found.append(p_value(MeansByTest(), None, *sides, 19, stream(run, "deals")))
+        found.append(p_value(MeansByTest(), *sides, 19, stream(run, "deals")))
     assert stats.chisquare([found.count(k / 20) for k in range(1, 21)]).pvalue > 0.01
     assert min(found) == 1 / 20
 
 
 def test_p_values_are_small_where_a_mean_differs(generator):
     points = population()
-    p = p_value(EnergyDistance(), None, Measure(points[:60]), Measure(points[60:100] + 1.5), 99, generator)
+    p = p_value(EnergyDistance(), Measure(points[:60]), Measure(points[60:100] + 1.5), 99, generator)
     assert p == 0.01
 
 
@@ -300,7 +300,7 @@ def test_constants_are_of_both_sides_together(generator):
 
     try:
         spy = Spy(kernel=Gaussian(lengthscale=Median()))
-        p_value(spy, None, Measure(torch.randn(9, 2)), Measure(torch.randn(5, 2)), 19, generator)
+        p_value(spy, Measure(torch.randn(9, 2)), Measure(torch.randn(5, 2)), 19, generator)
     finally:
         Discrepancy.members.pop("spy_by_test")
     assert seen == [14]
