@@ -2,7 +2,20 @@
 
 from discrepancy.embeddings.base import Embedding
 from discrepancy.embeddings.gradient import LossGradient
+from discrepancy.embeddings.maps import Attention, ChannelMeans, Normalised
 from discrepancy.embeddings.network import Features, Layers, Logits
 from discrepancy.embeddings.points import Identity, RandomFourier, Standardised
 
-__all__ = ["Embedding", "Features", "Identity", "Layers", "Logits", "LossGradient", "RandomFourier", "Standardised"]
+__all__ = [
+    "Attention",
+    "ChannelMeans",
+    "Embedding",
+    "Features",
+    "Identity",
+    "Layers",
+    "Logits",
+    "LossGradient",
+    "Normalised",
+    "RandomFourier",
+    "Standardised",
+]

@@ -1,0 +1,92 @@
+"""Embeddings that reduce the feature maps of every layer to vectors."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from discrepancy.embeddings.base import Embedding, Taken
+from discrepancy.embeddings.network import Features, Layers
+from discrepancy.errors import InvalidInput
+from discrepancy.measure import Measure
+from discrepancy.sorts import Draws
+
+__all__ = ["Attention", "ChannelMeans", "Normalised"]
+
+SMALLEST = 1e-12
+"""Below this length a vector is left as it is, in place of a division by zero."""
+
+
+class Attention(Embedding, kind="attention"):
+    """Where a layer looks: a_l(x) = s / ‖s‖₂ with s = Σ over channels of |f_l(x)|ᵖ, one number a position, for every layer l.
+
+    Args:
+        power: p; the paper takes 4, its released code 1.
+
+    References: DataDAM: Efficient Dataset Distillation with Attention Matching (Sajedi et al., 2023), section 3.2.
+    """
+
+    power: float = 4.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.power) and self.power > 0):
+            raise InvalidInput(f"'power' must be finite and > 0, got {self.power}")
+
+    @property
+    def takes(self) -> frozenset[str]:
+        return frozenset({"layers"})
+
+    def __call__(self, taken: Taken, draws: Draws = None) -> Mapping[str, Tensor]:
+        maps = Layers()(taken)
+        looks = {name: value.abs().pow(self.power).sum(1).flatten(1) for name, value in maps.items()}
+        return {name: functional.normalize(value, dim=1, eps=SMALLEST) for name, value in looks.items()}
+
+
+class ChannelMeans(Embedding, kind="channel_means"):
+    """The mean of every channel over its positions, for every layer.
+
+    References: Improved Distribution Matching for Dataset Condensation (Zhao, Li, Qin and Yu, 2023).
+    """
+
+    @property
+    def takes(self) -> frozenset[str]:
+        return frozenset({"layers"})
+
+    def __call__(self, taken: Taken, draws: Draws = None) -> Mapping[str, Tensor]:
+        return {name: value.flatten(2).mean(2) if value.ndim > 2 else value for name, value in Layers()(taken).items()}
+
+
+class Normalised(Embedding, kind="normalised"):
+    """φ(x) = f(x) / ‖f(x)‖₂ with f the embedding ``of``, block by block; zero stays zero.
+
+    Every feature vector has length one, so the mean of them has a sensitivity of one.
+    """
+
+    of: Embedding = Features()
+
+    @property
+    def takes(self) -> frozenset[str]:
+        return self.of.takes
+
+    @property
+    def resolved(self) -> bool:
+        return self.of.resolved
+
+    def resolve(self, sample: Measure) -> "Normalised":
+        return replace(self, of=self.of.resolve(sample))
+
+    def draw(self, generator: torch.Generator, shapes: Mapping[str, tuple[int, ...]]) -> Draws:
+        return self.of.draw(generator, shapes)
+
+    def __call__(self, taken: Taken, draws: Draws = None) -> Tensor | Mapping[str, Tensor]:
+        values = self.of(taken, draws)
+        if isinstance(values, Mapping):
+            return {name: _unit(value) for name, value in values.items()}
+        return _unit(values)
+
+
+def _unit(values: Tensor) -> Tensor:
+    return functional.normalize(values.flatten(1), dim=1, eps=SMALLEST).view_as(values)
