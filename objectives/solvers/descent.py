@@ -166,6 +166,7 @@ class _Descending(Solving):
 
     def __init__(self, solver: Descent, problem: Problem) -> None:
         self.solver, self.problem, self.steps = solver, problem, solver.steps
+        self.slots = problem.slots
         initial = problem.synthetic.initial(problem.data, problem.seed)
         self.executor = problem.executor(solver.steps)
         unknown = {name for name, _ in solver.rates} - set(initial)
@@ -177,8 +178,7 @@ class _Descending(Solving):
         self.schedulers = [solver.schedule(optimiser) for optimiser in self.optimisers]
 
     def _set_leaves(self, parameters: dict[str, Tensor]) -> None:
-        slots, count = self.problem.slots, self.problem.data.count
-        parts = [slots == c for c in range(count)] if self._own_state else [slice(None)]
+        parts = [self.slots == c for c in range(self.problem.data.count)] if self._own_state else [slice(None)]
         self.leaves = [
             {name: value[part].clone().requires_grad_(True) for name, value in parameters.items()} for part in parts
         ]
@@ -231,7 +231,7 @@ class _Descending(Solving):
     def _decoded(self, leaves: dict[str, Tensor], only: int | None) -> Decoded:
         if self._own_state:
             layout = self.problem.layout
-            return self.problem.synthetic.decode(leaves, layout.rows(layout.slots == only))
+            return self.problem.synthetic.decode(leaves, layout.rows(self.slots == only))
         everything = decoded(self.problem, leaves)
         return everything if only is None else everything.rows((everything.slots == only).nonzero()[:, 0])
 
