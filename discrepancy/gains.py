@@ -65,28 +65,37 @@ class Compared(Gains):
 
 
 class OfMeans(Gains):
-    """For a discrepancy of means of φ: Σ φ of those taken is kept, and a step costs O(n p).
+    """For a squared distance of means of φ: with S the sum of φ over the t points that are taken,
+
+        ‖φ(x) + S - (t + 1) E_P φ‖² / (t + 1)² + rest,
+
+    so a step costs O(n p), and equal candidates have equal values to the last bit.
 
     Args:
         features: φ.
-        value: the discrepancy of each of several synthetic means (n, p).
+        mean: E_P φ.
+        rest: what the value is at equality.
         rows: the candidates.
+        value: what becomes of the squared distance at last.
     """
 
     def __init__(
         self,
         features: Callable[[Tensor], Tensor],
-        value: Callable[[Tensor], Tensor],
+        mean: Float[Tensor, " p"],
+        rest: Float[Tensor, ""],
         rows: Float[Tensor, "n d"],
+        value: Callable[[Tensor], Tensor],
     ) -> None:
-        self.features, self.value, self.rows = features, value, rows
-        self.total, self.count = self.features(rows[:1]).double().sum(0) * 0, 0
+        self.features, self.mean, self.rest, self.rows, self.value = features, mean, rest, rows, value
+        self.total, self.count = torch.zeros_like(mean), 0
 
     @torch.no_grad()
     def after(self) -> Tensor:
-        parts = row_blocks(self.rows, len(self.total))
-        values = [self.value((self.total + self.features(part).double()) / (self.count + 1)) for part in parts]
-        return torch.cat(values).to(self.rows.dtype)
+        missing = (self.count + 1) * self.mean - self.total
+        parts = (self.features(part).double() - missing for part in row_blocks(self.rows, len(self.mean)))
+        squares = torch.cat([torch.linalg.vector_norm(part, dim=1).square() for part in parts])
+        return self.value(squares / (self.count + 1) ** 2 + self.rest).to(self.rows.dtype)
 
     @torch.no_grad()
     def take(self, candidate: int) -> None:

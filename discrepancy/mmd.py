@@ -138,9 +138,8 @@ class MMD(Discrepancy, kind="mmd"):
         kernel; else O(N n d) once and O(n d) a step, at O(n) memory."""
         rows, ending = candidates.rows, safe_root if self.root else torch.clone
         if isinstance(summary, MeanSummary):
-            return OfMeans(
-                self.kernel.features, lambda mean: ending(distance_of_means(summary, mean, self.estimator)), rows
-            )
+            rest = distance_of_means(summary, summary.mean, self.estimator)[0]
+            return OfMeans(self.kernel.features, summary.mean[0], rest, rows, ending)
         present = summary.real.mass_of[0] > 0
         real = summary.real.rows[0, present], summary.real.shares[0, present]
         return OfPairs(self.kernel, real, summary.constants["own"][0], rows, ending)

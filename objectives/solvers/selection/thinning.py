@@ -83,9 +83,9 @@ def halved(
     form: Quadratic, sets: Int[Tensor, "s m"], draws: Float[Tensor, "s h"], multiplier: float
 ) -> Int[Tensor, "t h"]:
     """Each set in two balanced halves, in order, from a uniform number for each of its pairs."""
-    before, last = sets[:, 0::2], sets[:, 1::2]
-    plus = torch.stack([_signs(form, *rows, multiplier) for rows in zip(last, before, draws, strict=True)])
-    left, right = torch.where(plus, before, last), torch.where(plus, last, before)
+    first, second = sets[:, 0::2], sets[:, 1::2]
+    plus = torch.stack([_signs(form, *rows, multiplier) for rows in zip(first, second, draws, strict=True)])
+    left, right = torch.where(plus, second, first), torch.where(plus, first, second)
     return torch.stack([left, right], 1).flatten(0, 1)
 
 
