@@ -59,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Interrupted as stopped:
         return _fail(130, f"{stopped}; continue with: condense run --out {options.out or 'FOLDER'} --resume")
     except KeyboardInterrupt:
-        return _fail(130, "interrupted")
+        goes_on = f"; the same command continues in {options.out}" if options.command == "study" else ""
+        return _fail(130, f"interrupted{goes_on}")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

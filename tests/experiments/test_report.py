@@ -317,7 +317,7 @@ def test_kinds_are_listed_with_their_fields_and_defaults() -> None:
     shown = tables.kinds({name: kinds for name, kinds in known().items() if name in ("kernel", "length")})
     assert "kernel\n" in shown
     assert "\nlength\n" in shown
-    assert "      lengthscale: a number or a length (median); default 1.0" in shown
+    assert "      lengthscale: a number or a length (median, quantile); default 1.0" in shown
     every = tables.kinds(known())
     assert "      match: a discrepancy (" in every
     assert "; required\n      via: an embedding (" in every
