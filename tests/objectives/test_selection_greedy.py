@@ -27,7 +27,7 @@ from objectives.data import LabelledData
 from objectives.executor import Candidates
 from objectives.objective import Match, Summand
 from objectives.solvers import GreedyMMD, Herding
-from objectives.solvers.selection.greedy import weighted
+from objectives.solvers.selection.greedy import lowering, weighted
 from objectives.solvers.selection.quadratic import Quadratic, simplex_minimum
 from objectives.synthetic import Pixels
 
@@ -195,6 +195,23 @@ def test_greedy_mmd_is_the_loop_over_candidates_and_never_rises(kernel: Kernel) 
     reached = [float(weighted(form, t).value) for t in (1, 2, 3, 4, 5)]
     np.testing.assert_allclose(reached, values, rtol=1e-6)
     assert all(later <= before + 1e-12 for before, later in pairwise(reached))
+
+
+@pytest.mark.parametrize("weights", [[1.0], [0.2, 0.8], [0.98, 0.02]])
+def test_a_step_towards_a_candidate_is_the_best_on_its_line(weights: list[float]) -> None:
+    x = cloud(13, 3, dtype=torch.float64).numpy()
+    x[[0, 5]] *= 6  # a mixture so far off that whole steps are best
+    k = gram(Gaussian(lengthscale=2.0), x, x)
+    form = Quadratic([candidates(MMD(kernel=Gaussian(lengthscale=2.0)), torch.from_numpy(x))])
+    w = np.zeros(13)
+    w[[0, 5][: len(weights)]] = weights
+    here = w @ k @ w - 2 * w @ k.mean(0)
+    expected = []
+    for i in range(13):
+        mixed = [(1 - t) * w + t * np.eye(13)[i] for t in np.linspace(0, 1, 4001)]
+        expected.append(here - min(v @ k @ v - 2 * v @ k.mean(0) for v in mixed))
+    found = lowering(form, torch.tensor([0, 5][: len(weights)]), torch.tensor(weights, dtype=torch.float64))
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-6)
 
 
 def finished(data: LabelledData, objective: Summand, solver: GreedyMMD, **options: Any) -> Any:

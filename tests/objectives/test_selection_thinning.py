@@ -55,15 +55,16 @@ def one_halving(k: np.ndarray, draws: np.ndarray, multiplier: float) -> tuple[li
 
 
 @pytest.mark.parametrize("block", [3, 256])
-def test_a_halving_is_the_walk_written_out(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("multiplier", [1.5, 7.3])
+def test_a_halving_is_the_walk_written_out(block: int, multiplier: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("objectives.solvers.selection.thinning.BLOCK_PAIRS", block)
-    points = cloud(58, 2)
-    sets = torch.randperm(58, generator=torch.Generator().manual_seed(1)).unflatten(0, (2, 29))[:, :28]
-    draws = torch.rand(2, 14, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    found = halved(form(points), sets, draws, 7.3)
-    for s in range(2):
+    points = cloud(258, 2)
+    sets = torch.randperm(258, generator=torch.Generator().manual_seed(1)).unflatten(0, (3, 86))
+    draws = torch.rand(3, 43, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    found = halved(form(points), sets, draws, multiplier)
+    for s in range(3):
         k = gaussian(points[sets[s]].numpy())
-        left, right = one_halving(k, draws[s].numpy(), 7.3)
+        left, right = one_halving(k, draws[s].numpy(), multiplier)
         assert found[2 * s].tolist() == sets[s][left].tolist()
         assert found[2 * s + 1].tolist() == sets[s][right].tolist()
 

@@ -122,14 +122,14 @@ def weighted(form: Quadratic, count: int) -> Choice:
     chosen = torch.zeros(0, dtype=torch.long, device=device)
     weights = torch.zeros(0, dtype=torch.float64, device=device)
     while len(chosen) < count:
-        lowered = form.own - 2 * form.means + form.diagonal if len(chosen) == 0 else -_lowering(form, chosen, weights)
+        lowered = form.own - 2 * form.means + form.diagonal if len(chosen) == 0 else -lowering(form, chosen, weights)
         lowered[chosen] = torch.inf
         chosen = torch.cat([chosen, lowered.argmin()[None]])
         weights = form.optimal(chosen)
     return Choice(chosen, form.value(chosen, weights), weights * count)
 
 
-def _lowering(form: Quadratic, chosen: Int[Tensor, " m"], weights: Float[Tensor, " m"]) -> Float[Tensor, " n"]:
+def lowering(form: Quadratic, chosen: Int[Tensor, " m"], weights: Float[Tensor, " m"]) -> Float[Tensor, " n"]:
     """By how much the best step from the mixture towards each candidate lowers the value."""
     along = form.times(chosen, weights)
     residual, norm = form.means - along, weights @ along[chosen]
