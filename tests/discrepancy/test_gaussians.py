@@ -225,13 +225,15 @@ def test_points_without_weight_do_not_count():
 
 def test_small_batches_of_many_points_are_no_reason_to_warn():
     discrepancy = Frechet()
-    parts = [discrepancy.summarise(Measure(part).as_groups()) for part in sample(9, 4).split(2)]
+    ones = torch.ones(9, dtype=torch.float64)
+    parts = [discrepancy.summarise(part.as_groups()) for part in Measure(sample(9, 4), ones).split(2)]
     merged = parts[0]
     for part in parts[1:]:
         merged = discrepancy.merge(merged, part)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        discrepancy.compare(merged, Measure(sample(9, 4, seed=1)).as_groups())
+        value = discrepancy.compare(merged, Measure(sample(9, 4, seed=1)).as_groups())
+    torch.testing.assert_close(value[0], discrepancy(Measure(sample(9, 4)), Measure(sample(9, 4, seed=1))))
 
 
 def test_shrinkage_is_reason_enough_not_to_warn():
