@@ -45,7 +45,7 @@ def planned(experiment: Experiment) -> Plan:
     """
     problem = experiment.problem()
     data, solver = problem.data, experiment.solver
-    parameters = problem.synthetic.initial(data, problem.seed)
+    parameters = problem.initial()
     synthetic = SyntheticSet.of(decoded(problem, parameters), data, parameters, {}, problem.synthetic)
     steps, examples = solver.duration(problem), len(synthetic)
     stage = problem.executor(steps).stage

@@ -65,23 +65,25 @@ class Normalisation:
         constant = std <= torch.finfo(torch.float32).eps * mean.abs()
         return cls(tuple(mean.tolist()), tuple(torch.where(constant, torch.ones_like(std), std).tolist()))
 
-    def apply(self, points: Shaped[Tensor, "n channels ..."]) -> Float[Tensor, "n channels ..."]:
-        """Source units (uint8 allowed) -> normalised units, float32."""
-        mean, std = self._columns(points)
-        return ((points - mean) / std).float()
+    def apply(
+        self, points: Shaped[Tensor, "n channels ..."], dtype: torch.dtype = torch.float32
+    ) -> Float[Tensor, "n channels ..."]:
+        """Source units (uint8 allowed) -> normalised units, in ``dtype``."""
+        mean, std = self._columns(points, dtype)
+        return ((points - mean) / std).to(dtype)
 
     def invert(self, points: Float[Tensor, "n channels ..."]) -> Float[Tensor, "n channels ..."]:
         """Normalised units -> source units, in the precision of ``points``; nothing is rounded or clipped."""
-        mean, std = self._columns(points)
+        mean, std = self._columns(points, points.dtype)
         return points * std + mean
 
-    def _columns(self, points: Tensor) -> tuple[Tensor, Tensor]:
+    def _columns(self, points: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         if len(self.mean) not in (1, points.shape[1]):
             raise InvalidInput(
                 f"the normalisation has {len(self.mean)} channels, but points of shape {tuple(points.shape)} "
                 f"have {points.shape[1]}"
             )
-        dtype = points.dtype if points.is_floating_point() else torch.float32
+        dtype = torch.promote_types(points.dtype, dtype)
         column = (-1, *[1] * (points.ndim - 2))
         mean, std = (torch.tensor(values, dtype=dtype, device=points.device) for values in (self.mean, self.std))
         return mean.reshape(column), std.reshape(column)

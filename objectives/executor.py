@@ -93,6 +93,7 @@ class Executor:
         steps: steps that are planned.
         device: where it runs.
         policy: what is compiled; ``auto`` decides by the work that the steps mean.
+        dtype: of everything that is computed: examples, networks, gradients.
 
     Raises:
         InvalidInput: if the objective, the context and the data do not fit together.
@@ -109,6 +110,7 @@ class Executor:
         steps: int,
         device: str | torch.device = "cpu",
         policy: Policy = "auto",
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         self.data, self.objective, self.context, self.seed = data, objective, context, seed
         self.device, self.examples = torch.device(device), examples
@@ -121,6 +123,7 @@ class Executor:
             steps=steps,
             device=self.device,
             policy=policy,
+            dtype=dtype,
         )
         self.bank = Bank(self.stage)
         self._scenes: OrderedDict[Draw, Scene] = OrderedDict()
@@ -140,7 +143,7 @@ class Executor:
         settled = all(match.via.resolved and match.match.resolved for match in matches)
         size = 1 if settled else math.ceil(RESOLVE_SAMPLE / self.data.count)
         indices = self.data.class_batch(stream(self.seed, "resolve"), size)
-        draw = self.context.at(0, self.seed)
+        draw = self.bank.draw(0)
         parameters = self.stage.parameters(draw.network) if settled else self.bank.parameters(draw)
         taken = self.stage.real(indices, parameters)
         return Measure(taken, labels=self._label_vectors(indices)), parameters
@@ -149,8 +152,8 @@ class Executor:
         """The labels of real examples as rows (c,): their distributions where the data have them, else one-hot."""
         train = self.data.train
         if train.soft is not None:
-            return train.soft[indices].to(self.device)
-        return functional.one_hot(train.labels[indices], self.data.count).float().to(self.device)
+            return train.soft[indices].to(self.device, self.stage.dtype)
+        return functional.one_hot(train.labels[indices], self.data.count).to(self.device, self.stage.dtype)
 
     def _adversaries(self) -> Adversaries:
         players, starts = {}, {}
@@ -167,7 +170,7 @@ class Executor:
                 drawn = discrepancy.draw(stream(self.seed, "adversary", name, block), bound.shapes[block]) or {}
                 players[name, block] = player
                 starts[name, block] = {
-                    key: drawn[key].to(self.device).expand(len(bound.share), *drawn[key].shape)
+                    key: drawn[key].to(self.device, self.stage.dtype).expand(len(bound.share), *drawn[key].shape)
                     for key in sorted(player.names)
                 }
         return Adversaries(players, starts)
@@ -183,7 +186,7 @@ class Executor:
 
     def scene(self, step: int) -> Scene:
         """The draw that is current at a step, with its summaries; made now, or kept from an earlier step."""
-        draw = self.context.at(step, self.seed)
+        draw = self.bank.draw(step)
         if draw not in self._scenes:
             if self.context.draws is None:
                 self._scenes.clear()
@@ -247,7 +250,7 @@ class Executor:
     def candidates(self, indices: Tensor, label: int, *, summaries: bool = True) -> list[Candidates]:
         """These real examples of one class, for every match and block, in the first draw; with the summary of that class, which
         is made of these same features where the context takes all the real examples, unless no ``summaries`` are asked for."""
-        draw, whole = self.context.at(0, self.seed), self.context.batch == "all"
+        draw, whole = self.bank.draw(0), self.context.batch == "all"
         parameters = self.bank.parameters(draw)
         taken = self.stage.real(indices, parameters)
         scene = self.scene(0) if summaries and not whole else None
@@ -272,7 +275,7 @@ class Executor:
         if self.bank.lessons is not None:
             with torch.no_grad():
                 decoded = synthetic()
-            self.bank.after(step, self.context.at(step, self.seed), decoded)
+            self.bank.after(step, self.bank.draw(step), decoded)
 
     # --- the synthetic side -------------------------------------------------------------------------------------------
 

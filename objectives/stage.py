@@ -32,6 +32,7 @@ class Stage:
         take: what the terms take of the network.
         examples: synthetic examples of a step.
         steps: steps that are planned; with them ``policy="auto"`` decides whether compilation pays.
+        dtype: of examples and of networks, which are drawn in float32 whatever it is.
 
     Raises:
         InvalidInput: if the context does not suit the data or what is taken, or a step does not fit into the memory.
@@ -48,9 +49,10 @@ class Stage:
         steps: int,
         device: torch.device,
         policy: Policy,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         self.data, self.context, self.seed, self.device = data, context, seed, device
-        self.examples = examples
+        self.examples, self.dtype = examples, dtype
         self.real_examples = sum(n if context.batch == "all" else min(n, context.batch) for n in data.per_class)
         self.take = tuple(sorted(take - {"points", "gradient"}))
         self.has_network, self.second_order = take != {"points"}, "gradient" in take
@@ -123,7 +125,7 @@ class Stage:
         names = ("network", number, generation) if generation else ("network", number)
         affine = self.context.lessons is not None
         initial = network.initial(stream(self.seed, *names), self.data.shape, self.data.count, affine=affine)
-        return {name: value.to(self.device) for name, value in initial.items()}
+        return {name: value.to(self.device, self.dtype) for name, value in initial.items()}
 
     def augmentation(self, number: int) -> Mapping[str, Tensor]:
         """The draw of the augmentation of this number: a row a class, which the two sides share, or a row an image, those of
@@ -157,11 +159,23 @@ class Stage:
             pieces.append({name: value[: len(chunk)] for name, value in outputs.items()})
         return {"points": points} | {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
 
+    def normalised(self, indices: Tensor) -> Tensor:
+        """These real examples in normalised units."""
+        return self.data.normalisation.apply(self.data.train.points[indices].to(self.device), self.dtype)
+
     @torch.no_grad()
     def real(self, indices: Tensor, parameters: Parameters) -> dict[str, Tensor]:
         """What is taken of these real examples, without augmentation."""
+        return self.taken(parameters, self.normalised(indices))
+
+    @torch.no_grad()
+    def logits(self, indices: Tensor, parameters: Parameters) -> Tensor:
+        """What the network answers to these real examples, without augmentation."""
+        network = self.context.network
+        assert network is not None
         points = self.data.normalisation.apply(self.data.train.points[indices].to(self.device))
-        return self.taken(parameters, points)
+        chunks = points.split(self.size(len(points)))
+        return torch.cat([network(parameters, chunk, ("logits",))["logits"] for chunk in chunks])
 
     @torch.no_grad()
     def real_parts(
@@ -176,8 +190,7 @@ class Stage:
         if len(indices) > part:
             indices = indices[_mixed(train.labels[indices])]
         for first, rows in enumerate(indices.split(part)):
-            points = self.data.normalisation.apply(train.points[rows].to(self.device))
-            augmented = self.augmented(points, augmentation, train.labels[rows], first * part)
+            augmented = self.augmented(self.normalised(rows), augmentation, train.labels[rows], first * part)
             yield self.taken(parameters, augmented, self.real_forward, size), rows
 
 

@@ -225,7 +225,8 @@ def clamp(points: Tensor, data: LabelledData) -> None:
     if data.limits is None:
         raise InvalidInput("'clip' is true, but this data source states no range of valid values; set it to false")
     bounds = [
-        data.normalisation.apply(torch.full((1, *data.shape), value, device=points.device)) for value in data.limits
+        data.normalisation.apply(torch.full((1, *data.shape), value, device=points.device), points.dtype)
+        for value in data.limits
     ]
     points.clamp_(min=bounds[0], max=bounds[1])
 

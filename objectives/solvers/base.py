@@ -31,6 +31,7 @@ class Problem:
     seed: int = 0
     device: torch.device = torch.device("cpu")  # noqa: RUF009  (a constant)
     policy: Policy = "auto"
+    dtype: torch.dtype = torch.float32
 
     def executor(self, steps: int) -> Executor:
         """The objective bound to the data, for so many steps."""
@@ -43,7 +44,13 @@ class Problem:
             steps=steps,
             device=self.device,
             policy=self.policy,
+            dtype=self.dtype,
         )
+
+    def initial(self) -> dict[str, Tensor]:
+        """The synthetic parameters at the start, where the problem is solved."""
+        start = self.synthetic.initial(self.data, self.seed)
+        return {name: value.to(self.device, self.dtype) for name, value in start.items()}
 
     @cached_property
     def layout(self) -> Layout:

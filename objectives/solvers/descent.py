@@ -167,13 +167,13 @@ class _Descending(Solving):
     def __init__(self, solver: Descent, problem: Problem) -> None:
         self.solver, self.problem, self.steps = solver, problem, solver.steps
         self.slots = problem.slots
-        initial = problem.synthetic.initial(problem.data, problem.seed)
+        initial = problem.initial()
         self.executor = problem.executor(solver.steps)
         unknown = {name for name, _ in solver.rates} - set(initial)
         if unknown:
             raise InvalidInput(f"'rates' name {sorted(unknown)}, but the learned parameters are {sorted(initial)}")
         self._own_state = solver.update == "per_class"
-        self._set_leaves({name: value.to(problem.device) for name, value in initial.items()})
+        self._set_leaves(initial)
         self.optimisers = [solver.optimise(leaves) for leaves in self.leaves]
         self.schedulers = [solver.schedule(optimiser) for optimiser in self.optimisers]
 

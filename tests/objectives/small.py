@@ -62,9 +62,7 @@ def start(
 
 def decoded(some: Problem, **changes: torch.Tensor) -> Decoded:
     """The synthetic set at its start, with a gradient wanted at the points and whatever else is changed."""
-    parameters = {
-        name: value.requires_grad_(True) for name, value in some.synthetic.initial(some.data, some.seed).items()
-    }
+    parameters = {name: value.requires_grad_(True) for name, value in some.initial().items()}
     parameters |= changes
     return some.synthetic.decode(parameters, some.layout)
 
