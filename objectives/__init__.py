@@ -4,7 +4,7 @@ from objectives.artefact import SyntheticSet
 from objectives.augment import Augmentation, Siamese
 from objectives.bases import Bases
 from objectives.condense import Progress, condense
-from objectives.contexts import Context, Fresh, Interpolated, Pool, Queue, Trained
+from objectives.contexts import Context, Fresh, Interpolated, Pool, Queue, Trained, Watch
 from objectives.data import Examples, LabelledData, Normalisation
 from objectives.formations import Formation
 from objectives.frequencies import Frequencies
@@ -55,6 +55,7 @@ __all__ = [
     "Term",
     "TotalVariation",
     "Trained",
+    "Watch",
     "Training",
     "condense",
 ]

@@ -4,6 +4,7 @@ What is trained is state: it goes into the checkpoint, and a run that is resumed
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -11,13 +12,21 @@ from torch import Tensor
 from torch.nn import functional
 
 from discrepancy.networks.base import Parameters
-from objectives.contexts import Draw, Lessons
+from objectives.contexts import Draw, Lessons, Watch
 from objectives.stage import Stage
 from objectives.streams import stream
 from objectives.synthetic import Decoded
 from objectives.training import Lesson, Trainee
 
 __all__ = ["Bank"]
+
+
+@dataclass
+class Watched:
+    """The network whose turn it is, where no schedule says so, and its accuracies after the steps that it had."""
+
+    network: int = 0
+    accuracies: list[float] = field(default_factory=list)
 
 
 class Bank:
@@ -27,6 +36,14 @@ class Bank:
         self.stage, self.lessons = stage, stage.context.lessons if stage.has_network else None
         self._trainees: dict[int, Trainee] = {}
         self._generations: dict[int, int] = {}
+        self._watched = Watched()
+
+    def draw(self, step: int) -> Draw:
+        """The draw that is current at a step, which is the step after the last one."""
+        draw = self.stage.context.at(step, self.stage.seed)
+        if self.lessons is None or self.lessons.watch is None:
+            return draw
+        return replace(draw, network=self._watched.network)
 
     def parameters(self, draw: Draw) -> Parameters:
         """The weights at a draw; a network that is met for the first time is trained first where the context says so."""
@@ -48,6 +65,9 @@ class Bank:
     def after(self, step: int, draw: Draw, synthetic: Decoded) -> None:
         """What follows a step: a round of training of its network, or a new one in its place."""
         lessons = self.lessons
+        if lessons is not None and lessons.watch is not None:
+            self._watch(step, draw.network, lessons, lessons.watch, synthetic)
+            return
         if lessons is None or not lessons.between(step):
             return
         trainee = self._trainees[draw.network]
@@ -55,6 +75,29 @@ class Bank:
         if lessons.most is not None and trainee.rounds >= lessons.most:
             self._generations[draw.network] = self._generations.get(draw.network, 0) + 1
             del self._trainees[draw.network]
+
+    def _watch(self, step: int, number: int, lessons: Lessons, watch: Watch, synthetic: Decoded) -> None:
+        """A new network if this one's accuracy has settled, else rounds of training until it has moved."""
+        trainee, after_steps = self._trainees[number], self._watched.accuracies
+        after_steps.append(self._accuracy(trainee, watch, "step", step))
+        spread = watch.spread(after_steps)
+        if not lessons.between(len(after_steps) - 1) or (spread is not None and spread < watch.settled):
+            self._watched = Watched(number + 1)
+            return
+        after_rounds: list[float] = []
+        while len(after_rounds) < watch.most and (watch.spread(after_rounds) or 0.0) <= watch.moved:
+            self._teach(number, trainee, lessons, synthetic)
+            after_rounds.append(self._accuracy(trainee, watch, "round", step, len(after_rounds)))
+
+    @torch.no_grad()
+    def _accuracy(self, trainee: Trainee, watch: Watch, *names: str | int) -> float:
+        """The mean over the classes of the share of fresh real examples that a network tells rightly."""
+        stage, data = self.stage, self.stage.data
+        rows = data.class_batch(stream(stage.seed, "watch", *names), watch.examples)
+        found = stage.logits(rows, trainee.parameters).argmax(1).cpu()
+        labels = data.train.labels[rows]
+        right = torch.bincount(labels, (found == labels).double(), minlength=data.count)
+        return (right / torch.bincount(labels, minlength=data.count)).mean().item()
 
     def _initial(self, number: int) -> dict[str, Tensor]:
         return dict(self.stage.parameters(number, self._generations.get(number, 0)))
@@ -69,12 +112,9 @@ class Bank:
         data, device = self.stage.data, self.stage.device
         if lessons.training.on == "real":
             train = data.train
-
-            def real(rows: Tensor) -> Tensor:
-                return data.normalisation.apply(train.points[rows].to(device))
-
-            labels = train.labels if train.soft is None else train.soft
-            return Lesson(real, labels.to(device), torch.ones(len(train), device=device))
+            labels = train.labels if train.soft is None else train.soft.to(self.stage.dtype)
+            weights = torch.ones(len(train), device=device, dtype=self.stage.dtype)
+            return Lesson(self.stage.normalised, labels.to(device), weights)
         assert synthetic is not None
         points, labels = synthetic.points.detach(), synthetic.labels.detach()
         if labels.ndim == 1:
@@ -86,6 +126,7 @@ class Bank:
         return {
             "trainees": {number: trainee.state() for number, trainee in self._trainees.items()},
             "generations": dict(self._generations),
+            "watched": {"network": self._watched.network, "accuracies": list(self._watched.accuracies)},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -97,3 +138,4 @@ class Bank:
             number: Trainee.restored(training, saved, device) for number, saved in state["trainees"].items()
         }
         self._generations = dict(state["generations"])
+        self._watched = Watched(**state["watched"])

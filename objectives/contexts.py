@@ -6,7 +6,7 @@ any time and is never stored. Draws that come back (a pool) have summaries worth
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,7 +19,7 @@ from objectives.augment import Augmentation
 from objectives.streams import stream
 from objectives.training import Training
 
-__all__ = ["Context", "Draw", "Fresh", "Interpolated", "Pool", "Queue", "Trained"]
+__all__ = ["Context", "Draw", "Fresh", "Interpolated", "Pool", "Queue", "Trained", "Watch"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ class Lessons:
         between: whether the network of a step has a further round after it, given the number of the step.
         most: rounds after which a network makes way for a new one of its number; None for never.
         passing: whether a network that a step has left is never met again.
+        watch: what ends a network and its rounds, where the schedule does not.
     """
 
     training: Training
@@ -78,6 +79,48 @@ class Lessons:
     between: Callable[[int], bool]
     most: int | None = None
     passing: bool = False
+    watch: "Watch | None" = None
+
+
+class Watch(Part, family=True, kind="accuracy"):
+    """Loops that end by what the network achieves (CAFE), and not by a count.
+
+    The accuracy on fresh real examples is taken after every step and after every round of training. A network is done with
+    when the last ``window`` of those after its steps differ by less than ``settled``; the rounds that follow a step end when
+    the last ``window`` of those after them differ by more than ``moved``.
+
+    The published code adds a tenth of the former accuracy (for ten classes) to each, by accident; so a window that starts
+    from nothing has nearly always moved.
+
+    Args:
+        window: accuracies that are compared.
+        examples: real examples of each class that an accuracy is taken on, without augmentation.
+        settled: λ_1, of the accuracies after the steps of a network.
+        moved: λ_2, of the accuracies after the rounds that follow a step.
+        most: rounds after a step, should the accuracy never move; the published code has no end then.
+
+    References: CAFE: Learning to Condense Dataset by Aligning Features (Wang et al., 2022), section 3.4.
+    """
+
+    window: int = 10
+    examples: int = 128
+    settled: float = 0.04
+    moved: float = 0.03
+    most: int = 50
+
+    def __post_init__(self) -> None:
+        for name, least in (("window", 2), ("examples", 1), ("most", 1)):
+            _check_least(name, getattr(self, name), least)
+        if self.most < self.window:
+            raise InvalidInput(f"'most' must be at least 'window', {self.window}, got {self.most}")
+        for name in ("settled", "moved"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InvalidInput(f"'{name}' is a difference of accuracies, from 0 to 1, got {getattr(self, name)}")
+
+    def spread(self, accuracies: Sequence[float]) -> float | None:
+        """The largest difference of the last ``window``; None while there are fewer."""
+        last = accuracies[-self.window :]
+        return max(last) - min(last) if len(last) == self.window else None
 
 
 def _check_least(name: str, value: int, least: int) -> None:
@@ -170,9 +213,10 @@ class Trained(Context, kind="trained"):
         network: the architecture.
         training: a round of training; one follows every step but the last of a network.
         before: rounds before a network's first step.
-        keep: steps of a network, the outer loop of DC.
+        keep: steps of a network, the outer loop of DC; with ``watch`` the most of them.
         augment: applied to both sides with the same draw; None for none.
         batch: real examples a class in a step.
+        watch: ends networks, and the rounds that follow a step, by the network's accuracy; None for the counts alone.
 
     References: Dataset Condensation with Gradient Matching (Zhao, Mopuri and Bilen, 2021), algorithm 1.
     """
@@ -183,6 +227,7 @@ class Trained(Context, kind="trained"):
     keep: int = 10
     augment: Augmentation | None = None
     batch: int = 256
+    watch: Watch | None = None
 
     def __post_init__(self) -> None:
         _check_batch(self.batch)
@@ -202,11 +247,14 @@ class Trained(Context, kind="trained"):
 
     @property
     def lessons(self) -> Lessons:
-        return Lessons(self.training, self.before, lambda step: (step + 1) % self.keep != 0, passing=True)
+        return Lessons(
+            self.training, self.before, lambda step: (step + 1) % self.keep != 0, passing=True, watch=self.watch
+        )
 
     def rounds(self, steps: int) -> int:
         networks = -(-steps // self.keep)
-        return networks * self.before + steps - steps // self.keep
+        each = 1 if self.watch is None else self.watch.window
+        return networks * self.before + each * (steps - steps // self.keep)
 
 
 class Queue(Context, kind="queue"):

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from discrepancy import MMD, InvalidInput
 from discrepancy.embeddings import Features
-from objectives import Fresh, Interpolated, Match, Queue, Siamese, Trained, Training
+from objectives import Fresh, Interpolated, Match, Queue, Siamese, Trained, Training, Watch
 from objectives.contexts import Context
 from objectives.solvers import Descent
 from objectives.streams import stream
@@ -21,6 +21,13 @@ ON_SYNTHETIC = Training(on="synthetic", steps=2, batch=4, lr=0.05)
 CONTEXTS: dict[str, Context] = {
     "trained-on-synthetic": Trained(network=NETWORK, training=ON_SYNTHETIC, keep=3, batch=5),
     "trained-on-real": Trained(network=NETWORK, training=ON_REAL, before=1, keep=3, batch=5, augment=Siamese()),
+    "watched": Trained(
+        network=NETWORK,
+        training=ON_SYNTHETIC,
+        keep=3,
+        batch=5,
+        watch=Watch(window=2, examples=6, settled=0.06, moved=0.1, most=4),
+    ),
     "queue": Queue(network=NETWORK, size=2, training=ON_REAL, most=2, batch=5),
     "interpolated": Interpolated(network=NETWORK, size=2, training=ON_REAL, trained=2, batch=5),
 }
@@ -33,7 +40,7 @@ def solving(context: Context, steps: int = 6, **options: Any) -> Any:
 
 
 def weights(run: Any, step: int) -> dict[str, Tensor]:
-    return dict(run.executor.bank.parameters(run.executor.context.at(step, 0)))
+    return dict(run.executor.bank.parameters(run.executor.bank.draw(step)))
 
 
 def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
@@ -89,6 +96,45 @@ def test_a_network_is_kept_for_its_steps_and_then_replaced():
     assert same(seen[3], dict(anew))
     assert not any(same(seen[a], seen[b]) for a in range(4) for b in range(a))
     assert len(run.executor.bank.state()["trainees"]) == 1
+
+
+def accuracy(run: Any, parameters: dict[str, Tensor], *names: str | int) -> float:
+    """The mean over classes of the share of right answers, on six fresh real examples of each."""
+    data = run.problem.data
+    each, generator = [], stream(0, "watch", *names)
+    for label, members in enumerate(data.members):
+        rows = members[torch.randperm(len(members), generator=generator)[:6]]
+        logits = NETWORK(parameters, data.normalisation.apply(data.train.points[rows]), ("logits",))["logits"]
+        each.append((logits.argmax(1) == label).double().mean().item())
+    return sum(each) / len(each)
+
+
+def test_watched_loops_end_by_the_accuracy():
+    """CAFE's loops written out: a network settles after its steps, and moves in the rounds between them."""
+    run = solving(CONTEXTS["watched"], steps=8)
+    network, rounds, after_steps, ends, lengths = 0, 0, [], set(), []
+    for step in range(8):
+        assert run.executor.bank.draw(step).network == network
+        parameters = weights(run, step)
+        run.advance()
+        after_steps.append(accuracy(run, parameters, "step", step))
+        settled = len(after_steps) >= 2 and max(after_steps[-2:]) - min(after_steps[-2:]) < 0.06
+        if settled or len(after_steps) == 3:
+            ends.add(len(after_steps))
+            network, rounds, after_steps = network + 1, 0, []
+            continue
+        points, labels = run.parameters["points"], functional.one_hot(run.slots, 3).float()
+        lesson = Lesson(lambda rows, points=points: points[rows], labels, torch.ones(len(points)))
+        trainee = Trainee(ON_SYNTHETIC, parameters)
+        after_rounds: list[float] = []
+        while len(after_rounds) < 4 and not (len(after_rounds) >= 2 and abs(after_rounds[-1] - after_rounds[-2]) > 0.1):
+            trainee.round(NETWORK, lesson, stream(0, "train", network, 0, rounds + len(after_rounds)))
+            after_rounds.append(accuracy(run, trainee.parameters, "round", step, len(after_rounds)))
+        rounds += len(after_rounds)
+        lengths.append(len(after_rounds))
+        assert same(weights(run, step + 1), trainee.parameters)
+    assert ends == {2, 3}
+    assert len(set(lengths)) > 1
 
 
 def test_training_on_real_data_starts_before_the_first_step():
