@@ -1,0 +1,177 @@
+"""A method's own file in small, and what a loss that is written out by hand needs of it.
+
+A test states the paper's formula as ``loss(sight, parameters)``: a sight is one step as the method sees it (the weights of the
+network, the real examples of each class, the augmentation), the parameters are those of the synthetic set. Everything that is
+not shrunk here or in the ``settings`` is what the file says.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from small import images
+from torch import Tensor
+
+from experiments.config import build, override, read
+from experiments.data import Digits
+from experiments.experiment import Experiment
+from objectives.data import LabelledData
+from objectives.methods import available
+from objectives.solvers import Descent, Problem
+from objectives.solvers.base import decoded
+
+__all__ = ["AUGMENTED", "PRECISE", "Sight", "Trial", "agree", "same_steps", "same_value_and_gradient", "trial"]
+
+SMALL = ("context.network.width=4", "context.network.depth=2", "synthetic.per_class=2", "solver.steps=3")
+REAL = 9
+"""Real examples a class, of which the smallest class of the data has only 7."""
+
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
+
+PRECISE = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+AUGMENTED = pytest.mark.parametrize(
+    "settings", [("context.augment=null",), ("context.augment=siamese",)], ids=["plain", "augmented"]
+)
+
+Loss = Callable[["Sight", Mapping[str, Tensor]], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """One step of a trial, taken apart. Points are in normalised units."""
+
+    trial: "Trial"
+    step: int
+    weights: Mapping[str, Tensor]
+    rows: Tensor
+    draws: Mapping[str, Tensor]
+
+    @property
+    def classes(self) -> range:
+        return range(self.trial.problem.data.count)
+
+    def outputs(self, points: Tensor, *take: str) -> dict[str, Tensor]:
+        """What the network gives for points, by name: ``features``, ``logits``, ``layers``."""
+        network = self.trial.problem.context.network
+        assert network is not None
+        return network(self.weights, points, take or ("logits",))
+
+    def real(self, label: int) -> Tensor:
+        """The real examples of a class in this step, not augmented."""
+        data = self.trial.problem.data
+        points = data.train.points[self.rows[data.train.labels[self.rows] == label]].to(self.trial.dtype)
+        mean, std = (
+            torch.tensor(values, dtype=self.trial.dtype).reshape(-1, *[1] * (points.ndim - 2))
+            for values in (data.normalisation.mean, data.normalisation.std)
+        )
+        return (points - mean) / std
+
+    def own(self, points: Tensor, label: int) -> Tensor:
+        """Those of the decoded synthetic points that belong to a class."""
+        problem = self.trial.problem
+        return points[problem.slots.repeat_interleave(problem.synthetic.copies) == label]
+
+    def augmented(self, points: Tensor, label: int) -> Tensor:
+        """Points under the augmentation that this step has for a class."""
+        augment = self.trial.executor.stage.augment
+        if augment is None:
+            return points
+        assert augment.per == "class"
+        return augment(points, self.draws, torch.full((len(points),), label))
+
+    def sides(self, points: Tensor, label: int) -> tuple[Tensor, Tensor]:
+        """The real and the synthetic examples of a class, both augmented."""
+        return self.augmented(self.real(label), label), self.augmented(self.own(points, label), label)
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A method under way on small data."""
+
+    problem: Problem
+    solver: Any
+    run: Any
+
+    @property
+    def executor(self) -> Any:
+        return self.run.executor
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.problem.dtype
+
+    def sight(self, step: int | None = None) -> Sight:
+        """What a step sees; of a network that is trained in between only the step that comes next."""
+        step = self.run.step if step is None else step
+        scene, stage = self.executor.scene(step), self.executor.stage
+        rows = torch.cat([rows for _, rows in stage.real_parts(scene.draw, scene.parameters, scene.augmentation)])
+        return Sight(self, step, scene.parameters, rows, scene.augmentation)
+
+    def points(self, parameters: Mapping[str, Tensor]) -> Tensor:
+        """The decoded points, in normalised units."""
+        return decoded(self.problem, parameters).points
+
+    def leaves(self) -> dict[str, Tensor]:
+        """A copy of the synthetic parameters as they are now, with a gradient wanted."""
+        return {name: value.clone().requires_grad_(True) for name, value in self.run.parameters.items()}
+
+
+def trial(
+    name: str,
+    settings: Iterable[str] = (),
+    *,
+    dtype: torch.dtype = torch.float64,
+    data: LabelledData | None = None,
+    seed: int = 0,
+) -> Trial:
+    """The method of this name in small, with further ``settings`` as of ``--set``, on data with unequal classes."""
+    tree: Any = {key: value for key, value in read(available()[name]).items() if key not in ("method", "sizes")}
+    smaller = [*SMALL, *([f"context.batch={REAL}"] if tree["context"].get("batch") != "all" else [])]
+    tree = override({**tree, "data": {"kind": Digits.kind}}, [*smaller, *settings])
+    made = build(Experiment, tree)
+    data = images(channels=3) if data is None else data
+    problem = Problem(data, made.objective, made.context, made.synthetic, seed, policy="never", dtype=dtype)
+    return Trial(problem, made.solver, made.solver.start(problem))
+
+
+def agree(found: Tensor, expected: Tensor, dtype: torch.dtype, looser: float = 1.0) -> None:
+    """Equal to 1e-5 or 1e-10 of the largest entry, by the precision."""
+    tolerance = looser * TOLERANCE[dtype]
+    scale = float(expected.abs().max())
+    assert scale > 0
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance * scale)
+
+
+def same_value_and_gradient(some: Trial, loss: Loss, looser: float = 1.0) -> None:
+    """The value of the step that comes next, and its gradient by every synthetic parameter, are those of the loss."""
+    sight, leaves = some.sight(), some.leaves()
+    expected = loss(sight, leaves)
+    slopes = torch.autograd.grad(expected, list(leaves.values()))
+    mine = some.leaves()
+    now = decoded(some.problem, mine)
+    values = some.executor.evaluate(now, some.run.step)
+    torch.autograd.backward([getattr(now, name) for name in values.gradients], list(values.gradients.values()))
+    agree(values.total, expected.detach(), some.dtype, looser)
+    for name, slope in zip(leaves, slopes, strict=True):
+        found = mine[name].grad
+        assert found is not None, f"no gradient at '{name}'"
+        agree(found, slope, some.dtype, looser)
+
+
+def same_steps(some: Trial, loss: Loss, steps: int = 3, looser: float = 1.0) -> None:
+    """The steps are those of gradient descent with momentum on the sum over classes: v ← μ v + ∇, S ← S - η v."""
+    solver: Descent = some.solver
+    assert (solver.optimizer, solver.update, solver.options, solver.scheduler) == ("sgd", "joint", (), None)
+    assert solver.lr and not solver.rates
+    speeds: dict[str, Any] = dict.fromkeys(some.run.parameters, 0.0)
+    for _ in range(steps):
+        leaves = some.leaves()
+        value = loss(some.sight(), leaves)
+        slopes = torch.autograd.grad(value, list(leaves.values()))
+        record = some.run.advance()
+        agree(record.loss, value.detach(), some.dtype, looser)
+        for name, slope in zip(leaves, slopes, strict=True):
+            speeds[name] = solver.momentum * speeds[name] + slope
+            agree(some.run.parameters[name], leaves[name].detach() - solver.lr * speeds[name], some.dtype, looser)
