@@ -102,10 +102,10 @@ class Trial:
     def dtype(self) -> torch.dtype:
         return self.problem.dtype
 
-    def sight(self, step: int | None = None) -> Sight:
-        """What a step sees; of a network that is trained in between only the step that comes next."""
-        step = self.run.step if step is None else step
-        scene, stage = self.executor.scene(step), self.executor.stage
+    def sight(self) -> Sight:
+        """What the step that comes next sees."""
+        step, stage = self.run.step, self.executor.stage
+        scene = self.executor.scene(step)
         rows = torch.cat([rows for _, rows in stage.real_parts(scene.draw, scene.parameters, scene.augmentation)])
         return Sight(self, step, scene.parameters, rows, scene.augmentation)
 
@@ -164,7 +164,7 @@ def same_steps(some: Trial, loss: Loss, steps: int = 3, looser: float = 1.0) -> 
     """The steps are those of gradient descent with momentum on the sum over classes: v ← μ v + ∇, S ← S - η v."""
     solver: Descent = some.solver
     assert (solver.optimizer, solver.update, solver.options, solver.scheduler) == ("sgd", "joint", (), None)
-    assert solver.lr and not solver.rates
+    assert not solver.rates
     speeds: dict[str, Any] = dict.fromkeys(some.run.parameters, 0.0)
     for _ in range(steps):
         leaves = some.leaves()
