@@ -7,7 +7,7 @@ the value of every term and one gradient, at the decoded points, which the solve
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import torch
@@ -200,9 +200,10 @@ class Executor:
         return self._scenes[draw]
 
     def _random_parts(self, name: str, draw: Draw) -> tuple[Draws, dict[str, Draws]]:
-        """Frequencies and directions: keyed by the context's network, never by the step, so that summaries stay valid."""
+        """Frequencies and directions: keyed by the whole draw and never by the step, so that a summary that comes back is of the
+        same ones, and that they are new wherever anything of the draw is."""
         bound = self.matches[name]
-        generator = stream(self.seed, "random", name, draw.network)
+        generator = stream(self.seed, "random", name, *map(str, astuple(draw)))
         of_embedding = moved(bound.embedding.draw(generator, self.stage.shapes), self.device)
         return of_embedding, {
             block: moved(discrepancy.draw(generator, bound.shapes[block]), self.device)
