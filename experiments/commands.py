@@ -13,11 +13,11 @@ from experiments import export as exporting
 from experiments.compare import compare as compared
 from experiments.compare import survey_of
 from experiments.compare.survey import DEFAULT, discrepancies_of, named_sets
-from experiments.config import Tree, build, dump, known, load_parts, load_plugins, merge, override, read, write_yaml
+from experiments.config import Tree, build, dump, known, load_parts, load_plugins, read, write_yaml
 from experiments.config.files import parse_value
 from experiments.data import Source, source_named
 from experiments.evaluate import comparison, protocol_named
-from experiments.experiment import Experiment, Method, chosen_device
+from experiments.experiment import Experiment, Method, chosen_device, configured
 from experiments.folder import RunFolder
 from experiments.plan import planned
 from experiments.report import comparison as comparison_report
@@ -85,6 +85,7 @@ def run(options: argparse.Namespace) -> None:
         "stored_bytes": outcome.synthetic.stored_bytes,
         "steps": outcome.steps,
         "seconds": round(outcome.seconds, 1),
+        "peak_bytes": outcome.peak_bytes,
     }
     print(json.dumps(summary) if options.json else tables.facts(summary))
 
@@ -104,7 +105,7 @@ def _tree(options: argparse.Namespace) -> Tree:
     for name in ("seed", "device"):
         if getattr(options, name) is not None:
             changes[name] = getattr(options, name)
-    return override(merge(tree, changes), options.set)
+    return configured(tree, changes, options.set)
 
 
 def _named(options: argparse.Namespace) -> Tree:

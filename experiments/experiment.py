@@ -1,11 +1,13 @@
 """A whole experiment as one frozen value: what is read from a configuration file and stored with its result."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from discrepancy.errors import InvalidInput
+from experiments.config import ConfigError, Mistake, Tree, merge, override
 from experiments.data.base import Source
 from objectives.compilation import Policy
 from objectives.contexts import Context
@@ -13,7 +15,7 @@ from objectives.objective import Objective
 from objectives.solvers import Problem, Solver
 from objectives.synthetic import Parameterisation, Pixels
 
-__all__ = ["Experiment", "Method", "chosen_device"]
+__all__ = ["Experiment", "Method", "chosen_device", "configured"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,42 @@ class Experiment:
             chosen_device(self.device),
             policy,
         )
+
+
+def configured(base: Mapping[str, Any], changes: Mapping[str, Any], assignments: Sequence[str] = ()) -> Tree:
+    """What :class:`Experiment` is built from: a file's tree, changed by options and then by ``path=value`` assignments.
+
+    A file may give other settings for other numbers of examples a class, as published methods do:
+
+        sizes:
+          - {from: 1, context: {keep: 1}}
+          - {from: 50, context: {keep: 50}}
+
+    Those of the largest ``from`` that the number reaches are written onto the file's own, below the changes.
+
+    Raises:
+        ConfigError: if the sizes or the assignments cannot be read.
+    """
+    tree = {key: value for key, value in base.items() if key != "sizes"}
+    final = override(merge(tree, changes), assignments)
+    if "sizes" not in base:
+        return final
+    each, synthetic = _sizes(base["sizes"]), final.get("synthetic")
+    count = synthetic.get("per_class", Pixels().per_class) if isinstance(synthetic, Mapping) else Pixels().per_class
+    reached = [size for size in each if isinstance(count, int) and size["from"] <= count]
+    if not reached:
+        return final
+    settings = {key: value for key, value in reached[-1].items() if key != "from"}
+    return override(merge(merge(tree, settings), changes), assignments)
+
+
+def _sizes(listed: Any) -> list[Mapping[str, Any]]:
+    sizes = listed if isinstance(listed, list) else [listed]
+    starts = [size.get("from") if isinstance(size, Mapping) else None for size in sizes]
+    if not all(type(start) is int for start in starts) or starts != sorted(set(starts)):
+        message = "expected a list of mappings, each with 'from', a number of examples a class, in increasing order"
+        raise ConfigError([Mistake("sizes", f"{message}, got from: {starts}")])
+    return sizes
 
 
 def chosen_device(name: str) -> torch.device:

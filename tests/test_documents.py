@@ -10,7 +10,7 @@ from discrepancy import Discrepancy, MeanDiscrepancy, Measure
 from experiments.config import build, known, read
 from experiments.config.files import parse_value
 from experiments.data import Digits
-from experiments.experiment import Experiment
+from experiments.experiment import Experiment, configured
 from objectives import SyntheticSet
 from objectives.methods import available
 
@@ -33,7 +33,7 @@ def test_the_configuration_of_the_readme_is_the_method_dm():
     shown, method = parse_value(text), read(available()["dm"])
     data = {"data": {"kind": Digits.kind}}
     del method["method"]
-    assert build(Experiment, shown | data) == build(Experiment, method | data)
+    assert build(Experiment, configured(shown, data)) == build(Experiment, configured(method, data))
 
 
 def test_the_discrepancy_of_the_contributing_guide_works():
