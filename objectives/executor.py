@@ -200,8 +200,8 @@ class Executor:
         return self._scenes[draw]
 
     def _random_parts(self, name: str, draw: Draw) -> tuple[Draws, dict[str, Draws]]:
-        """Frequencies and directions: keyed by the whole draw and never by the step, so that a summary that comes back is of the
-        same ones, and that they are new wherever anything of the draw is."""
+        """Frequencies and directions: keyed by the whole draw and never by the step, so that a summary that comes back is
+        of the same ones, and that they are new wherever anything of the draw is."""
         bound = self.matches[name]
         generator = stream(self.seed, "random", name, *map(str, astuple(draw)))
         of_embedding = moved(bound.embedding.draw(generator, self.stage.shapes), self.device)
@@ -336,12 +336,22 @@ class Executor:
         values = {}
         for name, term in self.objective.terms:
             if isinstance(term, Penalised):
-                share = 1.0 if only is None else len(here.points) / self.examples
-                value = share * term.penalty({**taken, "points": here.points}, here.labels, here.weights)
+                value = self._penalty(term, {**taken, "points": here.points}, here, only)
             else:
                 value = self._match(name, taken, here, scene, only)
             values[name] = term.weight * value
         return values
+
+    def _penalty(self, term: Penalised, taken: Taken, here: Decoded, only: int | None) -> Tensor:
+        if term.by == "none":
+            share = 1.0 if only is None else len(here.points) / self.examples
+            return share * term.penalty(taken, here.labels, here.weights)
+        values = []
+        for label in here.slots.unique():
+            rows = (here.slots == label).nonzero()[:, 0].to(self.device)
+            own = {name: value[rows] for name, value in taken.items()}
+            values.append(term.penalty(own, here.labels[rows], here.weights[rows]))
+        return torch.stack(values).sum()
 
     def _match(self, name: str, taken: Taken, here: Decoded, scene: Scene, only: int | None) -> Tensor:
         bound, (draws, of_blocks), summaries = self.matches[name], scene.random[name], scene.summaries[name]

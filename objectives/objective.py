@@ -128,10 +128,21 @@ class Penalty(Part, Summand, family=True):
 
 
 class Penalised(Term, kind="penalty"):
-    """A penalty as a term, with its weight."""
+    """A penalty as a term, with its weight.
+
+    Args:
+        penalty: R.
+        by: ``none`` takes it of the whole set, ``class`` of the examples of each class, and adds these up: for an average over
+            examples that is, with c equal classes, c times as much.
+        weight: λ in the sum above.
+    """
 
     penalty: Penalty = field(kw_only=False)
+    by: Literal["class", "none"] = "none"
     weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_choice("by", self.by, ("class", "none"))
 
     @property
     def takes(self) -> frozenset[str]:

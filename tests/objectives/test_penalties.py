@@ -5,13 +5,14 @@ import math
 import pytest
 import torch
 from small import NETWORK, decoded, images, problem, table
+from torch.nn import functional
 
 from discrepancy import MMD
 from discrepancy.embeddings import Features
 from discrepancy.errors import InvalidInput
 from objectives.augment import Siamese
 from objectives.contexts import Fresh
-from objectives.objective import Match
+from objectives.objective import Match, Penalised
 from objectives.penalties import CrossEntropy, TotalVariation
 
 
@@ -64,3 +65,16 @@ def test_an_image_penalty_on_a_table_is_refused() -> None:
     some = problem(table(), TotalVariation(), context=Fresh())
     with pytest.raises(InvalidInput, match="'total_variation' needs images"):
         some.executor(1).evaluate(decoded(some), 0)
+
+
+@pytest.mark.parametrize("only", [None, 1], ids=["whole", "class"])
+def test_a_penalty_by_class_adds_up_those_of_the_classes(only: int | None) -> None:
+    term = Penalised(CrossEntropy(), by="class", weight=2.0)
+    some = problem(images(), Match(MMD(), via=Features()) + term, context=Fresh(network=NETWORK, batch=5))
+    executor, here = some.executor(4), decoded(some)
+    logits = NETWORK(executor.scene(0).parameters, here.points.detach())["logits"]
+    labels = [0, 1, 2] if only is None else [only]
+    expected = sum(2 * functional.cross_entropy(logits[2 * c : 2 * c + 2], torch.tensor([c, c])) for c in labels)
+    rows = here if only is None else here.rows((here.slots == only).nonzero()[:, 0])
+    value = executor.evaluate(rows, 0, only).terms["cross_entropy"]
+    torch.testing.assert_close(value, expected, rtol=1e-5, atol=0)
