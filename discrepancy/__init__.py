@@ -36,7 +36,7 @@ from discrepancy.hypothesis import LinearHypotheses
 from discrepancy.joint_mmd import JointMMD
 from discrepancy.kernels import Gaussian
 from discrepancy.learned import Parameters, Risk
-from discrepancy.learners import KernelRidge, Ridge
+from discrepancy.learners import ClassMeans, KernelRidge, Ridge
 from discrepancy.measure import Grouping, Measure
 from discrepancy.mmd import MMD
 from discrepancy.moments import Coral, Moments
@@ -47,6 +47,7 @@ from discrepancy.transport import MaxSlicedWasserstein, Sinkhorn, SlicedWasserst
 
 __all__ = [
     "CharacteristicFunction",
+    "ClassMeans",
     "ClassesDistance",
     "ClassifierDivergence",
     "Coral",

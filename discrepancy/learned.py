@@ -1,6 +1,6 @@
 """Learned discrepancies: two data sets are close if one learns the same from both.
 
-    Parameters:  ‖A(μ) - A(ν)‖²         Risk:  E_μ ‖A(ν)(x) - y‖²
+    Parameters:  ‖A(μ) - A(ν)‖²         Risk:  E_μ ℓ(A(ν)(x), y)
 
 with a learner A (:mod:`discrepancy.learners`). Both look at labels, and are differentiable, twice, in the synthetic points,
 weights and labels.
@@ -18,6 +18,7 @@ from discrepancy.base import check_choice
 from discrepancy.errors import InvalidInput, Unsupported
 from discrepancy.learners import Learner, LinearPredictor, Ridge
 from discrepancy.measure import Measure
+from discrepancy.risks import Loss, sample_risk
 from discrepancy.sorts import Discrepancy, Draws, MeanSummary, SampleSummary, Tag
 
 __all__ = ["FittedSummary", "Parameters", "Risk"]
@@ -130,7 +131,8 @@ class Parameters(Discrepancy, kind="parameters"):
 
 
 class Risk(Discrepancy, kind="risk"):
-    """The mean squared error, on the real side, of what is learned from the synthetic side: E_μ ‖A(ν)(x) - y‖².
+    """The mean error, on the real side, of what is learned from the synthetic side: E_μ ℓ(A(ν)(x), y), with ℓ the square
+    ‖A(ν)(x) - y‖² or the cross-entropy -Σ_k y_k log softmax_k(A(ν)(x)).
 
     A performance and not a distance: not symmetric, and not zero at equality; with ``excess`` zero at equality, and with
     penalty 0 also >= 0, since then nothing linear has a smaller risk than A(μ).
@@ -138,19 +140,27 @@ class Risk(Discrepancy, kind="risk"):
     Points ``(n, d)`` with labels ``(n, c)``. With ridge regression the real side is summarised by second moments, (d + c)²
     numbers, which merge: O(n d²) once, a step costs O(m d² + d³), or O(m² d + m³) where m < d, plus O(c (d + c)²); values below
     1e-16 of the largest second moment are rounding. With kernel ridge regression this is KIP's loss: the points are kept, and
-    a step costs O(n m (d + c) + m³) in blocks of bounded memory. Not bounded in a single example.
+    a step costs O(n m (d + c) + m³) in blocks of bounded memory. So are they for the cross-entropy, O(n d c) a step for linear
+    predictors. With ``class_means`` and the cross-entropy it is CAFE's discrimination loss, which sums over n examples what is
+    a mean here. Not bounded in a single example.
 
     Args:
-        learner: ``ridge`` or ``kernel_ridge``; mind its normalisation of the penalty.
-        excess: takes off the risk of what is learned from the real side itself, a constant (ridge only).
+        learner: ``ridge``, ``kernel_ridge`` or ``class_means``; mind the normalisation of the penalties.
+        loss: ``squared``, or ``cross_entropy``.
+        excess: takes off the risk of what is learned from the real side itself, a constant (ridge and squares only).
 
-    References: Dataset Meta-Learning from Kernel Ridge-Regression (Nguyen, Chen, Lee, 2021, ICLR), where it is the loss of KIP.
+    References: Dataset Meta-Learning from Kernel Ridge-Regression (Nguyen, Chen, Lee, 2021, ICLR), where it is the loss of KIP;
+        CAFE: Learning to Condense Dataset by Aligning Features (Wang et al., 2022), section 3.3.
     """
 
     learner: Learner = Ridge()
+    loss: Loss = "squared"
     excess: bool = False
 
     def __post_init__(self) -> None:
+        check_choice("loss", self.loss, get_args(Loss))
+        if self.excess and self.loss != "squared":
+            raise InvalidInput(f"'excess' needs loss 'squared', got '{self.loss}'; leave it out: it is a constant")
         if self.excess and not isinstance(self.learner, Ridge):
             raise InvalidInput(
                 f"'excess' needs learner 'ridge', got '{self.learner.kind}', which would solve for all real points at once; "
@@ -172,7 +182,7 @@ class Risk(Discrepancy, kind="risk"):
 
     @property
     def streams(self) -> bool:
-        return self.learner.streams
+        return self.learner.streams and self.loss == "squared"
 
     @property
     def labelled(self) -> bool:
@@ -191,6 +201,8 @@ class Risk(Discrepancy, kind="risk"):
 
     @torch.no_grad()
     def summarise(self, real: Measure, draws: Draws = None) -> FittedSummary | MeanSummary | SampleSummary:
+        if self.loss != "squared":
+            return SampleSummary(real)
         return _fitted(self.learner, real) if self.excess else self.learner.summarise(real)
 
     def merge(
@@ -198,7 +210,8 @@ class Risk(Discrepancy, kind="risk"):
     ) -> FittedSummary | MeanSummary:
         if isinstance(first, SampleSummary) or isinstance(second, SampleSummary):
             raise Unsupported(
-                f"the learner '{self.learner.kind}' compares points: merge the measures (Measure.merged), then summarise once"
+                f"the {self.loss} risk of learner '{self.learner.kind}' compares points: merge the measures (Measure.merged), "
+                "then summarise once"
             )
         return first.merge(second)  # pyright: ignore[reportArgumentType]  (summaries of one discrepancy are alike)
 
@@ -208,6 +221,9 @@ class Risk(Discrepancy, kind="risk"):
         found = self.learner.fit(synthetic)
         if isinstance(summary, FittedSummary):
             value = self.learner.risk(summary.moments, found) - summary.least
+        elif self.loss != "squared" and isinstance(summary, SampleSummary):
+            make, tensors = found.parts
+            value = sample_risk(summary, make, *tensors, loss=self.loss)
         else:
             value = self.learner.risk(summary, found)
         return value.to(synthetic.rows.dtype)

@@ -1,4 +1,4 @@
-"""Learners: maps from a labelled measure to a predictor, in closed form.
+"""Learners: maps from a labelled measure to a predictor, in closed form; the ridges by
 
     A(μ) = argmin_f  E_μ ‖f(x) - y‖² + λ ‖f‖²
 
@@ -16,22 +16,27 @@ from typing import Any, ClassVar, Protocol
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd import Function
 
-from discrepancy import pairwise, sorts
+from discrepancy import sorts
 from discrepancy.base import Part
 from discrepancy.derivatives import safe_root
 from discrepancy.errors import InvalidInput
 from discrepancy.kernels import Kernel, Linear
 from discrepancy.measure import Measure
+from discrepancy.risks import sample_risk
 from discrepancy.sorts import MeanSummary, SampleSummary
 from discrepancy.systems import RANK, solve
 
-__all__ = ["KernelPredictor", "KernelRidge", "Learner", "LinearPredictor", "Predictor", "Ridge"]
+__all__ = ["ClassMeans", "KernelPredictor", "KernelRidge", "Learner", "LinearPredictor", "Predictor", "Ridge"]
 
 
 class Predictor(Protocol):
     """What is learned, one a group."""
+
+    @property
+    def parts(self) -> tuple[Callable[..., "Predictor"], tuple[Tensor, ...]]:
+        """What makes it of tensors, and those."""
+        ...
 
     def __call__(self, points: Float[Tensor, "g n d"]) -> Float[Tensor, "g n c"]:
         """The predictions at these points, in float64."""
@@ -81,6 +86,10 @@ class LinearPredictor:
     """x ↦ V φ, where φ is x, or (x, 1) where there is an intercept."""
 
     table: Float[Tensor, "g c p"]
+
+    @property
+    def parts(self) -> tuple[Callable[..., "LinearPredictor"], tuple[Tensor, ...]]:
+        return LinearPredictor, (self.table,)
 
     def __call__(self, points: Float[Tensor, "g n d"]) -> Float[Tensor, "g n c"]:
         d, points = points.shape[-1], points.double()
@@ -193,6 +202,10 @@ class KernelPredictor:
     points: Float[Tensor, "g m d"]
     coefficients: Float[Tensor, "g m c"]
 
+    @property
+    def parts(self) -> tuple[Callable[..., "KernelPredictor"], tuple[Tensor, ...]]:
+        return functools.partial(KernelPredictor, self.kernel), (self.points, self.coefficients)
+
     def __call__(self, points: Float[Tensor, "g n d"]) -> Float[Tensor, "g n c"]:
         return self.kernel(self.points, points.double()).mT @ self.coefficients
 
@@ -208,8 +221,7 @@ class KernelRidge(Learner, kind="kernel_ridge"):
         penalty: λ >= 0; the penalty of a sum over m points of weight one is m λ.
         relative: multiplies the penalty by E k(x, x) of what is learned from. KIP's 1e-6 tr K / m is then penalty 1e-6 / m.
 
-    The real points are kept. A risk costs O(n m (d + c)) in float64, in blocks whose products are made again for every
-    derivative: memory O(m (m + d)) beyond the points.
+    The real points are kept. A risk costs O(n m (d + c)) in float64, in blocks (:func:`~discrepancy.risks.sample_risk`).
 
     References: Dataset Meta-Learning from Kernel Ridge-Regression (Nguyen, Chen, Lee, 2021, ICLR), "KIP".
     """
@@ -253,58 +265,35 @@ class KernelRidge(Learner, kind="kernel_ridge"):
         return SampleSummary(real)
 
     def risk(self, summary: SampleSummary, predictor: KernelPredictor) -> Float[Tensor, " g"]:
-        points, coefficients = predictor.points, predictor.coefficients
-        g, m, d = points.shape
-        budget = pairwise.BLOCK_BYTES.get(points.device.type, pairwise.BLOCK_BYTES["cpu"])
-        rows = max(1, budget // (points.element_size() * g * max(m, d)))
-        real = summary.real
+        make, tensors = predictor.parts
+        return sample_risk(summary, make, *tensors)
 
-        def of(x: Tensor, weights: Tensor, labels: Tensor, points: Tensor, coefficients: Tensor) -> tuple[Tensor]:
-            errors = KernelPredictor(self.kernel, points, coefficients)(x) - labels.double()
-            return ((weights.double() * errors.square().sum(-1)).sum(-1),)
 
-        assert real.labels is not None
-        fixed = real.rows.detach(), real.mass_of.detach(), real.labels.detach()
-        total = _BlockSum.apply(of, rows, *fixed, points, coefficients)[0]  # pyright: ignore
-        return total / fixed[1].double().sum(-1)
+class ClassMeans(Learner, kind="class_means"):
+    """Scores of the classes by their means: x ↦ (⟨m₁, x⟩, ..., ⟨m_c, x⟩) with m_k = Σᵢ wᵢ yᵢₖ xᵢ / Σᵢ wᵢ yᵢₖ, O(m c d).
+
+    The mean of a class without mass is zero. Scores are no estimates of labels: a risk of them takes ``loss: cross_entropy``.
+
+    References: CAFE: Learning to Condense Dataset by Aligning Features (Wang et al., 2022), section 3.3.
+    """
+
+    def fit(self, measure: Measure) -> LinearPredictor:
+        mass = measure.shares[..., None] * _labels(measure)
+        of_class = mass.sum(1)[..., None]
+        return LinearPredictor(mass.mT @ measure.rows.double() / _or_one(of_class))
+
+    def summarise(self, real: Measure) -> SampleSummary:
+        return SampleSummary(real)
+
+    def risk(self, summary: SampleSummary, predictor: LinearPredictor) -> Float[Tensor, " g"]:
+        make, tensors = predictor.parts
+        return sample_risk(summary, make, *tensors)
 
 
 def second_moments(summary: MeanSummary) -> Float[Tensor, "g z z"]:
     """E z zᵀ from the flat sums of a summary."""
     size = round(summary.total.shape[-1] ** 0.5)
     return summary.mean.unflatten(-1, (size, size))
-
-
-class _BlockSum(Function):
-    """Σ over blocks of real points of a function of (block, *inputs), with nothing kept of a block; every derivative is such a
-    sum again."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(term: Callable[..., Any], rows: int, *tensors: Any) -> Any:  # pyright: ignore
-        real, inputs = tensors[:3], tensors[3:]
-        return functools.reduce(
-            lambda total, values: tuple(a + b for a, b in zip(total, values, strict=True)),
-            (tuple(term(*block, *inputs)) for block in zip(*(side.split(rows, 1) for side in real), strict=True)),
-        )
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        # The real side is held but not saved: it belongs to the summary.
-        ctx.fixed = inputs[:5]
-        ctx.save_for_backward(*inputs[5:])
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
-        (term, *fixed), inputs = ctx.fixed, ctx.saved_tensors
-
-        def derivative(*tensors: Tensor) -> tuple[Tensor, ...]:
-            block, both = tensors[:3], tensors[3:]
-            moving, pull = both[: len(inputs)], both[len(inputs) :]
-            return torch.func.vjp(lambda *inputs: term(*block, *inputs), *moving)[1](pull)
-
-        return *(None,) * 5, *_BlockSum.apply(derivative, *fixed, *inputs, *grads)  # pyright: ignore
 
 
 def _weighted_square(table: Float[Tensor, "g c p"], moments: Float[Tensor, "g p p"]) -> Float[Tensor, " g"]:

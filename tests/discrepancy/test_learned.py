@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.special
 import sklearn.kernel_ridge
 import sklearn.linear_model
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 from discrepancy import Discrepancy, Gaussian, InvalidInput, Measure, Unsupported
 from discrepancy.kernels import Linear, Median
 from discrepancy.learned import FittedSummary, Parameters, Risk
-from discrepancy.learners import KernelRidge, Ridge
+from discrepancy.learners import ClassMeans, KernelRidge, Ridge
 
 
 def flat(side: Measure) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -43,9 +44,12 @@ def coefficients(learner: Ridge, side: Measure) -> tuple[np.ndarray, np.ndarray]
     return table, mean_y - table @ mean_x
 
 
-def risk(learner, real: Measure, synthetic: Measure) -> float:
+def risk(learner, real: Measure, synthetic: Measure, loss: str = "squared") -> float:
     x, y, w = flat(real)
-    if isinstance(learner, Ridge):
+    if isinstance(learner, ClassMeans):
+        s, labels, v = flat(synthetic)
+        predictions = np.stack([x @ np.average(s, 0, v * labels[:, c]) for c in range(y.shape[1])], 1)
+    elif isinstance(learner, Ridge):
         table, intercept = coefficients(learner, synthetic)
         predictions = x @ table.T + intercept
     else:
@@ -61,11 +65,16 @@ def risk(learner, real: Measure, synthetic: Measure) -> float:
             penalty *= v @ (np.ones(len(s)) if isinstance(kernel, Gaussian) else np.square(s).sum(1))
         model = sklearn.kernel_ridge.KernelRidge(alpha=penalty, **names).fit(s, labels, sample_weight=v)
         predictions = model.predict(x)
+    if loss == "cross_entropy":
+        surprise = [-(row_y @ scipy.special.log_softmax(row)) for row, row_y in zip(predictions, y, strict=True)]
+        return float(w @ np.array(surprise))
     return float(w @ np.square(predictions - y).sum(1))
 
 
 def wider(learner, factor: float):
-    """The learner that predicts the same where points are ``factor`` times as far apart."""
+    """The learner that predicts the same where points are ``factor`` times as far apart; None where there is none."""
+    if isinstance(learner, ClassMeans):
+        return None
     if isinstance(learner, KernelRidge) and isinstance(learner.kernel, Gaussian):
         return replace(learner, kernel=Gaussian(lengthscale=factor * float(learner.kernel.lengthscale)))  # pyright: ignore
     return replace(learner, penalty=factor**2 * learner.penalty)
@@ -117,18 +126,26 @@ class TestRisk(DiscrepancyContract):
         "kernel-relative": Risk(learner=KernelRidge(kernel=Gaussian(lengthscale=1.5), penalty=0.1, relative=True)),
         "kernel-linear": Risk(learner=KernelRidge(kernel=Linear(), penalty=0.1)),
         "kernel-linear-relative": Risk(learner=KernelRidge(kernel=Linear(), penalty=0.1, relative=True)),
+        "ridge-cross-entropy": Risk(learner=Ridge(penalty=0.1, intercept=True), loss="cross_entropy"),
+        "kernel-cross-entropy": Risk(
+            learner=KernelRidge(kernel=Gaussian(lengthscale=1.5), penalty=0.1), loss="cross_entropy"
+        ),
+        "class-means": Risk(learner=ClassMeans(), loss="cross_entropy"),
+        "class-means-squared": Risk(learner=ClassMeans()),
     }
     classes = 3
 
     @staticmethod
     def truth(discrepancy: Discrepancy, mu: Measure, nu: Measure) -> float:
         assert isinstance(discrepancy, Risk)
-        return risk(discrepancy.learner, mu, nu) - (risk(discrepancy.learner, mu, mu) if discrepancy.excess else 0)
+        own = risk(discrepancy.learner, mu, mu) if discrepancy.excess else 0
+        return risk(discrepancy.learner, mu, nu, discrepancy.loss) - own
 
     @staticmethod
-    def rescaled(discrepancy: Discrepancy, factor: float) -> Discrepancy:
+    def rescaled(discrepancy: Discrepancy, factor: float) -> Discrepancy | None:
         assert isinstance(discrepancy, Risk)
-        return replace(discrepancy, learner=wider(discrepancy.learner, factor))
+        learner = wider(discrepancy.learner, factor)
+        return None if learner is None else replace(discrepancy, learner=learner)
 
 
 class TestRiskOfImages(TestRisk):
@@ -148,6 +165,7 @@ LEARNED = {
     "function": Parameters(learner=Ridge(penalty=0.1, intercept=True), space="function"),
     "risk": Risk(learner=Ridge(penalty=0.1)),
     "kernel": Risk(learner=KernelRidge(kernel=Gaussian(), penalty=0.1)),
+    "class-means": Risk(learner=ClassMeans(), loss="cross_entropy"),
 }
 learned = pytest.mark.parametrize("discrepancy", LEARNED.values(), ids=LEARNED.keys())
 
@@ -288,7 +306,55 @@ def test_points_do_not_merge():
         discrepancy.merge(part, part)
 
 
+def test_is_the_discrimination_loss_of_cafe():
+    """Cross-entropy, summed over the real examples, of their products with the synthetic class means."""
+    real, synthetic = data(11), data(6, seed=1)
+    numbers = torch.arange(11) % 3, torch.arange(6) % 3
+    means = torch.stack([synthetic.points[numbers[1] == c].mean(0) for c in range(3)])  # pyright: ignore
+    expected = torch.nn.functional.cross_entropy(real.points @ means.T, numbers[0], reduction="sum")  # pyright: ignore
+    discrepancy = Risk(learner=ClassMeans(), loss="cross_entropy")
+    found = discrepancy(*(Measure(side.points, labels=y) for side, y in zip((real, synthetic), numbers, strict=True)))
+    torch.testing.assert_close(11 * found, expected)
+
+
+def test_a_class_without_mass_has_a_mean_of_zero():
+    points, labels = torch.eye(2, dtype=torch.float64), torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]).double()
+    leaf = points.clone().requires_grad_()
+    found = ClassMeans().fit(Measure(leaf, labels=labels).as_groups())
+    torch.testing.assert_close(found.table[0].detach(), torch.tensor([[0.5, 0.5], [0, 0], [0, 0]]).double())
+    (slope,) = torch.autograd.grad(found.table.sum(), leaf)
+    torch.testing.assert_close(slope, torch.full((2, 2), 0.5).double())
+
+
+def test_saved_bytes_of_a_cross_entropy_do_not_grow_with_n():
+    def saved(n: int) -> int:
+        discrepancy, total = Risk(learner=ClassMeans(), loss="cross_entropy"), 0
+        summary, synthetic = discrepancy.summarise(data(n).as_groups()), data(5, seed=1)
+        leaf = synthetic.points.clone().requires_grad_()  # pyright: ignore
+
+        def pack(tensor: Tensor) -> Tensor:
+            nonlocal total
+            total += tensor.nbytes
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            discrepancy.compare(summary, Measure(leaf, synthetic.mass_of, synthetic.labels).as_groups())
+        return total
+
+    assert saved(17) == saved(1009) > 0
+
+
 # Refusals
+
+
+def test_unknown_losses_and_an_excess_of_cross_entropy_are_refused():
+    discrepancy = object.__new__(Risk)
+    for name, value in {"learner": Ridge(), "loss": "hinge", "excess": False}.items():
+        object.__setattr__(discrepancy, name, value)
+    with pytest.raises(InvalidInput, match="'loss' must be one of squared, cross_entropy; got 'hinge'"):
+        discrepancy.__post_init__()
+    with pytest.raises(InvalidInput, match="'excess' needs loss 'squared', got 'cross_entropy'"):
+        Risk(loss="cross_entropy", excess=True)
 
 
 def test_parameters_of_a_kernel_are_refused():
