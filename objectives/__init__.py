@@ -13,6 +13,7 @@ from objectives.penalties import CrossEntropy, TotalVariation
 from objectives.reductions import CVaR, Max, Mean, Proportional, Reduction, Sum
 from objectives.solvers import Descent, Forgetting, GreedyMMD, Herding, KCentre, KernelThinning, Random, Solver
 from objectives.synthetic import Parameterisation, Pixels
+from objectives.teacher import Taught, Teacher
 from objectives.training import Training
 
 __all__ = [
@@ -52,6 +53,8 @@ __all__ = [
     "Solver",
     "Sum",
     "SyntheticSet",
+    "Taught",
+    "Teacher",
     "Term",
     "TotalVariation",
     "Trained",

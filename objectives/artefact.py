@@ -44,6 +44,7 @@ class SyntheticSet(Dataset[tuple[Tensor, Tensor]]):
         limits: the range of valid values in source units, where the source states one.
         parameters: what was optimised, by name.
         record: how the set came to be (plain data).
+        slots: ``(m,)``, the class that each example was made for, where a teacher's labels have taken the place of its own.
     """
 
     points: Tensor
@@ -54,6 +55,7 @@ class SyntheticSet(Dataset[tuple[Tensor, Tensor]]):
     limits: tuple[float, float] | None = None
     parameters: Mapping[str, Tensor] = field(default_factory=dict)
     record: Mapping[str, Any] = field(default_factory=dict)
+    slots: Tensor | None = None
 
     @classmethod
     def of(
@@ -93,17 +95,31 @@ class SyntheticSet(Dataset[tuple[Tensor, Tensor]]):
         return self.normalisation.apply(self.points)
 
     @property
+    def numbers(self) -> Tensor:
+        """The class of each example: the one that it was made for, where that is known apart, else its most likely one."""
+        if self.slots is not None:
+            return self.slots
+        return self.labels.argmax(1) if self.labels.ndim == 2 else self.labels.long()
+
+    @property
+    def labelling(self) -> str:
+        """``hard``, ``soft`` (learned with the set), or those of a ``teacher``."""
+        return "teacher" if "teacher" in self.record else "soft" if self.labels.ndim == 2 else "hard"
+
+    @property
     def stored_bytes(self) -> int:
         """What a user must store.
 
         Of plain points: points, labels and, where they differ, weights. Where the record declares a decoder: every parameter
         that it decodes, those that the examples share too, of labels and weights one for each stored example (class numbers
-        where labels are not learned); what a decoder can compute, such as cosines, is not stored.
+        where labels are not learned); what a decoder can compute, such as cosines, is not stored. A teacher's labels always are,
+        one for each decoded example; its weights are not, nor is the class that an example was made for.
         """
         decoder = self.record.get("decoder")
         if decoder is not None:
             learned = "labels" in self.parameters
             labels = 0 if learned else decoder["per_class"] * len(self.classes) * self.labels.element_size()
+            labels = self.labels.nbytes if self.labelling == "teacher" else labels
             return sum(value.nbytes for value in self.parameters.values()) + labels
         weights = 0 if bool((self.weights == self.weights[0]).all()) else self.weights.nbytes
         return self.points.nbytes + self.labels.nbytes + weights
@@ -111,6 +127,7 @@ class SyntheticSet(Dataset[tuple[Tensor, Tensor]]):
     def save(self, path: str | Path) -> None:
         """Write the artefact whole or not at all: to a temporary name first, then renamed."""
         tensors = {"points": self.points, "labels": self.labels, "weights": self.weights}
+        tensors |= {} if self.slots is None else {"slots": self.slots}
         tensors |= {f"parameters/{name}": value for name, value in self.parameters.items()}
         tensors = {name: value.clone().contiguous() for name, value in tensors.items()}
         about = {
@@ -160,6 +177,7 @@ class SyntheticSet(Dataset[tuple[Tensor, Tensor]]):
                 about["limits"] and tuple(about["limits"]),
                 {name.removeprefix("parameters/"): value for name, value in tensors.items() if "/" in name},
                 {name: value for name, value in about.items() if name not in names},
+                tensors.get("slots"),
             )
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise InvalidInput(

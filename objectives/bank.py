@@ -16,7 +16,7 @@ from objectives.contexts import Draw, Lessons, Watch
 from objectives.stage import Stage
 from objectives.streams import stream
 from objectives.synthetic import Decoded
-from objectives.training import Lesson, Trainee
+from objectives.training import Lesson, Trainee, real_lesson
 
 __all__ = ["Bank"]
 
@@ -111,10 +111,7 @@ class Bank:
     def _lesson(self, lessons: Lessons, synthetic: Decoded | None) -> Lesson:
         data, device = self.stage.data, self.stage.device
         if lessons.training.on == "real":
-            train = data.train
-            labels = train.labels if train.soft is None else train.soft.to(self.stage.dtype)
-            weights = torch.ones(len(train), device=device, dtype=self.stage.dtype)
-            return Lesson(self.stage.normalised, labels.to(device), weights)
+            return real_lesson(data, device, self.stage.dtype)
         assert synthetic is not None
         points, labels = synthetic.points.detach(), synthetic.labels.detach()
         if labels.ndim == 1:

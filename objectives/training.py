@@ -1,6 +1,7 @@
 """How the network of a context is trained while a set is condensed: on the real data, or on the synthetic set as it is."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -12,8 +13,10 @@ from discrepancy.base import Part, check_choice
 from discrepancy.errors import InvalidInput
 from discrepancy.networks.base import Network
 from objectives.augment import Augmentation
+from objectives.data import LabelledData
+from objectives.mixing import Mixing
 
-__all__ = ["Lesson", "Trainee", "Training"]
+__all__ = ["Lesson", "Trainee", "Training", "real_lesson"]
 
 
 class Training(Part, family=True, kind="sgd"):
@@ -21,30 +24,58 @@ class Training(Part, family=True, kind="sgd"):
 
     Args:
         on: ``real`` examples, or the ``synthetic`` ones as they are at that moment.
-        steps: minibatches of a round.
+        steps: minibatches of a round, all of one size; 50 unless ``epochs`` are given instead.
+        epochs: passes over all the examples that a round takes, the last minibatch of each with what is left.
         batch: examples of a minibatch, drawn without replacement until all were seen.
         lr, momentum, weight_decay: of the descent, as in ``torch.optim.SGD``; the momentum lasts over the rounds of a network.
         augment: a transformation of its own for each image; None for none.
+        mix: makes examples of two, after the augmentation; None for none.
     """
 
     on: Literal["real", "synthetic"] = "real"
-    steps: int = 50
+    steps: int | None = None
+    epochs: int | None = None
     batch: int = 256
     lr: float = 0.01
     momentum: float = 0.0
     weight_decay: float = 0.0
     augment: Augmentation | None = None
+    mix: Mixing | None = None
 
     def __post_init__(self) -> None:
         check_choice("on", self.on, get_args(Literal["real", "synthetic"]))
-        for name in ("steps", "batch"):
-            if getattr(self, name) < 1:
-                raise InvalidInput(f"'{name}' must be at least 1, got {getattr(self, name)}")
+        if self.steps is not None and self.epochs is not None:
+            raise InvalidInput(
+                f"a round is given by 'steps' or by 'epochs', got {self.steps} and {self.epochs}; set one of them to null"
+            )
+        if self.steps is None and self.epochs is None:
+            object.__setattr__(self, "steps", 50)
+        for name in ("steps", "epochs", "batch"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InvalidInput(f"'{name}' must be at least 1, got {value}")
         if not self.lr > 0:
             raise InvalidInput(f"'lr' must be > 0, got {self.lr}")
         for name in ("momentum", "weight_decay"):
             if not getattr(self, name) >= 0:
                 raise InvalidInput(f"'{name}' must be >= 0, got {getattr(self, name)}")
+
+    def images(self, examples: int) -> int:
+        """Examples that a round goes through, where there are so many."""
+        return self.epochs * examples if self.epochs is not None else (self.steps or 0) * min(self.batch, examples)
+
+    def minibatches(self, examples: int, generator: torch.Generator) -> Iterator[Tensor]:
+        """The rows of each minibatch of a round."""
+        if self.epochs is not None:
+            for _ in range(self.epochs):
+                yield from torch.randperm(examples, generator=generator).split(self.batch)
+            return
+        order = torch.zeros(0, dtype=torch.long)
+        for _ in range(self.steps or 0):
+            if len(order) < min(self.batch, examples):
+                order = torch.randperm(examples, generator=generator)
+            rows, order = order[: self.batch], order[self.batch :]
+            yield rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +88,17 @@ class Lesson:
 
     def __len__(self) -> int:
         return len(self.weights)
+
+
+def real_lesson(data: LabelledData, device: torch.device, dtype: torch.dtype = torch.float32) -> Lesson:
+    """All the training examples, with the label distributions that they may have."""
+    train = data.train
+
+    def points(rows: Tensor) -> Tensor:
+        return data.normalisation.apply(train.points[rows].to(device), dtype)
+
+    labels = train.labels if train.soft is None else train.soft.to(dtype)
+    return Lesson(points, labels.to(device), torch.ones(len(train), device=device, dtype=dtype))
 
 
 class Trainee:
@@ -76,11 +118,7 @@ class Trainee:
 
     def round(self, network: Network, lesson: Lesson, generator: torch.Generator) -> None:
         """One round of training."""
-        training, order = self.training, torch.zeros(0, dtype=torch.long)
-        for _ in range(training.steps):
-            if len(order) < min(training.batch, len(lesson)):
-                order = torch.randperm(len(lesson), generator=generator)
-            rows, order = order[: training.batch], order[training.batch :]
+        for rows in self.training.minibatches(len(lesson), generator):
             self._step(network, lesson, rows, generator)
         self.rounds += 1
 
@@ -90,12 +128,16 @@ class Trainee:
             draws = augment.draw_batch(generator, len(points), tuple(points.shape[1:]))
             points = augment(points, draws, torch.arange(len(points)))
         rows = rows.to(points.device)
-        weights = lesson.weights[rows]
-        surprise = functional.cross_entropy(
-            network(self._leaves, points, ("logits",))["logits"], lesson.labels[rows], reduction="none"
-        )
+        labels, weights = lesson.labels[rows], lesson.weights[rows]
+        if self.training.mix is None:
+            logits = network(self._leaves, points, ("logits",))["logits"]
+            total = (weights * functional.cross_entropy(logits, labels, reduction="none")).sum()
+        else:
+            draws = self.training.mix.draw(generator, len(points), tuple(points.shape[1:]))
+            points, masses = self.training.mix(points, weights[:, None] * self._vectors(network, labels, points), draws)
+            total = -(masses * network(self._leaves, points, ("logits",))["logits"].log_softmax(1)).sum()
         self._optimiser.zero_grad()
-        ((weights * surprise).sum() / weights.sum()).backward()
+        (total / weights.sum()).backward()
         self._optimiser.step()
 
     def state(self) -> dict[str, Any]:
