@@ -37,8 +37,11 @@ class RunFolder:
         self._pending: list[str] = []
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, patience: float = 0.0) -> Iterator[None]:
         """Make the folder and hold it.
+
+        Args:
+            patience: seconds to wait for another run that holds it.
 
         Raises:
             StorageError: if it cannot be made or written to.
@@ -47,7 +50,7 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = filelock.FileLock(self.path / ".lock")
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=patience)
         except filelock.Timeout as error:
             raise InvalidInput(
                 f"'{self.path}' is in use by another run; wait for it, or name another folder with --out"
@@ -103,13 +106,14 @@ class RunFolder:
 
     # --- checkpoint ---------------------------------------------------------------------------------------------------
 
-    def save(self, state: dict[str, Any], seconds: float) -> None:
+    def save(self, state: dict[str, Any], seconds: float, peak_bytes: int = 0) -> None:
         """Write the checkpoint, then the metrics up to it."""
         whole = {
             "format": CHECKPOINT_FORMAT,
             "threads": torch.get_num_threads(),
             "torch": str(torch.__version__),
             "seconds": seconds,
+            "peak_bytes": peak_bytes,
             "state": state,
         }
         with replacing(self.checkpoint) as temporary:

@@ -14,8 +14,9 @@ import torch
 
 from discrepancy.errors import InvalidInput
 from experiments.config import difference, dump, read, write_yaml
-from experiments.experiment import Experiment
+from experiments.experiment import Experiment, chosen_device
 from experiments.folder import RunFolder
+from experiments.peak import Peak
 from experiments.report import curves, grid
 from objectives.artefact import SyntheticSet
 from objectives.condense import Progress, check_finite, result, solve
@@ -35,6 +36,7 @@ class Outcome:
     synthetic: SyntheticSet
     seconds: float
     steps: int
+    peak_bytes: int
 
 
 def run(
@@ -45,32 +47,36 @@ def run(
     checkpoint_every: int = 100,
     log_every: int = 10,
     on_progress: Callable[[Progress], None] | None = None,
+    patience: float = 0.0,
 ) -> Outcome:
     """Condense, and leave the artefact, its picture, the metrics and their curves in the folder.
+
+    The artefact's record has the seconds of condensing (after the data are read, with compilation, up to the result; those of a
+    resumed run added up), the steps, and the peak of memory as :class:`Peak` measures it, data included.
 
     Args:
         resume: continue from the folder's checkpoint; k + k steps equal 2k steps bit for bit on a CPU.
         checkpoint_every: steps between two checkpoints.
         log_every: steps between two lines of metrics.
+        patience: seconds to wait for a folder that is in use.
 
     Raises:
         InvalidInput: if the folder is in use, holds another run, or cannot be resumed under this configuration.
         Interrupted: after SIGINT or SIGTERM, when the checkpoint is written.
         NonFinite: if a term becomes NaN or infinite; the last good checkpoint stays.
     """
-    with folder.locked():
+    with folder.locked(patience), Peak(chosen_device(experiment.device)) as peak:
         _check_folder(experiment, folder, resume)
         problem = experiment.problem()
+        start, before = time.perf_counter(), 0.0
         solving = experiment.solver.start(problem)
-        before = 0.0
         if resume and folder.checkpoint.exists():
             saved = folder.load(problem.device)
             solving.restore(saved["state"])
-            before = saved["seconds"]
+            before, peak.before = saved["seconds"], saved.get("peak_bytes", 0)
         else:
             folder.write_text(folder.config, write_yaml(dump(experiment)))
         folder.forget_after(solving.step)
-        start = time.perf_counter()
 
         def seconds() -> float:
             return before + time.perf_counter() - start
@@ -85,16 +91,18 @@ def run(
                     on_progress(progress)
                 if progress.step % checkpoint_every == 0 or last or asked():
                     check_finite(progress.record)
-                    folder.save(progress.state(), seconds())
+                    folder.save(progress.state(), seconds(), peak.bytes)
                 if asked() and not last:
                     raise Interrupted(f"stopped after step {progress.step} of {progress.steps}")
 
             solve(solving, after_step)
-        synthetic = result(problem, solving, _record(experiment, solving.resolved, seconds()))
+        about = _record(experiment, solving.resolved, seconds())
+        about |= {"steps": solving.steps, "memory": {"peak_bytes": peak.bytes, "of": peak.measured}}
+        synthetic = result(problem, solving, about)
         synthetic.save(folder.result)
         grid.save(synthetic, folder.picture)
         curves.save(folder.metrics, folder.curves)
-        return Outcome(folder, synthetic, seconds(), solving.steps)
+        return Outcome(folder, synthetic, about["seconds"], solving.steps, about["memory"]["peak_bytes"])
 
 
 def _check_folder(experiment: Experiment, folder: RunFolder, resume: bool) -> None:

@@ -3,11 +3,11 @@
 import os
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable
 
-import psutil
+import torch
+
+from experiments.peak import Peak
 
 __all__ = ["extra_megabytes", "peak_megabytes"]
 
@@ -22,22 +22,8 @@ def extra_megabytes(module: str, *arguments: object) -> float:
 
 def peak_megabytes(action: Callable[[], object]) -> float:
     """How far resident memory rises above where it is now while ``action`` runs and its result is held."""
-    process, done = psutil.Process(), threading.Event()
-    before = peak = process.memory_info().rss
-
-    def watch() -> None:
-        nonlocal peak
-        while not done.is_set():
-            peak = max(peak, process.memory_info().rss)
-            time.sleep(0.0005)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
+    with Peak(torch.device("cpu"), seconds=0.0005) as peak:
         kept = action()
-    finally:
-        done.set()
-        watcher.join()
-    peak = max(peak, process.memory_info().rss)
-    del kept
-    return (peak - before) / 2**20
+        highest = peak.bytes
+        del kept
+    return highest / 2**20

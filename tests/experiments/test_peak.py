@@ -1,0 +1,58 @@
+"""The peak of memory: what was held in a block at most, whatever was held before it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from experiments.cli import main
+from experiments.folder import RunFolder
+from experiments.peak import Peak
+from objectives.artefact import SyntheticSet
+
+MEBIBYTE = 2**20
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("megabytes", [80, 40, 160], ids=["first", "below_the_largest", "above_the_largest"])
+def test_a_block_that_is_freed_again(megabytes: int):
+    """The largest set that the process ever had hides nothing: the sizes go down and up again."""
+    with Peak(CPU, seconds=0.001) as peak:
+        block = torch.ones(megabytes * MEBIBYTE // 4)
+        assert peak.bytes == pytest.approx(megabytes * MEBIBYTE, rel=0.1)
+        del block
+    assert peak.bytes == pytest.approx(megabytes * MEBIBYTE, rel=0.1)
+
+
+def test_what_was_held_before_does_not_count():
+    held = torch.ones(40 * MEBIBYTE)
+    with Peak(CPU) as peak:
+        held.sum()
+    assert peak.bytes < 40 * MEBIBYTE
+
+
+def test_an_earlier_part_of_the_work_counts():
+    with Peak(CPU) as peak:
+        peak.before = 10**15
+        assert peak.bytes == 10**15
+
+
+def test_a_run_records_its_peak_steps_and_seconds_and_goes_on_counting_when_resumed(tmp_path: Path, capsys):
+    tiny = ["--data", "digits", "--per-class", "1", "--set", "context.network.width=4", "--steps", "4", "--quiet"]
+    assert main(["run", "dm", *tiny, "--out", str(tmp_path / "run"), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    folder = RunFolder(tmp_path / "run")
+    record = SyntheticSet.load(folder.result).record
+    assert record["memory"] == {
+        "peak_bytes": said["peak_bytes"],
+        "of": "resident set of the process, at most, above the start",
+    }
+    assert record["memory"]["peak_bytes"] > 0
+    assert record["steps"] == 4
+    saved = torch.load(folder.checkpoint, weights_only=True)
+    torch.save({**saved, "peak_bytes": 10**15, "seconds": 1000.0}, folder.checkpoint)
+    assert main(["run", "--out", str(tmp_path / "run"), "--resume", "--quiet"]) == 0
+    record = SyntheticSet.load(folder.result).record
+    assert record["memory"]["peak_bytes"] == 10**15
+    assert record["seconds"] > 1000
