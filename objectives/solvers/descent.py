@@ -204,6 +204,9 @@ class _Descending(Solving):
                 self._step(self.optimisers[c if self._own_state else 0], self.leaves[c if self._own_state else 0], c)
                 for c in classes
             ]
+        with torch.no_grad():  # once all the classes had their turn, as published
+            for leaves in self.leaves:
+                self.problem.synthetic.project(leaves, self.problem.data)
         self.executor.adversaries.ascend([value.uphill for value in values])
         loss = torch.stack([value.total for value in values]).sum()
         for scheduler in self.schedulers:
@@ -224,8 +227,6 @@ class _Descending(Solving):
         outputs = [getattr(now, name) for name in values.gradients]
         torch.autograd.backward(outputs, list(values.gradients.values()))
         optimiser.step()
-        with torch.no_grad():
-            self.problem.synthetic.project(leaves, self.problem.data)
         return values
 
     def _decoded(self, leaves: dict[str, Tensor], only: int | None) -> Decoded:
