@@ -1,14 +1,15 @@
 """What a run will cost, before anything starts: time, memory and stored bytes."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from experiments.experiment import Experiment
 from objectives.artefact import SyntheticSet
+from objectives.compilation import eager_seconds
+from objectives.data import LabelledData
 from objectives.memory import available_bytes
-from objectives.solvers import Descent
 from objectives.solvers.base import decoded
 from objectives.stage import Stage
 
@@ -37,22 +38,44 @@ class Plan:
     stored_bytes: int
 
 
-def planned(experiment: Experiment) -> Plan:
-    """Load the data, time a forward pass of one chunk, and count.
+def planned(experiment: Experiment, data: LabelledData | None = None) -> Plan:
+    """Load the data, begin, time a forward pass of one chunk, and count.
+
+    Args:
+        data: the experiment's, where they are loaded already.
 
     Raises:
         InvalidInput: if the configuration cannot be run, or even the least memory that it needs is not there.
     """
-    problem = experiment.problem()
+    problem = experiment.problem(data)
     data, solver = problem.data, experiment.solver
     parameters = problem.initial()
     synthetic = SyntheticSet.of(decoded(problem, parameters), data, parameters, {}, problem.synthetic)
     steps, examples = solver.duration(problem), len(synthetic)
+    solver.start(problem)  # refuses what cannot be solved this way, and costs little more than the executor
     stage = problem.executor(steps).stage
-    passes = stage.images(steps, examples) if isinstance(solver, Descent) else len(data.train)
+    if solver.takes:
+        stage = Stage(
+            data,
+            problem.context,
+            solver.takes,
+            seed=problem.seed,
+            examples=examples,
+            steps=steps,
+            device=problem.device,
+            policy="never",
+        )
+    passes = solver.passes(problem, stage)
     seconds = passes * _seconds_a_pass(stage)
     if stage.compiles:
         seconds = seconds / COMPILED_SPEEDUP + COMPILING_SECONDS
+    teacher = experiment.teacher
+    if teacher is not None:
+        teacher.check(data)
+        work = teacher.passes * teacher.network.multiplications(data.shape, data.count)
+        seconds += eager_seconds(work, problem.device)
+        labels = torch.zeros(examples, data.count)
+        synthetic = replace(synthetic, labels=labels, record={**synthetic.record, "teacher": {}})
     return Plan(
         device=str(problem.device),
         steps=steps,

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from objectives.contexts import Context
 from objectives.data import LabelledData
 from objectives.executor import Executor
 from objectives.objective import Objective
+from objectives.stage import Stage
 from objectives.synthetic import Decoded, Layout, Parameterisation
 
 __all__ = ["Problem", "Record", "Solver", "Solving"]
@@ -114,6 +115,9 @@ class Solving(ABC):
 class Solver(Part, family=True):
     """How the objective is minimised."""
 
+    takes: ClassVar[frozenset[str]] = frozenset()
+    """What the solver itself takes of the context's network, beside the terms."""
+
     @abstractmethod
     def start(self, problem: Problem) -> Solving:
         """Check that the problem can be solved this way, and begin."""
@@ -121,6 +125,10 @@ class Solver(Part, family=True):
     @abstractmethod
     def duration(self, problem: Problem) -> int:
         """The number of steps it will take."""
+
+    @abstractmethod
+    def passes(self, problem: Problem, stage: Stage) -> int:
+        """Forward passes of one example that it will take, a backward pass counted as two; for an estimate of its time."""
 
 
 def decoded(problem: Problem, parameters: Mapping[str, Tensor]) -> Decoded:

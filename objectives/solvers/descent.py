@@ -19,6 +19,7 @@ from discrepancy.errors import InvalidInput
 from objectives.executor import Values
 from objectives.objective import Match
 from objectives.solvers.base import Problem, Record, Solver, Solving, decoded
+from objectives.stage import Stage
 from objectives.synthetic import Decoded
 
 __all__ = ["Descent"]
@@ -100,6 +101,9 @@ class Descent(Solver, kind="descent"):
 
     def duration(self, problem: Problem) -> int:
         return self.steps
+
+    def passes(self, problem: Problem, stage: Stage) -> int:
+        return stage.images(self.steps, len(problem.layout) * problem.synthetic.copies)
 
     def start(self, problem: Problem) -> "_Descending":
         if self.update != "joint":

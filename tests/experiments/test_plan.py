@@ -4,6 +4,8 @@ import pytest
 
 from discrepancy import MMD
 from discrepancy.embeddings import Identity
+from discrepancy.errors import InvalidInput
+from discrepancy.networks import ConvNet
 from experiments.data import Digits
 from experiments.experiment import Experiment
 from experiments.plan import planned
@@ -12,8 +14,9 @@ from objectives.contexts import Pool
 from objectives.formations import Formation
 from objectives.frequencies import Frequencies
 from objectives.objective import Match
-from objectives.solvers import Descent
+from objectives.solvers import Descent, Forgetting, Herding, Solver
 from objectives.synthetic import Parameterisation, Pixels
+from objectives.training import Training
 
 
 @pytest.mark.parametrize(
@@ -39,3 +42,37 @@ def test_decoded_examples_and_stored_bytes(synthetic: Parameterisation, examples
     plan, real = planned(experiment), len(experiment.data.load().train)
     assert (plan.examples, plan.stored_bytes) == (examples, stored_bytes)
     assert plan.forward_passes == real + 5 * 3 * examples
+
+
+def test_forgetting_trains_and_looks_at_everything_in_every_round():
+    """3 · 5 minibatches of 8 and one look at all, in each of 4 rounds; the network is the context's, though no term takes it."""
+    experiment = Experiment(
+        data=Digits(),
+        objective=Match(MMD(), via=Identity()).as_objective(),
+        context=Pool(size=1, network=ConvNet(width=4)),
+        solver=Forgetting(rounds=4, training=Training(steps=5, batch=8)),
+        synthetic=Pixels(per_class=1),
+        device="cpu",
+    )
+    data = experiment.data.load()
+    plan = planned(experiment, data)
+    assert plan.forward_passes == 4 * (3 * 5 * 8 + len(data.train))
+    assert plan.multiplications == plan.forward_passes * ConvNet(width=4).multiplications(data.shape, data.count)
+    assert plan.seconds > 0
+
+
+@pytest.mark.parametrize(
+    ("solver", "objective", "message"),
+    [
+        (Herding(), Match(MMD(), via=Identity(), by="none"), "'herding' selects within classes"),
+        (Descent(steps=1, update="per_class"), Match(MMD(), via=Identity(), by="none"), "'update' is per_class"),
+        (Forgetting(rounds=2), Match(MMD(), via=Identity(), by="class"), "give the context a 'network'"),
+    ],
+    ids=["herding", "per_class", "forgetting"],
+)
+def test_what_a_solver_refuses_is_refused_by_the_plan(solver: Solver, objective: Match, message: str):
+    experiment = Experiment(
+        data=Digits(), objective=objective.as_objective(), context=Pool(size=1), solver=solver, device="cpu"
+    )
+    with pytest.raises(InvalidInput, match=message):
+        planned(experiment)

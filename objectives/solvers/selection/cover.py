@@ -11,6 +11,7 @@ from discrepancy.gains import row_blocks
 from objectives.executor import Candidates, Executor
 from objectives.solvers.base import Problem, Solver
 from objectives.solvers.selection.base import Choice, WithinClasses, check_embeddings, check_positive
+from objectives.stage import Stage
 
 __all__ = ["KCentre"]
 
@@ -36,6 +37,9 @@ class KCentre(Solver, kind="k_centre"):
 
     def duration(self, problem: Problem) -> int:
         return problem.data.count
+
+    def passes(self, problem: Problem, stage: Stage) -> int:
+        return len(problem.data.train)
 
     def start(self, problem: Problem) -> WithinClasses:
         check_embeddings(problem, self.kind)

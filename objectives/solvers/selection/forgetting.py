@@ -1,6 +1,6 @@
 """Selection by forgetting: examples that a network learns and loses again in the course of its training."""
 
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from jaxtyping import Bool, Int
@@ -13,6 +13,7 @@ from discrepancy.networks.base import Network, Parameters
 from objectives.memory import chunk_examples
 from objectives.solvers.base import Problem, Solver
 from objectives.solvers.selection.base import Selecting
+from objectives.stage import Stage
 from objectives.streams import stream
 from objectives.training import Lesson, Trainee, Training
 
@@ -41,6 +42,8 @@ class Forgetting(Solver, kind="forgetting"):
     examples never learned count as forgotten most is from its code.
     """
 
+    takes: ClassVar[frozenset[str]] = frozenset({"logits"})
+
     rounds: int = 20
     training: Training = Training(steps=100, batch=128, lr=0.01, momentum=0.9)
     choose: Literal["most", "least"] = "most"
@@ -54,6 +57,10 @@ class Forgetting(Solver, kind="forgetting"):
 
     def duration(self, problem: Problem) -> int:
         return self.rounds
+
+    def passes(self, problem: Problem, stage: Stage) -> int:
+        n = len(problem.data.train)
+        return self.rounds * (3 * self.training.images(n) + n)
 
     def start(self, problem: Problem) -> "_Forgetting":
         network = problem.context.network

@@ -15,6 +15,7 @@ from objectives.executor import Candidates, Executor
 from objectives.solvers.base import Problem, Solver
 from objectives.solvers.selection.base import Choice, WithinClasses, check_embeddings, check_mmd, check_weights
 from objectives.solvers.selection.quadratic import Quadratic
+from objectives.stage import Stage
 
 __all__ = ["GreedyMMD", "Herding"]
 
@@ -33,6 +34,9 @@ class Herding(Solver, kind="herding"):
 
     def duration(self, problem: Problem) -> int:
         return problem.data.count
+
+    def passes(self, problem: Problem, stage: Stage) -> int:
+        return len(problem.data.train)
 
     def start(self, problem: Problem) -> WithinClasses:
         check_embeddings(problem, self.kind)
@@ -75,6 +79,9 @@ class GreedyMMD(Solver, kind="greedy_mmd"):
 
     def duration(self, problem: Problem) -> int:
         return problem.data.count
+
+    def passes(self, problem: Problem, stage: Stage) -> int:
+        return len(problem.data.train)
 
     def start(self, problem: Problem) -> WithinClasses:
         check_mmd(problem, self.kind)

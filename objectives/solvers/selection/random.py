@@ -5,6 +5,7 @@ from torch import Tensor
 
 from objectives.solvers.base import Problem, Solver
 from objectives.solvers.selection.base import Selecting
+from objectives.stage import Stage
 from objectives.streams import stream
 
 __all__ = ["Random"]
@@ -15,6 +16,9 @@ class Random(Solver, kind="random"):
 
     def duration(self, problem: Problem) -> int:
         return 1
+
+    def passes(self, problem: Problem, stage: Stage) -> int:
+        return 0
 
     def start(self, problem: Problem) -> "_Drawing":
         return _Drawing(problem, self.kind, 1)

@@ -13,6 +13,7 @@ from objectives.executor import Executor
 from objectives.solvers.base import Problem, Solver
 from objectives.solvers.selection.base import Choice, WithinClasses, check_mmd
 from objectives.solvers.selection.quadratic import Quadratic
+from objectives.stage import Stage
 from objectives.streams import stream
 
 __all__ = ["KernelThinning", "best", "halved", "refined", "split"]
@@ -53,6 +54,9 @@ class KernelThinning(Solver, kind="kernel_thinning"):
 
     def duration(self, problem: Problem) -> int:
         return problem.data.count
+
+    def passes(self, problem: Problem, stage: Stage) -> int:
+        return len(problem.data.train)
 
     def start(self, problem: Problem) -> WithinClasses:
         check_mmd(problem, self.kind)
