@@ -62,6 +62,10 @@ class Bank:
         initial = self._initial(draw.network)
         return {name: torch.lerp(initial[name], value, draw.mixture) for name, value in trained.items()}
 
+    def trained(self, draw: Draw) -> Parameters:
+        """The weights at a draw where its network is trained, whatever the mixture."""
+        return self.parameters(replace(draw, mixture=1.0))
+
     def after(self, step: int, draw: Draw, synthetic: Decoded) -> None:
         """What follows a step: a round of training of its network, or a new one in its place."""
         lessons = self.lessons

@@ -56,6 +56,11 @@ class Context(Part, family=True):
         """How the networks are trained in between; None where they stay as they were drawn."""
         return None
 
+    @property
+    def has_trained(self) -> bool:
+        """Whether there is a trained network beside the current one of a step."""
+        return False
+
     def rounds(self, steps: int) -> int:
         """Rounds of training that so many steps take."""
         return 0
@@ -341,6 +346,10 @@ class Interpolated(Context, kind="interpolated"):
     @property
     def lessons(self) -> Lessons:
         return Lessons(self.training, self.trained, lambda step: False)
+
+    @property
+    def has_trained(self) -> bool:
+        return True
 
     def rounds(self, steps: int) -> int:
         return min(self.size, steps) * self.trained

@@ -44,11 +44,13 @@ Summaries = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """One draw made real: the network's weights, the augmentation, the random parts of every match (of its embedding, and of
-    the discrepancy of each block), and the summaries of the real side."""
+    """One draw made real: the network's weights, those of the trained one beside it where a term asks for it, the augmentation,
+    the random parts of every match (of its embedding, and of the discrepancy of each block), and the summaries of the real
+    side."""
 
     draw: Draw
     parameters: Parameters
+    trained: Parameters
     augmentation: Mapping[str, Tensor]
     random: Mapping[str, tuple[Draws, Mapping[str, Draws]]]
     summaries: Summaries
@@ -56,7 +58,7 @@ class Scene:
     @property
     def nbytes(self) -> int:
         held = [summary.nbytes for blocks in self.summaries.values() for summary in blocks.values()]
-        return sum(held) + sum(value.nbytes for value in self.parameters.values())
+        return sum(held) + sum(value.nbytes for value in (*self.parameters.values(), *self.trained.values()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +195,8 @@ class Executor:
             parameters, augmentation = self.bank.parameters(draw), self.stage.augmentation(draw.augmentation)
             random = {name: self._random_parts(name, draw) for name in self.matches}
             summaries = self._summaries(draw, parameters, augmentation, random)
-            self._scenes[draw] = Scene(draw, parameters, augmentation, random, summaries)
+            trained = self.bank.trained(draw) if self.stage.trained_take else {}
+            self._scenes[draw] = Scene(draw, parameters, trained, augmentation, random, summaries)
             while len(self._scenes) > 1 and sum(scene.nbytes for scene in self._scenes.values()) > CACHE_BYTES:
                 self._scenes.popitem(last=False)
         self._scenes.move_to_end(draw)
@@ -292,7 +295,7 @@ class Executor:
         if self.stage.recompute:
             return self._evaluate_in_chunks(here, leaves, scene, only)
         augmented = self._augmented(here.points, here.slots, scene)
-        taken = self.stage.taken(scene.parameters, augmented, self.stage.synthetic_forward)
+        taken = self._taken(scene, augmented)
         terms = self._terms(taken, here, scene, only)
         total = torch.stack(list(terms.values())).sum()
         wanted = [*leaves.values(), *self.adversaries.leaves]
@@ -306,7 +309,7 @@ class Executor:
         stage = self.stage
         with torch.no_grad():
             augmented = self._augmented(here.points, here.slots, scene)
-            features = stage.taken(scene.parameters, augmented, stage.real_forward)
+            features = self._taken(scene, augmented, plain=True)
         inner = {name: value.detach().requires_grad_(True) for name, value in features.items()}
         terms = self._terms(inner, here, scene, only)
         total = torch.stack(list(terms.values())).sum()
@@ -321,10 +324,17 @@ class Executor:
             rows = slice(first, first + size)
             part = here.points[rows].detach().requires_grad_(True)
             augmented = self._augmented(part, here.slots[rows], scene, first)
-            taken = stage.taken(scene.parameters, padded(augmented, size), stage.synthetic_forward)
+            taken = self._taken(scene, padded(augmented, size))
             outputs = [taken[name][: len(part)] for name in at_inner]
             back += torch.autograd.grad(outputs, [part], [g[rows] for g in at_inner.values()])
         return replace(values, gradients={**values.gradients, "points": values.gradients["points"] + torch.cat(back)})
+
+    def _taken(self, scene: Scene, augmented: Tensor, plain: bool = False) -> dict[str, Tensor]:
+        """What the terms take of synthetic examples; ``plain`` where no gradient is wanted."""
+        stage = self.stage
+        forward = stage.real_forward if plain else stage.synthetic_forward
+        taken = stage.taken(scene.parameters, augmented, forward)
+        return taken | stage.taken_trained(scene.trained, augmented, plain)
 
     def _augmented(self, points: Tensor, slots: Tensor, scene: Scene, first: int = 0) -> Tensor:
         """Synthetic examples, numbered from ``first`` on, under the augmentation of the draw."""

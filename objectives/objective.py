@@ -22,9 +22,12 @@ from discrepancy.errors import InvalidInput
 from discrepancy.sorts import Discrepancy
 from objectives.reductions import Reduction, Sum
 
-__all__ = ["Grouped", "Match", "Objective", "Penalised", "Penalty", "Term"]
+__all__ = ["Grouped", "Match", "Objective", "Penalised", "Penalty", "TRAINED", "Term"]
 
 Grouped = Literal["class", "group", "none"]
+
+TRAINED = "trained."
+"""What the names begin with of what is taken of a trained network beside the current one."""
 
 
 class Summand:
@@ -56,7 +59,8 @@ class Term(Part, Summand, family=True):
     @property
     @abstractmethod
     def takes(self) -> frozenset[str]:
-        """What it needs of the context: ``points``, ``features``, ``layers``, ``logits``."""
+        """What it needs of the context: ``points``, ``features``, ``layers``, ``logits``; ``trained.logits`` and the like of
+        the trained network that a context may have beside the current one."""
 
     @property
     @abstractmethod
@@ -117,7 +121,10 @@ class Penalty(Part, Summand, family=True):
     """R: looks at the synthetic side only. An average over the examples, so that it adds up over the classes: where a solver
     takes the classes in turn, the penalty of one class counts by its share of the examples."""
 
-    takes: ClassVar[frozenset[str]]
+    @property
+    @abstractmethod
+    def takes(self) -> frozenset[str]:
+        """What it needs of the context, as a term does."""
 
     @abstractmethod
     def __call__(self, taken: Taken, labels: Tensor, weights: Float[Tensor, " m"]) -> Float[Tensor, ""]:

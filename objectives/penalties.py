@@ -1,15 +1,16 @@
 """Penalties: terms that look at the synthetic side only."""
 
-from typing import ClassVar
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from discrepancy.base import check_choice
 from discrepancy.embeddings.base import Taken
 from discrepancy.errors import InvalidInput
-from objectives.objective import Penalty
+from objectives.objective import TRAINED, Penalty
 
 __all__ = ["CrossEntropy", "TotalVariation"]
 
@@ -22,7 +23,9 @@ class TotalVariation(Penalty, kind="total_variation"):
     References: Rudin, Osher and Fatemi, "Nonlinear total variation based noise removal algorithms" (1992).
     """
 
-    takes: ClassVar[frozenset[str]] = frozenset({"points"})
+    @property
+    def takes(self) -> frozenset[str]:
+        return frozenset({"points"})
 
     def __call__(self, taken: Taken, labels: Tensor, weights: Float[Tensor, " m"]) -> Float[Tensor, ""]:
         points = taken["points"]
@@ -37,10 +40,25 @@ class CrossEntropy(Penalty, kind="cross_entropy"):
     """Weighted mean cross-entropy of the context's network on the synthetic set, Σ w CE(f(x), y) / Σ w (IDM, NCFM, SRe2L).
 
     Only a trained network makes it meaningful. Labels may be class numbers (m,) or distributions (m, c).
+
+    Args:
+        network: the ``current`` one of a step, or the ``trained`` one where a context has it apart (``interpolated``): NCFM's
+            calibration.
     """
 
-    takes: ClassVar[frozenset[str]] = frozenset({"logits"})
+    network: Literal["current", "trained"] = "current"
+
+    def __post_init__(self) -> None:
+        check_choice("network", self.network, ("current", "trained"))
+
+    @property
+    def takes(self) -> frozenset[str]:
+        return frozenset({self._logits})
+
+    @property
+    def _logits(self) -> str:
+        return "logits" if self.network == "current" else f"{TRAINED}logits"
 
     def __call__(self, taken: Taken, labels: Tensor, weights: Float[Tensor, " m"]) -> Float[Tensor, ""]:
-        losses = functional.cross_entropy(taken["logits"], labels, reduction="none")
+        losses = functional.cross_entropy(taken[self._logits], labels, reduction="none")
         return torch.dot(losses, weights.to(losses)) / weights.sum()

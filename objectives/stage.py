@@ -17,6 +17,7 @@ from objectives.compilation import Compiled, Policy, compiled, eager_seconds, pa
 from objectives.contexts import Context, Draw
 from objectives.data import LabelledData
 from objectives.memory import available_bytes, chunk_examples, graph_bytes
+from objectives.objective import TRAINED
 from objectives.streams import stream
 
 __all__ = ["Stage"]
@@ -54,7 +55,9 @@ class Stage:
         self.data, self.context, self.seed, self.device = data, context, seed, device
         self.examples, self.dtype = examples, dtype
         self.real_examples = sum(n if context.batch == "all" else min(n, context.batch) for n in data.per_class)
-        self.take = tuple(sorted(take - {"points", "gradient"}))
+        named = sorted(take - {"points", "gradient"})
+        self.take = tuple(name for name in named if not name.startswith(TRAINED))
+        self.trained_take = tuple(name.removeprefix(TRAINED) for name in named if name.startswith(TRAINED))
         self.has_network, self.second_order = take != {"points"}, "gradient" in take
         self._check()
         self.augment = context.augment and context.augment.for_data(mirror=data.mirror)
@@ -63,20 +66,19 @@ class Stage:
         network = context.network
         if self.has_network and network is not None:
             self.shapes |= network.shapes(data.shape, data.count, self.take)
-            self.multiplications = network.multiplications(data.shape, data.count, self.take)
-            self.graph_bytes = graph_bytes(network, data.shape, data.count, self.take)
+            for names in filter(None, (self.take, self.trained_take)):
+                self.multiplications += network.multiplications(data.shape, data.count, names)
+                self.graph_bytes += graph_bytes(network, data.shape, data.count, names)
             self.chunk = chunk_examples(network, data.shape, data.count, device)
             self.whole_batches = not network.pointwise
         work = eager_seconds(self.multiplications * self.images(steps, examples), device)
         self.real_forward = compiled(self._forward, policy, work, device)
         self.synthetic_forward = compiled(self._forward, policy, work, device)
+        self.trained_forward = compiled(self._trained_forward, policy, work, device)
         self.compiles = isinstance(self.real_forward, Compiled)
         free = available_bytes(device)
         self.recompute = (
-            bool(self.take)
-            and not self.second_order
-            and not self.whole_batches
-            and examples * self.graph_bytes > free // 2
+            bool(named) and not self.second_order and not self.whole_batches and examples * self.graph_bytes > free // 2
         )
         self.working_bytes = self.graph_bytes * (
             (min(self.chunk, examples) if self.recompute else examples) + self.size(self.real_examples)
@@ -94,6 +96,11 @@ class Stage:
             raise InvalidInput(
                 f"a term takes {names} of the context's network, but it has none; give the context a 'network'"
             )
+        if self.trained_take and not context.has_trained:
+            raise InvalidInput(
+                f"a term takes '{TRAINED}{self.trained_take[0]}', but '{context.kind}' has no trained network beside the "
+                "current one; use the context 'interpolated', or take it of the current network"
+            )
         if network is not None and not network.pointwise and context.batch == "all":
             raise InvalidInput(
                 f"'{network.kind}' with batch normalisation is not pointwise, so 'all' real data cannot be streamed through "
@@ -107,10 +114,10 @@ class Stage:
     def images(self, steps: int, examples: int) -> int:
         """Forward passes of one example that so many steps take, a backward pass counted as two."""
         passes = steps if self.context.draws is None else min(steps, self.context.draws)
-        lessons = self.context.lessons
-        taught = (
-            0 if lessons is None else 3 * self.context.rounds(steps) * lessons.training.steps * lessons.training.batch
-        )
+        lessons, taught = self.context.lessons, 0
+        if lessons is not None:
+            learned = len(self.data.train) if lessons.training.on == "real" else examples
+            taught = 3 * self.context.rounds(steps) * lessons.training.images(learned)
         return passes * self.real_examples + steps * 3 * examples + taught
 
     def size(self, n: int) -> int:
@@ -146,18 +153,33 @@ class Stage:
         assert self.context.network is not None
         return self.context.network(parameters, points, self.take)
 
+    def _trained_forward(self, parameters: Parameters, points: Tensor) -> dict[str, Tensor]:
+        assert self.context.network is not None
+        return self.context.network(parameters, points, self.trained_take)
+
     def taken(
         self, parameters: Parameters, points: Tensor, forward: Any = None, size: int | None = None
     ) -> dict[str, Tensor]:
         """Everything that the terms take of these points, in chunks of one ``size`` (by default what suits their number)."""
         if not self.take:
             return {"points": points}
-        forward, size = forward or self._forward, size or self.size(len(points))
-        pieces = []
+        return {"points": points} | self._in_chunks(forward or self._forward, parameters, points, size)
+
+    def taken_trained(self, parameters: Parameters, points: Tensor, plain: bool = False) -> dict[str, Tensor]:
+        """The same of the trained network with these weights, under the names that the terms have for it; ``plain`` where no
+        gradient is wanted, since compiled code has one mode."""
+        if not self.trained_take:
+            return {}
+        forward = self._trained_forward if plain else self.trained_forward
+        found = self._in_chunks(forward, parameters, points, None)
+        return {f"{TRAINED}{name}": value for name, value in found.items()}
+
+    def _in_chunks(self, forward: Any, parameters: Parameters, points: Tensor, size: int | None) -> dict[str, Tensor]:
+        size, pieces = size or self.size(len(points)), []
         for chunk in points.split(size):
             outputs = forward(parameters, padded(chunk, size))
             pieces.append({name: value[: len(chunk)] for name, value in outputs.items()})
-        return {"points": points} | {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
+        return {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
 
     def normalised(self, indices: Tensor) -> Tensor:
         """These real examples in normalised units."""

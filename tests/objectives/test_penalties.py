@@ -1,6 +1,7 @@
 """Penalties, by their formulas, and how an objective sees them."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,9 +12,10 @@ from discrepancy import MMD
 from discrepancy.embeddings import Features
 from discrepancy.errors import InvalidInput
 from objectives.augment import Siamese
-from objectives.contexts import Fresh
+from objectives.contexts import Fresh, Interpolated
 from objectives.objective import Match, Penalised
 from objectives.penalties import CrossEntropy, TotalVariation
+from objectives.training import Training
 
 
 def test_total_variation_by_hand() -> None:
@@ -78,3 +80,33 @@ def test_a_penalty_by_class_adds_up_those_of_the_classes(only: int | None) -> No
     rows = here if only is None else here.rows((here.slots == only).nonzero()[:, 0])
     value = executor.evaluate(rows, 0, only).terms["cross_entropy"]
     torch.testing.assert_close(value, expected, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("recompute", [False, True], ids=["at once", "in chunks"])
+def test_the_trained_network_stands_beside_the_interpolated_one(recompute: bool) -> None:
+    training = Training(on="real", steps=2, batch=8, lr=0.1)
+    context = Interpolated(network=NETWORK, size=2, training=training, trained=2, batch=5, augment=Siamese())
+    objective = Match(MMD(), via=Features()) + 3.0 * CrossEntropy(network="trained")
+    some = problem(images(), objective, context=context, dtype=torch.float64)
+    executor, here = some.executor(4), decoded(some)
+    executor.stage.recompute, executor.stage.chunk = recompute, 4
+    values, scene = executor.evaluate(here, 0), executor.scene(0)
+    trained = executor.bank.parameters(replace(scene.draw, mixture=1.0))
+    assert any(not torch.equal(trained[name], value) for name, value in scene.parameters.items())
+    assert executor.stage.augment is not None
+    points = here.points.detach().requires_grad_(True)
+    augmented = executor.stage.augment(points, scene.augmentation, here.slots)
+    loss = 3 * functional.cross_entropy(NETWORK(trained, augmented)["logits"], here.slots)
+    torch.testing.assert_close(values.terms["cross_entropy"], loss.detach(), rtol=1e-12, atol=0)
+    matched = problem(images(), Match(MMD(), via=Features()), context=context, dtype=torch.float64).executor(4)
+    rest = matched.evaluate(here, 0).gradients["points"]
+    (slope,) = torch.autograd.grad(loss, points)
+    torch.testing.assert_close(values.gradients["points"], rest + slope, rtol=1e-9, atol=1e-12)
+
+
+def test_a_trained_network_is_refused_where_there_is_none() -> None:
+    some = problem(images(), CrossEntropy(network="trained"), context=Fresh(network=NETWORK, batch=5))
+    with pytest.raises(
+        InvalidInput, match=r"takes 'trained\.logits', but 'fresh' has no trained network beside the current"
+    ):
+        some.executor(1)
