@@ -8,6 +8,7 @@ from objectives.contexts import Context, Fresh, Interpolated, Pool, Queue, Train
 from objectives.data import Examples, LabelledData, Normalisation
 from objectives.formations import Formation
 from objectives.frequencies import Frequencies
+from objectives.mixing import CutMix, Mixing
 from objectives.objective import Match, Objective, Penalised, Penalty, Term
 from objectives.penalties import CrossEntropy, TotalVariation
 from objectives.reductions import CVaR, Max, Mean, Proportional, Reduction, Sum
@@ -22,6 +23,7 @@ __all__ = [
     "CVaR",
     "Context",
     "CrossEntropy",
+    "CutMix",
     "Descent",
     "Examples",
     "Forgetting",
@@ -37,6 +39,7 @@ __all__ = [
     "Match",
     "Max",
     "Mean",
+    "Mixing",
     "Normalisation",
     "Objective",
     "Parameterisation",

@@ -1,6 +1,5 @@
 """How the network of a context is trained while a set is condensed: on the real data, or on the synthetic set as it is."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -129,16 +128,23 @@ class Trainee:
             points = augment(points, draws, torch.arange(len(points)))
         rows = rows.to(points.device)
         labels, weights = lesson.labels[rows], lesson.weights[rows]
-        if self.training.mix is None:
-            logits = network(self._leaves, points, ("logits",))["logits"]
-            total = (weights * functional.cross_entropy(logits, labels, reduction="none")).sum()
-        else:
-            draws = self.training.mix.draw(generator, len(points), tuple(points.shape[1:]))
-            points, masses = self.training.mix(points, weights[:, None] * self._vectors(network, labels, points), draws)
-            total = -(masses * network(self._leaves, points, ("logits",))["logits"].log_softmax(1)).sum()
+        surprise = self._surprise(network, points, labels, weights, generator)
         self._optimiser.zero_grad()
-        (total / weights.sum()).backward()
+        (surprise / weights.sum()).backward()
         self._optimiser.step()
+
+    def _surprise(
+        self, network: Network, points: Tensor, labels: Tensor, weights: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """The weighted sum of the cross-entropies, of the mixed examples if they are mixed."""
+        mix = self.training.mix
+        if mix is None:
+            logits = network(self._leaves, points, ("logits",))["logits"]
+            return (weights * functional.cross_entropy(logits, labels, reduction="none")).sum()
+        draws = mix.draw(generator, len(points), tuple(points.shape[1:]))
+        logits = network(self._leaves, mix.points(points, draws), ("logits",))["logits"]
+        vectors = labels if labels.ndim == 2 else functional.one_hot(labels, logits.shape[1])
+        return functional.cross_entropy(logits, mix.masses(weights[:, None] * vectors, draws), reduction="sum")
 
     def state(self) -> dict[str, Any]:
         """Weights, momentum and rounds."""
