@@ -45,7 +45,7 @@ def test_decoded_examples_and_stored_bytes(synthetic: Parameterisation, examples
 
 
 def test_forgetting_trains_and_looks_at_everything_in_every_round():
-    """3 · 5 minibatches of 8 and one look at all, in each of 4 rounds; the network is the context's, though no term takes it."""
+    """3 · 5 minibatches of 8 and a look at all, in each of 4 rounds; the network is the context's, though no term takes it."""
     experiment = Experiment(
         data=Digits(),
         objective=Match(MMD(), via=Identity()).as_objective(),
