@@ -28,7 +28,7 @@ class Embedding(Part, family=True):
     @property
     @abstractmethod
     def takes(self) -> frozenset[str]:
-        """The names it needs among ``points``, ``features``, ``layers``, ``logits`` and ``gradient``."""
+        """The names it needs among ``points``, ``features``, ``layers``, ``activations``, ``logits`` and ``gradient``."""
 
     @property
     def averages(self) -> bool:

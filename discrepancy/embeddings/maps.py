@@ -25,11 +25,15 @@ class Attention(Embedding, kind="attention"):
 
     Args:
         power: p; the paper takes 4, its released code 1.
+        pooled: whether f_l is what leaves the layer, or what its activation gives, before the pooling, as in the released code.
+        last: whether the last layer counts; DataDAM leaves it to a term on the features.
 
     References: DataDAM: Efficient Dataset Distillation with Attention Matching (Sajedi et al., 2023), section 3.2.
     """
 
     power: float = 4.0
+    pooled: bool = True
+    last: bool = True
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.power) and self.power > 0):
@@ -37,11 +41,15 @@ class Attention(Embedding, kind="attention"):
 
     @property
     def takes(self) -> frozenset[str]:
-        return frozenset({"layers"})
+        return Layers(pooled=self.pooled).takes
 
     def __call__(self, taken: Taken, draws: Draws = None) -> Mapping[str, Tensor]:
-        maps = Layers()(taken)
-        looks = {name: value.abs().pow(self.power).sum(1).flatten(1) for name, value in maps.items()}
+        maps = Layers(pooled=self.pooled)(taken)
+        names = sorted(maps, key=lambda name: int("".join(filter(str.isdigit, name))))
+        if not self.last and len(names) < 2:
+            raise InvalidInput("'last' is false, but the network has one layer only; take a deeper one")
+        kept = names if self.last else names[:-1]
+        looks = {name: maps[name].abs().pow(self.power).sum(1).flatten(1) for name in kept}
         return {name: functional.normalize(value, dim=1, eps=SMALLEST) for name, value in looks.items()}
 
 

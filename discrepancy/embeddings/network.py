@@ -33,11 +33,18 @@ class Logits(Embedding, kind="logits"):
 
 
 class Layers(Embedding, kind="layers"):
-    """The output of every block, as named blocks ``layer1``, ``layer2``, ..."""
+    """The output of every block, as named blocks ``layer1``, ``layer2``, ...
+
+    Args:
+        pooled: as it leaves the block, or (False) its last activation before the pooling, named ``activation1``, ...
+    """
+
+    pooled: bool = True
 
     @property
     def takes(self) -> frozenset[str]:
-        return frozenset({"layers"})
+        return frozenset({"layers" if self.pooled else "activations"})
 
     def __call__(self, taken: Taken, draws: Draws = None) -> Mapping[str, Tensor]:
-        return {name: value for name, value in taken.items() if name.startswith("layer") and "." not in name}
+        start = "layer" if self.pooled else "activation"
+        return {name: value for name, value in taken.items() if name.startswith(start) and "." not in name}

@@ -198,7 +198,7 @@ def _rotation(d: int, generator: torch.Generator) -> Float[Tensor, "d d"]:
 def _taken(sample: Measure, of: Embedding) -> Taken:
     """The blocks of a sample by the names under which they were taken."""
     taken = sample.points if isinstance(sample.points, Mapping) else {"points": sample.points}
-    for name in sorted(of.takes - {"layers"} - taken.keys()):
+    for name in sorted(of.takes - {"layers", "activations"} - taken.keys()):
         raise InvalidInput(f"'{of.kind}' takes '{name}', which the sample lacks; it has {', '.join(sorted(taken))}")
     return taken
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from discrepancy.base import check_choice
 from discrepancy.errors import InvalidInput
-from discrepancy.networks.base import OUTPUTS, Network, Parameters, Statistics
+from discrepancy.networks.base import OUTPUTS, Network, Parameters, Statistics, layer_outputs
 from discrepancy.networks.modules import check_known, close_to, drawn, outer_names, read, skeleton
 
 __all__ = ["Backbone"]
@@ -89,12 +89,12 @@ class Backbone(Network, kind="backbone"):
             )
         module = skeleton(self.module, self.outputs or IMAGENET)
         weights = {name.removeprefix(EMBEDDING): value for name, value in parameters.items()}
-        logits, found = self._run(module, weights, points, "layers" in take)
+        logits, found = self._run(module, weights, points, bool({"layers", "activations"} & set(take)))
         outputs = {"features": found[self.layer].flatten(1)} if "features" in take else {}
-        if "layers" in take:
+        if {"layers", "activations"} & set(take):
             names = list(found)
-            kept = self.layers or names[: names.index(self.layer) + 1]
-            outputs |= {f"layer{number}": found[name] for number, name in enumerate(kept, 1)}
+            for number, name in enumerate(self.layers or names[: names.index(self.layer) + 1], 1):
+                outputs |= layer_outputs(number, found[name], take)
         return outputs | ({"logits": logits} if "logits" in take else {})
 
     def _run(

@@ -23,12 +23,13 @@ __all__ = [
     "Network",
     "Parameters",
     "Statistics",
+    "layer_outputs",
     "read_out",
     "read_out_parameters",
     "uniform",
 ]
 
-OUTPUTS = ("features", "logits", "layers", "statistics")
+OUTPUTS = ("features", "logits", "layers", "activations", "statistics")
 """The names that ``take`` may hold."""
 
 Activation = Literal["relu", "leaky_relu", "sigmoid", "swish"]
@@ -73,10 +74,11 @@ class Network(Part, family=True):
     ) -> dict[str, Tensor]:
         """Outputs by name for points ``(n, *shape)``.
 
-        ``take`` may name ``features`` (penultimate, flat), ``logits``, and ``layers``, which gives ``layer1``,
-        ``layer2``, ... With batch normalisation, ``statistics`` are used in place of those of the batch when given
-        (mean and variance by layer name); a batch's own are returned as ``layerL.mean``, ``layerL.variance`` (divided by
-        the count, as they are used) and ``layerL.count`` when ``take`` names ``statistics``.
+        ``take`` may name ``features`` (penultimate, flat), ``logits``, ``layers``, which gives ``layer1``, ``layer2``, ..., and
+        ``activations``, which gives ``activation1``, ...: the same layers before they are pooled. With batch normalisation,
+        ``statistics`` are used in place of those of the batch when given (mean and variance by layer name); a batch's own
+        are returned as ``layerL.mean``, ``layerL.variance`` (divided by the count, as they are used) and ``layerL.count``
+        when ``take`` names ``statistics``.
         """
 
     def shapes(self, shape: tuple[int, ...], classes: int, take: Collection[str]) -> dict[str, tuple[int, ...]]:
@@ -101,6 +103,12 @@ def uniform(generator: torch.Generator, shape: tuple[int, ...], fan_in: int) -> 
     """U(-1/√fan_in, 1/√fan_in), PyTorch's own initialisation of linear and convolutional layers, weights and biases."""
     bound = 1 / math.sqrt(fan_in)
     return torch.empty(shape).uniform_(-bound, bound, generator=generator)
+
+
+def layer_outputs(number: int, layer: Tensor, take: Collection[str]) -> dict[str, Tensor]:
+    """A layer without pooling by its names among what is taken."""
+    named = {"layers": f"layer{number}", "activations": f"activation{number}"}
+    return {name: layer for kind, name in named.items() if kind in take}
 
 
 def read_out_parameters(generator: torch.Generator, features: int, classes: int) -> dict[str, Tensor]:

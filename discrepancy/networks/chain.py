@@ -106,6 +106,8 @@ def chain(
         outputs |= moments(layer, norm, x, take)
         x = normalised(x, norm, parameters, f"norm{number}", statistics, layer)
         x = ACTIVATIONS[activation](x)
+        if "activations" in take:
+            outputs[f"activation{number}"] = x
         if step.pooling != "none":
             pool = functional.avg_pool2d if step.pooling == "average" else functional.max_pool2d
             x = pool(x, 2)

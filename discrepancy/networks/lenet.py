@@ -15,6 +15,7 @@ from discrepancy.networks.base import (
     Network,
     Parameters,
     Statistics,
+    layer_outputs,
     read_out,
     read_out_parameters,
     uniform,
@@ -69,8 +70,7 @@ class LeNet(Network, kind="lenet"):
         for layer in range(1, len(HIDDEN) + 1):
             x = functional.linear(x, parameters[f"hidden{layer}.weight"], parameters[f"hidden{layer}.bias"])
             x = ACTIVATIONS[self.activation](x)
-            if "layers" in take:
-                outputs[f"layer{layer + 2}"] = x
+            outputs |= layer_outputs(layer + 2, x, take)
         return outputs | read_out(parameters, x, take)
 
 

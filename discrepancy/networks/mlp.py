@@ -18,6 +18,7 @@ from discrepancy.networks.base import (
     Network,
     Parameters,
     Statistics,
+    layer_outputs,
     read_out,
     read_out_parameters,
     uniform,
@@ -68,6 +69,5 @@ class MLP(Network, kind="mlp"):
         for layer in range(1, self.depth + 1):
             x = functional.linear(x, parameters[f"hidden{layer}.weight"], parameters[f"hidden{layer}.bias"])
             x = ACTIVATIONS[self.activation](x)
-            if "layers" in take:
-                outputs[f"layer{layer}"] = x
+            outputs |= layer_outputs(layer, x, take)
         return outputs | read_out(parameters, x, take)

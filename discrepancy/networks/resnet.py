@@ -19,6 +19,7 @@ from discrepancy.networks.base import (
     Network,
     Parameters,
     Statistics,
+    layer_outputs,
     read_out,
     read_out_parameters,
     uniform,
@@ -134,13 +135,11 @@ class ResNet(Network, kind="resnet"):
             return normalised(x, self.norm, parameters, name, statistics, name)
 
         x = act(norm(functional.conv2d(points, parameters["layer1.conv1.weight"], padding=1), "layer1.norm1"))
-        if "layers" in take:
-            outputs["layer1"] = x
+        outputs |= layer_outputs(1, x, take)
         for number, stage in enumerate(self._stages(), 2):
             for block in stage:
                 x = act(self._block(block, parameters, x, norm))
-            if "layers" in take:
-                outputs[f"layer{number}"] = x
+            outputs |= layer_outputs(number, x, take)
         features = x.flatten(1) if self.halving == "average" else x.mean((2, 3))
         return outputs | read_out(parameters, features, take)
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from discrepancy.base import check_choice
 from discrepancy.errors import InvalidInput
-from discrepancy.networks.base import OUTPUTS, Network, Parameters, Statistics, read_out, uniform
+from discrepancy.networks.base import OUTPUTS, Network, Parameters, Statistics, layer_outputs, read_out, uniform
 from discrepancy.networks.chain import check_image
 
 __all__ = ["ViT"]
@@ -112,8 +112,7 @@ class ViT(Network, kind="vit"):
             x = x + linear(attended, f"{block}.out")
             hidden = functional.gelu(linear(norm(x, f"{block}.norm2"), f"{block}.up"))
             x = x + linear(hidden, f"{block}.down")
-            if "layers" in take:
-                outputs[f"layer{number}"] = x[:, first:].transpose(1, 2).unflatten(2, patches.shape[2:])
+            outputs |= layer_outputs(number, x[:, first:].transpose(1, 2).unflatten(2, patches.shape[2:]), take)
         x = norm(x, "norm")
         return outputs | read_out(parameters, x[:, 0] if first else x.mean(1), take)
 

@@ -12,6 +12,8 @@ MAPS = {
     "layer2.mean": torch.zeros(3, 2),
 }
 
+KINDS = ("layer", "activation")
+
 
 @pytest.mark.parametrize("power", [1.0, 4.0])
 def test_attention_by_loops(power: float):
@@ -27,6 +29,17 @@ def test_attention_by_loops(power: float):
                 ]
             )
             torch.testing.assert_close(row, sums / sums.square().sum().sqrt())
+
+
+def test_attention_before_the_pooling_and_without_the_last_layer():
+    offered = {f"{kind}{number}": torch.full((1, 2, 2, 2), float(number)) for number in range(1, 12) for kind in KINDS}
+    offered["activation2"][0, :, 0, 0] = 5.0
+    assert Attention(pooled=False).takes == {"activations"}
+    found = Attention(power=1.0, pooled=False, last=False)(offered)
+    assert set(found) == {f"activation{number}" for number in range(1, 11)}
+    torch.testing.assert_close(found["activation2"][0], torch.tensor([5.0, 2.0, 2.0, 2.0]) / 37**0.5)
+    with pytest.raises(InvalidInput, match="'last' is false, but the network has one layer"):
+        Attention(last=False)({"layer1": torch.ones(1, 2, 2, 2)})
 
 
 def test_attention_of_nothing_is_zero_with_a_finite_gradient():

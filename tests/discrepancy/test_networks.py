@@ -300,7 +300,9 @@ def test_convnet_refuses_examples_that_do_not_fit(network, shape, message, gener
 @pytest.mark.parametrize("network", [ConvNet(width=4, depth=1), MLP(width=4)], ids=["convnet", "mlp"])
 def test_an_unknown_output_is_refused(network, generator):
     parameters = network.initial(generator, (1, 4, 4), 2)
-    with pytest.raises(InvalidInput, match="'take' must be one of features, logits, layers, statistics; got 'feature'"):
+    with pytest.raises(
+        InvalidInput, match="'take' must be one of features, logits, layers, activations, statistics; got"
+    ):
         network(parameters, torch.zeros(1, 1, 4, 4), ("feature",))
 
 

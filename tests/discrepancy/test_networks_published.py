@@ -278,10 +278,27 @@ def test_images_of_any_size_are_used_or_refused(network, channels, height, width
     assert not torch.equal(outputs["logits"][0], outputs["logits"][1])
 
 
+@each(SMALL | {"convnet": ConvNet(width=4, depth=3, pooling="max"), "mlp": MLP(width=7, depth=2)})
+def test_activations_are_the_layers_before_they_are_pooled(network, generator):
+    parameters = network.initial(generator, (3, 32, 32), 2)
+    found = network(parameters, torch.randn(2, 3, 32, 32, generator=generator), ("layers", "activations"))
+    layers = [name for name in found if name.startswith("layer")]
+    assert len(found) == 2 * len(layers)
+    for name in layers:
+        layer, activation = found[name], found[name.replace("layer", "activation")]
+        if activation.shape != layer.shape:
+            activation = nn.functional.max_pool2d(activation, 2)
+        torch.testing.assert_close(layer, activation)
+    pooled = sum(found[name].shape != found[name.replace("layer", "activation")].shape for name in layers)
+    assert pooled == {LeNet: 2, AlexNet: 3, VGG: 5, ConvNet: 3}.get(type(network), 0)
+
+
 @each(SMALL)
 def test_an_unknown_output_is_refused(network, generator):
     parameters = network.initial(generator, (3, 32, 32), 2)
-    with pytest.raises(InvalidInput, match="'take' must be one of features, logits, layers, statistics; got 'feature'"):
+    with pytest.raises(
+        InvalidInput, match="'take' must be one of features, logits, layers, activations, statistics; got"
+    ):
         network(parameters, torch.zeros(1, 3, 32, 32), ("feature",))
 
 
