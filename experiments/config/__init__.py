@@ -12,7 +12,7 @@ from experiments.config.dumper import dump
 from experiments.config.files import Tree, read, write_yaml
 from experiments.config.mistakes import ConfigError, Mistake
 from experiments.config.parts import Kind, KnownField, known, load_parts, load_plugins
-from experiments.config.trees import difference, merge, override
+from experiments.config.trees import changed, difference, merge, override
 
 __all__ = [
     "ConfigError",
@@ -21,6 +21,7 @@ __all__ = [
     "Mistake",
     "Tree",
     "build",
+    "changed",
     "difference",
     "dump",
     "known",

@@ -8,7 +8,7 @@ from typing import Any
 from experiments.config.files import Tree, parse_value
 from experiments.config.mistakes import ConfigError, Mistake, join, received
 
-__all__ = ["difference", "merge", "override"]
+__all__ = ["changed", "difference", "merge", "override"]
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
@@ -98,6 +98,28 @@ def difference(a: Any, b: Any, path: str = "") -> list[str]:
         return [line for index in range(longest) for line in difference(x[index], y[index], join(path, index))]
     same = a is b or (a == b and isinstance(a, bool) == isinstance(b, bool)) or (a != a and b != b)
     return [] if same else [_change(path, a, b)]
+
+
+def changed(before: Tree, now: Tree, growing: Sequence[str] = (), free: Sequence[str] = ()) -> list[str]:
+    """The difference of two configurations, but for what may change.
+
+    Args:
+        growing: maps and lists to which entries may be added.
+        free: keys that may have any value.
+    """
+    return difference(_compared(before, before, growing, free), _compared(now, before, growing, free))
+
+
+def _compared(tree: Tree, before: Tree, growing: Sequence[str], free: Sequence[str]) -> Tree:
+    """What of a configuration must be as it was before: entries in the order that they had, without those that are new."""
+    kept = {name: value for name, value in tree.items() if name not in free}
+    for name in growing:
+        old, new = before.get(name), tree.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            kept[name] = {key: new[key] for key in old if key in new}
+        elif isinstance(old, list) and isinstance(new, list):
+            kept[name] = [item for item in old if item in new]
+    return kept
 
 
 class _Absent:

@@ -74,6 +74,10 @@ class Protocol(Part, family=True, kind="scratch"):
         """Steps that training on so many examples takes."""
         return self.epochs * math.ceil(examples / self.batch)
 
+    def passes(self, examples: int, tests: int) -> int:
+        """Forward passes of one example that each network takes, a backward pass counted as two."""
+        return 3 * self.epochs * examples + tests
+
     @property
     def hash(self) -> str:
         """The first 12 hexadecimal digits of the SHA-256 of every field, defaults included, but for the name and source."""

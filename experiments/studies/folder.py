@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from discrepancy.errors import InvalidInput
-from experiments.config import Tree, difference, read, write_yaml
+from experiments.config import Tree, changed, read, write_yaml
 from experiments.folder import RunFolder
 from objectives.storage import StorageError
 
@@ -76,23 +76,10 @@ class StudyFolder(RunFolder):
             InvalidInput: with every difference that matters.
         """
         if self.config.exists():
-            before = read(self.config)
-            changed = difference(_compared(before, before, growing, free), _compared(tree, before, growing, free))
-            if changed:
+            found = changed(read(self.config), tree, growing, free)
+            if found:
                 raise InvalidInput(
-                    f"'{self.path}' holds a study with another configuration: {'; '.join(changed)}; run it as it was, add "
+                    f"'{self.path}' holds a study with another configuration: {'; '.join(found)}; run it as it was, add "
                     f"to {', '.join(growing)} only, or name another folder with --out"
                 )
         self.write_text(self.config, write_yaml(tree))
-
-
-def _compared(tree: Tree, before: Tree, growing: tuple[str, ...], free: tuple[str, ...]) -> Tree:
-    """What of a configuration must be as it was before: entries in the order that they had, without those that are new."""
-    kept = {name: value for name, value in tree.items() if name not in free}
-    for name in growing:
-        old, new = before.get(name), tree.get(name)
-        if isinstance(old, dict) and isinstance(new, dict):
-            kept[name] = {key: new[key] for key in old if key in new}
-        elif isinstance(old, list) and isinstance(new, list):
-            kept[name] = [item for item in old if item in new]
-    return kept

@@ -113,7 +113,7 @@ class _Running:
         """Compilation pays for all the sets together, if not for a single one; torch keeps what is compiled."""
         study, protocol, data = self.study, self.study.protocol, self.data
         tests = 0 if data.test is None else len(data.test)
-        passes = sum(3 * protocol.epochs * int(key.split("/")[0]) * data.count + tests for key in todo)
+        passes = sum(protocol.passes(int(key.split("/")[0]) * data.count, tests) for key in todo)
         work = protocol.network.multiplications(data.shape, data.count) * passes * protocol.networks
         worthwhile = eager_seconds(work, self.device) >= WORTHWHILE_SECONDS
         return "always" if study.compile == "auto" and worthwhile else study.compile
