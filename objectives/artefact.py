@@ -9,7 +9,7 @@ labels, fingerprint of the data. Nothing is ever unpickled.
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ class SyntheticSet(Dataset[tuple[Tensor, Tensor]]):
     ) -> "SyntheticSet":
         """The decoded examples, taken back to the source's units; the record declares the decoder with all its fields, unless
         the parameters are the points themselves."""
-        if decoder is not None and not decoder.direct:
+        if decoder is not None and not (decoder.direct and decoder.stored_units(data) is None):
             record = {**record, "decoder": {"kind": decoder.kind, **plain(vars(decoder))}}
         return cls(
             data.normalisation.invert(decoded.points.detach().cpu()).contiguous(),
@@ -101,6 +101,11 @@ class SyntheticSet(Dataset[tuple[Tensor, Tensor]]):
             return self.slots
         return self.labels.argmax(1) if self.labels.ndim == 2 else self.labels.long()
 
+    def hardened(self) -> "SyntheticSet":
+        """The set with classes in place of soft labels."""
+        record = {name: value for name, value in self.record.items() if name != "teacher"}
+        return replace(self, labels=self.numbers, slots=None, record=record)
+
     @property
     def labelling(self) -> str:
         """``hard``, ``soft`` (learned with the set), or those of a ``teacher``."""
@@ -112,8 +117,8 @@ class SyntheticSet(Dataset[tuple[Tensor, Tensor]]):
 
         Of plain points: points, labels and, where they differ, weights. Where the record declares a decoder: every parameter
         that it decodes, those that the examples share too, of labels and weights one for each stored example (class numbers
-        where labels are not learned); what a decoder can compute, such as cosines, is not stored. A teacher's labels always are,
-        one for each decoded example; its weights are not, nor is the class that an example was made for.
+        where labels are not learned); what a decoder can compute, such as cosines, is not stored. A teacher's labels always
+        are, one for each decoded example; its weights are not, nor is the class that an example was made for.
         """
         decoder = self.record.get("decoder")
         if decoder is not None:

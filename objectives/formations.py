@@ -8,10 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from discrepancy.base import check_choice
 from discrepancy.errors import InvalidInput
-from objectives.data import LabelledData
+from objectives.data import LabelledData, Normalisation
 from objectives.streams import stream
-from objectives.synthetic import Labels, Layout, Parameterisation, Weights, clamp, image_sides
+from objectives.synthetic import Labels, Layout, Parameterisation, Units, Weights, image_sides, in_range
 
 __all__ = ["Formation"]
 
@@ -34,6 +35,7 @@ class Formation(Parameterisation, kind="formation"):
         labels: ``hard``, or ``soft``, as of pixels; the cells of an image have one in common.
         weights: ``equal``, or ``learned``, as of pixels; the cells of an image have one in common.
         clip: keep the pixels within the source's range of valid values.
+        units: of the stored pixels, and so of the learning rate, as of pixels; ``range`` in the published code.
 
     References:
         Dataset Condensation via Efficient Synthetic-Data Parameterization (Kim et al., 2022),
@@ -46,15 +48,20 @@ class Formation(Parameterisation, kind="formation"):
     labels: Labels = "hard"
     weights: Weights = "equal"
     clip: bool = False
+    units: Units = "normalised"
 
     def __post_init__(self) -> None:
         self._check(get_args(Start))
+        check_choice("units", self.units, get_args(Units))
         if self.factor < 1:
             raise InvalidInput(f"'factor' must be at least 1, got {self.factor}")
 
     @property
     def copies(self) -> int:
         return self.factor**2
+
+    def stored_units(self, data: LabelledData) -> Normalisation | None:
+        return None if self.units == "normalised" else in_range(data)
 
     def content(self, data: LabelledData, seed: int) -> dict[str, Tensor]:
         sides = image_sides(self.kind, data)
@@ -66,17 +73,17 @@ class Formation(Parameterisation, kind="formation"):
             )
         if self.start == "noise":
             shape = (data.count * self.per_class, *data.shape)
-            return {"images": torch.randn(shape, generator=stream(seed, "start"))}
+            return {"images": self._stored(torch.randn(shape, generator=stream(seed, "start")), data)}
         real = self._real(data, seed, self.per_class * self.copies)
-        return {"images": self._joined(real[..., :: self.factor, :: self.factor])}
+        return {"images": self._stored(self._joined(real[..., :: self.factor, :: self.factor]), data)}
 
     def points(self, parameters: Mapping[str, Tensor], layout: Layout) -> Float[Tensor, "cells channels height width"]:
         cells = self._cells(parameters["images"])
-        return functional.interpolate(cells, layout.shape[1:], mode="bilinear", align_corners=False)
+        return layout.normalised(functional.interpolate(cells, layout.shape[1:], mode="bilinear", align_corners=False))
 
     def project(self, parameters: Mapping[str, Tensor], data: LabelledData) -> None:
         if self.clip:
-            clamp(parameters["images"], data)
+            self._clip(parameters["images"], data)
 
     def _cells(self, images: Float[Tensor, "m channels height width"]) -> Float[Tensor, "cells channels h w"]:
         table = images.unflatten(3, (self.factor, -1)).unflatten(2, (self.factor, -1))

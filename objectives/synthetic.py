@@ -2,8 +2,8 @@
 
 A :class:`Parameterisation` says how points are stored (as they are, or as less that decodes to as many points or more), where
 they start, and which of labels and weights are learned. ``slots`` fix the class of each stored example whatever its soft
-label becomes. Parameters live in normalised units, as published learning rates assume; what is shown is in the source's own
-units.
+label becomes. Parameters live in normalised units, as most published learning rates assume, or in those of :data:`Units`; what
+is shown is in the source's own units.
 """
 
 from abc import abstractmethod
@@ -18,14 +18,17 @@ from torch.nn import functional
 
 from discrepancy.base import Part, check_choice
 from discrepancy.errors import InvalidInput
-from objectives.data import LabelledData
+from objectives.data import LabelledData, Normalisation
 from objectives.streams import stream
 
-__all__ = ["Decoded", "Layout", "Parameterisation", "Pixels", "clamp", "image_sides"]
+__all__ = ["Decoded", "Layout", "Parameterisation", "Pixels", "Units", "clamp", "image_sides", "in_range"]
 
 Start = Literal["noise", "real", "class-mean"]
 Labels = Literal["hard", "soft"]
 Weights = Literal["equal", "learned"]
+Units = Literal["normalised", "range"]
+"""Of stored pixels, and so of the learning rate: those that networks see, or those in which valid values run from 0 to 1. Where
+a channel has the standard deviation σ in the latter, plain descent of the rate η there is one of η / σ² in the former."""
 
 LABEL_CONFIDENCE = 0.9
 """Probability that a learned label gives its own class at the start."""
@@ -33,19 +36,24 @@ LABEL_CONFIDENCE = 0.9
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """What is fixed of the stored examples: the class and the group of each (on the CPU, where they are asked for), and the
-    shape of a decoded one."""
+    """What is fixed of the stored examples: the class and the group of each (on the CPU, where they are asked for), the shape
+    of a decoded one, and how stored values become normalised ones where they are not."""
 
     slots: Int[Tensor, " m"]
     groups: Int[Tensor, " m"]
     shape: tuple[int, ...]
+    units: Normalisation | None = None
 
     def __len__(self) -> int:
         return len(self.slots)
 
     def rows(self, chosen: Tensor) -> "Layout":
         """The stored examples with these numbers, or where this mask is true."""
-        return Layout(self.slots[chosen], self.groups[chosen], self.shape)
+        return Layout(self.slots[chosen], self.groups[chosen], self.shape, self.units)
+
+    def normalised(self, stored: Tensor) -> Tensor:
+        """Stored values in normalised units."""
+        return stored if self.units is None else self.units.apply(stored, stored.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,12 +98,16 @@ class Parameterisation(Part, family=True):
 
     @property
     def direct(self) -> bool:
-        """Whether the parameter ``points`` is the points themselves, so that any given ones can be held."""
+        """Whether the parameter ``points`` is the points themselves, in its units, so that any given ones can be held."""
         return False
 
     def layout(self, data: LabelledData) -> Layout:
         """What is fixed of the stored examples."""
-        return Layout(self.slots(data), self.groups(data), data.shape)
+        return Layout(self.slots(data), self.groups(data), data.shape, self.stored_units(data))
+
+    def stored_units(self, data: LabelledData) -> Normalisation | None:
+        """From stored values to normalised ones; None where they are the same."""
+        return None
 
     def slots(self, data: LabelledData) -> Int[Tensor, " m"]:
         """The class of each stored example: ``per_class`` of every class, sorted."""
@@ -139,7 +151,7 @@ class Parameterisation(Part, family=True):
         """
         if not self.direct:
             raise InvalidInput(f"'{self.kind}' cannot hold given examples as they are; choose pixels")
-        return {"points": points} | self._annotations(data)
+        return {"points": self._stored(points, data)} | self._annotations(data)
 
     def decode(self, parameters: Mapping[str, Tensor], layout: Layout) -> Decoded:
         """Points, labels and weights, differentiable in the parameters."""
@@ -169,6 +181,18 @@ class Parameterisation(Part, family=True):
         for name, choices in (("start", starts), ("labels", get_args(Labels)), ("weights", get_args(Weights))):
             check_choice(name, getattr(self, name), choices)
 
+    def _stored(self, points: Tensor, data: LabelledData) -> Tensor:
+        """Normalised values as they are stored."""
+        units = self.stored_units(data)
+        return points if units is None else units.invert(points)
+
+    def _clip(self, stored: Tensor, data: LabelledData) -> None:
+        """Move stored values, in place, into the source's range of valid values."""
+        if self.stored_units(data) is None:
+            clamp(stored, data)
+        else:
+            stored.clamp_(0, 1)
+
     def _real(self, data: LabelledData, seed: int, each: int) -> Tensor:
         """``each`` distinct random training examples of every class, sorted by class, in normalised units."""
         data.require(each, "start: real")
@@ -185,6 +209,7 @@ class Pixels(Parameterisation, kind="pixels"):
         labels: ``hard``, or ``soft``: a learned distribution softmax(ℓ) that starts with 0.9 on its own class.
         weights: ``equal``, or ``learned``: w = exp(ω), starting at 1.
         clip: keep the points within the source's range of valid values (0 to 255 for images).
+        units: of the stored points, and so of the learning rate; see :data:`Units`.
     """
 
     per_class: int = 10
@@ -192,28 +217,47 @@ class Pixels(Parameterisation, kind="pixels"):
     labels: Labels = "hard"
     weights: Weights = "equal"
     clip: bool = False
+    units: Units = "normalised"
 
     def __post_init__(self) -> None:
         self._check(get_args(Start))
+        check_choice("units", self.units, get_args(Units))
 
     @property
     def direct(self) -> bool:
         return True
 
+    def stored_units(self, data: LabelledData) -> Normalisation | None:
+        return None if self.units == "normalised" else in_range(data)
+
     def content(self, data: LabelledData, seed: int) -> dict[str, Tensor]:
         if self.start == "real":
-            return {"points": self._real(data, seed, self.per_class)}
+            return {"points": self._stored(self._real(data, seed, self.per_class), data)}
         noise = torch.randn(data.count * self.per_class, *data.shape, generator=stream(seed, "start"))
         if self.start == "noise":
-            return {"points": noise}
-        return {"points": data.class_means().repeat_interleave(self.per_class, 0) + 0.1 * noise}
+            return {"points": self._stored(noise, data)}
+        means = data.class_means().repeat_interleave(self.per_class, 0)
+        return {"points": self._stored(means + 0.1 * noise, data)}
 
     def points(self, parameters: Mapping[str, Tensor], layout: Layout) -> Tensor:
-        return parameters["points"]
+        return layout.normalised(parameters["points"])
 
     def project(self, parameters: Mapping[str, Tensor], data: LabelledData) -> None:
         if self.clip:
-            clamp(parameters["points"], data)
+            self._clip(parameters["points"], data)
+
+
+def in_range(data: LabelledData) -> Normalisation:
+    """The normalisation of these data for values that run from 0 to 1.
+
+    Raises:
+        InvalidInput: if the source states no range of valid values.
+    """
+    if data.limits is None:
+        raise InvalidInput("'units' is range, but this data source states no range of valid values; use normalised")
+    low, high = data.limits
+    mean, std = data.normalisation.mean, data.normalisation.std
+    return Normalisation(tuple((m - low) / (high - low) for m in mean), tuple(s / (high - low) for s in std))
 
 
 def clamp(points: Tensor, data: LabelledData) -> None:

@@ -1,5 +1,6 @@
 """Multi-formation: cells cut out by hand and enlarged by torch's own interpolation; where it starts; what it refuses."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,11 +11,12 @@ from torch.nn import functional
 from discrepancy import MMD
 from discrepancy.embeddings import Identity
 from discrepancy.errors import InvalidInput
+from objectives.artefact import SyntheticSet
 from objectives.contexts import Pool
-from objectives.data import LabelledData
+from objectives.data import LabelledData, Normalisation
 from objectives.formations import Formation
 from objectives.objective import Match
-from objectives.solvers import Descent
+from objectives.solvers import Descent, Random
 from objectives.streams import stream
 from objectives.synthetic import Pixels
 
@@ -152,3 +154,66 @@ def test_refused_when_made() -> None:
         Formation(factor=0)
     with pytest.raises(InvalidInput, match="'per_class' must be at least 1, got 0"):
         Formation(per_class=0)
+
+
+@pytest.mark.parametrize("form", [Formation(per_class=2), Pixels(per_class=2, clip=True)], ids=["formation", "pixels"])
+def test_in_units_of_the_range_a_step_is_one_of_the_rate_over_the_variance(form: Any) -> None:
+    """u = (x - low) / (high - low) = z σ + c, so u ← u - η ∂/∂u is z ← z - (η / σ²) ∂/∂z, channel by channel."""
+    data = LabelledData.of(*pair(), normalisation=Normalisation((90.0, 120.0, 100.0), (60.0, 40.0, 80.0)))
+    ranged = replace(form, units="range")
+    (name,) = form.initial(data, 0)
+    z, u = form.initial(data, 0)[name].requires_grad_(True), ranged.initial(data, 0)[name].requires_grad_(True)
+    sigma, mean = (torch.tensor(value)[:, None, None] / 255 for value in ((60.0, 40.0, 80.0), (90.0, 120.0, 100.0)))
+    torch.testing.assert_close(u, z * sigma + mean)
+    assert 0 <= float(u.detach().min()) <= float(u.detach().max()) <= 1
+    some, same = (f.decode({name: value}, f.layout(data)).points for f, value in ((ranged, u), (form, z)))
+    torch.testing.assert_close(some, same)
+    for points in (some, same):
+        points.pow(3).sum().backward()
+    assert u.grad is not None
+    assert z.grad is not None
+    torch.testing.assert_close((u - 0.1 * u.grad).detach(), (z - 0.1 / sigma**2 * z.grad).detach() * sigma + mean)
+
+
+def test_in_units_of_the_range_clip_is_to_0_and_1() -> None:
+    form, data = Formation(per_class=1, clip=True, units="range"), images()
+    stored = {"images": torch.linspace(-1, 2, 192).reshape(3, 1, 8, 8)}
+    expected = stored["images"].clamp(0, 1)
+    form.project(stored, data)
+    assert stored["images"].equal(expected)
+
+
+def test_the_artefact_says_in_which_units_its_parameters_are() -> None:
+    data = images()
+    for units, declared in (("normalised", False), ("range", True)):
+        form = Pixels(per_class=1, units=units)  # pyright: ignore[reportArgumentType]
+        parameters = form.initial(data, 0)
+        made = SyntheticSet.of(form.decode(parameters, form.layout(data)), data, parameters, {}, form)
+        assert ("decoder" in made.record) is declared
+        assert made.stored_bytes == 3 * (64 * 4 + 8)
+        torch.testing.assert_close(made.points, data.train.points[nearest(made.points, data)].float())
+
+
+def test_a_selection_is_held_in_any_units() -> None:
+    data = images()
+    for units in ("normalised", "range"):
+        form = Pixels(per_class=2, units=units)  # pyright: ignore[reportArgumentType]
+        made = start(data, solver=Random(), synthetic=form)
+        while made.step < made.steps:
+            made.advance()
+        points = form.decode(made.parameters, form.layout(data)).points
+        torch.testing.assert_close(points, data.normalisation.apply(data.train.points[made.chosen]))
+
+
+def test_units_of_the_range_need_one() -> None:
+    with pytest.raises(InvalidInput, match="'units' is range, but this data source states no range of valid values"):
+        Pixels(per_class=1, units="range").initial(table(), 0)
+
+
+def pair() -> tuple[torch.Tensor, torch.Tensor]:
+    x = torch.randint(0, 256, (24, 3, 8, 8), generator=stream(0, "range"))
+    return x.to(torch.uint8), torch.arange(24) % 2
+
+
+def nearest(points: torch.Tensor, data: LabelledData) -> torch.Tensor:
+    return torch.cdist(points.flatten(1), data.train.points.float().flatten(1)).argmin(1)
