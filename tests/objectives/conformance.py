@@ -16,7 +16,7 @@ from torch import Tensor
 
 from experiments.config import build, override, read
 from experiments.data import Digits
-from experiments.experiment import Experiment
+from experiments.experiment import Experiment, configured
 from objectives.data import LabelledData
 from objectives.methods import available
 from objectives.solvers import Descent, Problem
@@ -125,12 +125,15 @@ def trial(
     dtype: torch.dtype = torch.float64,
     data: LabelledData | None = None,
     seed: int = 0,
+    size: int = 10,
 ) -> Trial:
-    """The method of this name in small, with further ``settings`` as of ``--set``, on data with unequal classes."""
-    tree: Any = {key: value for key, value in read(available()[name]).items() if key not in ("method", "sizes")}
+    """The method of this name in small, with further ``settings`` as of ``--set``, on data with unequal classes.
+
+    ``size`` is the number of examples a class whose settings are taken, where the file has several.
+    """
+    tree: Any = configured(read(available()[name]), {}, [f"synthetic.per_class={size}"])
     smaller = [*SMALL, *([f"context.batch={REAL}"] if tree["context"].get("batch") != "all" else [])]
-    tree = override({**tree, "data": {"kind": Digits.kind}}, [*smaller, *settings])
-    made = build(Experiment, tree)
+    made = build(Experiment, override({**tree, "data": {"kind": Digits.kind}}, [*smaller, *settings]))
     data = images(channels=3) if data is None else data
     problem = Problem(data, made.objective, made.context, made.synthetic, seed, policy="never", dtype=dtype)
     return Trial(problem, made.solver, made.solver.start(problem))
