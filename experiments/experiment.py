@@ -2,20 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from discrepancy.errors import InvalidInput
-from experiments.config import ConfigError, Mistake, Tree, merge, override
+from experiments.config import ConfigError, Mistake, Tree, merge, override, read
+from experiments.config.mistakes import suggestion
 from experiments.data.base import Source
 from objectives.compilation import Policy
 from objectives.contexts import Context
+from objectives.data import LabelledData
+from objectives.methods import available
 from objectives.objective import Objective
 from objectives.solvers import Problem, Solver
 from objectives.synthetic import Parameterisation, Pixels
+from objectives.teacher import Teacher
 
-__all__ = ["Experiment", "Method", "chosen_device", "configured"]
+__all__ = ["Experiment", "Method", "chosen_device", "configured", "method_tree"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +37,14 @@ class Method:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """min over S of the objective, on these data, with this solver."""
+    """min over S of the objective, on these data, with this solver; a ``teacher`` labels what is found."""
 
     data: Source
     objective: Objective
     context: Context
     solver: Solver
     synthetic: Parameterisation = Pixels()  # noqa: RUF009  (frozen, like every part)
+    teacher: Teacher | None = None
     method: Method | None = None
     seed: int = 0
     device: str = "auto"
@@ -46,17 +52,22 @@ class Experiment:
 
     def __post_init__(self) -> None:
         chosen_device(self.device)
+        if self.teacher is not None and self.synthetic.labels != "hard":
+            raise InvalidInput(
+                f"'teacher' gives every example its label, so those of synthetic, labels: {self.synthetic.labels}, would be "
+                "lost; use labels: hard, or no teacher"
+            )
 
     @property
     def title(self) -> str:
         """A short name for folders and pictures."""
         return self.method.name if self.method else "run"
 
-    def problem(self) -> Problem:
-        """The data loaded, and everything ready to be solved."""
+    def problem(self, data: LabelledData | None = None) -> Problem:
+        """The data loaded, unless they are given, and everything ready to be solved."""
         policy: Policy = self.compile
         return Problem(
-            self.data.load(),
+            self.data.load() if data is None else data,
             self.objective,
             self.context,
             self.synthetic,
@@ -64,6 +75,23 @@ class Experiment:
             chosen_device(self.device),
             policy,
         )
+
+
+def method_tree(what: str) -> Tree:
+    """What the file of a method says, of a packaged one by its name.
+
+    Raises:
+        InvalidInput: if it is neither the name of a method nor a file.
+    """
+    files = available()
+    if what in files:
+        return read(files[what])
+    path = Path(what)
+    if path.suffix in (".yaml", ".yml", ".toml") or path.exists():
+        return read(path)
+    raise InvalidInput(
+        f"'{what}' is neither a method nor a file{suggestion(what, files)} (methods: {', '.join(files)})"
+    )
 
 
 def configured(base: Mapping[str, Any], changes: Mapping[str, Any], assignments: Sequence[str] = ()) -> Tree:

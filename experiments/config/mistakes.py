@@ -2,13 +2,14 @@
 
 import datetime
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from discrepancy.errors import DiscrepancyError
+from discrepancy.errors import DiscrepancyError, InvalidInput
 
-__all__ = ["ConfigError", "Mistake", "join", "listed", "nearest", "received", "suggestion"]
+__all__ = ["ConfigError", "Mistake", "check_name", "join", "listed", "nearest", "received", "suggestion"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,12 @@ class ConfigError(DiscrepancyError):
 
     def __str__(self) -> str:
         return "\n".join(str(mistake) for mistake in self.mistakes)
+
+
+def check_name(field: str, name: str) -> None:
+    """Raise :class:`InvalidInput` unless what a map calls ``name`` can be the name of a file, and a part of a key."""
+    if not re.fullmatch(r"[\w.+-]+", name):
+        raise InvalidInput(f"'{field}' has the name '{name}'; use letters, digits, '_', '+', '-' and '.'")
 
 
 def join(path: str, step: object) -> str:

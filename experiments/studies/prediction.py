@@ -6,7 +6,6 @@ the other, for sets that no method made and for sets of several methods, leaving
 discrepancy may well order the sets of one method and fail between methods.
 """
 
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from importlib import resources
@@ -17,7 +16,7 @@ from typing import Literal
 from discrepancy.base import named
 from discrepancy.errors import InvalidInput
 from discrepancy.sorts import Discrepancy
-from experiments.config.mistakes import suggestion
+from experiments.config.mistakes import check_name, suggestion
 from experiments.data.base import Source
 from experiments.evaluate import PROTOCOLS, Protocol
 from experiments.experiment import chosen_device
@@ -25,9 +24,6 @@ from experiments.studies.recipes import Recipe
 from experiments.studies.views import Level, View
 
 __all__ = ["Prediction", "Reference", "packaged"]
-
-NAME = re.compile(r"[\w.+-]+")
-
 
 def packaged() -> Traversable:
     """The configuration that comes with the package."""
@@ -83,8 +79,7 @@ class Prediction:
         for name in ("sets", "views", "by_class", "whole", "gradients"):
             object.__setattr__(self, name, named(getattr(self, name)))
             for key, _ in getattr(self, name):
-                if not NAME.fullmatch(key):
-                    raise InvalidInput(f"'{name}' has the name '{key}'; use letters, digits, '_', '+', '-' and '.'")
+                check_name(name, key)
         for name, rows in (("sets", self.sets), ("views", self.views)):
             if not rows:
                 raise InvalidInput(f"'{name}' is empty; name at least one")
