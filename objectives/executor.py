@@ -6,7 +6,7 @@ the value of every term and one gradient, at the decoded points, which the solve
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import Any
 
@@ -25,7 +25,7 @@ from objectives.binding import bind, grouped, moved
 from objectives.compilation import Policy, padded
 from objectives.contexts import Context, Draw
 from objectives.data import LabelledData
-from objectives.objective import Match, Objective, Penalised
+from objectives.objective import TRAINED, Match, Objective, Penalised, Term
 from objectives.stage import Stage
 from objectives.streams import stream
 from objectives.synthetic import Decoded
@@ -40,6 +40,9 @@ CACHE_BYTES = 2 << 30
 
 Summaries = Mapping[str, Mapping[str, Any]]
 """The summary of every block of every match."""
+
+Chosen = Sequence[tuple[str, Term]]
+"""Some of the terms, by name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,12 +67,22 @@ class Scene:
 @dataclass(frozen=True, eq=False)
 class Values:
     """The weighted value of every term, their sum, the gradient of the sum at the decoded tensors, and that at the parameters
-    of the adversaries."""
+    of the adversaries; ``idle`` are the learned labels or weights that none of the terms depends on."""
 
     total: Tensor
     terms: Mapping[str, Tensor]
     gradients: Mapping[str, Tensor]
     uphill: Sequence[Tensor | None] = ()
+    idle: frozenset[str] = frozenset()
+
+    @staticmethod
+    def check(parts: "Sequence[Values]") -> None:
+        """Refuses labels or weights that are learned although no part of the objective depends on them."""
+        for name in sorted(frozenset.intersection(*(part.idle for part in parts))):
+            raise InvalidInput(
+                f"'{name}' are learned, but no term depends on them, so they would never move; add a term that does "
+                f"(penalty: cross_entropy looks at labels and weights), or do not learn them"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -283,68 +296,83 @@ class Executor:
 
     # --- the synthetic side -------------------------------------------------------------------------------------------
 
-    def evaluate(self, decoded: Decoded, step: int, only: int | None = None) -> Values:
+    def evaluate(
+        self, decoded: Decoded, step: int, only: int | None = None, terms: Collection[str] | None = None
+    ) -> Values:
         """The value of every term and the gradient of their sum at the decoded points, weights and labels.
 
-        With ``only``, the objective of that class alone, to which all the decoded examples belong.
+        With ``only``, the objective of that class alone, to which all the decoded examples belong; with ``terms``, that of the
+        terms with these names alone.
         """
+        chosen = [(name, term) for name, term in self.objective.terms if terms is None or name in terms]
         scene = self.scene(step)
         learned = [name for name in ("points", "weights", "labels") if getattr(decoded, name).requires_grad]
         leaves = {name: getattr(decoded, name).detach().requires_grad_(True) for name in learned}
         here = replace(decoded, **leaves)
-        if self.stage.recompute:
-            return self._evaluate_in_chunks(here, leaves, scene, only)
+        found = (self._evaluate_in_chunks if self.stage.recompute else self._evaluate_at_once)(
+            here, leaves, scene, only, chosen
+        )
+        if terms is None:
+            Values.check([found])
+        return found
+
+    def _evaluate_at_once(
+        self, here: Decoded, leaves: Mapping[str, Tensor], scene: Scene, only: int | None, chosen: Chosen
+    ) -> Values:
         augmented = self._augmented(here.points, here.slots, scene)
-        taken = self._taken(scene, augmented)
-        terms = self._terms(taken, here, scene, only)
+        taken = self._taken(scene, augmented, chosen)
+        terms = self._terms(taken, here, scene, only, chosen)
         total = torch.stack(list(terms.values())).sum()
         wanted = [*leaves.values(), *self.adversaries.leaves]
         return _values(total, terms, leaves, torch.autograd.grad(total, wanted, allow_unused=True))
 
     def _evaluate_in_chunks(
-        self, here: Decoded, leaves: Mapping[str, Tensor], scene: Scene, only: int | None
+        self, here: Decoded, leaves: Mapping[str, Tensor], scene: Scene, only: int | None, chosen: Chosen
     ) -> Values:
         """The same in the memory of one chunk's graph: the features without a graph, the gradient at the features, and then
         each chunk once more with its graph (one extra forward pass)."""
         stage = self.stage
         with torch.no_grad():
             augmented = self._augmented(here.points, here.slots, scene)
-            features = self._taken(scene, augmented, plain=True)
+            features = self._taken(scene, augmented, chosen, plain=True)
         inner = {name: value.detach().requires_grad_(True) for name, value in features.items()}
-        terms = self._terms(inner, here, scene, only)
+        terms = self._terms(inner, here, scene, only, chosen)
         total = torch.stack(list(terms.values())).sum()
         wanted = [*inner.values(), *leaves.values(), *self.adversaries.leaves]
         gradients = torch.autograd.grad(total, wanted, allow_unused=True)
         at_inner = {name: g for name, g in zip(inner, gradients, strict=False) if g is not None}
         values = _values(total, terms, leaves, gradients[len(inner) :])
-        if "points" not in leaves:
+        if "points" not in leaves or not at_inner:
             return values
         size, back = stage.size(len(here.points)), []
         for first in range(0, len(here.points), size):
             rows = slice(first, first + size)
             part = here.points[rows].detach().requires_grad_(True)
             augmented = self._augmented(part, here.slots[rows], scene, first)
-            taken = self._taken(scene, padded(augmented, size))
+            taken = self._taken(scene, padded(augmented, size), chosen)
             outputs = [taken[name][: len(part)] for name in at_inner]
             back += torch.autograd.grad(outputs, [part], [g[rows] for g in at_inner.values()])
         return replace(values, gradients={**values.gradients, "points": values.gradients["points"] + torch.cat(back)})
 
-    def _taken(self, scene: Scene, augmented: Tensor, plain: bool = False) -> dict[str, Tensor]:
-        """What the terms take of synthetic examples; ``plain`` where no gradient is wanted."""
+    def _taken(self, scene: Scene, augmented: Tensor, chosen: Chosen, plain: bool = False) -> dict[str, Tensor]:
+        """What the chosen terms take of synthetic examples, of the networks that they ask for; ``plain`` where no gradient is
+        wanted."""
         stage = self.stage
-        forward = stage.real_forward if plain else stage.synthetic_forward
-        taken = stage.taken(scene.parameters, augmented, forward)
-        return taken | stage.taken_trained(scene.trained, augmented, plain)
+        asked = {name.startswith(TRAINED) for _, term in chosen for name in term.takes - {"points"}}
+        taken = {"points": augmented}
+        if False in asked:
+            taken = stage.taken(scene.parameters, augmented, stage.real_forward if plain else stage.synthetic_forward)
+        return taken | stage.taken_trained(scene.trained, augmented, plain) if True in asked else taken
 
     def _augmented(self, points: Tensor, slots: Tensor, scene: Scene, first: int = 0) -> Tensor:
         """Synthetic examples, numbered from ``first`` on, under the augmentation of the draw."""
         return self.stage.augmented(points, scene.augmentation, slots, self.stage.real_examples + first)
 
-    def _terms(self, taken: Taken, here: Decoded, scene: Scene, only: int | None) -> dict[str, Tensor]:
-        """The weighted value of every term. Penalties see the points themselves, where matches see the augmented ones; what is
+    def _terms(self, taken: Taken, here: Decoded, scene: Scene, only: int | None, chosen: Chosen) -> dict[str, Tensor]:
+        """The weighted values of terms. Penalties see the points themselves, where matches see the augmented ones; what is
         taken of the network is of the augmented points for both."""
         values = {}
-        for name, term in self.objective.terms:
+        for name, term in chosen:
             if isinstance(term, Penalised):
                 value = self._penalty(term, {**taken, "points": here.points}, here, only)
             else:
@@ -394,13 +422,7 @@ class Executor:
 
 def _values(total: Tensor, terms: Mapping[str, Tensor], leaves: Mapping[str, Tensor], gradients: Any) -> Values:
     by_name = dict(zip(leaves, gradients, strict=False))
-    for name in ("labels", "weights"):
-        if name in by_name and by_name[name] is None:
-            raise InvalidInput(
-                f"'{name}' are learned, but no term depends on them, so they would never move; add a term that does "
-                f"(penalty: cross_entropy looks at labels and weights), or do not learn them"
-            )
-    if by_name.get("points", total) is None:
-        by_name["points"] = torch.zeros_like(leaves["points"])
+    idle = frozenset(name for name, gradient in by_name.items() if gradient is None)
+    by_name |= {name: torch.zeros_like(leaves[name]) for name in idle}
     measured = {name: value.detach() for name, value in terms.items()}
-    return Values(total.detach(), measured, by_name, gradients[len(leaves) :])
+    return Values(total.detach(), measured, by_name, gradients[len(leaves) :], idle - {"points"})

@@ -66,15 +66,17 @@ class Stage:
         network = context.network
         if self.has_network and network is not None:
             self.shapes |= network.shapes(data.shape, data.count, self.take)
-            for names in filter(None, (self.take, self.trained_take)):
-                self.multiplications += network.multiplications(data.shape, data.count, names)
+            for names in filter(None, (self.take, self.trained_take, ("gradient",) if self.second_order else ())):
+                answers = ("logits",) if names == ("gradient",) else names
+                self.multiplications += network.multiplications(data.shape, data.count, answers)
                 self.graph_bytes += graph_bytes(network, data.shape, data.count, names)
             self.chunk = chunk_examples(network, data.shape, data.count, device)
             self.whole_batches = not network.pointwise
         work = eager_seconds(self.multiplications * self.images(steps, examples), device)
         self.real_forward = compiled(self._forward, policy, work, device)
         self.synthetic_forward = compiled(self._forward, policy, work, device)
-        self.trained_forward = compiled(self._trained_forward, policy, work, device)
+        self.trained_forward = compiled(self._trained_forward, policy if self.trained_take else "never", work, device)
+        self.learning_forward = compiled(self._answers, policy, work, device)
         self.compiles = isinstance(self.real_forward, Compiled)
         free = available_bytes(device)
         self.recompute = (
@@ -148,6 +150,10 @@ class Stage:
             return points
         rows = labels if self.augment.per == "class" else torch.arange(first, first + len(points))
         return self.augment(points, augmentation, rows)
+
+    def _answers(self, parameters: Parameters, points: Tensor) -> dict[str, Tensor]:
+        assert self.context.network is not None
+        return self.context.network(parameters, points, ("logits",))
 
     def _forward(self, parameters: Parameters, points: Tensor) -> dict[str, Tensor]:
         assert self.context.network is not None

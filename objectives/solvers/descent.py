@@ -25,6 +25,7 @@ from objectives.synthetic import Decoded
 __all__ = ["Descent"]
 
 Update = Literal["joint", "per_class", "per_class_shared_state"]
+Terms = Literal["together", "in_turn"]
 Options = tuple[tuple[str, float | int | bool | str], ...]
 
 _OPTIMISERS = {
@@ -57,6 +58,9 @@ class Descent(Solver, kind="descent"):
         update: ``joint``: one step on the sum over classes. ``per_class``: classes in turn, each with an optimiser of its
             own, which needs parameters that no two classes share. ``per_class_shared_state``: classes in turn on one
             optimiser, as IDC, IDM and NCFM do.
+        terms: ``together``: a step is one on their sum. ``in_turn``: the terms one after the other in their order, each with
+            a step of its own (or, by ``update``, one of every class) on the same optimiser, as NCFM alternates matching and
+            calibration; all are of one draw of the context.
     """
 
     optimizer: str = "sgd"
@@ -68,11 +72,13 @@ class Descent(Solver, kind="descent"):
     scheduler_options: Options = ()
     steps: int = 1000
     update: Update = "joint"
+    terms: Terms = "together"
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise InvalidInput(f"'steps' must be at least 1, got {self.steps}")
         check_choice("update", self.update, get_args(Update))
+        check_choice("terms", self.terms, get_args(Terms))
         for name in ("options", "rates", "scheduler_options"):
             object.__setattr__(self, name, named(getattr(self, name)))
         for name, rate in (("lr", self.lr), *self.rates):
@@ -200,14 +206,11 @@ class _Descending(Solving):
         return self.executor.resolved
 
     def advance(self) -> Record:
-        if self.solver.update == "joint":
-            values = [self._step(self.optimisers[0], self.leaves[0], None)]
-        else:
-            classes = range(self.problem.data.count)
-            values = [
-                self._step(self.optimisers[c if self._own_state else 0], self.leaves[c if self._own_state else 0], c)
-                for c in classes
-            ]
+        classes = [None] if self.solver.update == "joint" else list(range(self.problem.data.count))
+        turns = [None] if self.solver.terms == "together" else [(name,) for name, _ in self.problem.objective.terms]
+        values = [self._step(label, turn) for turn in turns for label in classes]
+        if self.step == 0:
+            Values.check(values)
         with torch.no_grad():  # once all the classes had their turn, as published
             for leaves in self.leaves:
                 self.problem.synthetic.project(leaves, self.problem.data)
@@ -218,16 +221,21 @@ class _Descending(Solving):
                 scheduler.step(loss.item())
             elif scheduler is not None:
                 scheduler.step()
-        terms = {name: torch.stack([value.terms[name] for value in values]).sum() for name in values[0].terms}
+        terms = {
+            name: torch.stack([value.terms[name] for value in values if name in value.terms]).sum()
+            for name, _ in self.problem.objective.terms
+        }
         record = Record(self.step, loss, terms)
         self.executor.after(self.step, lambda: decoded(self.problem, self.parameters))
         self.step += 1
         return record
 
-    def _step(self, optimiser: Optimizer, leaves: dict[str, Tensor], only: int | None) -> Values:
+    def _step(self, only: int | None, terms: tuple[str, ...] | None) -> Values:
+        own = only if self._own_state and only is not None else 0
+        optimiser, leaves = self.optimisers[own], self.leaves[own]
         optimiser.zero_grad(set_to_none=False)
         now = self._decoded(leaves, only)
-        values = self.executor.evaluate(now, self.step, only)
+        values = self.executor.evaluate(now, self.step, only, terms)
         outputs = [getattr(now, name) for name in values.gradients]
         torch.autograd.backward(outputs, list(values.gradients.values()))
         optimiser.step()
