@@ -107,10 +107,8 @@ class Bank:
         return dict(self.stage.parameters(number, self._generations.get(number, 0)))
 
     def _teach(self, number: int, trainee: Trainee, lessons: Lessons, synthetic: Decoded | None) -> None:
-        network = self.stage.context.network
-        assert network is not None
         names = "train", number, self._generations.get(number, 0), trainee.rounds
-        trainee.round(network, self._lesson(lessons, synthetic), stream(self.stage.seed, *names))
+        trainee.round(self.stage.learning_forward, self._lesson(lessons, synthetic), stream(self.stage.seed, *names))
 
     def _lesson(self, lessons: Lessons, synthetic: Decoded | None) -> Lesson:
         data, device = self.stage.data, self.stage.device

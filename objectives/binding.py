@@ -5,12 +5,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from discrepancy.embeddings.base import Embedding
 from discrepancy.errors import InvalidInput
 from discrepancy.measure import Grouping, Measure
 from discrepancy.networks.base import Parameters
 from discrepancy.sorts import Discrepancy, Draws, MeanDiscrepancy
+from objectives.compilation import padded
 from objectives.data import LabelledData
 from objectives.objective import Match
 from objectives.stage import Stage
@@ -67,7 +69,11 @@ def bind(
     draws = moved(embedding.draw(generator, stage.shapes), stage.device)
     with torch.no_grad():
         if embedding.averages:
-            features = _averaged(embedding, sample, [torch.arange(1)], stage, parameters).select(torch.tensor(0))
+            assert stage.context.network is not None
+            assert sample.labels is not None
+            one = Measure(sample.tensors["points"][:1], labels=sample.labels[:1])
+            means = embedding.mean_of(stage.context.network, parameters, one)
+            features = Measure({name: value[None] for name, value in means.items()})
         else:
             features = Measure(embedding(sample.tensors, draws), labels=sample.labels)
     unknown = sorted({block for block, _ in match.layer_weights} - set(features.tensors))
@@ -91,11 +97,14 @@ def bind(
 def _averaged(
     embedding: Embedding, taken: Measure, groups: Sequence[Tensor], stage: Stage, parameters: Parameters
 ) -> Measure:
-    """The mean of each group of rows as one point with all its mass; where no graph is kept, a chunk after the other."""
+    """The mean of each group of rows as one point with all its mass; where no graph is kept, a chunk after the other, all of
+    one size: what is missing in the last has no mass."""
     network, labels = stage.context.network, taken.labels
     assert network is not None
     assert labels is not None
-    size = len(taken) if torch.is_grad_enabled() or stage.whole_batches else stage.chunk
+    whole = torch.is_grad_enabled() or stage.whole_batches
+    size = len(taken) if whole else stage.size(max(len(rows) for rows in groups))
+    forward = network if whole else stage.learning_forward
     masses, sums = [], []
     for rows in groups:
         mass, total = taken.mass_of.new_zeros(()), {}
@@ -103,7 +112,10 @@ def _averaged(
             own = Measure(taken.tensors["points"][part], taken.mass_of[part], labels[part])
             weight = own.mass_of.sum()
             mass = mass + weight
-            for name, value in embedding.mean_of(network, parameters, own).items():
+            if not whole:
+                shares = functional.pad(own.mass_of, (0, size - len(part)))
+                own = Measure(padded(own.tensors[""], size), shares, padded(labels[part], size))
+            for name, value in embedding.mean_of(forward, parameters, own).items():
                 total[name] = total.get(name, 0) + weight * value
         masses.append(mass)
         sums.append(total)

@@ -20,7 +20,13 @@ def available_bytes(device: torch.device) -> int:
 
 
 def graph_bytes(network: Network, shape: tuple[int, ...], classes: int, take: tuple[str, ...]) -> int:
-    """Bytes that autograd keeps for the backward pass of one example."""
+    """Bytes that autograd keeps for the backward pass of one example: through what is taken of the network, or, for
+    ``gradient``, through the gradient of the loss by the weights."""
+    return (_kept(network, shape, classes, take, 4) - _kept(network, shape, classes, take, 2)) // 2
+
+
+def _kept(network: Network, shape: tuple[int, ...], classes: int, take: tuple[str, ...], n: int) -> int:
+    """Bytes kept for n examples."""
     kept: dict[int, int] = {}
 
     def count(tensor: Tensor) -> Tensor:
@@ -29,13 +35,17 @@ def graph_bytes(network: Network, shape: tuple[int, ...], classes: int, take: tu
         return tensor
 
     initial = network.initial(torch.Generator(), shape, classes, affine=False)
-    parameters = {name: value.to("meta") for name, value in initial.items()}
-    points = torch.empty(2, *shape, device="meta", requires_grad=True)
+    twice = "gradient" in take
+    parameters = {name: value.to("meta").requires_grad_(twice) for name, value in initial.items()}
+    points = torch.empty(n, *shape, device="meta", requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        outputs = network(parameters, points, take)  # holds the graph, and so every storage that was counted
-    weights = {value.untyped_storage()._cdata for value in parameters.values()}
-    total = sum(size for storage, size in kept.items() if storage not in weights) // 2
-    del outputs
+        outputs = network(parameters, points, ("logits",) if twice else take)
+        held: list[object] = [outputs]  # the graph, and so every storage that was counted
+        if twice:
+            loss = outputs["logits"].logsumexp(1).mean()
+            held.append(torch.autograd.grad(loss, list(parameters.values()), create_graph=True, allow_unused=True))
+    total = sum(kept.values())
+    del held
     return total
 
 

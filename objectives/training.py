@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from discrepancy.base import Part, check_choice
 from discrepancy.errors import InvalidInput
-from discrepancy.networks.base import Network
+from discrepancy.networks.base import Forward
 from objectives.augment import Augmentation
 from objectives.data import LabelledData
 from objectives.mixing import Mixing
@@ -115,13 +115,13 @@ class Trainee:
         """The weights as they are now, which further rounds leave alone."""
         return {name: value.detach().clone() for name, value in self._leaves.items()}
 
-    def round(self, network: Network, lesson: Lesson, generator: torch.Generator) -> None:
+    def round(self, network: Forward, lesson: Lesson, generator: torch.Generator) -> None:
         """One round of training."""
         for rows in self.training.minibatches(len(lesson), generator):
             self._step(network, lesson, rows, generator)
         self.rounds += 1
 
-    def _step(self, network: Network, lesson: Lesson, rows: Tensor, generator: torch.Generator) -> None:
+    def _step(self, network: Forward, lesson: Lesson, rows: Tensor, generator: torch.Generator) -> None:
         points, augment = lesson.points(rows), self.training.augment
         if augment is not None:
             draws = augment.draw_batch(generator, len(points), tuple(points.shape[1:]))
@@ -134,15 +134,15 @@ class Trainee:
         self._optimiser.step()
 
     def _surprise(
-        self, network: Network, points: Tensor, labels: Tensor, weights: Tensor, generator: torch.Generator
+        self, network: Forward, points: Tensor, labels: Tensor, weights: Tensor, generator: torch.Generator
     ) -> Tensor:
         """The weighted sum of the cross-entropies, of the mixed examples if they are mixed."""
         mix = self.training.mix
         if mix is None:
-            logits = network(self._leaves, points, ("logits",))["logits"]
+            logits = network(self._leaves, points)["logits"]
             return (weights * functional.cross_entropy(logits, labels, reduction="none")).sum()
         draws = mix.draw(generator, len(points), tuple(points.shape[1:]))
-        logits = network(self._leaves, mix.points(points, draws), ("logits",))["logits"]
+        logits = network(self._leaves, mix.points(points, draws))["logits"]
         vectors = labels if labels.ndim == 2 else functional.one_hot(labels, logits.shape[1])
         return functional.cross_entropy(logits, mix.masses(weights[:, None] * vectors, draws), reduction="sum")
 

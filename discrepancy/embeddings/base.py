@@ -13,7 +13,7 @@ from torch import Tensor
 from discrepancy.base import Part
 from discrepancy.errors import Unsupported
 from discrepancy.measure import Measure
-from discrepancy.networks.base import Network, Parameters
+from discrepancy.networks.base import Forward, Parameters
 from discrepancy.sorts import Draws
 
 __all__ = ["Embedding", "Taken"]
@@ -35,7 +35,7 @@ class Embedding(Part, family=True):
         """Whether the mean over a measure is made at once, by ``mean_of``, and features of single examples never are."""
         return False
 
-    def mean_of(self, network: Network, parameters: Parameters, measure: Measure) -> Mapping[str, Tensor]:
+    def mean_of(self, network: Forward, parameters: Parameters, measure: Measure) -> Mapping[str, Tensor]:
         """The mean of φ over a flat, labelled measure of examples, by block, where the embedding ``averages``."""
         raise Unsupported(f"'{self.kind}' embeds examples one by one; call it")
 

@@ -20,6 +20,7 @@ __all__ = [
     "ACTIVATIONS",
     "OUTPUTS",
     "Activation",
+    "Forward",
     "Network",
     "Parameters",
     "Statistics",
@@ -42,6 +43,9 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
 }
 
 Parameters = Mapping[str, Tensor]
+Forward = Callable[[Parameters, Tensor], Mapping[str, Tensor]]
+"""(parameters, points) -> outputs by name, ``logits`` among them: a network, or its compiled form."""
+
 Statistics = Mapping[str, tuple[Tensor, Tensor]]
 """Batch-norm means and variances by layer."""
 
