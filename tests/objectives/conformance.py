@@ -22,11 +22,22 @@ from objectives.methods import available
 from objectives.solvers import Descent, Problem
 from objectives.solvers.base import decoded
 
-__all__ = ["AUGMENTED", "PRECISE", "Sight", "Trial", "agree", "same_steps", "same_value_and_gradient", "trial"]
+__all__ = [
+    "AUGMENTED",
+    "PRECISE",
+    "Sight",
+    "Trial",
+    "agree",
+    "same_steps",
+    "same_turns",
+    "same_value_and_gradient",
+    "trial",
+]
 
 SMALL = ("context.network.width=4", "context.network.depth=2", "synthetic.per_class=2", "solver.steps=3")
-REAL = 9
-"""Real examples a class, of which the smallest class of the data has only 7."""
+SIZES = (9, 11, 13)
+REAL = 10
+"""Real examples a class, of which the smallest class has fewer."""
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
@@ -36,6 +47,7 @@ AUGMENTED = pytest.mark.parametrize(
 )
 
 Loss = Callable[["Sight", Mapping[str, Tensor]], Tensor]
+LossOfClass = Callable[["Sight", Mapping[str, Tensor], int], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +146,7 @@ def trial(
     tree: Any = configured(read(available()[name]), {}, [f"synthetic.per_class={size}"])
     smaller = [*SMALL, *([f"context.batch={REAL}"] if tree["context"].get("batch") != "all" else [])]
     made = build(Experiment, override({**tree, "data": {"kind": Digits.kind}}, [*smaller, *settings]))
-    data = images(channels=3) if data is None else data
+    data = images(SIZES, channels=3) if data is None else data
     problem = Problem(data, made.objective, made.context, made.synthetic, seed, policy="never", dtype=dtype)
     return Trial(problem, made.solver, made.solver.start(problem))
 
@@ -178,3 +190,26 @@ def same_steps(some: Trial, loss: Loss, steps: int = 3, looser: float = 1.0) -> 
         for name, slope in zip(leaves, slopes, strict=True):
             speeds[name] = solver.momentum * speeds[name] + slope
             agree(some.run.parameters[name], leaves[name].detach() - solver.lr * speeds[name], some.dtype, looser)
+
+
+def same_turns(some: Trial, loss: LossOfClass, steps: int = 3, looser: float = 1.0) -> None:
+    """The steps are those of one descent with momentum that all the classes share and that moves once after each of them; a
+    range of allowed values is enforced once all had their turn."""
+    solver: Descent = some.solver
+    assert (solver.optimizer, solver.update, solver.options) == ("sgd", "per_class_shared_state", ())
+    assert (solver.scheduler, solver.rates) == (None, ())
+    speeds: dict[str, Any] = dict.fromkeys(some.run.parameters, 0.0)
+    for _ in range(steps):
+        sight, leaves, values = some.sight(), some.leaves(), []
+        for label in sight.classes:
+            values.append(loss(sight, leaves, label))
+            slopes = torch.autograd.grad(values[-1], list(leaves.values()))
+            for (name, leaf), slope in zip(list(leaves.items()), slopes, strict=True):
+                speeds[name] = solver.momentum * speeds[name] + slope
+                leaves[name] = (leaf.detach() - solver.lr * speeds[name]).requires_grad_(True)
+        moved = {name: leaf.detach() for name, leaf in leaves.items()}
+        some.problem.synthetic.project(moved, some.problem.data)
+        record = some.run.advance()
+        agree(record.loss, torch.stack(values).sum().detach(), some.dtype, looser)
+        for name, found in some.run.parameters.items():
+            agree(found, moved[name], some.dtype, looser)
