@@ -16,7 +16,7 @@ from torch import Tensor
 from discrepancy.base import check_choice
 from discrepancy.errors import PerformanceWarning
 
-__all__ = ["Compiled", "Policy", "compiled", "eager_seconds", "padded"]
+__all__ = ["Compiled", "Policy", "compiled", "compiles", "eager_seconds", "padded"]
 
 Policy = Literal["auto", "always", "never"]
 
@@ -44,18 +44,22 @@ def eager_seconds(multiplications: float, device: torch.device | str = "cpu") ->
 def compiled(
     function: Callable[..., Any], policy: Policy, seconds: float, device: torch.device | str = "cpu"
 ) -> Callable[..., Any]:
-    """``function``, compiled where the policy says so: ``auto`` when ``seconds`` of eager work make it worthwhile.
+    """``function``, compiled where :func:`compiles` says so.
 
     A function so compiled must be pure, take tensors of one fixed shape, and be called with one gradient mode.
     """
+    return Compiled(function) if compiles(policy, seconds, device) else function
+
+
+def compiles(policy: Policy, seconds: float, device: torch.device | str = "cpu") -> bool:
+    """Whether to compile: ``auto`` does when ``seconds`` of eager work make it worthwhile; warns where a compiler is missing."""
     check_choice("compile", policy, get_args(Policy))
     if policy == "never" or (policy == "auto" and seconds < WORTHWHILE_SECONDS):
-        return function
+        return False
     reason = _missing_compiler(torch.device(device))
     if reason is not None:
         _warn(reason)
-        return function
-    return Compiled(function)
+    return reason is None
 
 
 class Compiled:

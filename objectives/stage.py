@@ -13,11 +13,12 @@ from torch import Tensor
 
 from discrepancy.errors import InvalidInput
 from discrepancy.networks.base import Parameters
-from objectives.compilation import Compiled, Policy, compiled, eager_seconds, padded
+from objectives.compilation import Compiled, Policy, compiles, eager_seconds, padded
 from objectives.contexts import Context, Draw
 from objectives.data import LabelledData
 from objectives.memory import available_bytes, chunk_examples, graph_bytes
 from objectives.objective import TRAINED
+from objectives.sampling import Kept
 from objectives.streams import stream
 
 __all__ = ["Stage"]
@@ -58,7 +59,9 @@ class Stage:
         named = sorted(take - {"points", "gradient"})
         self.take = tuple(name for name in named if not name.startswith(TRAINED))
         self.trained_take = tuple(name.removeprefix(TRAINED) for name in named if name.startswith(TRAINED))
-        self.has_network, self.second_order = take != {"points"}, "gradient" in take
+        self.has_network = take != {"points"} or context.sampling.interval is not None
+        self.second_order = "gradient" in take
+        self.kept: dict[int, Kept] = {}
         self._check()
         self.augment = context.augment and context.augment.for_data(mirror=data.mirror)
         self.shapes: dict[str, tuple[int, ...]] = {"points": data.shape}
@@ -73,11 +76,11 @@ class Stage:
             self.chunk = chunk_examples(network, data.shape, data.count, device)
             self.whole_batches = not network.pointwise
         work = eager_seconds(self.multiplications * self.images(steps, examples), device)
-        self.real_forward = compiled(self._forward, policy, work, device)
-        self.synthetic_forward = compiled(self._forward, policy, work, device)
-        self.trained_forward = compiled(self._trained_forward, policy if self.trained_take else "never", work, device)
-        self.learning_forward = compiled(self._answers, policy, work, device)
-        self.compiles = isinstance(self.real_forward, Compiled)
+        self.compiles = compiles(policy, work, device)
+        functions = self._forward, self._forward, self._trained_forward, self._answers
+        self.real_forward, self.synthetic_forward, self.trained_forward, self.learning_forward = (
+            Compiled(function) if self.compiles else function for function in functions
+        )
         free = available_bytes(device)
         self.recompute = (
             bool(named) and not self.second_order and not self.whole_batches and examples * self.graph_bytes > free // 2
@@ -120,7 +123,8 @@ class Stage:
         if lessons is not None:
             learned = len(self.data.train) if lessons.training.on == "real" else examples
             taught = 3 * self.context.rounds(steps) * lessons.training.images(learned)
-        return passes * self.real_examples + steps * 3 * examples + taught
+        looked = self.context.choices(steps) * len(self.data.train)
+        return passes * self.real_examples + steps * 3 * examples + taught + looked
 
     def size(self, n: int) -> int:
         """The rows of each chunk that ``n`` examples are cut into: all chunks alike, and the last one filled up."""
@@ -199,20 +203,45 @@ class Stage:
     @torch.no_grad()
     def logits(self, indices: Tensor, parameters: Parameters) -> Tensor:
         """What the network answers to these real examples, without augmentation."""
+        return self._seen(indices, parameters, "logits")
+
+    def _seen(self, indices: Tensor, parameters: Parameters, name: str) -> Tensor:
         network = self.context.network
         assert network is not None
-        points = self.data.normalisation.apply(self.data.train.points[indices].to(self.device))
-        chunks = points.split(self.size(len(points)))
-        return torch.cat([network(parameters, chunk, ("logits",))["logits"] for chunk in chunks])
+        chunks = indices.split(self.size(len(indices)))
+        return torch.cat([network(parameters, self.normalised(chunk), (name,))[name] for chunk in chunks])
+
+    @torch.no_grad()
+    def rows(self, draw: Draw, parameters: Parameters) -> Tensor:
+        """The real batch of a draw; one that is chosen by features is kept for the next steps of its network."""
+        context, sampling = self.context, self.context.sampling
+        if context.batch == "all":
+            return torch.cat(self.data.members)
+        kept = self.kept.get(draw.network)
+        if kept is not None and kept.batch == draw.batch:
+            return kept.rows
+        steps = 0 if kept is None else kept.steps + 1
+        if kept is None or sampling.interval is None or steps % sampling.interval == 0:
+            rows = sampling.rows(
+                self.data,
+                context.batch,
+                stream(self.seed, "batch", draw.batch),
+                lambda members: self._seen(members, parameters, "features").flatten(1),
+            )
+        else:
+            rows = kept.rows
+        if sampling.interval is not None and context.draws is None:
+            if context.lasting is not None:
+                self.kept.clear()
+            self.kept[draw.network] = Kept(steps, draw.batch, rows)
+        return rows
 
     @torch.no_grad()
     def real_parts(
         self, draw: Draw, parameters: Parameters, augmentation: Mapping[str, Tensor]
     ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
         """The real batch of a draw in parts of bounded memory: what is taken, and which examples they are."""
-        train, batch = self.data.train, self.context.batch
-        generator = stream(self.seed, "batch", draw.batch)
-        indices = torch.cat(self.data.members) if batch == "all" else self.data.class_batch(generator, batch)
+        train, indices = self.data.train, self.rows(draw, parameters)
         size = self.size(len(indices))
         part = max(1, PART_EXAMPLES // size) * size
         if len(indices) > part:
