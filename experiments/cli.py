@@ -85,6 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _run(commands.add_parser("run", help="condense a data set", formatter_class=argparse.RawDescriptionHelpFormatter))
+    _label(
+        commands.add_parser("label", help="give a condensed set the soft labels of a network trained on the real data")
+    )
     _evaluate(
         commands.add_parser("evaluate", help="train networks from scratch on a condensed set, beside its controls")
     )
@@ -125,10 +128,32 @@ def _run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="PATH=VALUE", help="change any value, e.g. solver.lr=0.5"
     )
+    parser.add_argument(
+        "--teacher", help="a network that learns the real data and labels the result: convnet, YAML, or a file"
+    )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="the run folder (default runs/METHOD-DATA-N)")
     parser.add_argument("--resume", action="store_true", help="continue the run in the folder")
     parser.add_argument("--checkpoint-every", type=int, default=100, metavar="STEPS")
     parser.add_argument("--dry-run", action="store_true", help="print time, memory and stored bytes, and stop")
+    _common(parser)
+
+
+def _label(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("artefact", metavar="ARTEFACT")
+    parser.add_argument(
+        "--teacher",
+        default="convnet",
+        help="a network (convnet, the default), YAML such as '{network: mlp, temperature: 4}', a YAML file, or the weights of "
+        "a teacher (FILE.teacher.safetensors)",
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", required=True, help="the artefact that is written")
+    parser.add_argument("--data", help="other data than those that were condensed, for the teacher to learn")
+    parser.add_argument("--root", help="where torchvision's data lie (or DISCREPANCY_DATA)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="PATH=VALUE", help="change a value of the teacher, e.g. rounds=5"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     _common(parser)
 
 
@@ -145,6 +170,12 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
         "--controls",
         default="random,herding",
         help="any of random, herding, whole, by commas; or none (default random,herding)",
+    )
+    parser.add_argument(
+        "--labels",
+        choices=("own", "hard"),
+        default="own",
+        help="the labels of the set, and those of the same teacher for its controls (own); or classes for all (hard)",
     )
     parser.add_argument(
         "--validation", action="store_true", help="use a part of the training data, and leave the test data"

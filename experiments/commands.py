@@ -13,27 +13,30 @@ from experiments import export as exporting
 from experiments.compare import compare as compared
 from experiments.compare import survey_of
 from experiments.compare.survey import DEFAULT, discrepancies_of, named_sets
-from experiments.config import Tree, build, dump, known, load_parts, load_plugins, read, write_yaml
+from experiments.config import Tree, build, dump, known, load_parts, load_plugins, override, read, write_yaml
 from experiments.config.files import parse_value
 from experiments.data import Source, source_named
 from experiments.evaluate import comparison, protocol_named
-from experiments.experiment import Experiment, Method, chosen_device, configured
+from experiments.experiment import Experiment, Method, chosen_device, configured, method_tree
 from experiments.folder import RunFolder
 from experiments.plan import planned
 from experiments.report import comparison as comparison_report
 from experiments.report import grid, tables
 from experiments.report.progress import shown
 from experiments.run import run as run_experiment
+from experiments.teaching import labelled, teacher_of, teacher_tree
 from objectives.artefact import SyntheticSet
 from objectives.condense import Progress
 from objectives.methods import available
 from objectives.storage import replacing
+from objectives.teacher import Teacher
 
 __all__ = [
     "compare",
     "evaluate",
     "export",
     "kinds",
+    "label",
     "load_parts",
     "load_plugins",
     "methods",
@@ -77,6 +80,7 @@ def run(options: argparse.Namespace) -> None:
             resume=options.resume,
             checkpoint_every=options.checkpoint_every,
             on_progress=on_progress,
+            on_round=lambda done, total: advance(_steps(experiment), f"teacher {done}/{total}"),
         )
     summary = {
         "artefact": str(folder.result),
@@ -87,7 +91,17 @@ def run(options: argparse.Namespace) -> None:
         "seconds": round(outcome.seconds, 1),
         "peak_bytes": outcome.peak_bytes,
     }
+    if experiment.teacher is not None:
+        summary["teacher"] = _taught(outcome.synthetic)
     print(json.dumps(summary) if options.json else tables.facts(summary))
+
+
+def _taught(synthetic: SyntheticSet) -> str:
+    """``convnet, right on 98.3 % of 360 test examples``."""
+    about = synthetic.record["teacher"]
+    several = f"{about['networks']} x " if about["networks"] > 1 else ""
+    network = about["config"]["network"]["kind"]
+    return f"{several}{network}, right on {100 * about['accuracy']:.1f} % of {about['on']}"
 
 
 def _tree(options: argparse.Namespace) -> Tree:
@@ -102,6 +116,8 @@ def _tree(options: argparse.Namespace) -> Tree:
         changes["synthetic"] = {"per_class": options.per_class}
     if options.steps is not None:
         changes["solver"] = {"steps": options.steps}
+    if options.teacher is not None:
+        changes["teacher"] = teacher_tree(options.teacher)
     for name in ("seed", "device"):
         if getattr(options, name) is not None:
             changes[name] = getattr(options, name)
@@ -113,15 +129,7 @@ def _named(options: argparse.Namespace) -> Tree:
         if options.resume and options.out is not None:
             return read(RunFolder(options.out).config)
         raise InvalidInput("name a method or a configuration file; 'condense methods' lists the methods")
-    files = available()
-    if options.what in files:
-        return read(files[options.what])
-    path = Path(options.what)
-    if path.suffix in (".yaml", ".yml", ".toml") or path.exists():
-        return read(path)
-    close = difflib.get_close_matches(options.what, files, 1)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
-    raise InvalidInput(f"'{options.what}' is neither a method nor a file{hint} (methods: {', '.join(files)})")
+    return method_tree(options.what)
 
 
 def _default_folder(experiment: Experiment) -> Path:
@@ -133,6 +141,32 @@ def _steps(experiment: Experiment) -> int:
     return getattr(experiment.solver, "steps", 1)
 
 
+# --- label --------------------------------------------------------------------------------------------------------------
+
+
+def label(options: argparse.Namespace) -> None:
+    """Label an artefact by a teacher, into an artefact of its own."""
+    if options.out.exists():
+        raise InvalidInput(f"'{options.out}' exists already; name another file with --out")
+    if options.out.suffix != ".safetensors":
+        raise InvalidInput(f"'--out' must be the name of an artefact, FILE.safetensors, got '{options.out}'")
+    synthetic = SyntheticSet.load(options.artefact)
+    teacher = build(Teacher, override(teacher_tree(options.teacher), options.set), "teacher")
+    data = _source_of(synthetic, options).load()
+    with shown("teaching", max(1, teacher.number * teacher.rounds), options.quiet) as advance:
+        made = labelled(
+            synthetic,
+            teacher,
+            data,
+            options.out,
+            seed=options.seed,
+            device=chosen_device(options.device),
+            on_round=lambda done, total: advance(done, "rounds"),
+        )
+    summary = {"artefact": str(options.out), "teacher": _taught(made), "stored_bytes": made.stored_bytes}
+    print(json.dumps(summary) if options.json else tables.facts(summary))
+
+
 # --- evaluate -----------------------------------------------------------------------------------------------------------
 
 
@@ -142,15 +176,28 @@ def evaluate(options: argparse.Namespace) -> None:
     protocol = protocol_named(options.protocol, options.set, options.networks)
     data = _source_of(synthetic, options).load()
     controls = [] if options.controls == "none" else [name.strip() for name in options.controls.split(",")]
+    device = chosen_device(options.device)
+    if options.labels == "hard":
+        synthetic = synthetic.hardened()
     with shown("evaluating", 1000, options.quiet) as advance:
+        teacher = None
+        if synthetic.labelling == "teacher":
+            teacher = teacher_of(
+                synthetic,
+                Path(options.artefact),
+                data,
+                device=device,
+                on_round=lambda done, total: advance(0, f"teacher {done}/{total}"),
+            )
         found = comparison(
             synthetic,
             data,
             protocol,
             controls=controls,
+            teacher=teacher,
             seed=options.seed,
             validation=options.validation,
-            device=chosen_device(options.device),
+            device=device,
             on_progress=lambda done, note: advance(int(1000 * done), note),
         )
     print(json.dumps(found.as_dict()) if options.json else tables.evaluation(found))
@@ -246,10 +293,12 @@ def show(options: argparse.Namespace) -> None:
         "examples": len(synthetic),
         "shape": "x".join(map(str, synthetic.points.shape[1:])),
         "classes": ", ".join(synthetic.classes),
-        "labels": "soft" if synthetic.labels.ndim == 2 else "hard",
+        "labels": synthetic.labelling,
         "stored_bytes": synthetic.stored_bytes,
         **{name: value for name, value in synthetic.record.items() if not isinstance(value, dict)},
     }
+    if synthetic.labelling == "teacher":
+        facts["labels"] = f"of a teacher: {_taught(synthetic)}"
     if options.json:
         print(json.dumps({**facts, "record": dict(synthetic.record)}))
         return

@@ -43,8 +43,7 @@ def _images(synthetic: SyntheticSet, to: Path) -> str:
         raise InvalidInput(f"'{to}' exists already and is not an empty folder; name another")
     low, high = synthetic.limits or (synthetic.points.min().item(), synthetic.points.max().item())
     pixels = ((synthetic.points - low) / max(high - low, 1e-12) * 255).round().clamp(0, 255).byte()
-    soft = synthetic.labels.ndim == 2
-    classes = synthetic.labels.argmax(-1) if soft else synthetic.labels
+    soft, classes = synthetic.labels.ndim == 2, synthetic.numbers
     rows = ["file," + ",".join(synthetic.classes)]
     try:
         for index, (image, label) in enumerate(zip(pixels, classes.tolist(), strict=True)):

@@ -2,6 +2,8 @@
 
     config.yaml   metrics.jsonl   checkpoint.pt   result.safetensors   result.png   losses.png
 
+and result.teacher.safetensors, where a teacher has labelled the result.
+
 Everything that matters is written to a temporary name and renamed, so a kill at any moment loses at most the steps since the
 last checkpoint.
 """
@@ -16,6 +18,7 @@ import filelock
 import torch
 
 from discrepancy.errors import InvalidInput
+from experiments.teaching import beside
 from objectives.storage import StorageError, replacing
 
 __all__ = ["CHECKPOINT_FORMAT", "RunFolder"]
@@ -32,6 +35,7 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.checkpoint = path / "checkpoint.pt"
         self.result = path / "result.safetensors"
+        self.teacher = beside(self.result)
         self.picture = path / "result.png"
         self.curves = path / "losses.png"
         self._pending: list[str] = []

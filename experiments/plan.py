@@ -72,7 +72,7 @@ def planned(experiment: Experiment, data: LabelledData | None = None) -> Plan:
     teacher = experiment.teacher
     if teacher is not None:
         teacher.check(data)
-        work = teacher.passes * teacher.network.multiplications(data.shape, data.count)
+        work = teacher.passes(len(data.train)) * teacher.network.multiplications(data.shape, data.count)
         seconds += eager_seconds(work, problem.device)
         labels = torch.zeros(examples, data.count)
         synthetic = replace(synthetic, labels=labels, record={**synthetic.record, "teacher": {}})

@@ -18,6 +18,7 @@ from experiments.experiment import Experiment, chosen_device
 from experiments.folder import RunFolder
 from experiments.peak import Peak
 from experiments.report import curves, grid
+from experiments.teaching import Rounds, labelled
 from objectives.artefact import SyntheticSet
 from objectives.condense import Progress, check_finite, result, solve
 
@@ -47,6 +48,7 @@ def run(
     checkpoint_every: int = 100,
     log_every: int = 10,
     on_progress: Callable[[Progress], None] | None = None,
+    on_round: Rounds | None = None,
     patience: float = 0.0,
 ) -> Outcome:
     """Condense, and leave the artefact, its picture, the metrics and their curves in the folder.
@@ -58,6 +60,7 @@ def run(
         resume: continue from the folder's checkpoint; k + k steps equal 2k steps bit for bit on a CPU.
         checkpoint_every: steps between two checkpoints.
         log_every: steps between two lines of metrics.
+        on_round: called with the rounds of training that a teacher has had, and their total.
         patience: seconds to wait for a folder that is in use.
 
     Raises:
@@ -68,6 +71,8 @@ def run(
     with folder.locked(patience), Peak(chosen_device(experiment.device)) as peak:
         _check_folder(experiment, folder, resume)
         problem = experiment.problem()
+        if experiment.teacher is not None:
+            experiment.teacher.check(problem.data)
         start, before = time.perf_counter(), 0.0
         solving = experiment.solver.start(problem)
         if resume and folder.checkpoint.exists():
@@ -100,6 +105,16 @@ def run(
         about |= {"steps": solving.steps, "memory": {"peak_bytes": peak.bytes, "of": peak.measured}}
         synthetic = result(problem, solving, about)
         synthetic.save(folder.result)
+        if experiment.teacher is not None:
+            synthetic = labelled(
+                synthetic,
+                experiment.teacher,
+                problem.data,
+                folder.result,
+                seed=problem.seed,
+                device=problem.device,
+                on_round=on_round,
+            )
         grid.save(synthetic, folder.picture)
         curves.save(folder.metrics, folder.curves)
         return Outcome(folder, synthetic, about["seconds"], solving.steps, about["memory"]["peak_bytes"])

@@ -19,6 +19,7 @@ from objectives.objective import Summand
 from objectives.solvers.base import Problem, Record, Solver, Solving, decoded
 from objectives.solvers.descent import Descent
 from objectives.synthetic import Parameterisation, Pixels
+from objectives.teacher import Teacher
 
 __all__ = ["Progress", "condense", "solve"]
 
@@ -61,6 +62,7 @@ def condense(
     solver: Solver | None = None,
     per_class: int | None = None,
     steps: int | None = None,
+    teacher: Teacher | None = None,
     seed: int = 0,
     device: str | torch.device = "cpu",
     compile: Policy = "auto",  # noqa: A002  (torch's own word)
@@ -77,6 +79,7 @@ def condense(
         solver: ``Descent()`` by default.
         per_class: shorthand for the same field of ``synthetic``.
         steps: shorthand for the same field of ``solver``.
+        teacher: learns the data, and labels what was found.
         seed: of all the random streams; the same seed gives the same set on a CPU.
         device: ``cpu``, ``cuda``, ...
         compile: ``auto`` compiles the networks where that pays, ``always``, or ``never``.
@@ -104,6 +107,8 @@ def condense(
         torch.device(device),
         compile,
     )
+    if teacher is not None:
+        teacher.check(problem.data)
     solving = solver.start(problem)
     if state is not None:
         solving.restore(dict(state))
@@ -114,7 +119,8 @@ def condense(
         "synthetic": synthetic.describe(),
         "solver": solver.describe(),
     }
-    return result(problem, solving, {"config": config})
+    made = result(problem, solving, {"config": config})
+    return made if teacher is None else teacher.label(made, problem.data, seed=seed, device=device)
 
 
 def solve(solving: Solving, on_step: Callable[[Progress], None] | None = None) -> None:

@@ -75,6 +75,10 @@ class Teacher(Part, family=True, kind="teacher"):
         if self.training.on != "real":
             raise InvalidInput(f"'training' of a teacher must be on: real, got '{self.training.on}'")
 
+    def passes(self, examples: int) -> int:
+        """Forward passes of one example that training on so many takes, a backward pass counted as two."""
+        return 0 if self.weights else 3 * self.number * self.rounds * self.training.images(examples)
+
     def check(self, data: LabelledData) -> None:
         """Refuse data that it cannot be taught, before anything is done.
 

@@ -27,15 +27,18 @@ from objectives.objective import Match
 from objectives.solvers import Herding, Problem
 from objectives.streams import stream
 from objectives.synthetic import Pixels
+from objectives.teacher import Taught
 
 __all__ = [
     "CONTROLS",
     "Comparison",
     "Selection",
     "comparison",
+    "control",
     "herding",
     "random_control",
     "selected_control",
+    "whole_budget",
     "whole_control",
 ]
 
@@ -47,13 +50,15 @@ Selection = Callable[[LabelledData], Int[Tensor, " m"]]
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A condensed set (``condensed``) beside its controls, by name, in this order."""
+    """A condensed set (``condensed``) beside its controls, by name, in this order; and what is known of the teacher, if all of
+    them have its labels."""
 
     rows: Mapping[str, Evaluation]
     protocol: Protocol
     data: str
     device: str
     torch: str = torch.__version__
+    teacher: Mapping[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as plain data."""
@@ -68,6 +73,7 @@ def comparison(
     protocol: Protocol,
     *,
     controls: Sequence[str] = CONTROLS,
+    teacher: Taught | None = None,
     seed: int = 0,
     validation: bool = False,
     device: str | torch.device = "cpu",
@@ -75,6 +81,9 @@ def comparison(
     on_progress: Callable[[float, str], None] | None = None,
 ) -> Comparison:
     """Evaluate a condensed set, and each of the ``controls`` of its size.
+
+    Where a teacher has labelled the set, its controls need the labels of the same one, or the teacher is what is compared:
+    "Hard Truths about Soft Labels" (2026) finds random real examples with a teacher's labels as good as several methods.
 
     ``on_progress`` is called with the share of the work that is done and the name of what is evaluated.
 
@@ -89,10 +98,18 @@ def comparison(
             f"the set has the classes {_short(synthetic.classes)}, but '{data.name}' has {_short(data.classes)}; "
             "name the data that it was made from"
         )
+    if synthetic.labelling == "teacher" and teacher is None and controls:
+        raise InvalidInput(
+            "the set has the labels of a teacher, and its controls would have none; give the teacher, or hardened() labels"
+        )
     condensed = TrainingSet(
-        data.normalisation.apply(synthetic.points), synthetic.labels, synthetic.weights, stored=synthetic.stored_bytes
+        data.normalisation.apply(synthetic.points),
+        synthetic.labels,
+        synthetic.weights,
+        stored=synthetic.stored_bytes,
+        teacher=synthetic.labelling == "teacher",
     )
-    counts = per_class(condensed, data.count)
+    counts = tuple(torch.bincount(synthetic.numbers, minlength=data.count).tolist())
     names = ("condensed", *controls)
     rows: dict[str, Evaluation] = {}
     for position, name in enumerate(names):
@@ -102,25 +119,41 @@ def comparison(
             on_progress(position / len(names), name)
         if name == "condensed":
             rows[name] = evaluate(condensed, data, protocol, **options)
-        elif name == "random":
-            rows[name] = random_control(counts, data, protocol, **options)
-        elif name == "herding":
-            rows[name] = selected_control(herding(max(counts), protocol, seed, device), data, protocol, **options)
         else:
-            rows[name] = whole_control(len(condensed), data, protocol, **options)
-    return Comparison(rows=rows, protocol=protocol, data=data.name, device=str(device))
+            rows[name] = control(name, counts, len(condensed), data, protocol, teacher=teacher, **options)
+    about = None if teacher is None else teacher.record
+    return Comparison(rows=rows, protocol=protocol, data=data.name, device=str(device), teacher=about)
 
 
-def per_class(examples: TrainingSet, classes: int) -> tuple[int, ...]:
-    """How many examples there are of each class, the most likely one where labels are distributions."""
-    labels = examples.labels.argmax(1) if examples.labels.ndim == 2 else examples.labels.long()
-    return tuple(torch.bincount(labels, minlength=classes).tolist())
+def control(
+    name: str, counts: Sequence[int], examples: int, data: LabelledData, protocol: Protocol, **options: Any
+) -> Evaluation:
+    """The control of this name.
+
+    Args:
+        counts: real examples of each class that a small set has.
+        examples: of the condensed set, whose steps the whole data get.
+    """
+    if name == "random":
+        return random_control(counts, data, protocol, **options)
+    if name == "herding":
+        chosen = herding(max(counts), protocol, options["seed"], options["device"])
+        return selected_control(chosen, data, protocol, **options)
+    return whole_control(examples, data, protocol, **options)
 
 
 def random_control(
-    counts: Sequence[int], data: LabelledData, protocol: Protocol, *, seed: int, **options: Any
+    counts: Sequence[int],
+    data: LabelledData,
+    protocol: Protocol,
+    *,
+    seed: int,
+    teacher: Taught | None = None,
+    **options: Any,
 ) -> Evaluation:
     """So many random real examples of each class, without replacement: a new subset for each network.
+
+    They have their own labels, or those of a ``teacher``, as in the other controls.
 
     Raises:
         InvalidInput: if a class has fewer examples than that.
@@ -136,36 +169,59 @@ def random_control(
                     "leave this control out"
                 )
             chosen.append(rows[torch.randperm(len(rows), generator=generator)[:count]])
-        return TrainingSet.of(data.train.take(torch.cat(chosen)), data.normalisation)
+        return TrainingSet.of(data.train.take(torch.cat(chosen)), data.normalisation).labelled(teacher)
 
     return evaluate_each(draw, data, protocol, seed=seed, **options)
 
 
 def selected_control(
-    selection: Selection, data: LabelledData, protocol: Protocol, *, seed: int, validation: bool = False, **options: Any
+    selection: Selection,
+    data: LabelledData,
+    protocol: Protocol,
+    *,
+    seed: int,
+    validation: bool = False,
+    teacher: Taught | None = None,
+    **options: Any,
 ) -> Evaluation:
     """The real examples that a rule chooses: one subset for all the networks."""
     chosen = selection(held_out(data, seed) if validation else data)
 
     def draw(data: LabelledData, network: int) -> TrainingSet:
-        return TrainingSet.of(data.train.take(chosen), data.normalisation)
+        return TrainingSet.of(data.train.take(chosen), data.normalisation).labelled(teacher)
 
     return evaluate_each(draw, data, protocol, seed=seed, validation=validation, **options)
 
 
 def whole_control(
-    examples: int, data: LabelledData, protocol: Protocol, *, seed: int, epochs: int | None = None, **options: Any
+    examples: int,
+    data: LabelledData,
+    protocol: Protocol,
+    *,
+    seed: int,
+    epochs: int | None = None,
+    teacher: Taught | None = None,
+    **options: Any,
 ) -> Evaluation:
     """All the training examples. Unless ``epochs`` says otherwise, the passes are as many as fit into the steps that the
     protocol takes on a set of so many ``examples``, at least one; the record states them."""
-    if epochs is None:
-        epochs = max(1, protocol.steps(examples) // math.ceil(len(data.train) / protocol.batch))
-    budget = replace(protocol, epochs=min(epochs, protocol.epochs))
+    budget = whole_budget(examples, data, protocol)
+    if epochs is not None:
+        budget = replace(protocol, epochs=min(epochs, protocol.epochs))
+    made: list[TrainingSet] = []
 
     def draw(data: LabelledData, network: int) -> TrainingSet:
-        return TrainingSet.of(data.train, data.normalisation)
+        if not made:
+            made.append(TrainingSet.of(data.train, data.normalisation).labelled(teacher))
+        return made[0]
 
     return evaluate_each(draw, data, budget, seed=seed, **options)
+
+
+def whole_budget(examples: int, data: LabelledData, protocol: Protocol) -> Protocol:
+    """The protocol with as many passes over all the data as fit into its steps on so many ``examples``, at least one."""
+    epochs = max(1, protocol.steps(examples) // math.ceil(len(data.train) / protocol.batch))
+    return replace(protocol, epochs=min(epochs, protocol.epochs))
 
 
 def herding(count: int, protocol: Protocol, seed: int, device: str | torch.device) -> Selection:

@@ -1,6 +1,6 @@
 """What goes into an evaluation and what comes out of it."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from statistics import fmean, stdev
 from typing import Any
@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from discrepancy.errors import InvalidInput
 from objectives.data import Examples, LabelledData, Normalisation
+from objectives.teacher import Taught
 
 __all__ = ["Evaluation", "TrainingSet"]
 
@@ -26,6 +27,7 @@ class TrainingSet:
         weights: nonnegative ``(m,)``; equal when not given. Only their ratios matter.
         units: the normalisation that is still to be applied; it is, batch by batch, so that real data stay as they are.
         stored: bytes that a user of the set has to store; those of these tensors when not given.
+        teacher: whether the labels are those of a teacher.
 
     Raises:
         InvalidInput: on sizes that do not fit, values that are not finite, weights that are negative or all zero.
@@ -36,6 +38,7 @@ class TrainingSet:
     weights: Tensor | None = None
     units: Normalisation | None = None
     stored: int | None = None
+    teacher: bool = False
 
     def __post_init__(self) -> None:
         m = len(self.points)
@@ -59,6 +62,17 @@ class TrainingSet:
     def of(cls, examples: Examples, units: Normalisation) -> "TrainingSet":
         """Real examples, with the soft labels that they may have."""
         return cls(examples.points, examples.labels if examples.soft is None else examples.soft, None, units)
+
+    def labelled(self, teacher: Taught | None) -> "TrainingSet":
+        """The same examples with the labels of a teacher, if there is one; their points must be in source units."""
+        if teacher is None:
+            return self
+        return replace(self, labels=teacher(self.points), teacher=True)
+
+    @property
+    def labelling(self) -> str:
+        """Where the labels are from: ``hard``, ``soft`` or ``teacher``."""
+        return "teacher" if self.teacher else "soft" if self.labels.ndim == 2 else "hard"
 
     @property
     def stored_bytes(self) -> int:
@@ -86,7 +100,8 @@ class TrainingSet:
 
     def to(self, device: torch.device) -> "TrainingSet":
         weights = None if self.weights is None else self.weights.to(device)
-        return TrainingSet(self.points.to(device), self.labels.to(device), weights, self.units, self.stored_bytes)
+        moved = {"points": self.points.to(device), "labels": self.labels.to(device), "weights": weights}
+        return replace(self, **moved, stored=self.stored_bytes)
 
     def batch(self, indices: Tensor, classes: int) -> tuple[Tensor, Tensor, Tensor]:
         """Normalised points, label distributions, and weights whose sum over the whole set is m."""
@@ -104,7 +119,10 @@ class TrainingSet:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Test accuracies, in 0 .. 1, of networks trained from scratch by one protocol: the last epoch, all the networks."""
+    """Test accuracies, in 0 .. 1, of networks trained from scratch by one protocol: the last epoch, all the networks.
+
+    ``labels`` says from where those of the training set are: ``hard``, ``soft`` or a ``teacher``.
+    """
 
     accuracies: tuple[float, ...]
     protocol: str
@@ -117,6 +135,7 @@ class Evaluation:
     validation: bool
     seed: int
     seconds: float
+    labels: str = "hard"
 
     @property
     def n(self) -> int:

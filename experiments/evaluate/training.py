@@ -121,6 +121,7 @@ def evaluate_each(
         validation=validation,
         seed=seed,
         seconds=time.perf_counter() - started,
+        labels=first.labelling,
     )
 
 
@@ -151,7 +152,7 @@ class Trainer:
             # A backward pass holds twice what a forward pass does; chunks of equal size waste least.
             parts = math.ceil(largest / max(1, self.test_chunk // 2))
             self.chunk = math.ceil(largest / parts)
-        passes = 3 * protocol.epochs * examples + len(data.test)
+        passes = protocol.passes(examples, len(data.test))
         multiplications = network.multiplications(data.shape, data.count) * passes * protocol.networks
         seconds = eager_seconds(multiplications, device)
         self.loss = compiled(_loss, policy, seconds, device)

@@ -56,7 +56,7 @@ def tiles(synthetic: SyntheticSet) -> UInt8[Tensor, "m h w 3"]:
 def drawn(synthetic: SyntheticSet) -> Figure:
     """The figure; its pixels are those of the images, magnified by a whole factor."""
     images = tiles(synthetic)
-    labels = synthetic.labels.argmax(1) if synthetic.labels.ndim == 2 else synthetic.labels
+    labels = synthetic.numbers
     count = len(synthetic.classes)
     classes = range(min(count, MOST_CLASSES))
     members = [(labels == c).nonzero()[:, 0] for c in classes]

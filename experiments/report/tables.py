@@ -66,6 +66,7 @@ def evaluation(found: Comparison) -> str:
         [
             name,
             str(row.examples),
+            row.labels,
             f"{100 * row.mean:.1f}",
             f"{100 * row.std:.1f}" if row.n > 1 else "-",
             str(row.n),
@@ -74,13 +75,21 @@ def evaluation(found: Comparison) -> str:
         ]
         for name, row in found.rows.items()
     ]
-    columns = ("set", "examples", f"{part} accuracy %", "std", "n", "stored", "time")
+    columns = ("set", "examples", "labels", f"{part} accuracy %", "std", "n", "stored", "time")
     first = next(iter(found.rows.values()))
     about = (
         f"{found.data}, protocol {found.protocol.title} ({first.protocol_hash}), {first.test_examples} {part} examples, "
         f"last epoch, seed {first.seed}, torch {found.torch} on {found.device}"
     )
-    return f"{table(columns, rows, columns[1:])}\n{about}"
+    return "\n".join([table(columns, rows, (columns[1], *columns[3:])), about, *_teacher(found)])
+
+
+def _teacher(found: Comparison) -> list[str]:
+    if found.teacher is None:
+        return []
+    about = found.teacher
+    right = f", right on {100 * about['accuracy']:.1f} % of {about['on']}" if "accuracy" in about else ""
+    return [f"labels of one teacher for every set: {about['config']['network']['kind']}{right} ({about['hash']})"]
 
 
 def plan(found: Plan) -> str:

@@ -271,9 +271,9 @@ def test_the_table_of_an_evaluation_says_mean_std_n_and_settings() -> None:
     rows = dict([evaluated("condensed", 0.5, 0.6, 0.7), evaluated("whole", 0.913)])
     found = Comparison(rows=rows, protocol=PROTOCOLS["quick"], data="digits", device="cpu", torch="2.x")
     heading, condensed, whole, about = tables.evaluation(found).split("\n")
-    assert heading.split() == ["set", "examples", "test", "accuracy", "%", "std", "n", "stored", "time"]
-    assert condensed.split() == ["condensed", "100", "60.0", "10.0", "3", "2.5", "KiB", "75", "s"]
-    assert whole.split()[2:5] == ["91.3", "-", "1"]
+    assert heading.split() == ["set", "examples", "labels", "test", "accuracy", "%", "std", "n", "stored", "time"]
+    assert condensed.split() == ["condensed", "100", "hard", "60.0", "10.0", "3", "2.5", "KiB", "75", "s"]
+    assert whole.split()[3:6] == ["91.3", "-", "1"]
     assert about == "digits, protocol quick (abc), 360 test examples, last epoch, seed 7, torch 2.x on cpu"
 
 

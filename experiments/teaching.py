@@ -1,0 +1,100 @@
+"""Teachers on the command line: how one is written, where its weights lie, and how it comes back for an evaluation."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import safetensors
+import torch
+
+from discrepancy.errors import InvalidInput
+from experiments.config import Tree, build, read
+from experiments.config.files import parse_value
+from objectives.artefact import SyntheticSet
+from objectives.data import LabelledData
+from objectives.teacher import Taught, Teacher
+
+__all__ = ["Rounds", "beside", "labelled", "teacher_of", "teacher_tree"]
+
+Rounds = Callable[[int, int], None]
+"""Called with the rounds of training that are done, and their total."""
+
+
+def beside(artefact: Path) -> Path:
+    """Where the weights of an artefact's teacher lie."""
+    return artefact.with_suffix(".teacher.safetensors")
+
+
+def teacher_tree(text: str) -> Tree:
+    """A teacher as it is written on the command line: the kind of a network, YAML, a YAML file, or the weights of a teacher
+    that 'condense' has left beside an artefact.
+
+    Raises:
+        InvalidInput: if it is none of these.
+    """
+    path = Path(text).expanduser()
+    if path.suffix == ".safetensors":
+        return {**_recorded(path), "weights": [text]}
+    if path.suffix in (".yaml", ".yml", ".toml"):
+        return read(path)
+    try:
+        tree = parse_value(text)
+    except ValueError as error:
+        raise InvalidInput(f"'--teacher' cannot be read as YAML: {error}") from None
+    if isinstance(tree, str):
+        return {"network": tree}
+    if not isinstance(tree, dict):
+        raise InvalidInput(f"'--teacher' must be a network, YAML, or a file, got '{text}'; try --teacher convnet")
+    return tree
+
+
+def _recorded(path: Path) -> Tree:
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            return json.loads((file.metadata() or {})["teacher"])["config"]
+    except (OSError, safetensors.SafetensorError, KeyError, json.JSONDecodeError):
+        raise InvalidInput(
+            f"'{path}' is no file of a teacher; for weights of your own, name their network too: --teacher "
+            f"'{{network: convnet, weights: [{path}]}}'"
+        ) from None
+
+
+def labelled(
+    synthetic: SyntheticSet,
+    teacher: Teacher,
+    data: LabelledData,
+    artefact: Path,
+    *,
+    seed: int,
+    device: torch.device,
+    on_round: Rounds | None = None,
+) -> SyntheticSet:
+    """The set with the labels of a teacher, written to its file with the teacher's weights beside it."""
+    started = time.perf_counter()
+    taught = teacher.taught(data, seed=seed, device=device, on_round=on_round)
+    made = taught.label(synthetic)
+    about = {**made.record["teacher"], "seconds": round(time.perf_counter() - started, 2)}
+    made = replace(made, record={**made.record, "teacher": about})
+    taught.save(beside(artefact))
+    made.save(artefact)
+    return made
+
+
+def teacher_of(
+    synthetic: SyntheticSet, artefact: Path, data: LabelledData, *, device: torch.device, on_round: Rounds | None = None
+) -> Taught:
+    """The teacher that has labelled an artefact, for the labels of its controls: from the weights beside it where these are the
+    ones, else taught again, which on another machine gives nearly the same.
+
+    Raises:
+        InvalidInput: if the artefact's teacher was given by weights that are no longer there.
+    """
+    about = synthetic.record["teacher"]
+    teacher, weights = build(Teacher, about["config"]), beside(artefact)
+    if weights.exists():
+        found = replace(teacher, weights=(str(weights),)).taught(data, device=device)
+        if found.hash == about["hash"]:
+            return found
+    return teacher.taught(data, seed=about["seed"], device=device, on_round=on_round)
