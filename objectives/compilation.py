@@ -52,7 +52,7 @@ def compiled(
 
 
 def compiles(policy: Policy, seconds: float, device: torch.device | str = "cpu") -> bool:
-    """Whether to compile: ``auto`` does when ``seconds`` of eager work make it worthwhile; warns where a compiler is missing."""
+    """Whether to compile: ``auto`` does when ``seconds`` of eager work make it worthwhile; warns if a compiler is missing."""
     check_choice("compile", policy, get_args(Policy))
     if policy == "never" or (policy == "auto" and seconds < WORTHWHILE_SECONDS):
         return False
