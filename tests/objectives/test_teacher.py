@@ -212,9 +212,9 @@ def test_condense_takes_a_teacher_and_selections_are_labelled_too() -> None:
 def test_bad_settings_are_refused() -> None:
     with pytest.raises(InvalidInput, match=r"^'temperature' must be > 0 and finite, got 0\.0$"):
         Teacher(temperature=0.0)
-    with pytest.raises(InvalidInput, match="^'number' must be at least 1, got 0$"):
+    with pytest.raises(InvalidInput, match=r"^'number' must be at least 1, got 0$"):
         Teacher(number=0)
-    with pytest.raises(InvalidInput, match="^'training' of a teacher must be on: real, got 'synthetic'$"):
+    with pytest.raises(InvalidInput, match=r"^'training' of a teacher must be on: real, got 'synthetic'$"):
         Teacher(training=Training(on="synthetic"))
 
 
@@ -227,19 +227,19 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"'hidden2.weight' is missing, and \d more such; give the 'network'"):
         Teacher(network=MLP(width=6, depth=2), weights=(path,)).taught(data)
     with pytest.raises(
-        InvalidInput, match="^'weights' must be paths of safetensors files, got 'nowhere', where there is none"
+        InvalidInput, match=r"^'weights' must be paths of safetensors files, got 'nowhere', where there is none"
     ):
         Teacher(weights=("nowhere",), network=MLP()).taught(data)
     (tmp_path / "b.safetensors").write_bytes(b"no")
-    with pytest.raises(InvalidInput, match="which is no safetensors file"):
+    with pytest.raises(InvalidInput, match=r"which is no safetensors file"):
         Teacher(weights=(str(tmp_path / "b.safetensors"),), network=MLP()).taught(data)
 
 
 def test_a_network_that_does_not_fit_is_refused_before_anything_is_done() -> None:
-    with pytest.raises(InvalidInput, match="a convnet needs examples of shape .*use an mlp"):
+    with pytest.raises(InvalidInput, match=r"a convnet needs examples of shape .*use an mlp"):
         condense(table(), Match(MMD()), context=Pool(), per_class=2, steps=10**9, teacher=Teacher())
 
 
 def test_a_set_of_other_classes_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="^the teacher knows 3 classes and the set has 2, or other ones"):
+    with pytest.raises(InvalidInput, match=r"^the teacher knows 3 classes and the set has 2, or other ones"):
         QUICK.taught(table()).label(made(table(sizes=(5, 6))))
