@@ -48,8 +48,9 @@ class CharacteristicFunction(Discrepancy, kind="characteristic_function"):
 
         t = exp(σ_j) ∘ z / l_j,    |σ_j| <= log 10 in each coordinate,
 
-    with z held fixed, which an adversary approaches from σ = 0. This is the scale mixture of normals from which NCFM's
-    sampling network draws, without the network.
+    with z held fixed, which an adversary approaches from σ = 0. This is the scale mixture of normals that NCFM defines, with
+    the atoms of its law of scales themselves learned, in place of a network that makes them of noise: for k ``components``
+    (in the paper a sixteenth of the frequencies) the frequencies take k vectors σ_j for each length in turn.
 
     At fixed frequencies the statistic is (cos⟨t, x⟩, sin⟨t, x⟩)/√D, of norm 1, which bounds the sensitivity; a summary holds
     2 D numbers and merges, and a step costs O(m d D), whatever n. Learned ones keep the points: O((n + m) d D) a step, in
@@ -62,6 +63,7 @@ class CharacteristicFunction(Discrepancy, kind="characteristic_function"):
         amplitude, phase: the weights of the two parts, >= 0 and not both zero.
         root: see above; the gradient is zero at a frequency where Chf is zero.
         learned: whether the scales are an adversary's.
+        components: vectors of learned scales for each length.
         steps, rate: of the adversary, see :class:`~discrepancy.sorts.Adversary`.
 
     References: Dataset Distillation with Neural Characteristic Function: A Minmax Perspective (Wang et al., CVPR 2025);
@@ -76,11 +78,12 @@ class CharacteristicFunction(Discrepancy, kind="characteristic_function"):
     phase: float = 1.0
     root: bool = False
     learned: bool = False
+    components: int = 1
     steps: int = 10
     rate: float = 0.1
 
     def __post_init__(self) -> None:
-        for name in ("frequencies", "steps", "freedom"):
+        for name in ("frequencies", "components", "steps", "freedom"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InvalidInput(f"'{name}' must be >= 1, got {value}")
@@ -136,12 +139,13 @@ class CharacteristicFunction(Discrepancy, kind="characteristic_function"):
         return replace(self, lengthscale=lengths if isinstance(self.lengthscale, tuple) else lengths[0])
 
     def draw(self, generator: torch.Generator, shape: tuple[int, ...]) -> Mapping[str, Tensor]:
-        """The frequencies (D, d) for lengthscale 1; where they are learned, the scales σ (components, d) too, at 0."""
+        """The frequencies (D, d) for lengthscale 1; where they are learned, the scales σ too, a row for each component of each
+        length, at 0."""
         base = torch.randn(self.frequencies, math.prod(shape), generator=generator)
         if self.freedom is not None:
             squares = torch.randn(self.frequencies, self.freedom, generator=generator).square()
             base = base / squares.mean(1, keepdim=True).sqrt()
-        scales = torch.zeros(len(self._lengths), base.shape[1])
+        scales = torch.zeros(len(self._lengths) * self.components, base.shape[1])
         return {"frequencies": base, "scales": scales} if self.learned else {"frequencies": base}
 
     def statistic(self, points: Float[Tensor, "g n ..."], draws: Draws) -> Float[Tensor, "g n p"]:
@@ -230,6 +234,7 @@ class CharacteristicFunction(Discrepancy, kind="characteristic_function"):
             return base[None]
         scales = draws["scales"].to(points)
         scales = scales if scales.ndim == 3 else scales[None]
+        component = torch.arange(self.frequencies, device=base.device) % scales.shape[1]
         return base * (REACH * (scales / REACH).tanh()).exp()[:, component]
 
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, get_args
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
@@ -27,6 +29,8 @@ class Training(Part, family=True, kind="sgd"):
         epochs: passes over all the examples that a round takes, the last minibatch of each with what is left.
         batch: examples of a minibatch, drawn without replacement until all were seen.
         lr, momentum, weight_decay: of the descent, as in ``torch.optim.SGD``; the momentum lasts over the rounds of a network.
+        milestones: the rounds of a network, counted from 0, before which its rate is multiplied by ``decay``.
+        decay: see ``milestones``.
         augment: a transformation of its own for each image; None for none.
         mix: makes examples of two, after the augmentation; None for none.
     """
@@ -38,6 +42,8 @@ class Training(Part, family=True, kind="sgd"):
     lr: float = 0.01
     momentum: float = 0.0
     weight_decay: float = 0.0
+    milestones: tuple[int, ...] = ()
+    decay: float = 0.1
     augment: Augmentation | None = None
     mix: Mixing | None = None
 
@@ -58,6 +64,14 @@ class Training(Part, family=True, kind="sgd"):
         for name in ("momentum", "weight_decay"):
             if not getattr(self, name) >= 0:
                 raise InvalidInput(f"'{name}' must be >= 0, got {getattr(self, name)}")
+        if not 0 < self.decay <= 1:
+            raise InvalidInput(f"'decay' must be > 0 and at most 1, got {self.decay}")
+        if any(later <= earlier for earlier, later in pairwise((0, *self.milestones))):
+            raise InvalidInput(f"'milestones' must be numbers of rounds >= 1 that increase, got {self.milestones}")
+
+    def rate(self, rounds: int) -> float:
+        """The learning rate after so many rounds."""
+        return self.lr * self.decay ** sum(milestone <= rounds for milestone in self.milestones)
 
     def images(self, examples: int) -> int:
         """Examples that a round goes through, where there are so many."""
@@ -101,10 +115,12 @@ def real_lesson(data: LabelledData, device: torch.device, dtype: torch.dtype = t
 
 
 class Trainee:
-    """A network's weights in training, and how many rounds they have had."""
+    """A network's weights in training, how many rounds they have had, and how many of the examples that they were shown they
+    told rightly, just before they learned from them."""
 
     def __init__(self, training: Training, parameters: Mapping[str, Tensor]) -> None:
         self.training, self.rounds = training, 0
+        self._right, self._shown = torch.zeros((), dtype=torch.float64), 0
         self._leaves = {name: value.detach().clone().requires_grad_(True) for name, value in parameters.items()}
         self._optimiser = torch.optim.SGD(
             self._leaves.values(), training.lr, momentum=training.momentum, weight_decay=training.weight_decay
@@ -115,8 +131,19 @@ class Trainee:
         """The weights as they are now, which further rounds leave alone."""
         return {name: value.detach().clone() for name, value in self._leaves.items()}
 
+    @property
+    def accuracy(self) -> Float[Tensor, ""]:
+        """The share of the examples that were told rightly since the counting began; 0 where none was shown."""
+        return self._right / max(self._shown, 1)
+
+    def recount(self) -> None:
+        """Counts anew."""
+        self._right, self._shown = torch.zeros((), dtype=torch.float64), 0
+
     def round(self, network: Forward, lesson: Lesson, generator: torch.Generator) -> None:
         """One round of training."""
+        for group in self._optimiser.param_groups:
+            group["lr"] = self.training.rate(self.rounds)
         for rows in self.training.minibatches(len(lesson), generator):
             self._step(network, lesson, rows, generator)
         self.rounds += 1
@@ -140,17 +167,27 @@ class Trainee:
         mix = self.training.mix
         if mix is None:
             logits = network(self._leaves, points)["logits"]
+            self._count(logits, labels if labels.ndim == 1 else labels.argmax(1))
             return (weights * functional.cross_entropy(logits, labels, reduction="none")).sum()
         draws = mix.draw(generator, len(points), tuple(points.shape[1:]))
         logits = network(self._leaves, mix.points(points, draws))["logits"]
         vectors = labels if labels.ndim == 2 else functional.one_hot(labels, logits.shape[1])
-        return functional.cross_entropy(logits, mix.masses(weights[:, None] * vectors, draws), reduction="sum")
+        masses = mix.masses(weights[:, None] * vectors, draws)
+        self._count(logits, masses.argmax(1))
+        return functional.cross_entropy(logits, masses, reduction="sum")
+
+    def _count(self, logits: Tensor, labels: Tensor) -> None:
+        right = (logits.detach().argmax(1) == labels).sum()
+        self._right = self._right.to(right.device) + right
+        self._shown += len(labels)
 
     def state(self) -> dict[str, Any]:
-        """Weights, momentum and rounds."""
+        """Weights, momentum, rounds and counts."""
         momenta = [self._optimiser.state.get(leaf, {}).get("momentum_buffer") for leaf in self._leaves.values()]
         return {
             "rounds": self.rounds,
+            "right": self._right.item(),
+            "shown": self._shown,
             "parameters": self.parameters,
             "momenta": [None if value is None else value.clone() for value in momenta],
         }
@@ -159,7 +196,8 @@ class Trainee:
     def restored(cls, training: Training, state: Mapping[str, Any], device: torch.device) -> "Trainee":
         """The trainee of a state."""
         made = cls(training, {name: value.to(device) for name, value in state["parameters"].items()})
-        made.rounds = state["rounds"]
+        made.rounds, made._shown = state["rounds"], state["shown"]
+        made._right = torch.tensor(state["right"], dtype=torch.float64, device=device)
         for leaf, momentum in zip(made._leaves.values(), state["momenta"], strict=True):
             if momentum is not None:
                 made._optimiser.state[leaf]["momentum_buffer"] = momentum.to(device).clone()

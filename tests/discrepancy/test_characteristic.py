@@ -39,8 +39,8 @@ def frequencies(discrepancy: CharacteristicFunction, draws: Mapping[str, Tensor]
     lengths = discrepancy.lengthscale if isinstance(discrepancy.lengthscale, tuple) else (discrepancy.lengthscale,)
     made = []
     for index, z in enumerate(draws["frequencies"].double().numpy()):
-        component = index % len(lengths)
-        made.append(z / lengths[component] * np.exp(REACH * np.tanh(scales[component] / REACH)))
+        scale = scales[index % len(scales)]
+        made.append(z / lengths[index % len(lengths)] * np.exp(REACH * np.tanh(scale / REACH)))
     return np.stack(made)
 
 
@@ -85,6 +85,9 @@ class TestCharacteristicFunction(DiscrepancyContract):
         "student": CharacteristicFunction(frequencies=32, lengthscale=6.0, freedom=2),
         "learned": CharacteristicFunction(frequencies=32, lengthscale=(3.0, 4.0), learned=True, steps=3),
         "learned-root": CharacteristicFunction(frequencies=32, lengthscale=3.0, learned=True, root=True, steps=3),
+        "learned-components": CharacteristicFunction(
+            frequencies=33, lengthscale=(3.0, 4.0), learned=True, components=3, steps=2
+        ),
     }
 
     @staticmethod

@@ -28,7 +28,7 @@ CONTEXTS: dict[str, Context] = {
         batch=5,
         watch=Watch(window=2, examples=6, settled=0.06, moved=0.1, most=4),
     ),
-    "queue": Queue(network=NETWORK, size=2, training=ON_REAL, most=2, batch=5),
+    "queue": Queue(network=NETWORK, size=3, first=2, every=3, pupils=2, training=ON_REAL, batch=5),
     "interpolated": Interpolated(network=NETWORK, size=2, training=ON_REAL, trained=2, batch=5),
 }
 
@@ -72,6 +72,26 @@ def test_a_round_is_the_descent_of_torch():
     assert trainee.rounds == 1
     for name, value in trainee.parameters.items():
         torch.testing.assert_close(value, theta[name])
+
+
+def test_the_rate_decays_at_milestones():
+    training = Training(steps=1, batch=5, lr=0.05, momentum=0.9, milestones=(2, 3), decay=0.2)
+    generator = torch.Generator().manual_seed(0)
+    points, labels = torch.randn(5, 1, 8, 8, generator=generator), torch.arange(5) % 3
+    initial = NETWORK.initial(generator, (1, 8, 8), 3)
+    leaves = {name: value.clone().requires_grad_(True) for name, value in initial.items()}
+    optimiser = torch.optim.SGD(leaves.values(), lr=0.05, momentum=0.9)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, [2, 3], gamma=0.2)
+    trainee = Trainee(training, initial)
+    for number in range(5):
+        trainee.round(NETWORK, Lesson(lambda rows: points[rows], labels, torch.ones(5)), stream(number, "x"))
+        optimiser.zero_grad()
+        functional.cross_entropy(NETWORK(leaves, points, ("logits",))["logits"], labels).backward()
+        optimiser.step()
+        schedule.step()
+        for name, value in trainee.parameters.items():
+            torch.testing.assert_close(value, leaves[name].detach())
+        trainee = Trainee.restored(training, trainee.state(), torch.device("cpu"))
 
 
 def test_training_on_the_synthetic_set_uses_the_set_after_its_step():
@@ -142,18 +162,65 @@ def test_training_on_real_data_starts_before_the_first_step():
     assert not same(weights(run, 0), dict(run.executor.stage.parameters(0)))
 
 
-def test_a_queue_trains_what_it_used_and_replaces_what_is_old():
+def test_a_queue_is_joined_by_new_networks_and_left_by_the_oldest():
+    """IDM's list written out: before every third step one is appended, and the first popped where there are three."""
+    queue = Queue(network=NETWORK, size=3, first=2, every=3, pupils=2, training=ON_REAL, batch=5)
+    present, new = [0], 1
+    for step in range(14):
+        if step % 3 == 0:
+            present = [*present[len(present) == 3 :], new]
+            new += 1
+        assert list(queue.present(step)) == present
+        assert queue.at(step, 0).network in present
+    assert {queue.at(step, 0).network for step in range(9, 12)} > {queue.at(9, 0).network}
+    assert queue.rounds(14) == 2 * 14
+
+
+def test_a_queue_trains_some_of_its_networks_at_random_after_each_step():
     run = solving(CONTEXTS["queue"], steps=12)
-    bank, context = run.executor.bank, run.executor.context
+    bank, queue = run.executor.bank, run.executor.context
+    had: dict[int, int] = {}
     for step in range(12):
-        place = context.at(step, 0).network
-        before = bank.state()["trainees"].get(place, {"rounds": 0})["rounds"]
         run.advance()
-        after = bank.state()["trainees"].get(place)
-        assert after is None if before == 1 else after["rounds"] == before + 1
-    assert max(bank.state()["generations"].values()) >= 2
-    older, newer = (dict(run.executor.stage.parameters(0, generation)) for generation in (0, 1))
-    assert not same(older, newer)
+        found = {number: saved["rounds"] for number, saved in bank.state()["trainees"].items()}
+        pupils = [number for number, rounds in found.items() if rounds != had.get(number, 0)]
+        assert len(pupils) <= queue.pupils
+        assert set(pupils) <= set(queue.present(step))
+        assert min(found) >= queue.present(step + 1).start
+        assert all(found[number] == had.get(number, 0) + 1 for number in pupils)
+        had = found
+    trained = {number for step in range(12) for number in queue.lessons.pupils(step, 0)}
+    assert len(trained) > queue.size
+
+
+def test_accuracy_is_that_of_the_examples_before_they_were_learned():
+    generator = torch.Generator().manual_seed(0)
+    points, labels = torch.randn(10, 1, 8, 8, generator=generator), torch.arange(10) % 3
+    trainee = Trainee(Training(steps=3, batch=4, lr=0.3), NETWORK.initial(generator, (1, 8, 8), 3))
+    assert trainee.accuracy == 0
+    order, right = stream(0, "x"), 0
+    seen = torch.cat([torch.randperm(10, generator=order)[:8], torch.randperm(10, generator=order)[:4]])
+    once = Trainee(Training(steps=1, batch=4, lr=0.3), trainee.parameters)
+    for rows in seen.split(4):
+        right += int((logits(once.parameters, points[rows])["logits"].argmax(1) == labels[rows]).sum())
+        part = Lesson(lambda _, rows=rows: points[rows], labels[rows], torch.ones(4))
+        once.round(logits, part, torch.Generator())
+    trainee.round(logits, Lesson(lambda rows: points[rows], labels, torch.ones(10)), stream(0, "x"))
+    torch.testing.assert_close(trainee.accuracy, torch.tensor(right / 12).double(), rtol=0, atol=1e-7)
+    again = Trainee.restored(trainee.training, trainee.state(), torch.device("cpu"))
+    assert again.accuracy == trainee.accuracy
+    trainee.recount()
+    assert trainee.accuracy == 0
+
+
+def test_accuracies_are_counted_anew():
+    queue = Queue(network=NETWORK, size=1, first=1, pupils=1, training=ON_REAL, recount=2, batch=5)
+    run = solving(queue)
+    shown = []
+    for _ in range(4):
+        run.advance()
+        shown.append(run.executor.bank.state()["trainees"][0]["shown"])
+    assert shown == [16, 0, 16, 0]
 
 
 def test_interpolated_weights_lie_between():
@@ -210,9 +277,13 @@ def test_rounds_are_counted_as_work():
         (lambda: Training(steps=0), "'steps' must be at least 1, got 0"),
         (lambda: Training(lr=0.0), "'lr' must be > 0, got 0.0"),
         (lambda: Training(momentum=-1.0), "'momentum' must be >= 0, got -1.0"),
+        (lambda: Training(decay=0.0), "'decay' must be > 0 and at most 1, got 0.0"),
+        (lambda: Training(milestones=(3, 3)), "'milestones' must be numbers of rounds >= 1 that increase"),
         (lambda: Trained(network=NETWORK, before=1), "'before' must be 0 where training is on: synthetic"),
         (lambda: Trained(network=NETWORK, keep=0), "'keep' must be at least 1, got 0"),
-        (lambda: Queue(network=NETWORK, most=0), "'most' must be at least 1, got 0"),
+        (lambda: Queue(network=NETWORK, every=0), "'every' must be at least 1, got 0"),
+        (lambda: Queue(network=NETWORK, recount=0), "'recount' must be at least 1, got 0"),
+        (lambda: Queue(network=NETWORK, size=3), "'first' must be at most 'size', 3, got 4"),
         (lambda: Interpolated(network=NETWORK, training=ON_SYNTHETIC), "must be on: real, got 'synthetic'"),
     ],
 )
