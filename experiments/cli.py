@@ -34,6 +34,16 @@ examples:
   condense compare mnist mnist:test runs/dm/result.safetensors --via features --networks 3 --out compared
 """
 
+SWEPT = """A sweep file lists methods, data, sizes and a protocol; all that it may hold is in the docstring of
+experiments/sweeps/sweep.py (python -m pydoc experiments.sweeps.sweep).
+
+examples:
+  condense sweep matching --dry-run                      the packaged sweep: what it will do, and how long
+  condense sweep matching --out runs/matching            every method on MNIST and CIFAR-10 at 10 a class
+  condense sweep --out runs/matching --resume            continue after Ctrl-C, a kill or a crash
+  condense sweep matching --out runs/matching --resume --all --only cifar10/10
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the return value is the exit status."""
@@ -60,6 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(130, f"{stopped}; continue with: condense run --out {options.out or 'FOLDER'} --resume")
     except KeyboardInterrupt:
         goes_on = f"; the same command continues in {options.out}" if options.command == "study" else ""
+        if options.command == "sweep":
+            goes_on = f"; continue with: condense sweep --out {options.out} --resume"
         return _fail(130, f"interrupted{goes_on}")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -99,6 +111,14 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
     )
+    _sweep(
+        commands.add_parser(
+            "sweep",
+            help="many methods on the same data, sizes and protocol: a table, from one file",
+            epilog=SWEPT,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
     studies = commands.add_parser("study", help="experiments about discrepancies themselves").add_subparsers(
         dest="study", required=True, metavar="STUDY"
     )
@@ -121,6 +141,11 @@ def _run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", metavar="METHOD|FILE", nargs="?", help="a method by name, or a YAML or TOML file")
     parser.add_argument("--data", help="a data set by name, an .npz file, or a folder of images")
     parser.add_argument("--root", help="where torchvision's data lie, or are downloaded to (or DISCREPANCY_DATA)")
+    parser.add_argument(
+        "--validation",
+        action="store_true",
+        help="hold a tenth of the training data out, and let 'evaluate' test on it: for choices, which no test data may guide",
+    )
     parser.add_argument("--per-class", type=int, metavar="N", help="synthetic examples a class")
     parser.add_argument("--steps", type=int, metavar="N")
     parser.add_argument("--seed", type=int, metavar="N")
@@ -214,6 +239,28 @@ def _compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the rows as CSV")
     parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="change any value")
     parser.add_argument("--root", help="where torchvision's data lie (or DISCREPANCY_DATA)")
+    parser.add_argument("--seed", type=int, metavar="N")
+    parser.add_argument("--device", help="auto, cpu, cuda or cuda:N")
+    _common(parser)
+
+
+def _sweep(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", nargs="?", metavar="FILE", help="a sweep file, or the name of a packaged one: matching")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="where everything is kept and continued (default runs/sweep-NAME)"
+    )
+    parser.add_argument("--resume", action="store_true", help="do what is missing in the folder")
+    parser.add_argument("--all", action="store_true", help="optional portions too")
+    parser.add_argument("--portions", metavar="NAMES", help="these portions only, by commas; 'cross' is one")
+    parser.add_argument(
+        "--only", nargs="+", metavar="NAME", help="these methods, data or sizes, or patterns such as 'mnist/10/d*'"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check every cell, print how long each will take, and stop"
+    )
+    parser.add_argument("--report-only", action="store_true", help="make the tables of what the folder holds")
+    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="change any value of the file")
+    parser.add_argument("--root", help="where torchvision's data lie, or are downloaded to (or DISCREPANCY_DATA)")
     parser.add_argument("--seed", type=int, metavar="N")
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:N")
     _common(parser)

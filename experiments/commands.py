@@ -15,7 +15,7 @@ from experiments.compare import survey_of
 from experiments.compare.survey import DEFAULT, discrepancies_of, named_sets
 from experiments.config import Tree, build, dump, known, load_parts, load_plugins, override, read, write_yaml
 from experiments.config.files import parse_value
-from experiments.data import Source, source_named
+from experiments.data import HeldOut, Source, source_named
 from experiments.evaluate import comparison, protocol_named
 from experiments.experiment import Experiment, Method, chosen_device, configured, method_tree
 from experiments.folder import RunFolder
@@ -44,6 +44,7 @@ __all__ = [
     "set_threads",
     "show",
     "study",
+    "sweep",
 ]
 
 
@@ -121,7 +122,8 @@ def _tree(options: argparse.Namespace) -> Tree:
     for name in ("seed", "device"):
         if getattr(options, name) is not None:
             changes[name] = getattr(options, name)
-    return configured(tree, changes, options.set)
+    final = configured(tree, changes, options.set)
+    return final | {"data": {"kind": HeldOut.kind, "of": final.get("data")}} if options.validation else final
 
 
 def _named(options: argparse.Namespace) -> Tree:
@@ -133,7 +135,8 @@ def _named(options: argparse.Namespace) -> Tree:
 
 
 def _default_folder(experiment: Experiment) -> Path:
-    data = getattr(experiment.data, "name", None) or getattr(experiment.data, "path", None) or experiment.data.kind
+    source = experiment.data.of if isinstance(experiment.data, HeldOut) else experiment.data
+    data = getattr(source, "name", None) or getattr(source, "path", None) or source.kind
     return Path("runs") / f"{experiment.title}-{Path(str(data)).stem.lower()}-{experiment.synthetic.per_class}"
 
 
@@ -271,6 +274,16 @@ def study(options: argparse.Namespace) -> None:
     from experiments.studies.command import run_predict  # brings scipy's statistics
 
     run_predict(options)
+
+
+# --- sweep --------------------------------------------------------------------------------------------------------------
+
+
+def sweep(options: argparse.Namespace) -> int:
+    """Run a sweep, or what is missing of it in its folder."""
+    from experiments.sweeps.command import run_sweep
+
+    return run_sweep(options)
 
 
 # --- show, export, methods, kinds -----------------------------------------------------------------------------------------

@@ -5,9 +5,11 @@ from experiments.evaluate.controls import (
     Comparison,
     Selection,
     comparison,
+    control,
     herding,
     random_control,
     selected_control,
+    whole_budget,
     whole_control,
 )
 from experiments.evaluate.protocol import PROTOCOLS, Protocol, protocol_named
@@ -23,6 +25,7 @@ __all__ = [
     "Selection",
     "TrainingSet",
     "comparison",
+    "control",
     "evaluate",
     "evaluate_each",
     "held_out",
@@ -30,5 +33,6 @@ __all__ = [
     "protocol_named",
     "random_control",
     "selected_control",
+    "whole_budget",
     "whole_control",
 ]

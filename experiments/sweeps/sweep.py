@@ -203,7 +203,9 @@ class Sweep:
             raise InvalidInput(f"'sets' must be at least 1, got {self.sets}")
         chosen_device(self.device)
         if CROSS in dict(self.portions):
-            raise InvalidInput(f"'portions' has the name '{CROSS}', which is that of the cross-architecture table; rename it")
+            raise InvalidInput(
+                f"'portions' has the name '{CROSS}', which is that of the cross-architecture table; rename it"
+            )
         self._check_named("controls", self.controls, CONTROLS)
         both = [name for name in self.controls if name in self.entries]
         if both:

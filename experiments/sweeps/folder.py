@@ -1,0 +1,89 @@
+"""The folder of a sweep: a run folder for every set that is condensed, with its evaluations.
+
+    config.yaml   cells.json   table.md   table.csv   cross.csv   report.json
+    cells/DATA/SIZE/NAME/NUMBER/   a run folder, and evaluation.json, evaluation-NETWORK.json, failure.json, log.txt
+
+A cell that has its evaluation is done, and is not touched again.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from discrepancy.errors import InvalidInput
+from experiments.config import Tree, changed, write_yaml
+from experiments.folder import RunFolder
+from experiments.sweeps.sweep import Cell
+from objectives.artefact import SyntheticSet
+
+__all__ = ["CellFiles", "SweepFolder"]
+
+
+class CellFiles:
+    """The files of one cell; those of the cross-architecture table share the run folder of their set."""
+
+    def __init__(self, path: Path, network: str = "") -> None:
+        suffix = f"-{network}" if network else ""
+        self.run = RunFolder(path)
+        self.evaluation = path / f"evaluation{suffix}.json"
+        self.failure = path / f"failure{suffix}.json"
+        self.log = path / "log.txt"
+
+    @property
+    def judged(self) -> dict[str, Any] | None:
+        """What the evaluation found; None where it is not done."""
+        return json.loads(self.evaluation.read_text(encoding="utf-8")) if self.evaluation.exists() else None
+
+    @property
+    def failed(self) -> str | None:
+        """Why the cell failed, if it did."""
+        return json.loads(self.failure.read_text(encoding="utf-8"))["reason"] if self.failure.exists() else None
+
+    @property
+    def record(self) -> dict[str, Any] | None:
+        """What the run says of itself; None for a control, or where it is not done."""
+        return dict(SyntheticSet.load(self.run.result).record) if self.run.result.exists() else None
+
+
+class SweepFolder(RunFolder):
+    """The files of one sweep."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.cells = path / "cells.json"
+        self.report = path / "report.json"
+        self.markdown = path / "table.md"
+        self.table = path / "table.csv"
+        self.cross = path / "cross.csv"
+
+    def files(self, cell: Cell) -> CellFiles:
+        return CellFiles(self.path / "cells" / cell.base, cell.network)
+
+    def check(self, cells: Sequence[Cell]) -> None:
+        """Refuse cells that are not those of this folder; there may be more of them.
+
+        Raises:
+            InvalidInput: with every difference.
+        """
+        if not self.cells.exists():
+            return
+        before = json.loads(self.cells.read_text(encoding="utf-8"))
+        found = changed({"cells": before}, {"cells": _described(cells)}, growing=("cells",))
+        if found:
+            text = "; ".join(line.removeprefix("cells.") for line in found[:20])
+            more = f"; and {len(found) - 20} more" if len(found) > 20 else ""
+            raise InvalidInput(
+                f"'{self.path}' holds a sweep with other cells: {text}{more}; run it as it was, add to it only, or name "
+                "another folder with --out"
+            )
+
+    def adopt(self, tree: Tree, cells: Sequence[Cell]) -> None:
+        """Write the configuration and all the cells, unless those that are here are others."""
+        self.check(cells)
+        self.write_text(self.cells, json.dumps(_described(cells), indent=1))
+        self.write_text(self.config, write_yaml(tree))
+
+
+def _described(cells: Sequence[Cell]) -> dict[str, Any]:
+    return {cell.key: cell.describe() for cell in cells}

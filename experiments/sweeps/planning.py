@@ -1,0 +1,91 @@
+"""What a sweep will take, and whether every cell can be run: data are read once, and every run is begun and given up."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from discrepancy.errors import DiscrepancyError
+from experiments.config import ConfigError, Mistake
+from experiments.evaluate import Protocol, whole_budget
+from experiments.experiment import chosen_device
+from experiments.plan import COMPILED_SPEEDUP, COMPILING_SECONDS, planned
+from experiments.sweeps.sweep import Cell
+from objectives.compilation import WORTHWHILE_SECONDS, eager_seconds
+from objectives.data import LabelledData
+
+__all__ = ["Estimate", "estimated", "judging_seconds"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Seconds that a cell will take, good to a factor of about two, and the memory of its run."""
+
+    condensing: float = 0.0
+    judging: float = 0.0
+    memory_bytes: int = 0
+
+    @property
+    def seconds(self) -> float:
+        return self.condensing + self.judging
+
+
+def estimated(cells: Sequence[Cell], on_cell: Callable[[int], None] | None = None) -> dict[str, Estimate]:
+    """The estimate of every cell, by key.
+
+    Raises:
+        ConfigError: with everything that cannot be run, and all that is wrong with the data.
+    """
+    found: dict[str, Estimate] = {}
+    mistakes: dict[str, list[str]] = {}
+    done = 0
+    for source in dict.fromkeys(cell.source for cell in cells):
+        of_source = [cell for cell in cells if cell.source == source]
+        try:
+            data = source.load()
+        except DiscrepancyError as error:
+            mistakes[f"data.{of_source[0].data}: {error}"] = []
+            continue
+        for cell in of_source:
+            try:
+                found[cell.key] = _estimate(cell, data)
+            except DiscrepancyError as error:
+                mistakes.setdefault(f"{cell.network or cell.name}: {error}", []).append(f"{cell.data}/{cell.per_class}")
+            done += 1
+            if on_cell is not None:
+                on_cell(done)
+        del data
+    if mistakes:
+        raise ConfigError([Mistake("", _with_places(text, places)) for text, places in mistakes.items()])
+    return found
+
+
+def _with_places(text: str, places: Iterable[Any]) -> str:
+    distinct = list(dict.fromkeys(places))
+    return f"{text} (for {', '.join(distinct)})" if distinct else text
+
+
+def _estimate(cell: Cell, data: LabelledData) -> Estimate:
+    data.require(cell.per_class, f"a sweep at {cell.per_class} a class")
+    examples, protocol = cell.per_class * data.count, cell.protocol
+    plan = None if cell.experiment is None else planned(cell.experiment, data)
+    if plan is not None:
+        examples = plan.examples
+    elif cell.name == "whole":
+        protocol, examples = whole_budget(examples, data, protocol), len(data.train)
+    judging = judging_seconds(protocol, data, examples, cell.device)
+    if plan is None or not cell.condenses:
+        return Estimate(judging=judging)
+    return Estimate(condensing=plan.seconds, judging=judging, memory_bytes=plan.memory_bytes)
+
+
+def judging_seconds(protocol: Protocol, data: LabelledData, examples: int, device: str) -> float:
+    """Of training the networks of a protocol on so many examples, and testing them.
+
+    Raises:
+        InvalidInput: if the network does not suit the data.
+    """
+    tests = 0 if data.test is None else len(data.test)
+    passes = protocol.networks * protocol.passes(examples, tests)
+    work = protocol.network.multiplications(data.shape, data.count) * passes
+    seconds = eager_seconds(work, chosen_device(device))
+    return seconds / COMPILED_SPEEDUP + COMPILING_SECONDS if seconds >= WORTHWHILE_SECONDS else seconds

@@ -1,0 +1,151 @@
+"""Running the cells of a sweep, one after another; what is done is left alone, what fails is noted, and the sweep goes on."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from experiments.config import dump
+from experiments.report.progress import Advance
+from experiments.sweeps.cell import Job, Report
+from experiments.sweeps.folder import CellFiles, SweepFolder
+from experiments.sweeps.planning import Estimate
+from experiments.sweeps.sweep import Cell
+
+__all__ = ["Child", "Worker", "job_of", "run_cells"]
+
+Worker = Callable[[Job, Report, Path], str | None]
+"""Does a job, and says why it failed, if it did; what the job prints goes into the file."""
+
+
+def job_of(cell: Cell, folder: SweepFolder) -> Job:
+    """What a cell asks for."""
+    return Job(
+        folder=str(folder.files(cell).run.path),
+        source=cell.source,
+        protocol=cell.protocol,
+        per_class=cell.per_class,
+        seed=cell.seed,
+        device=cell.device,
+        experiment=cell.experiment if cell.condenses else None,
+        control=cell.name if cell.experiment is None else None,
+        network=cell.network,
+    )
+
+
+def run_cells(
+    cells: Sequence[Cell],
+    folder: SweepFolder,
+    worker: Worker,
+    estimates: Mapping[str, Estimate],
+    advance: Advance,
+    on_cell: Callable[[], object],
+) -> None:
+    """Do every cell that is not done; ``advance`` is told the estimated seconds of what is.
+
+    Raises:
+        KeyboardInterrupt: when the user stops; the run under way has written its checkpoint.
+    """
+    before = 0.0
+    for position, cell in enumerate(cells, 1):
+        files, estimate = folder.files(cell), estimates[cell.key]
+        if files.judged is None:
+            title = f"{position}/{len(cells)} {cell.key}"
+
+            def report(stage: str, share: float, note: str, before=before, estimate=estimate, title=title) -> None:
+                part = share * estimate.condensing
+                if stage == "judging":
+                    part = estimate.condensing + share * estimate.judging
+                advance(int(before + part), f"{title}: {stage} {note}".rstrip())
+
+            advance(int(before), title)
+            _do(cell, folder, files, worker, report)
+            on_cell()
+        before += estimate.seconds
+    advance(max(1, int(before)), "")
+
+
+def _do(cell: Cell, folder: SweepFolder, files: CellFiles, worker: Worker, report: Report) -> None:
+    files.run.path.mkdir(parents=True, exist_ok=True)
+    files.failure.unlink(missing_ok=True)
+    if cell.network and cell.experiment is not None and not files.run.result.exists():
+        reason = f"the set of {cell.base} has not been condensed"
+    else:
+        reason = worker(job_of(cell, folder), report, files.log)
+    if reason is not None:
+        files.run.write_text(files.failure, json.dumps({"reason": reason}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Child:
+    """Does each job in a new process.
+
+    Args:
+        imports: files with parts of the user's own.
+        threads: of torch; its own choice without.
+    """
+
+    imports: tuple[str, ...] = ()
+    threads: int | None = None
+    command: tuple[str, ...] = field(default=(sys.executable, "-P", "-m", "experiments.sweeps.cell"))
+
+    def __call__(self, job: Job, report: Report, log: Path) -> str | None:
+        with log.open("a", encoding="utf-8") as errors:
+            child = subprocess.Popen(
+                self.command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                start_new_session=True,  # a Ctrl-C is for the sweep, which then asks the child to stop
+            )
+            assert child.stdin is not None
+            assert child.stdout is not None
+            try:
+                asked = {"imports": list(self.imports), "threads": self.threads, "job": dump(job)}
+                with contextlib.suppress(BrokenPipeError):
+                    child.stdin.write(json.dumps(asked) + "\n")
+                    child.stdin.flush()
+                end = _listen(child.stdout, report)
+                status = child.wait()
+            except KeyboardInterrupt:
+                child.send_signal(signal.SIGTERM)
+                with contextlib.suppress(KeyboardInterrupt):  # a second one ends it at once
+                    child.wait()
+                raise
+            finally:
+                if child.poll() is None:
+                    child.kill()
+                    child.wait()
+                with contextlib.suppress(BrokenPipeError):
+                    child.stdin.close()
+                child.stdout.close()
+        if end is None:
+            return _died(status, log)
+        return None if end["end"] == "done" else end["reason"]
+
+
+def _listen(lines: IO[str], report: Report) -> dict[str, str] | None:
+    """Pass on what a child tells; its last word."""
+    for line in lines:
+        told = json.loads(line)
+        if "end" in told:
+            return told
+        report(told["stage"], told["share"], told["note"])
+    return None
+
+
+def _died(status: int, log: Path) -> str:
+    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    last = f": {lines[-1].strip()}" if lines else ""
+    if status < 0:
+        name = signal.Signals(-status).name
+        why = "; memory may have run out" if name == "SIGKILL" and os.name == "posix" else ""
+        return f"its process was ended by {name}{why}"
+    return f"its process ended with status {status}{last}"
