@@ -12,6 +12,7 @@ from objectives.mixing import CutMix, Mixing
 from objectives.objective import Match, Objective, Penalised, Penalty, Term
 from objectives.penalties import CrossEntropy, TotalVariation
 from objectives.reductions import CVaR, Max, Mean, Proportional, Reduction, Sum
+from objectives.sampling import ClusteredRows, RandomRows, Sampling
 from objectives.solvers import Descent, Forgetting, GreedyMMD, Herding, KCentre, KernelThinning, Random, Solver
 from objectives.synthetic import Parameterisation, Pixels
 from objectives.teacher import Taught, Teacher
@@ -21,6 +22,7 @@ __all__ = [
     "Augmentation",
     "Bases",
     "CVaR",
+    "ClusteredRows",
     "Context",
     "CrossEntropy",
     "CutMix",
@@ -51,6 +53,8 @@ __all__ = [
     "Proportional",
     "Queue",
     "Random",
+    "RandomRows",
+    "Sampling",
     "Reduction",
     "Siamese",
     "Solver",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
@@ -35,7 +36,6 @@ class Bank:
     def __init__(self, stage: Stage) -> None:
         self.stage, self.lessons = stage, stage.context.lessons if stage.has_network else None
         self._trainees: dict[int, Trainee] = {}
-        self._generations: dict[int, int] = {}
         self._watched = Watched()
 
     def draw(self, step: int) -> Draw:
@@ -47,45 +47,55 @@ class Bank:
 
     def parameters(self, draw: Draw) -> Parameters:
         """The weights at a draw; a network that is met for the first time is trained first where the context says so."""
-        lessons = self.lessons
-        if lessons is None:
-            return self.stage.parameters(draw.network)
-        if draw.network not in self._trainees:
-            if lessons.passing:
-                self._trainees.clear()
-            trainee = self._trainees[draw.network] = Trainee(lessons.training, self._initial(draw.network))
-            for _ in range(lessons.before):
-                self._teach(draw.network, trainee, lessons, None)
-        trained = self._trainees[draw.network].parameters
+        initial = self.stage.parameters(draw.network)
+        if self.lessons is None:
+            return initial
+        trained = self._trainee(draw.network, self.lessons).parameters
         if draw.mixture == 1.0:
             return trained
-        initial = self._initial(draw.network)
         return {name: torch.lerp(initial[name], value, draw.mixture) for name, value in trained.items()}
 
     def trained(self, draw: Draw) -> Parameters:
         """The weights at a draw where its network is trained, whatever the mixture."""
         return self.parameters(replace(draw, mixture=1.0))
 
+    def accuracy(self, draw: Draw) -> Float[Tensor, ""]:
+        """The share of the examples of its training that the network of a draw told rightly."""
+        assert self.lessons is not None
+        return self._trainee(draw.network, self.lessons).accuracy
+
     def after(self, step: int, draw: Draw, synthetic: Decoded) -> None:
-        """What follows a step: a round of training of its network, or a new one in its place."""
+        """What follows a step: rounds of training."""
         lessons = self.lessons
-        if lessons is not None and lessons.watch is not None:
+        if lessons is None:
+            return
+        if lessons.watch is not None:
             self._watch(step, draw.network, lessons, lessons.watch, synthetic)
-            return
-        if lessons is None or not lessons.between(step):
-            return
-        trainee = self._trainees[draw.network]
-        self._teach(draw.network, trainee, lessons, synthetic)
-        if lessons.most is not None and trainee.rounds >= lessons.most:
-            self._generations[draw.network] = self._generations.get(draw.network, 0) + 1
-            del self._trainees[draw.network]
+        else:
+            for number in lessons.pupils(step, self.stage.seed):
+                self._teach(number, self._trainee(number, lessons), lessons, synthetic)
+        if lessons.oldest is not None:
+            oldest = lessons.oldest(step, draw.network)
+            self._trainees = {number: trainee for number, trainee in self._trainees.items() if number >= oldest}
+            self.stage.batches.forget(oldest)
+        if lessons.recount is not None and (step + 1) % lessons.recount == 0:
+            for trainee in self._trainees.values():
+                trainee.recount()
+
+    def _trainee(self, number: int, lessons: Lessons) -> Trainee:
+        """A network in training; one that is met for the first time is trained first where the lessons say so."""
+        if number not in self._trainees:
+            trainee = self._trainees[number] = Trainee(lessons.training, self.stage.parameters(number))
+            for _ in range(lessons.before):
+                self._teach(number, trainee, lessons, None)
+        return self._trainees[number]
 
     def _watch(self, step: int, number: int, lessons: Lessons, watch: Watch, synthetic: Decoded) -> None:
         """A new network if this one's accuracy has settled, else rounds of training until it has moved."""
         trainee, after_steps = self._trainees[number], self._watched.accuracies
         after_steps.append(self._accuracy(trainee, watch, "step", step))
         spread = watch.spread(after_steps)
-        if not lessons.between(len(after_steps) - 1) or (spread is not None and spread < watch.settled):
+        if not lessons.pupils(len(after_steps) - 1, self.stage.seed) or (spread is not None and spread < watch.settled):
             self._watched = Watched(number + 1)
             return
         after_rounds: list[float] = []
@@ -103,12 +113,9 @@ class Bank:
         right = torch.bincount(labels, (found == labels).double(), minlength=data.count)
         return (right / torch.bincount(labels, minlength=data.count)).mean().item()
 
-    def _initial(self, number: int) -> dict[str, Tensor]:
-        return dict(self.stage.parameters(number, self._generations.get(number, 0)))
-
     def _teach(self, number: int, trainee: Trainee, lessons: Lessons, synthetic: Decoded | None) -> None:
-        names = "train", number, self._generations.get(number, 0), trainee.rounds
-        trainee.round(self.stage.learning_forward, self._lesson(lessons, synthetic), stream(self.stage.seed, *names))
+        generator = stream(self.stage.seed, "train", number, trainee.rounds)
+        trainee.round(self.stage.learning_forward, self._lesson(lessons, synthetic), generator)
 
     def _lesson(self, lessons: Lessons, synthetic: Decoded | None) -> Lesson:
         data, device = self.stage.data, self.stage.device
@@ -121,20 +128,20 @@ class Bank:
         return Lesson(lambda rows: points[rows.to(device)], labels, synthetic.weights.detach())
 
     def state(self) -> dict[str, Any]:
-        """Every network in training."""
+        """Every network in training, and the real examples chosen by its features."""
         return {
             "trainees": {number: trainee.state() for number, trainee in self._trainees.items()},
-            "generations": dict(self._generations),
+            "batches": self.stage.batches.state(),
             "watched": {"network": self._watched.network, "accuracies": list(self._watched.accuracies)},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from a state."""
+        self.stage.batches.restore(state["batches"])
         if self.lessons is None:
             return
         training, device = self.lessons.training, self.stage.device
         self._trainees = {
             number: Trainee.restored(training, saved, device) for number, saved in state["trainees"].items()
         }
-        self._generations = dict(state["generations"])
         self._watched = Watched(**state["watched"])

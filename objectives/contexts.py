@@ -5,6 +5,7 @@ A context says, for each step, *which* draw is current, by a key; the key seeds 
 any time and is never stored. Draws that come back (a pool) have summaries worth keeping.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from discrepancy.base import Part
 from discrepancy.errors import InvalidInput
 from discrepancy.networks.base import Network
 from objectives.augment import Augmentation
+from objectives.sampling import RandomRows, Sampling
 from objectives.streams import stream
 from objectives.training import Training
 
@@ -41,6 +43,7 @@ class Context(Part, family=True):
     network: Network | None
     augment: Augmentation | None
     batch: int | Literal["all"]
+    sampling: Sampling
 
     @abstractmethod
     def at(self, step: int, seed: int) -> Draw:
@@ -65,6 +68,34 @@ class Context(Part, family=True):
         """Rounds of training that so many steps take."""
         return 0
 
+    @property
+    def lasting(self) -> int | None:
+        """Steps of a network that follow each other; None where networks take turns."""
+        return None
+
+    def choices(self, steps: int) -> int:
+        """How often so many steps choose by features of all the real examples."""
+        if self.sampling.lasts is None:
+            return 0
+        if self.draws is not None:
+            return min(steps, self.draws)
+        lasting = self.lasting or steps
+        return math.ceil(steps / lasting) * math.ceil(min(lasting, steps) / self.sampling.lasts)
+
+    def _check_batch(self) -> None:
+        if self.batch != "all" and not (isinstance(self.batch, int) and self.batch >= 1):
+            raise InvalidInput(f"'batch' must be at least 1 real example a class, or 'all', got {self.batch}")
+        if self.sampling.lasts is None:
+            return
+        if self.batch == "all":
+            raise InvalidInput(
+                f"'sampling' is {self.sampling.kind}, but 'batch' is all; give it a number, or leave it out"
+            )
+        if self.network is None:
+            raise InvalidInput(
+                f"'sampling' is {self.sampling.kind}, by features of the context's network, but it has none; give a 'network'"
+            )
+
 
 @dataclass(frozen=True)
 class Lessons:
@@ -73,17 +104,17 @@ class Lessons:
     Args:
         training: what a round is.
         before: rounds before a network's first use.
-        between: whether the network of a step has a further round after it, given the number of the step.
-        most: rounds after which a network makes way for a new one of its number; None for never.
-        passing: whether a network that a step has left is never met again.
+        pupils: the networks that have a further round after a step, given its number and the seed.
+        oldest: the first network that is met again after a step, given its number and its network; None where all are.
+        recount: steps after which the accuracies are counted anew; None for never.
         watch: what ends a network and its rounds, where the schedule does not.
     """
 
     training: Training
     before: int
-    between: Callable[[int], bool]
-    most: int | None = None
-    passing: bool = False
+    pupils: Callable[[int, int], Sequence[int]]
+    oldest: Callable[[int, int], int] | None = None
+    recount: int | None = None
     watch: "Watch | None" = None
 
 
@@ -133,11 +164,6 @@ def _check_least(name: str, value: int, least: int) -> None:
         raise InvalidInput(f"'{name}' must be at least {least}, got {value}")
 
 
-def _check_batch(batch: int | str) -> None:
-    if batch != "all" and not (isinstance(batch, int) and batch >= 1):
-        raise InvalidInput(f"'batch' must be at least 1 real example a class, or 'all', got {batch}")
-
-
 class Fresh(Context, kind="fresh"):
     """A new random network, a new augmentation and a new real minibatch at every step (DM).
 
@@ -148,22 +174,28 @@ class Fresh(Context, kind="fresh"):
         network: the architecture; None where no term takes anything of a network.
         augment: applied to both sides with the same draw; None for none.
         batch: real examples a class in a step, or ``all``.
+        sampling: how they are chosen.
         keep: steps for which one network is kept (M3D takes several); augmentation and batch are new at each.
     """
 
     network: Network | None = None
     augment: Augmentation | None = None
     batch: int | Literal["all"] = 64
+    sampling: Sampling = RandomRows()
     keep: int = 1
 
     def __post_init__(self) -> None:
-        _check_batch(self.batch)
+        self._check_batch()
         _check_least("keep", self.keep, 1)
         if self.batch == "all" and self.augment is not None:
             raise InvalidInput(
                 "'batch' cannot be 'all' while every step augments anew: that is a pass over all the real data a step; "
                 "use a number, or the context 'pool'"
             )
+
+    @property
+    def lasting(self) -> int:
+        return self.keep
 
     def at(self, step: int, seed: int) -> Draw:
         whole = self.batch == "all"  # then nothing is augmented, and the summary is good for as long as the network
@@ -184,6 +216,7 @@ class Pool(Context, kind="pool"):
         augment: applied to both sides with the same draw; None for none.
         augmentations: draws of the augmentation for each network.
         batch: real examples a class in a summary, or ``all``.
+        sampling: how they are chosen.
     """
 
     network: Network | None = None
@@ -191,9 +224,10 @@ class Pool(Context, kind="pool"):
     augment: Augmentation | None = None
     augmentations: int = 1
     batch: int | Literal["all"] = "all"
+    sampling: Sampling = RandomRows()
 
     def __post_init__(self) -> None:
-        _check_batch(self.batch)
+        self._check_batch()
         for name in ("size", "augmentations"):
             _check_least(name, getattr(self, name), 1)
         if self.augment is None and self.augmentations > 1:
@@ -221,6 +255,7 @@ class Trained(Context, kind="trained"):
         keep: steps of a network, the outer loop of DC; with ``watch`` the most of them.
         augment: applied to both sides with the same draw; None for none.
         batch: real examples a class in a step.
+        sampling: how they are chosen.
         watch: ends networks, and the rounds that follow a step, by the network's accuracy; None for the counts alone.
 
     References: Dataset Condensation with Gradient Matching (Zhao, Mopuri and Bilen, 2021), algorithm 1.
@@ -232,16 +267,21 @@ class Trained(Context, kind="trained"):
     keep: int = 10
     augment: Augmentation | None = None
     batch: int = 256
+    sampling: Sampling = RandomRows()
     watch: Watch | None = None
 
     def __post_init__(self) -> None:
-        _check_batch(self.batch)
+        self._check_batch()
         _check_least("keep", self.keep, 1)
         _check_least("before", self.before, 0)
         if self.before and self.training.on == "synthetic":
             raise InvalidInput(
                 "'before' must be 0 where training is on: synthetic, whose set is only at its start then"
             )
+
+    @property
+    def lasting(self) -> int:
+        return self.keep
 
     def at(self, step: int, seed: int) -> Draw:
         return Draw(network=step // self.keep, augmentation=step, batch=step)
@@ -252,9 +292,10 @@ class Trained(Context, kind="trained"):
 
     @property
     def lessons(self) -> Lessons:
-        return Lessons(
-            self.training, self.before, lambda step: (step + 1) % self.keep != 0, passing=True, watch=self.watch
-        )
+        def pupils(step: int, seed: int) -> Sequence[int]:
+            return [step // self.keep] if (step + 1) % self.keep else []
+
+        return Lessons(self.training, self.before, pupils, lambda step, network: network, watch=self.watch)
 
     def rounds(self, steps: int) -> int:
         networks = -(-steps // self.keep)
@@ -263,35 +304,54 @@ class Trained(Context, kind="trained"):
 
 
 class Queue(Context, kind="queue"):
-    """Networks of mixed ages (IDM): a step takes one of ``size`` at random, after which it is trained for a round; one that has
-    had ``most`` rounds makes way for a new random one.
+    """Networks of mixed ages (IDM): a step takes one of them at random, and then some of them, again at random, have a round of
+    training. From time to time a new random one joins, and the oldest leaves where there would be too many.
 
     Args:
         network: the architecture.
-        size: networks in the queue.
+        size: the most networks at a time.
+        first: networks of the first step.
+        every: steps after which a new one joins.
+        pupils: networks that have a round after a step.
         training: a round of training.
-        most: rounds of a network before it is replaced.
+        recount: steps after which the training accuracies, with which a penalty may be multiplied, are counted anew; None for
+            never.
         augment: applied to both sides with the same draw; None for none.
         batch: real examples a class in a step.
+        sampling: how they are chosen.
 
     References: Improved Distribution Matching for Dataset Condensation (Zhao, Li, Qin and Yu, 2023), section 3.3.
     """
 
     network: Network
-    size: int = 20
-    training: Training = Training(on="real")
-    most: int = 20
+    size: int = 100
+    first: int = 4
+    every: int = 30
+    pupils: int = 2
+    training: Training = Training(on="real", steps=10)
+    recount: int | None = None
     augment: Augmentation | None = None
     batch: int = 256
+    sampling: Sampling = RandomRows()
 
     def __post_init__(self) -> None:
-        _check_batch(self.batch)
-        for name in ("size", "most"):
+        self._check_batch()
+        for name in ("size", "first", "every", "pupils"):
             _check_least(name, getattr(self, name), 1)
+        if self.recount is not None:
+            _check_least("recount", self.recount, 1)
+        if self.first > self.size:
+            raise InvalidInput(f"'first' must be at most 'size', {self.size}, got {self.first}")
+
+    def present(self, step: int) -> range:
+        """The numbers of the networks in the queue at a step."""
+        joined = self.first + step // self.every
+        return range(max(0, joined - self.size), joined)
 
     def at(self, step: int, seed: int) -> Draw:
-        place = int(torch.randint(self.size, (), generator=stream(seed, "context", step)))
-        return Draw(network=place, augmentation=step, batch=step)
+        present = self.present(step)
+        place = int(torch.randint(len(present), (), generator=stream(seed, "context", step)))
+        return Draw(network=present[place], augmentation=step, batch=step)
 
     @property
     def draws(self) -> None:
@@ -299,10 +359,18 @@ class Queue(Context, kind="queue"):
 
     @property
     def lessons(self) -> Lessons:
-        return Lessons(self.training, 0, lambda step: True, self.most)
+        def pupils(step: int, seed: int) -> Sequence[int]:
+            present = self.present(step)
+            order = torch.randperm(len(present), generator=stream(seed, "pupils", step))
+            return [present[place] for place in order[: self.pupils].tolist()]
+
+        def oldest(step: int, network: int) -> int:
+            return self.present(step + 1).start
+
+        return Lessons(self.training, 0, pupils, oldest, self.recount)
 
     def rounds(self, steps: int) -> int:
-        return steps
+        return sum(min(self.pupils, len(self.present(step))) for step in range(steps))
 
 
 class Interpolated(Context, kind="interpolated"):
@@ -316,6 +384,7 @@ class Interpolated(Context, kind="interpolated"):
         trained: rounds that make a trained network.
         augment: applied to both sides with the same draw; None for none.
         batch: real examples a class in a step.
+        sampling: how they are chosen.
 
     References: Dataset Distillation with Neural Characteristic Function (Wang et al., 2025), section 3.
     """
@@ -326,9 +395,10 @@ class Interpolated(Context, kind="interpolated"):
     trained: int = 60
     augment: Augmentation | None = None
     batch: int = 256
+    sampling: Sampling = RandomRows()
 
     def __post_init__(self) -> None:
-        _check_batch(self.batch)
+        self._check_batch()
         for name in ("size", "trained"):
             _check_least(name, getattr(self, name), 1)
         if self.training.on != "real":
@@ -345,7 +415,7 @@ class Interpolated(Context, kind="interpolated"):
 
     @property
     def lessons(self) -> Lessons:
-        return Lessons(self.training, self.trained, lambda step: False)
+        return Lessons(self.training, self.trained, lambda step, seed: ())
 
     @property
     def has_trained(self) -> bool:

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from discrepancy.errors import InvalidInput
 from discrepancy.networks.base import Parameters
+from discrepancy.networks.norms import warn_of_few
+from objectives.batches import Batches
 from objectives.compilation import Compiled, Policy, compiles, eager_seconds, padded
 from objectives.contexts import Context, Draw
 from objectives.data import LabelledData
 from objectives.memory import available_bytes, chunk_examples, graph_bytes
 from objectives.objective import TRAINED
-from objectives.sampling import Kept
 from objectives.streams import stream
 
 __all__ = ["Stage"]
@@ -59,9 +60,9 @@ class Stage:
         named = sorted(take - {"points", "gradient"})
         self.take = tuple(name for name in named if not name.startswith(TRAINED))
         self.trained_take = tuple(name.removeprefix(TRAINED) for name in named if name.startswith(TRAINED))
-        self.has_network = take != {"points"} or context.sampling.interval is not None
+        self.has_network = take != {"points"} or context.sampling.lasts is not None
         self.second_order = "gradient" in take
-        self.kept: dict[int, Kept] = {}
+        self.batches = Batches(data, context, seed)
         self._check()
         self.augment = context.augment and context.augment.for_data(mirror=data.mirror)
         self.shapes: dict[str, tuple[int, ...]] = {"points": data.shape}
@@ -111,6 +112,8 @@ class Stage:
                 f"'{network.kind}' with batch normalisation is not pointwise, so 'all' real data cannot be streamed through "
                 "it; give 'batch' a number or choose another 'norm'"
             )
+        if network is not None and self.has_network:
+            warn_of_few(network, self.examples, "a synthetic set")
         if context.augment is not None and len(self.data.shape) != 3:
             raise InvalidInput(
                 f"'augment' needs images (C, H, W); these examples have shape {self.data.shape}: remove it"
@@ -130,14 +133,13 @@ class Stage:
         """The rows of each chunk that ``n`` examples are cut into: all chunks alike, and the last one filled up."""
         return n if self.whole_batches else math.ceil(n / math.ceil(n / self.chunk))
 
-    def parameters(self, number: int, generation: int = 0) -> Parameters:
-        """The initial weights of the context's network of this number, or of a later one in its place."""
+    def parameters(self, number: int) -> Parameters:
+        """The initial weights of the context's network of this number."""
         network = self.context.network
         if network is None or not self.has_network:
             return {}
-        names = ("network", number, generation) if generation else ("network", number)
         affine = self.context.lessons is not None
-        initial = network.initial(stream(self.seed, *names), self.data.shape, self.data.count, affine=affine)
+        initial = network.initial(stream(self.seed, "network", number), self.data.shape, self.data.count, affine=affine)
         return {name: value.to(self.device, self.dtype) for name, value in initial.items()}
 
     def augmentation(self, number: int) -> Mapping[str, Tensor]:
@@ -213,28 +215,8 @@ class Stage:
 
     @torch.no_grad()
     def rows(self, draw: Draw, parameters: Parameters) -> Tensor:
-        """The real batch of a draw; one that is chosen by features is kept for the next steps of its network."""
-        context, sampling = self.context, self.context.sampling
-        if context.batch == "all":
-            return torch.cat(self.data.members)
-        kept = self.kept.get(draw.network)
-        if kept is not None and kept.batch == draw.batch:
-            return kept.rows
-        steps = 0 if kept is None else kept.steps + 1
-        if kept is None or sampling.interval is None or steps % sampling.interval == 0:
-            rows = sampling.rows(
-                self.data,
-                context.batch,
-                stream(self.seed, "batch", draw.batch),
-                lambda members: self._seen(members, parameters, "features").flatten(1),
-            )
-        else:
-            rows = kept.rows
-        if sampling.interval is not None and context.draws is None:
-            if context.lasting is not None:
-                self.kept.clear()
-            self.kept[draw.network] = Kept(steps, draw.batch, rows)
-        return rows
+        """The real examples of a draw."""
+        return self.batches.rows(draw, lambda members: self._seen(members, parameters, "features").flatten(1))
 
     @torch.no_grad()
     def real_parts(
