@@ -7,10 +7,11 @@ from discrepancy.errors import InvalidInput
 from experiments.data.arrays import Npz
 from experiments.data.base import Source
 from experiments.data.digits import Digits
+from experiments.data.held_out import HeldOut
 from experiments.data.images import Images
 from experiments.data.torchvision_sets import SETS, Torchvision, squeezed
 
-__all__ = ["Digits", "Images", "Npz", "Source", "Torchvision", "source_named"]
+__all__ = ["Digits", "HeldOut", "Images", "Npz", "Source", "Torchvision", "source_named"]
 
 
 def source_named(text: str, root: str | None = None) -> Source:

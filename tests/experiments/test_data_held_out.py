@@ -1,0 +1,54 @@
+"""A held-out part in place of the test data: which examples, and a run and an evaluation that never see the others."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from discrepancy.errors import InvalidInput
+from experiments.cli import main
+from experiments.config import build, dump
+from experiments.data import Digits, HeldOut, Source
+
+
+def test_the_parts_divide_the_training_data() -> None:
+    whole, data = Digits().load(), HeldOut(of=Digits()).load()
+    assert data.test is not None
+    numbers = {bytes(point.numpy().data): number for number, point in enumerate(whole.train.points)}
+    assert len(numbers) == len(whole.train)
+    held, kept = ([numbers[bytes(p.numpy().data)] for p in part.points] for part in (data.test, data.train))
+    assert sorted(held + kept) == list(range(len(whole.train)))
+    for label in range(10):
+        members = (whole.train.labels == label).nonzero()[:, 0].tolist()
+        ordered = sorted(members, key=lambda number: hashlib.sha256(f"validation:{number}".encode()).digest())
+        assert set(ordered[: round(len(members) / 10)]) == {n for n in held if n in set(members)}
+    assert torch.equal(data.train.labels, whole.train.labels[kept])
+    assert data.normalisation == whole.normalisation
+    assert data.name == "digits (held out)"
+
+
+def test_it_is_written_and_read_back() -> None:
+    source = HeldOut(of=Digits(), fraction=0.2)
+    assert build(Source, dump(source)) == source
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0])
+def test_a_fraction_that_is_none_is_refused(fraction: float) -> None:
+    with pytest.raises(InvalidInput, match="'fraction' must lie strictly between 0 and 1"):
+        HeldOut(of=Digits(), fraction=fraction)
+
+
+def test_a_run_for_validation_is_tested_on_the_held_out_part(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    options = ["--data", "digits", "--per-class", "1", "--out", str(folder), "--quiet"]
+    assert main(["run", "random", *options, "--validation"]) == 0
+    capsys.readouterr()
+    small = ["--set", "networks=1", "--set", "epochs=2", "--set", "network.width=4", "--set", "network.depth=2"]
+    assert main(["evaluate", str(folder / "result.safetensors"), "--json", "--quiet", *small]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["data"] == "digits (held out)"
+    assert {row["test_examples"] for row in found["rows"].values()} == {143}
