@@ -1,7 +1,9 @@
 """What a run will cost, before anything starts: time, memory and stored bytes."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
@@ -17,6 +19,7 @@ __all__ = ["Plan", "planned"]
 
 COMPILING_SECONDS = 25.0
 COMPILED_SPEEDUP = 2.0
+TRYING_SECONDS = 0.3
 """Measured on two cores; on other machines they differ, and the estimate with them."""
 
 
@@ -53,7 +56,7 @@ def planned(experiment: Experiment, data: LabelledData | None = None) -> Plan:
     synthetic = SyntheticSet.of(decoded(problem, parameters), data, parameters, {}, problem.synthetic)
     steps, examples = solver.duration(problem), len(synthetic)
     solver.start(problem)  # refuses what cannot be solved this way, and costs little more than the executor
-    stage = problem.executor(steps).stage
+    stage = problem.executor(steps, solver.examples(problem)).stage
     if solver.takes:
         stage = Stage(
             data,
@@ -92,13 +95,22 @@ def planned(experiment: Experiment, data: LabelledData | None = None) -> Plan:
 
 
 def _seconds_a_pass(stage: Stage) -> float:
-    """The time of an eager forward pass of one example: the best of three chunks."""
+    """The time of an eager forward pass of one example, whatever the terms take of it: the best of several chunks."""
     indices = torch.arange(min(stage.chunk, len(stage.data.train)))
-    parameters, best = stage.parameters(0), float("inf")
-    for _ in range(3):
+    parameters, network = stage.parameters(0), stage.context.network
+    if not stage.has_network or network is None:
+        return _best(partial(stage.real, indices, parameters), stage.device) / len(indices)
+    seconds = _best(partial(stage.logits, indices, parameters), stage.device) / len(indices)
+    return seconds * stage.multiplications / network.multiplications(stage.data.shape, stage.data.count)
+
+
+def _best(action: Callable[[], object], device: torch.device) -> float:
+    """The least time of several tries; more of them where they are short, since other work may be in the way."""
+    best, began, tries = float("inf"), time.perf_counter(), 0
+    while tries < 3 or (time.perf_counter() - began < TRYING_SECONDS and tries < 50):
         start = time.perf_counter()
-        stage.real(indices, parameters)
-        if stage.device.type == "cuda":
-            torch.cuda.synchronize(stage.device)
-        best = min(best, time.perf_counter() - start)
-    return best / len(indices)
+        action()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best, tries = min(best, time.perf_counter() - start), tries + 1
+    return best

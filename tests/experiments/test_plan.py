@@ -2,8 +2,8 @@
 
 import pytest
 
-from discrepancy import MMD
-from discrepancy.embeddings import Identity
+from discrepancy import MMD, MeanGradients
+from discrepancy.embeddings import Identity, Logits, LossGradient
 from discrepancy.errors import InvalidInput
 from discrepancy.networks import ConvNet
 from experiments.data import Digits
@@ -76,3 +76,23 @@ def test_what_a_solver_refuses_is_refused_by_the_plan(solver: Solver, objective:
     )
     with pytest.raises(InvalidInput, match=message):
         planned(experiment)
+
+
+def test_a_gradient_is_timed_through_the_network():
+    """A term that takes a gradient takes no output of the network, and costs as many passes as one that does."""
+    context = Pool(size=1, network=ConvNet(width=16), batch=32)
+    plans = [
+        planned(
+            Experiment(
+                data=Digits(),
+                objective=match.as_objective(),
+                context=context,
+                solver=Descent(steps=50),
+                synthetic=Pixels(per_class=2),
+                device="cpu",
+            )
+        )
+        for match in (Match(MMD(), via=Logits(), by="class"), Match(MeanGradients(), via=LossGradient(), by="class"))
+    ]
+    assert plans[1].multiplications >= plans[0].multiplications
+    assert plans[1].seconds > plans[0].seconds / 5
