@@ -52,13 +52,14 @@ LossOfClass = Callable[["Sight", Mapping[str, Tensor], int], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Sight:
-    """One step of a trial, taken apart. Points are in normalised units."""
+    """One step of a trial, taken apart. Points are in normalised units; ``random`` holds what each term's discrepancy drew."""
 
     trial: "Trial"
     step: int
     weights: Mapping[str, Tensor]
     rows: Tensor
     draws: Mapping[str, Tensor]
+    random: Mapping[str, Any]
 
     @property
     def classes(self) -> range:
@@ -119,7 +120,8 @@ class Trial:
         step, stage = self.run.step, self.executor.stage
         scene = self.executor.scene(step)
         rows = torch.cat([rows for _, rows in stage.real_parts(scene.draw, scene.parameters, scene.augmentation)])
-        return Sight(self, step, scene.parameters, rows, scene.augmentation)
+        random = {name: blocks.get("", blocks) for name, (_, blocks) in scene.random.items()}
+        return Sight(self, step, scene.parameters, rows, scene.augmentation, random)
 
     def points(self, parameters: Mapping[str, Tensor]) -> Tensor:
         """The decoded points, in normalised units."""

@@ -61,6 +61,7 @@ def test_the_papers_exponent(dtype: torch.dtype):
     same_value_and_gradient(some, lambda sight, p: attention_matching(sight, p, power=4.0, pooled="layer"))
 
 
+@pytest.mark.filterwarnings("ignore:batch normalisation")  # of a set this small
 @PRECISE
 def test_batch_normalisation_pools_over_the_classes_of_a_side(dtype: torch.dtype):
     same_steps(small(("context.network.norm=batch",), dtype), attention_matching)
