@@ -34,14 +34,14 @@ class Problem:
     policy: Policy = "auto"
     dtype: torch.dtype = torch.float32
 
-    def executor(self, steps: int) -> Executor:
-        """The objective bound to the data, for so many steps."""
+    def executor(self, steps: int, examples: int | None = None) -> Executor:
+        """The objective bound to the data, for so many steps of so many synthetic examples, by default all."""
         return Executor(
             self.data,
             self.objective,
             self.context,
             seed=self.seed,
-            examples=len(self.layout) * self.synthetic.copies,
+            examples=len(self.layout) * self.synthetic.copies if examples is None else examples,
             steps=steps,
             device=self.device,
             policy=self.policy,
@@ -125,6 +125,10 @@ class Solver(Part, family=True):
     @abstractmethod
     def duration(self, problem: Problem) -> int:
         """The number of steps it will take."""
+
+    def examples(self, problem: Problem) -> int:
+        """Synthetic examples of a step."""
+        return len(problem.layout) * problem.synthetic.copies
 
     @abstractmethod
     def passes(self, problem: Problem, stage: Stage) -> int:

@@ -20,6 +20,7 @@ from objectives.executor import Values
 from objectives.objective import Match
 from objectives.solvers.base import Problem, Record, Solver, Solving, decoded
 from objectives.stage import Stage
+from objectives.streams import stream
 from objectives.synthetic import Decoded
 
 __all__ = ["Descent"]
@@ -61,6 +62,9 @@ class Descent(Solver, kind="descent"):
         terms: ``together``: a step is one on their sum. ``in_turn``: the terms one after the other in their order, each with
             a step of its own (or, by ``update``, one of every class) on the same optimiser, as NCFM alternates matching and
             calibration; all are of one draw of the context.
+        batch: synthetic examples of each class in a step: a random part where more are decoded (IDC, DREAM); None for all.
+        project_every: steps from one projection of what is clipped to the next (IDC, DREAM: those of a network); the last step
+            has one too.
     """
 
     optimizer: str = "sgd"
@@ -73,10 +77,14 @@ class Descent(Solver, kind="descent"):
     steps: int = 1000
     update: Update = "joint"
     terms: Terms = "together"
+    batch: int | None = None
+    project_every: int = 1
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise InvalidInput(f"'steps' must be at least 1, got {self.steps}")
+        for name in ("steps", "project_every", "batch"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InvalidInput(f"'{name}' must be at least 1, got {value}")
         check_choice("update", self.update, get_args(Update))
         check_choice("terms", self.terms, get_args(Terms))
         for name in ("options", "rates", "scheduler_options"):
@@ -108,8 +116,12 @@ class Descent(Solver, kind="descent"):
     def duration(self, problem: Problem) -> int:
         return self.steps
 
+    def examples(self, problem: Problem) -> int:
+        each = torch.bincount(problem.slots) * problem.synthetic.copies
+        return int((each if self.batch is None else each.clamp(max=self.batch)).sum())
+
     def passes(self, problem: Problem, stage: Stage) -> int:
-        return stage.images(self.steps, len(problem.layout) * problem.synthetic.copies)
+        return stage.images(self.steps, self.examples(problem))
 
     def start(self, problem: Problem) -> "_Descending":
         if self.update != "joint":
@@ -178,7 +190,7 @@ class _Descending(Solving):
         self.solver, self.problem, self.steps = solver, problem, solver.steps
         self.slots = problem.slots
         initial = problem.initial()
-        self.executor = problem.executor(solver.steps)
+        self.executor = problem.executor(solver.steps, solver.examples(problem))
         unknown = {name for name, _ in solver.rates} - set(initial)
         if unknown:
             raise InvalidInput(f"'rates' name {sorted(unknown)}, but the learned parameters are {sorted(initial)}")
@@ -211,9 +223,10 @@ class _Descending(Solving):
         values = [self._step(label, turn) for turn in turns for label in classes]
         if self.step == 0:
             Values.check(values)
-        with torch.no_grad():  # once all the classes had their turn, as published
-            for leaves in self.leaves:
-                self.problem.synthetic.project(leaves, self.problem.data)
+        if (self.step + 1) % self.solver.project_every == 0 or self.step + 1 == self.steps:
+            with torch.no_grad():  # once all the classes had their turn, as published
+                for leaves in self.leaves:
+                    self.problem.synthetic.project(leaves, self.problem.data)
         self.executor.adversaries.ascend([value.uphill for value in values])
         loss = torch.stack([value.total for value in values]).sum()
         for scheduler in self.schedulers:
@@ -242,11 +255,20 @@ class _Descending(Solving):
         return values
 
     def _decoded(self, leaves: dict[str, Tensor], only: int | None) -> Decoded:
-        if self._own_state:
-            layout = self.problem.layout
-            return self.problem.synthetic.decode(leaves, layout.rows(self.slots == only))
-        everything = decoded(self.problem, leaves)
-        return everything if only is None else everything.rows((everything.slots == only).nonzero()[:, 0])
+        layout = self.problem.layout.rows(self.slots == only) if self._own_state else self.problem.layout
+        everything = self.problem.synthetic.decode(leaves, layout)
+        if self.solver.batch is None and (only is None or self._own_state):
+            return everything
+        classes = range(self.problem.data.count) if only is None else [only]
+        return everything.rows(torch.cat([self._some(everything.slots == label, label) for label in classes]))
+
+    def _some(self, own: Tensor, label: int) -> Tensor:
+        """The numbers of the examples of a class that a step takes, of those for which ``own`` is true."""
+        rows = own.nonzero()[:, 0]
+        if self.solver.batch is None or len(rows) <= self.solver.batch:
+            return rows
+        generator = stream(self.problem.seed, "synthetic", self.step, label)
+        return rows[torch.randperm(len(rows), generator=generator)[: self.solver.batch]]
 
     def state(self) -> dict[str, Any]:
         return {
