@@ -47,13 +47,14 @@ Chosen = Sequence[tuple[str, Term]]
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """One draw made real: the network's weights, those of the trained one beside it where a term asks for it, the augmentation,
-    the random parts of every match (of its embedding, and of the discrepancy of each block), and the summaries of the real
-    side."""
+    """One draw made real: the network's weights, those of the trained one beside it where a term asks for it, its accuracy in
+    training where a term asks for that, the augmentation, the random parts of every match (of its embedding, and of the
+    discrepancy of each block), and the summaries of the real side."""
 
     draw: Draw
     parameters: Parameters
     trained: Parameters
+    accuracy: Tensor | None
     augmentation: Mapping[str, Tensor]
     random: Mapping[str, tuple[Draws, Mapping[str, Draws]]]
     summaries: Summaries
@@ -141,6 +142,7 @@ class Executor:
             dtype=dtype,
         )
         self.bank = Bank(self.stage)
+        self._asks_accuracy = self._check_accuracy()
         self._scenes: OrderedDict[Draw, Scene] = OrderedDict()
         matches = [(name, term) for name, term in objective.terms if isinstance(term, Match)]
         seen = self._sample() if matches else (Measure(torch.zeros(1)), {})
@@ -148,6 +150,16 @@ class Executor:
             name: bind(name, term, self.stage, *seen, stream(seed, "resolve", name)) for name, term in matches
         }
         self.adversaries = self._adversaries()
+
+    def _check_accuracy(self) -> bool:
+        """Whether a term asks for the accuracy of the network in training; refused where none is trained."""
+        asking = [name for name, term in self.objective.terms if isinstance(term, Penalised) and term.times_accuracy]
+        if asking and self.bank.lessons is None:
+            raise InvalidInput(
+                f"'times_accuracy' of term '{asking[0]}' asks for the accuracy of a network in training, but "
+                f"'{self.context.kind}' trains none; use the context 'queue', or leave it out"
+            )
+        return bool(asking)
 
     # --- set-up ---------------------------------------------------------------------------------------------------
 
@@ -209,7 +221,8 @@ class Executor:
             random = {name: self._random_parts(name, draw) for name in self.matches}
             summaries = self._summaries(draw, parameters, augmentation, random)
             trained = self.bank.trained(draw) if self.stage.trained_take else {}
-            self._scenes[draw] = Scene(draw, parameters, trained, augmentation, random, summaries)
+            accuracy = self.bank.accuracy(draw) if self._asks_accuracy else None
+            self._scenes[draw] = Scene(draw, parameters, trained, accuracy, augmentation, random, summaries)
             while len(self._scenes) > 1 and sum(scene.nbytes for scene in self._scenes.values()) > CACHE_BYTES:
                 self._scenes.popitem(last=False)
         self._scenes.move_to_end(draw)
@@ -375,6 +388,8 @@ class Executor:
         for name, term in chosen:
             if isinstance(term, Penalised):
                 value = self._penalty(term, {**taken, "points": here.points}, here, only)
+                if term.times_accuracy and scene.accuracy is not None:
+                    value = scene.accuracy.to(value) * value
             else:
                 value = self._match(name, taken, here, scene, only)
             values[name] = term.weight * value

@@ -141,11 +141,14 @@ class Penalised(Term, kind="penalty"):
         penalty: R.
         by: ``none`` takes it of the whole set, ``class`` of the examples of each class, and adds these up: for an average over
             examples that is, with c equal classes, c times as much.
+        times_accuracy: multiplies it by the share, from 0 to 1, of the examples of its training that the context's network told
+            rightly, of which a network that learned nothing has 0 (IDM).
         weight: λ in the sum above.
     """
 
     penalty: Penalty = field(kw_only=False)
     by: Literal["class", "none"] = "none"
+    times_accuracy: bool = False
     weight: float = 1.0
 
     def __post_init__(self) -> None:

@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small import NETWORK, decoded, images, problem, table
+from small import NETWORK, decoded, images, problem, start, table
 from torch.nn import functional
 
 from discrepancy import MMD
 from discrepancy.embeddings import Features
 from discrepancy.errors import InvalidInput
 from objectives.augment import Siamese
-from objectives.contexts import Fresh, Interpolated
+from objectives.contexts import Fresh, Interpolated, Queue
 from objectives.objective import Match, Penalised
 from objectives.penalties import CrossEntropy, TotalVariation
 from objectives.training import Training
@@ -110,3 +110,23 @@ def test_a_trained_network_is_refused_where_there_is_none() -> None:
         InvalidInput, match=r"takes 'trained\.logits', but 'fresh' has no trained network beside the current"
     ):
         some.executor(1)
+
+
+def test_a_penalty_may_count_as_much_as_the_network_knows() -> None:
+    term = Penalised(CrossEntropy(), times_accuracy=True, weight=2.0)
+    training = Training(steps=3, batch=8, lr=0.05)
+    context = Queue(network=NETWORK, size=1, first=1, pupils=1, training=training, batch=5)
+    run = start(images(), Match(MMD(), via=Features()) + term, context=context)
+    assert run.advance().terms["cross_entropy"] == 0  # the network has learned nothing yet
+    saved = run.executor.bank.state()["trainees"][0]
+    assert saved["shown"] == 24
+    logits = NETWORK(saved["parameters"], run.parameters["points"])["logits"]
+    expected = 2 * saved["right"] / 24 * functional.cross_entropy(logits, run.slots)
+    assert expected > 0
+    torch.testing.assert_close(run.advance().terms["cross_entropy"], expected, rtol=1e-5, atol=0)
+
+
+def test_an_accuracy_of_networks_that_are_not_trained_is_refused() -> None:
+    term = Penalised(CrossEntropy(), times_accuracy=True)
+    with pytest.raises(InvalidInput, match=r"'times_accuracy' of term 'cross_entropy' asks .* but 'fresh' trains none"):
+        problem(images(), term, context=Fresh(network=NETWORK, batch=5)).executor(1)
