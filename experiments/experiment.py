@@ -49,6 +49,7 @@ class Experiment:
     seed: int = 0
     device: str = "auto"
     compile: Literal["auto", "always", "never"] = "auto"
+    dtype: Literal["float32", "float64"] = "float32"
 
     def __post_init__(self) -> None:
         chosen_device(self.device)
@@ -74,6 +75,7 @@ class Experiment:
             self.seed,
             chosen_device(self.device),
             policy,
+            getattr(torch, self.dtype),
         )
 
 

@@ -36,7 +36,7 @@ class SyntheticSet(Dataset[tuple[Tensor, Tensor]]):
     """A small labelled data set, made or chosen. ``SyntheticSet.load(path)[i]`` is ``(point, label)`` in source units.
 
     Args:
-        points: ``(m, *shape)``, float32, in the units of the source.
+        points: ``(m, *shape)``, float32 (or float64, where it was asked for), in the units of the source.
         labels: class numbers ``(m,)`` or distributions ``(m, c)``.
         weights: ``(m,)``.
         classes: names of the classes.

@@ -66,6 +66,7 @@ def condense(
     seed: int = 0,
     device: str | torch.device = "cpu",
     compile: Policy = "auto",  # noqa: A002  (torch's own word)
+    dtype: torch.dtype = torch.float32,
     state: Mapping[str, Any] | None = None,
     on_step: Callable[[Progress], None] | None = None,
 ) -> SyntheticSet:
@@ -83,6 +84,7 @@ def condense(
         seed: of all the random streams; the same seed gives the same set on a CPU.
         device: ``cpu``, ``cuda``, ...
         compile: ``auto`` compiles the networks where that pays, ``always``, or ``never``.
+        dtype: in which everything is computed and stored; ``torch.float64`` where exactness is the point.
         state: from ``Progress.state()``, to continue.
         on_step: called after every step.
 
@@ -106,6 +108,7 @@ def condense(
         seed,
         torch.device(device),
         compile,
+        dtype,
     )
     if teacher is not None:
         teacher.check(problem.data)
@@ -166,5 +169,5 @@ def result(problem: Problem, solving: Solving, record: Mapping[str, Any] | None 
         return made
     # Exact: through the normalisation and back they would be rounded.
     return replace(
-        made, points=data.train.points[solving.chosen].float(), record={**about, "chosen": solving.chosen.tolist()}
+        made, points=data.train.points[solving.chosen].to(problem.dtype), record={**about, "chosen": solving.chosen.tolist()}
     )

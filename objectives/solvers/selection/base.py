@@ -46,7 +46,7 @@ class Selecting(Solving):
         data = self.problem.data
         if len(self._chosen) < len(self.problem.slots):
             return {"chosen": self._chosen}
-        points = data.normalisation.apply(data.train.points[self._chosen])
+        points = data.normalisation.apply(data.train.points[self._chosen], self.problem.dtype)
         made = self.problem.synthetic.from_points(points, data)
         if self._weights is not None:
             made["weights"] = self._weights.log().clamp(min=NOTHING)
@@ -94,7 +94,7 @@ class WithinClasses(Selecting):
         choice = self.choose(self.executor, members, self.step)
         self._chosen = torch.cat([self._chosen, members[choice.rows.cpu()]])
         if choice.weights is not None:
-            weights = choice.weights.float().cpu()
+            weights = choice.weights.to("cpu", self.problem.dtype)
             self._weights = weights if self._weights is None else torch.cat([self._weights, weights])
         return choice.value.float().cpu()
 
