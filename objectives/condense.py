@@ -169,5 +169,7 @@ def result(problem: Problem, solving: Solving, record: Mapping[str, Any] | None 
         return made
     # Exact: through the normalisation and back they would be rounded.
     return replace(
-        made, points=data.train.points[solving.chosen].to(problem.dtype), record={**about, "chosen": solving.chosen.tolist()}
+        made,
+        points=data.train.points[solving.chosen].to(problem.dtype),
+        record={**about, "chosen": solving.chosen.tolist()},
     )
