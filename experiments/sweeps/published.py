@@ -47,11 +47,19 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The published settings of a method: changes of its file, and of the protocol of this name."""
+    """The published settings of a method: changes of its file, further ones by examples a class, and the protocol."""
 
     set: tuple[str, ...] = ()
+    at: tuple[tuple[str, tuple[str, ...]], ...] = ()
     protocol: str = "vico"
     protocol_set: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "at", named(self.at))
+
+    def changes(self, per_class: int) -> list[str]:
+        """Of the file, at this size."""
+        return [*self.set, *dict(self.at).get(str(per_class), ())]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +112,7 @@ def deviations(cell: Cell, method: str, published: Published) -> list[str] | Non
     try:
         tree = merge(method_tree(method), {"data": dump(cell.source)})
         changes = {"synthetic": {"per_class": cell.per_class}, "seed": cell.seed, "device": cell.device}
-        exact = build(Experiment, configured(tree, changes, settings.set))
+        exact = build(Experiment, configured(tree, changes, settings.changes(cell.per_class)))
     except DiscrepancyError as error:
         return [*found, f"the published settings cannot be built: {error}"]
     return found + difference(_computed(exact), _computed(cell.experiment))

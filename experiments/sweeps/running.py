@@ -6,10 +6,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 from experiments.config import dump
 from experiments.report.progress import Advance
@@ -131,7 +130,7 @@ class Child:
         return None if end["end"] == "done" else end["reason"]
 
 
-def _listen(lines: IO[str], report: Report) -> dict[str, str] | None:
+def _listen(lines: Iterable[str], report: Report) -> dict[str, str] | None:
     """Pass on what a child tells; its last word."""
     for line in lines:
         told = json.loads(line)
