@@ -255,9 +255,15 @@ class _Descending(Solving):
         return values
 
     def _decoded(self, leaves: dict[str, Tensor], only: int | None) -> Decoded:
-        layout = self.problem.layout.rows(self.slots == only) if self._own_state else self.problem.layout
+        layout, shared = self.problem.layout, self.problem.synthetic.shared
+        if only is not None:
+            rows = (self.slots == only).nonzero()[:, 0]
+            layout = layout.rows(rows)
+            if not self._own_state:
+                own = rows.to(self.problem.device)
+                leaves = {name: value if name in shared else value[own] for name, value in leaves.items()}
         everything = self.problem.synthetic.decode(leaves, layout)
-        if self.solver.batch is None and (only is None or self._own_state):
+        if self.solver.batch is None:
             return everything
         classes = range(self.problem.data.count) if only is None else [only]
         return everything.rows(torch.cat([self._some(everything.slots == label, label) for label in classes]))
