@@ -16,7 +16,7 @@ from objectives.synthetic import Labels, Layout, Parameterisation, Units, Weight
 
 __all__ = ["Formation"]
 
-Start = Literal["noise", "real"]
+Start = Literal["noise", "real", "averaged"]
 
 
 class Formation(Parameterisation, kind="formation"):
@@ -31,7 +31,8 @@ class Formation(Parameterisation, kind="formation"):
         factor: cells a side; it divides both sides of the images (the published code also allows others: it fills the last
             cells up with grey). With 1 these are pixels.
         start: ``real`` (every cell is another random training example of the class, one pixel in ``factor`` of each row and
-            column kept, as in the published code), ``noise`` (standard normal in normalised units).
+            column kept, as in the published code), ``averaged`` (the same, with the mean of each square of that many pixels a
+            side, as in IDM's code), ``noise`` (standard normal in normalised units).
         labels: ``hard``, or ``soft``, as of pixels; the cells of an image have one in common.
         weights: ``equal``, or ``learned``, as of pixels; the cells of an image have one in common.
         clip: keep the pixels within the source's range of valid values.
@@ -75,7 +76,9 @@ class Formation(Parameterisation, kind="formation"):
             shape = (data.count * self.per_class, *data.shape)
             return {"images": self._stored(torch.randn(shape, generator=stream(seed, "start")), data)}
         real = self._real(data, seed, self.per_class * self.copies)
-        return {"images": self._stored(self._joined(real[..., :: self.factor, :: self.factor]), data)}
+        averaged = self.start == "averaged"
+        cells = functional.avg_pool2d(real, self.factor) if averaged else real[..., :: self.factor, :: self.factor]
+        return {"images": self._stored(self._joined(cells), data)}
 
     def points(self, parameters: Mapping[str, Tensor], layout: Layout) -> Float[Tensor, "cells channels height width"]:
         cells = self._cells(parameters["images"])

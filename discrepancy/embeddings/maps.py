@@ -56,7 +56,7 @@ class Attention(Embedding, kind="attention"):
 class ChannelMeans(Embedding, kind="channel_means"):
     """The mean of every channel over its positions, for every layer.
 
-    References: Improved Distribution Matching for Dataset Condensation (Zhao, Li, Qin and Yu, 2023).
+    IDM's code has an embedding by this name that averages nothing: it gives the penultimate features.
     """
 
     @property
