@@ -23,7 +23,7 @@ class Unsupported(DiscrepancyError, NotImplementedError):
 
 
 class NumericalWarning(UserWarning):
-    """A repair was made for the sake of numerical stability; its size is reported."""
+    """A repair was made for the sake of numerical stability, or a number rests on little; its size is reported."""
 
 
 class PerformanceWarning(UserWarning):

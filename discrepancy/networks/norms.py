@@ -1,5 +1,6 @@
 """Normalisation of maps: over the batch, over each example, or not at all."""
 
+import warnings
 from collections.abc import Collection, Mapping
 from typing import Literal
 
@@ -8,16 +9,19 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from discrepancy.errors import InvalidInput
-from discrepancy.networks.base import Parameters, Statistics
+from discrepancy.errors import InvalidInput, NumericalWarning
+from discrepancy.networks.base import Network, Parameters, Statistics
 
-__all__ = ["BIASED", "Norm", "check_groups", "moments", "norm_parameters", "normalised"]
+__all__ = ["BIASED", "FEW", "Norm", "check_groups", "moments", "norm_parameters", "normalised", "warn_of_few"]
 
 Norm = Literal["instance", "batch", "layer", "group", "none"]
 """``group`` means four groups of channels, and ``layer`` normalises over channels and positions together."""
 
 BIASED = ("layer", "group", "none")
 """After a convolution with a bias; the other normalisations would take it away again, exactly."""
+
+FEW = 32
+"""Examples below which the statistics of a batch are taken for noisy."""
 
 GROUPS = 4
 EPSILON = 1e-5
@@ -27,6 +31,18 @@ def check_groups(norm: str, width: int) -> None:
     """Refuses a ``width`` whose channels cannot be grouped."""
     if norm == "group" and width % GROUPS:
         raise InvalidInput(f"'width' must be a multiple of {GROUPS} with norm 'group', got {width}")
+
+
+def warn_of_few(network: Network, examples: int, what: str) -> None:
+    """Warns where batch normalisation takes its statistics, which are pooled over the classes, from few examples."""
+    if not network.pointwise and examples < FEW:
+        warnings.warn(
+            f"batch normalisation of '{network.kind}' takes its means and variances from {what} of {examples} examples, which "
+            f"are few (below {FEW}) and make them noisy; use norm: instance (or group, or layer), more examples a class, or "
+            "synthetic: formation, which decodes to several examples each",
+            NumericalWarning,
+            stacklevel=3,
+        )
 
 
 def norm_parameters(name: str, norm: Norm, channels: int, side: tuple[int, ...] = ()) -> dict[str, Tensor]:

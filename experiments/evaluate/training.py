@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from discrepancy.errors import InvalidInput, NonFinite
 from discrepancy.networks import Network, Parameters, Statistics
+from discrepancy.networks.norms import warn_of_few
 from experiments.evaluate.protocol import Protocol
 from experiments.evaluate.records import Evaluation, TrainingSet
 from objectives.compilation import Policy, compiled, eager_seconds, padded
@@ -147,6 +148,7 @@ class Trainer:
         self.test_points, self.test_labels = data.test.points.to(device), data.test.labels.to(device)
         self.test_chunk = chunk_examples(network, data.shape, data.count, device)
         largest = min(protocol.batch, examples)
+        warn_of_few(network, largest, "a batch")
         self.chunk = largest
         if network.pointwise:
             # A backward pass holds twice what a forward pass does; chunks of equal size waste least.
@@ -166,17 +168,20 @@ class Trainer:
         initial = protocol.network.initial(stream(seed, "evaluate", network, "network"), self.shape, self.classes)
         parameters = {name: value.to(self.device).requires_grad_() for name, value in initial.items()}
         order = stream(seed, "evaluate", network, "order")
-        augmentation = stream(seed, "evaluate", network, "augment")
+        augmentation, mixing = (stream(seed, "evaluate", network, name) for name in ("augment", "mix"))
         running: dict[str, tuple[Tensor, Tensor]] = {}
         losses = torch.zeros(protocol.epochs, device=self.device)
         descent = self._descent(parameters, protocol.lr)
         for epoch in range(protocol.epochs):
-            if epoch == protocol.full_rate_epochs:
-                descent = self._descent(parameters, protocol.lr * protocol.drop)
+            if epoch == protocol.full_rate_epochs and not protocol.milestones:
+                descent = self._descent(parameters, protocol.rate(epoch))
+            for group in descent.param_groups:
+                group["lr"] = protocol.rate(epoch)
             for indices in torch.randperm(len(examples), generator=order).split(protocol.batch):
                 points, targets, weights = examples.batch(indices.to(self.device), self.classes)
                 descent.zero_grad()
-                loss, moments = self._backward(parameters, self._augmented(points, augmentation), targets, weights)
+                batch = self._combined(self._augmented(points, augmentation), targets, weights, mixing)
+                loss, moments = self._backward(parameters, *batch)
                 descent.step()
                 losses[epoch] += loss
                 running = _mixed(running, moments)
@@ -189,6 +194,8 @@ class Trainer:
     def _descent(self, parameters: Parameters, lr: float) -> torch.optim.Optimizer:
         """A new optimiser, without momentum."""
         protocol = self.protocol
+        if protocol.optimizer == "adamw":
+            return torch.optim.AdamW(list(parameters.values()), lr, weight_decay=protocol.weight_decay)
         return torch.optim.SGD(
             list(parameters.values()), lr, momentum=protocol.momentum, weight_decay=protocol.weight_decay
         )
@@ -198,6 +205,16 @@ class Trainer:
             return points
         draws = self.augment.draw_batch(generator, len(points), self.shape)
         return self.augment(points, draws, torch.arange(len(points)))
+
+    def _combined(
+        self, points: Tensor, targets: Tensor, weights: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The batch, mixed; weights are mixed along with the targets, which they multiply."""
+        mix = self.protocol.mix
+        if mix is None:
+            return points, targets, weights
+        draws = mix.draw(generator, len(points), self.shape)
+        return mix.points(points, draws), mix.masses(weights[:, None] * targets, draws), torch.ones_like(weights)
 
     def _backward(
         self, parameters: Parameters, points: Tensor, targets: Tensor, weights: Tensor

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
 
-from discrepancy.errors import InvalidInput, NonFinite
+from discrepancy.errors import InvalidInput, NonFinite, NumericalWarning
 from discrepancy.networks import MLP, ConvNet, Network
 from experiments.evaluate import (
     PROTOCOLS,
@@ -32,6 +33,7 @@ from experiments.evaluate.training import Trainer
 from objectives.artefact import SyntheticSet
 from objectives.augment import Siamese
 from objectives.data import LabelledData
+from objectives.mixing import CutMix
 from objectives.streams import stream
 
 SMALL = Protocol(network=ConvNet(width=5, depth=2), networks=2, epochs=7, batch=13, lr=0.05)
@@ -146,12 +148,57 @@ def test_momentum_is_forgotten_at_the_drop(few: TrainingSet, digits: LabelledDat
         assert_same(plainly(modules(), few.points, few.labels, protocol, 3, forget=False), parameters)
 
 
+def test_the_loop_of_ncfm_written_out(few: TrainingSet, digits: LabelledData) -> None:
+    """AdamW, rates halved while it goes on, a rectangle of another example and its label by what is left of the first."""
+    changes = {"optimizer": "adamw", "momentum": 0.0, "milestones": (0.4, 0.6), "drop": 0.5, "mix": CutMix()}
+    protocol = dataclasses.replace(SMALL, **changes)
+    module = loaded(modules(), protocol.network.initial(stream(3, "evaluate", 0, "network"), (1, 8, 8), 10))
+    order, mixing = (stream(3, "evaluate", 0, name) for name in ("order", "mix"))
+    optimiser = torch.optim.AdamW(module.parameters(), lr=0.05, weight_decay=5e-4)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, [3, 4], gamma=0.5)
+    mixed = 0
+    for _ in range(7):
+        for rows in torch.randperm(29, generator=order).split(13):
+            points, labels = few.points[rows].clone(), few.labels[rows]
+            draws = CutMix().draw(mixing, len(rows), (1, 8, 8))
+            (top, bottom, left, right), other = draws["box"].tolist(), draws["partner"]
+            points[:, :, top:bottom, left:right] = few.points[rows][other][:, :, top:bottom, left:right]
+            kept = 1 - (bottom - top) * (right - left) / 64
+            mixed += kept < 1
+            logits = module(points)
+            loss = kept * functional.cross_entropy(logits, labels)
+            loss = loss + (1 - kept) * functional.cross_entropy(logits, labels[other])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        schedule.step()
+    assert 3 < mixed < 18
+    parameters, _ = trained(few, digits, protocol)
+    assert_same(module, parameters)
+
+
+def test_the_protocol_ncfm() -> None:
+    ncfm = PROTOCOLS["ncfm"]
+    assert (ncfm.networks, ncfm.epochs, ncfm.batch, ncfm.optimizer) == (10, 2000, 128, "adamw")
+    rates = {epoch: ncfm.rate(epoch) for epoch in (0, 399, 400, 800, 1199, 1200, 1600, 1999)}
+    halvings = {epoch: round(math.log2(1e-3 / rate)) for epoch, rate in rates.items()}
+    assert halvings == {0: 0, 399: 0, 400: 1, 800: 2, 1199: 2, 1200: 3, 1600: 4, 1999: 4}
+
+
 @pytest.mark.parametrize(("published", "index"), [(1000, 501), (300, 151), (7, 4)])
 def test_rate_drops_after_the_published_epoch(published: int, index: int) -> None:
     """The published loop runs over range(E + 1) and drops the rate at the end of epoch E // 2 + 1, counted from zero."""
     assert Protocol(epochs=published + 1).full_rate_epochs == index + 1
 
 
+def test_batch_statistics_of_few_examples_are_warned_of(few: TrainingSet, digits: LabelledData) -> None:
+    network = ConvNet(width=5, depth=2, norm="batch")
+    protocol = dataclasses.replace(SMALL, network=network, networks=1, epochs=1)
+    with pytest.warns(NumericalWarning, match="from a batch of 13 examples, which are few .*; use norm: instance"):
+        evaluate(few, digits, protocol, seed=0)
+
+
+@pytest.mark.filterwarnings("ignore:batch normalisation of")
 def test_batch_norm_takes_true_batches_and_running_statistics(few: TrainingSet, digits: LabelledData) -> None:
     protocol = dataclasses.replace(SMALL, network=ConvNet(width=5, depth=2, norm="batch"))
     module = plainly(modules(nn.BatchNorm2d), few.points, few.labels, protocol, 3)
@@ -367,12 +414,15 @@ CHANGES = {
     "weight_decay": 4e-4,
     "drop": 0.2,
     "augment": Siamese(scale=1.3),
+    "optimizer": "adamw",
+    "milestones": (0.5,),
+    "mix": CutMix(),
 }
 
 
 @pytest.mark.parametrize("field", CHANGES)
 def test_hash_sees_every_field(field: str) -> None:
-    vico = PROTOCOLS["vico"]
+    vico = dataclasses.replace(PROTOCOLS["vico"], **({"momentum": 0.0} if field == "optimizer" else {}))
     changed = dataclasses.replace(vico, **{field: CHANGES[field]})
     assert changed.hash != vico.hash
     assert changed.title == "vico (changed)"
@@ -387,13 +437,16 @@ def test_hash_is_of_what_is_done() -> None:
     assert (
         Protocol(network=MLP(), networks=1, epochs=3).hash == "d1c2f8344695"
     )  # it stands in results: it may not drift
+    assert (PROTOCOLS["quick"].hash, vico.hash) == ("f9acd2099421", "813bbd49f730")
 
 
 def test_protocol_by_name_with_changes() -> None:
     changed = protocol_named("vico", ["epochs=11", "network.width=8"], 2)
     assert (changed.epochs, changed.network, changed.networks) == (11, ConvNet(width=8), 2)
     assert changed.augment == Siamese()
-    with pytest.raises(InvalidInput, match=r"one of quick, vico, or a YAML file, got 'vicco'; did you mean 'vico'\?"):
+    with pytest.raises(
+        InvalidInput, match=r"one of quick, vico, ncfm, or a YAML file, got 'vicco'; did you mean 'vico'\?"
+    ):
         protocol_named("vicco")
 
 
@@ -407,9 +460,12 @@ def test_protocol_by_name_with_changes() -> None:
         ("drop", math.inf, "'drop' must be > 0 and finite, got inf"),
         ("momentum", 1.0, "'momentum' must be >= 0 and < 1, got 1.0"),
         ("weight_decay", -1.0, "'weight_decay' must be >= 0 and finite, got -1.0"),
+        ("optimizer", "adamw", "'momentum' is 0.9, but adamw has none; set it to 0"),
+        ("milestones", (0.5, 0.2), "'milestones' must be shares of the epochs that increase"),
+        ("milestones", (1.0,), "'milestones' must be shares of the epochs that increase"),
     ],
 )
-def test_protocol_refuses(field: str, value: float, message: str) -> None:
+def test_protocol_refuses(field: str, value: Any, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         Protocol(**{field: value})
 

@@ -1,5 +1,6 @@
 """The executor against the published loss written out in plain torch, and its own laws: groups, summaries, chunks, cache."""
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from discrepancy import MMD, Gaussian
 from discrepancy.embeddings import Features, Identity, Layers, RandomFourier, Standardised
-from discrepancy.errors import InvalidInput
+from discrepancy.errors import InvalidInput, NumericalWarning
 from discrepancy.kernels import Median
 from discrepancy.networks import ConvNet
 from objectives.augment import Siamese
@@ -479,6 +480,17 @@ def test_seeds_differ(other: int) -> None:
 BATCH = ConvNet(width=8, depth=2, norm="batch")
 
 
+@pytest.mark.parametrize(("per_class", "warned"), [(10, True), (11, False)])
+def test_batch_statistics_of_few_examples_are_warned_of(per_class: int, warned: bool):
+    some = problem(
+        images(sizes=(11, 11, 11)), context=Fresh(network=BATCH, batch=4), synthetic=Pixels(per_class=per_class)
+    )
+    remedies = "a synthetic set of 30 examples, which are few .*; use norm: instance .*, more examples a class, or"
+    with pytest.warns(NumericalWarning, match=remedies) if warned else contextlib.nullcontext():
+        some.executor(1)
+
+
+@pytest.mark.filterwarnings("ignore:batch normalisation of")
 def test_batch_normalisation_sees_whole_batches() -> None:
     data = images()
     some = problem(data, context=Fresh(network=BATCH, batch=5))

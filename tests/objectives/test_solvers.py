@@ -317,6 +317,7 @@ def test_refused_when_made(options: dict[str, Any], message: str) -> None:
 BATCH = Fresh(network=ConvNet(width=8, depth=2, norm="batch"), batch=4)
 
 
+@pytest.mark.filterwarnings("ignore:batch normalisation of")
 @pytest.mark.parametrize("update", ["per_class", "per_class_shared_state"])
 @pytest.mark.parametrize(
     ("objective", "context", "message"),
