@@ -20,7 +20,7 @@ from typing import Any, ClassVar, dataclass_transform
 
 from discrepancy.errors import InvalidInput
 
-__all__ = ["FAMILIES", "Part", "check_choice", "named"]
+__all__ = ["FAMILIES", "Part", "check_choice", "check_least", "named"]
 
 FAMILIES: dict[str, type["Part"]] = {}
 
@@ -76,6 +76,12 @@ def plain(value: Any) -> Any:
 def named(value: Any) -> tuple[tuple[str, Any], ...]:
     """A mapping as pairs (name, value), which can be hashed; pairs stay as they are."""
     return tuple(value.items() if isinstance(value, Mapping) else value)
+
+
+def check_least(name: str, value: int, least: int) -> None:
+    """Refuses a ``value`` below ``least``."""
+    if value < least:
+        raise InvalidInput(f"'{name}' must be at least {least}, got {value}")
 
 
 def check_choice(name: str, value: str, choices: Collection[str]) -> None:
