@@ -1,7 +1,7 @@
 """What is minimised, over what, and how: objectives, contexts, synthetic sets and solvers."""
 
 from objectives.artefact import SyntheticSet
-from objectives.augment import Augmentation, Siamese
+from objectives.augment import Augmentation, Chain, Siamese
 from objectives.bases import Bases
 from objectives.condense import Progress, condense
 from objectives.contexts import Context, Fresh, Interpolated, Pool, Queue, Trained, Watch
@@ -22,6 +22,7 @@ __all__ = [
     "Augmentation",
     "Bases",
     "CVaR",
+    "Chain",
     "ClusteredRows",
     "Context",
     "CrossEntropy",

@@ -18,7 +18,7 @@ from torch.nn import functional
 from discrepancy.base import Part, check_choice
 from discrepancy.errors import InvalidInput
 
-__all__ = ["Augmentation", "Operation", "Siamese"]
+__all__ = ["Augmentation", "Chain", "Operation", "Siamese"]
 
 Operation = Literal["colour", "crop", "cutout", "flip", "scale", "rotate"]
 
@@ -207,6 +207,48 @@ class Siamese(Augmentation, kind="siamese"):
         angle = (2 * u - 1) * math.radians(self.rotate)
         height, width = x.shape[2:]
         return _affine(x, angle.cos(), -angle.sin() * height / width, angle.sin() * width / height, angle.cos())
+
+
+class Chain(Augmentation, kind="chain"):
+    """One augmentation after the other, each with draws of its own: some operations always, and one of some others.
+
+    Args:
+        of: the augmentations in order, whose ``per`` is that of the chain.
+    """
+
+    of: tuple[Augmentation, ...]
+    per: Literal["class", "image"] = "class"
+
+    def __post_init__(self) -> None:
+        check_choice("per", self.per, ("class", "image"))
+        if not self.of:
+            raise InvalidInput("'of' is empty; name at least one augmentation")
+        for part in self.of:
+            if part.per != self.per:
+                raise InvalidInput(
+                    f"'of' has '{part.kind}' with per: {part.per} in a chain with per: {self.per}; use one"
+                )
+
+    def for_data(self, *, mirror: bool) -> "Chain":
+        return replace(self, of=tuple(part.for_data(mirror=mirror) for part in self.of))
+
+    def draw(self, generator: torch.Generator, rows: int, shape: tuple[int, ...]) -> dict[str, Tensor]:
+        return self._numbered([part.draw(generator, rows, shape) for part in self.of])
+
+    def draw_batch(self, generator: torch.Generator, images: int, shape: tuple[int, ...]) -> dict[str, Tensor]:
+        return self._numbered([part.draw_batch(generator, images, shape) for part in self.of])
+
+    def __call__(
+        self, points: Float[Tensor, "n channels height width"], draws: Mapping[str, Tensor], rows: Int[Tensor, " n"]
+    ) -> Float[Tensor, "n channels height width"]:
+        for number, part in enumerate(self.of):
+            start = f"{number}."
+            own = {name.removeprefix(start): value for name, value in draws.items() if name.startswith(start)}
+            points = part(points, own, rows)
+        return points
+
+    def _numbered(self, draws: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        return {f"{number}.{name}": value for number, part in enumerate(draws) for name, value in part.items()}
 
 
 class _Permuted(torch.autograd.Function):

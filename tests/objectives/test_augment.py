@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from discrepancy.errors import InvalidInput
-from objectives.augment import Siamese
+from objectives.augment import Chain, Siamese
 
 OPERATIONS = Siamese().operations
 SHAPES = {"colour": (3, 8, 8), "grey": (1, 7, 7), "oblong": (3, 9, 5)}
@@ -279,3 +279,28 @@ def test_bad_fields_are_refused(name, value, message):
     object.__setattr__(part, name, value)  # past the constructor, where the shape-checking hook would refuse first
     with pytest.raises(InvalidInput, match=message):
         part.__post_init__()
+
+
+# --- chains ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_chain_is_one_after_the_other() -> None:
+    parts = Siamese(operations=("flip", "colour"), mode="all"), Siamese(operations=("crop", "scale", "rotate"))
+    chain, x = Chain(of=parts), torch.randn(5, 3, 8, 8)
+    rows = torch.tensor([0, 2, 1, 1, 0])
+    for name, count in (("draw", 3), ("draw_batch", 5)):
+        own, again = (torch.Generator().manual_seed(4) for _ in range(2))
+        expected = x
+        for part in parts:
+            expected = part(expected, getattr(part, name)(again, count, (3, 8, 8)), rows)
+        found = chain(x, getattr(chain, name)(own, count, (3, 8, 8)), rows)
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_a_chain_leaves_out_what_the_data_forbid_and_refuses_mixtures() -> None:
+    chain = Chain(of=(Siamese(operations=("flip", "crop")), Siamese(operations=("scale",))))
+    assert chain.for_data(mirror=False) == Chain(of=(Siamese(operations=("crop",)), Siamese(operations=("scale",))))
+    with pytest.raises(InvalidInput, match="'of' is empty"):
+        Chain(of=())
+    with pytest.raises(InvalidInput, match="'of' has 'siamese' with per: image in a chain with per: class"):
+        Chain(of=(Siamese(per="image"),))
