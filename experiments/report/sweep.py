@@ -111,6 +111,8 @@ def _about(rows: Sequence[Row]) -> list[str]:
             lines.append(
                 f"whole: all the real data in as many steps as a small set gets, {passes} ({row.protocol_hash})"
             )
+    computed = dict.fromkeys(row.computed_on for row in rows if row.computed_on)
+    lines += [f"computed with {what}" for what in computed]
     memory = dict.fromkeys(row.peak_of for row in rows if row.peak_of)
     lines += [f"memory: {what}" for what in memory]
     if any(row.settings == "changed" for row in rows):

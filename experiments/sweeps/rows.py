@@ -29,6 +29,7 @@ class Row:
         published: in percent, with ``published_std`` and ``published_source``.
         deviations: from the published settings; None where these are not known. The row has the published settings if empty.
         recovered: only where it has.
+        computed_on: what judged it.
         failures: why sets of it have failed.
     """
 
@@ -57,6 +58,7 @@ class Row:
     published_source: str = ""
     deviations: tuple[str, ...] | None = None
     recovered: bool | None = None
+    computed_on: str = ""
     failures: tuple[str, ...] = ()
 
     @property
@@ -104,6 +106,7 @@ def _row(cells: Sequence[Cell], folder: SweepFolder, published: Published) -> Ro
     known: dict[str, Any] = {}
     if found:
         known |= {name: found[0][name] for name in ("examples", "stored_bytes", "protocol", "protocol_hash", "epochs")}
+        known["computed_on"] = f"torch {judged[0]['torch']} on {judged[0]['device']}"
         known |= {"labels": found[0]["labels"], "augmented": first.protocol.augment is not None}
     if records:
         known["seconds"] = fmean(record["seconds"] for record in records)

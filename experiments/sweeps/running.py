@@ -51,7 +51,7 @@ def run_cells(
     Raises:
         KeyboardInterrupt: when the user stops; the run under way has written its checkpoint.
     """
-    before = 0.0
+    before, total = 0.0, sum(estimates[cell.key].seconds for cell in cells)
     for position, cell in enumerate(cells, 1):
         files, estimate = folder.files(cell), estimates[cell.key]
         if files.judged is None:
@@ -61,13 +61,13 @@ def run_cells(
                 part = share * estimate.condensing
                 if stage == "judging":
                     part = estimate.condensing + share * estimate.judging
-                advance(int(before + part), f"{title}: {stage} {note}".rstrip())
+                advance(min(int(before + part), int(total) - 1), f"{title}: {stage} {note}".rstrip())
 
             advance(int(before), title)
             _do(cell, folder, files, worker, report)
             on_cell()
         before += estimate.seconds
-    advance(max(1, int(before)), "")
+    advance(max(1, int(total)), "")
 
 
 def _do(cell: Cell, folder: SweepFolder, files: CellFiles, worker: Worker, report: Report) -> None:

@@ -61,6 +61,11 @@ def here(imports: tuple[str, ...] = (), threads: int | None = None) -> Callable[
     return work
 
 
+@pytest.fixture(autouse=True)
+def _rough_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experiments.plan.TRYING_SECONDS", 0.0)
+
+
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "Child", here)
@@ -154,6 +159,7 @@ def test_every_form_of_the_table_has_the_same_rows(finished: Path, capsys: pytes
     assert [float(line["mean"]) for line in lines] == [row["mean"] for row in rows_in(finished).values()]
     assert "digits, 2 a class" in said
     assert "2 epochs without augmentation" in said
+    assert f"computed with torch {torch.__version__} on cpu" in said
     assert "# Tiny" in markdown
     assert main(["sweep", "--out", str(finished), "--report-only", "--quiet", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["rows"]) == 6

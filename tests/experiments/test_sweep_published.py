@@ -113,7 +113,8 @@ def test_a_row_is_judged_only_under_the_published_settings(published: Published,
         }
         files = folder.files(of)
         files.run.path.mkdir(parents=True)
-        files.evaluation.write_text(json.dumps({"rows": {"condensed": evaluation}}))
+        whole = {"rows": {"condensed": evaluation}, "torch": "2.6", "device": "cpu"}
+        files.evaluation.write_text(json.dumps(whole))
         (made,) = rows_of([of], folder, published)
         return made
 
