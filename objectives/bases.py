@@ -12,7 +12,7 @@ from discrepancy.errors import InvalidInput
 from discrepancy.roots import above_rounding
 from objectives.data import LabelledData
 from objectives.streams import stream
-from objectives.synthetic import Labels, Layout, Parameterisation, Weights
+from objectives.synthetic import Choose, Labels, Layout, Parameterisation, Weights
 
 __all__ = ["Bases"]
 
@@ -61,13 +61,13 @@ class Bases(Parameterisation, kind="bases"):
     def shared(self) -> frozenset[str]:
         return frozenset({"bases"})
 
-    def content(self, data: LabelledData, seed: int) -> dict[str, Tensor]:
+    def content(self, data: LabelledData, seed: int, choose: Choose) -> dict[str, Tensor]:
         if self.start == "noise":
             generator = stream(seed, "start")
             bases = torch.randn(self.number, *data.shape, generator=generator)
             codes = torch.randn(data.count * self.per_class, self.number, generator=generator)
             return {"bases": bases, "codes": codes / math.sqrt(self.number)}
-        examples = self._real(data, seed, self.per_class).flatten(1).double()
+        examples = self._real(data, choose, self.per_class).flatten(1).double()
         size = math.sqrt(examples.shape[1])
         directions = self._directions(data, seed)
         return {

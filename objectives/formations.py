@@ -12,7 +12,7 @@ from discrepancy.base import check_choice
 from discrepancy.errors import InvalidInput
 from objectives.data import LabelledData, Normalisation
 from objectives.streams import stream
-from objectives.synthetic import Labels, Layout, Parameterisation, Units, Weights, image_sides, in_range
+from objectives.synthetic import Choose, Labels, Layout, Parameterisation, Units, Weights, image_sides, in_range
 
 __all__ = ["Formation"]
 
@@ -64,7 +64,7 @@ class Formation(Parameterisation, kind="formation"):
     def stored_units(self, data: LabelledData) -> Normalisation | None:
         return None if self.units == "normalised" else in_range(data)
 
-    def content(self, data: LabelledData, seed: int) -> dict[str, Tensor]:
+    def content(self, data: LabelledData, seed: int, choose: Choose) -> dict[str, Tensor]:
         sides = image_sides(self.kind, data)
         if any(side % self.factor for side in sides):
             known = [str(n) for n in range(1, min(sides) + 1) if not any(side % n for side in sides)]
@@ -75,7 +75,7 @@ class Formation(Parameterisation, kind="formation"):
         if self.start == "noise":
             shape = (data.count * self.per_class, *data.shape)
             return {"images": self._stored(torch.randn(shape, generator=stream(seed, "start")), data)}
-        real = self._real(data, seed, self.per_class * self.copies)
+        real = self._real(data, choose, self.per_class * self.copies)
         averaged = self.start == "averaged"
         cells = functional.avg_pool2d(real, self.factor) if averaged else real[..., :: self.factor, :: self.factor]
         return {"images": self._stored(self._joined(cells), data)}

@@ -11,7 +11,7 @@ from torch import Tensor
 from discrepancy.errors import InvalidInput
 from objectives.data import LabelledData
 from objectives.streams import stream
-from objectives.synthetic import Labels, Layout, Parameterisation, Weights, image_sides
+from objectives.synthetic import Choose, Labels, Layout, Parameterisation, Weights, image_sides
 
 __all__ = ["Frequencies", "cosines"]
 
@@ -51,7 +51,7 @@ class Frequencies(Parameterisation, kind="frequencies"):
         if self.keep < 1:
             raise InvalidInput(f"'keep' must be at least 1, got {self.keep}")
 
-    def content(self, data: LabelledData, seed: int) -> dict[str, Tensor]:
+    def content(self, data: LabelledData, seed: int, choose: Choose) -> dict[str, Tensor]:
         height, width = image_sides(self.kind, data)
         if self.keep > min(height, width):
             raise InvalidInput(
@@ -61,7 +61,7 @@ class Frequencies(Parameterisation, kind="frequencies"):
         if self.start == "noise":
             shape = (data.count * self.per_class, data.shape[0], self.keep, self.keep)
             return {"coefficients": torch.randn(shape, generator=stream(seed, "start"))}
-        real = self._real(data, seed, self.per_class).double()
+        real = self._real(data, choose, self.per_class).double()
         found = cosines(self.keep, height, real) @ real @ cosines(self.keep, width, real).T
         return {"coefficients": found.float()}
 

@@ -13,6 +13,9 @@ from objectives.data import LabelledData
 
 __all__ = ["ClusteredRows", "Look", "RandomRows", "Sampling", "centres", "nearest"]
 
+TIE = 1e-5
+"""Squared distances that differ by less than this share of the mean square count as equal."""
+
 Look = Callable[[Int[Tensor, " k"]], Float[Tensor, "k d"]]
 """The features of real examples, given by their numbers."""
 
@@ -46,14 +49,15 @@ class ClusteredRows(Sampling, kind="clustered"):
     """Representative examples (DREAM): k-means divides each class, as the current network sees it, into as many clusters as the
     batch has examples, and each centre gives the example that is nearest to it.
 
-    Made anew at the first step of a network and at every ``interval``-th one after it. All the examples are seen by the network
-    for that, without augmentation: on images of 32 x 32 that costs many times what the clustering itself does.
+    Made anew at the first step of a network and at every ``interval``-th one after it. All the examples are seen by the
+    network for that, without augmentation: on images of 32 x 32 that costs many times what the clustering itself does. A
+    synthetic set that starts at real examples starts at such ones too, by the first network, not trained.
 
     The clustering is Lloyd's from random examples as centres, as in the published code, until nothing moves or ``iterations``
     are over: O(n k d) each for n examples of a class, k clusters and d features. Of 5,000 CIFAR-10 images, with 128 clusters
     and 2,048 features, nothing moves after 19; 10 come within 0.1 % of the sum of squares, and the start of k-means++, which
-    takes longer than all of them, gains as little. A cluster that loses its examples keeps its centre. Two centres may have the
-    same nearest example, which counts twice then.
+    takes longer than all of them, gains as little. A cluster that loses its examples keeps its centre. Two centres may have
+    the same nearest example, which counts twice then.
 
     Args:
         interval: steps between two choices.
@@ -104,8 +108,10 @@ def centres(points: Float[Tensor, "n d"], start: Float[Tensor, "k d"], iteration
 
 
 def nearest(points: Float[Tensor, "n d"], found: Float[Tensor, "k d"]) -> Int[Tensor, " k"]:
-    """The point that is nearest to each centre."""
-    return _half_distances(found, points).argmin(1)
+    """The point that is nearest to each centre; the first of those that are as near but for rounding, as the two of a pair."""
+    apart = _half_distances(found, points)
+    least = apart.min(1, keepdim=True).values + TIE * points.square().sum(1).mean()
+    return (apart <= least).int().argmax(1)
 
 
 def _half_distances(a: Float[Tensor, "a d"], b: Float[Tensor, "b d"]) -> Float[Tensor, "a b"]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from discrepancy.errors import InvalidInput
 from discrepancy.networks.base import Parameters
@@ -65,15 +66,17 @@ class Stage:
         self.batches = Batches(data, context, seed)
         self._check()
         self.augment = context.augment and context.augment.for_data(mirror=data.mirror)
+        self.has_both = bool(self.trained_take) and (bool(self.take) or self.second_order)
         self.shapes: dict[str, tuple[int, ...]] = {"points": data.shape}
         self.multiplications, self.graph_bytes, self.chunk, self.whole_batches = 0, 0, 4096, False
         network = context.network
         if self.has_network and network is not None:
             self.shapes |= network.shapes(data.shape, data.count, self.take)
-            for names in filter(None, (self.take, self.trained_take, ("gradient",) if self.second_order else ())):
-                answers = ("logits",) if names == ("gradient",) else names
-                self.multiplications += network.multiplications(data.shape, data.count, answers)
+            gradient = ("gradient",) if self.second_order else ()
+            for names in filter(None, (self.take, self.trained_take, gradient)):
                 self.graph_bytes += graph_bytes(network, data.shape, data.count, names)
+            for names in filter(None, (self.take or self.trained_take, ("logits",) if gradient else ())):
+                self.multiplications += network.multiplications(data.shape, data.count, names)
             self.chunk = chunk_examples(network, data.shape, data.count, device)
             self.whole_batches = not network.pointwise
         work = eager_seconds(self.multiplications * self.images(steps, examples), device)
@@ -127,7 +130,7 @@ class Stage:
             learned = len(self.data.train) if lessons.training.on == "real" else examples
             taught = 3 * self.context.rounds(steps) * lessons.training.images(learned)
         looked = self.context.choices(steps) * len(self.data.train)
-        return passes * self.real_examples + steps * 3 * examples + taught + looked
+        return passes * self.real_examples + steps * 3 * (1 + self.has_both) * examples + taught + looked
 
     def size(self, n: int) -> int:
         """The rows of each chunk that ``n`` examples are cut into: all chunks alike, and the last one filled up."""
@@ -202,6 +205,13 @@ class Stage:
         """What is taken of these real examples, without augmentation."""
         return self.taken(parameters, self.normalised(indices))
 
+    def label_vectors(self, indices: Tensor) -> Tensor:
+        """The labels of real examples as rows (c,): their distributions where the data have them, else one-hot."""
+        train = self.data.train
+        if train.soft is not None:
+            return train.soft[indices].to(self.device, self.dtype)
+        return functional.one_hot(train.labels[indices], self.data.count).to(self.device, self.dtype)
+
     @torch.no_grad()
     def logits(self, indices: Tensor, parameters: Parameters) -> Tensor:
         """What the network answers to these real examples, without augmentation."""
@@ -213,10 +223,14 @@ class Stage:
         chunks = indices.split(self.size(len(indices)))
         return torch.cat([network(parameters, self.normalised(chunk), (name,))[name] for chunk in chunks])
 
+    def features(self, indices: Tensor, parameters: Parameters) -> Tensor:
+        """The features of these real examples as vectors, without augmentation."""
+        return self._seen(indices, parameters, "features").flatten(1)
+
     @torch.no_grad()
     def rows(self, draw: Draw, parameters: Parameters) -> Tensor:
         """The real examples of a draw."""
-        return self.batches.rows(draw, lambda members: self._seen(members, parameters, "features").flatten(1))
+        return self.batches.rows(draw, lambda members: self.features(members, parameters))
 
     @torch.no_grad()
     def real_parts(

@@ -7,7 +7,7 @@ is shown is in the source's own units.
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -21,7 +21,7 @@ from discrepancy.errors import InvalidInput
 from objectives.data import LabelledData, Normalisation
 from objectives.streams import stream
 
-__all__ = ["Decoded", "Layout", "Parameterisation", "Pixels", "Units", "clamp", "image_sides", "in_range"]
+__all__ = ["Choose", "Decoded", "Layout", "Parameterisation", "Pixels", "Units", "clamp", "image_sides", "in_range"]
 
 Start = Literal["noise", "real", "class-mean"]
 Labels = Literal["hard", "soft"]
@@ -29,6 +29,9 @@ Weights = Literal["equal", "learned"]
 Units = Literal["normalised", "range"]
 """Of stored pixels, and so of the learning rate: those that networks see, or those in which valid values run from 0 to 1. Where
 a channel has the standard deviation σ in the latter, plain descent of the rate η there is one of η / σ² in the former."""
+
+Choose = Callable[[int], Int[Tensor, " k"]]
+"""So many real examples of every class, by number and sorted by class."""
 
 LABEL_CONFIDENCE = 0.9
 """Probability that a learned label gives its own class at the start."""
@@ -126,7 +129,7 @@ class Parameterisation(Part, family=True):
         return assigned
 
     @abstractmethod
-    def content(self, data: LabelledData, seed: int) -> dict[str, Tensor]:
+    def content(self, data: LabelledData, seed: int, choose: Choose) -> dict[str, Tensor]:
         """The parameters of the points at the start, by name, float32 on the CPU.
 
         Raises:
@@ -137,9 +140,11 @@ class Parameterisation(Part, family=True):
     def points(self, parameters: Mapping[str, Tensor], layout: Layout) -> Tensor:
         """The decoded points, differentiable in the parameters."""
 
-    def initial(self, data: LabelledData, seed: int) -> dict[str, Tensor]:
-        """The parameters at the start, by name, float32 on the CPU."""
-        parameters = self.content(data, seed) | self._annotations(data)
+    def initial(self, data: LabelledData, seed: int, choose: Choose | None = None) -> dict[str, Tensor]:
+        """The parameters at the start, by name, float32 on the CPU; ``choose`` says at which real examples it starts, where not
+        at random ones."""
+        choose = choose or (lambda each: data.class_batch(stream(seed, "start"), each))
+        parameters = self.content(data, seed, choose) | self._annotations(data)
         self.project(parameters, data)
         return parameters
 
@@ -193,10 +198,10 @@ class Parameterisation(Part, family=True):
         else:
             stored.clamp_(0, 1)
 
-    def _real(self, data: LabelledData, seed: int, each: int) -> Tensor:
-        """``each`` distinct random training examples of every class, sorted by class, in normalised units."""
+    def _real(self, data: LabelledData, choose: Choose, each: int) -> Tensor:
+        """``each`` of the training examples of every class, sorted by class, in normalised units."""
         data.require(each, "start: real")
-        return data.normalisation.apply(data.train.points[data.class_batch(stream(seed, "start"), each)])
+        return data.normalisation.apply(data.train.points[choose(each)])
 
 
 class Pixels(Parameterisation, kind="pixels"):
@@ -230,9 +235,9 @@ class Pixels(Parameterisation, kind="pixels"):
     def stored_units(self, data: LabelledData) -> Normalisation | None:
         return None if self.units == "normalised" else in_range(data)
 
-    def content(self, data: LabelledData, seed: int) -> dict[str, Tensor]:
+    def content(self, data: LabelledData, seed: int, choose: Choose) -> dict[str, Tensor]:
         if self.start == "real":
-            return {"points": self._stored(self._real(data, seed, self.per_class), data)}
+            return {"points": self._stored(self._real(data, choose, self.per_class), data)}
         noise = torch.randn(data.count * self.per_class, *data.shape, generator=stream(seed, "start"))
         if self.start == "noise":
             return {"points": self._stored(noise, data)}

@@ -16,6 +16,7 @@ from objectives.data import LabelledData
 from objectives.executor import Executor
 from objectives.objective import Objective
 from objectives.stage import Stage
+from objectives.streams import stream
 from objectives.synthetic import Decoded, Layout, Parameterisation
 
 __all__ = ["Problem", "Record", "Solver", "Solving"]
@@ -50,8 +51,27 @@ class Problem:
 
     def initial(self) -> dict[str, Tensor]:
         """The synthetic parameters at the start, where the problem is solved."""
-        start = self.synthetic.initial(self.data, self.seed)
+        choose = None if self.context.sampling.lasts is None else self._representative
+        start = self.synthetic.initial(self.data, self.seed, choose)
         return {name: value.to(self.device, self.dtype) for name, value in start.items()}
+
+    @torch.no_grad()
+    def _representative(self, each: int) -> Tensor:
+        """So many real examples of every class, chosen as the context chooses its batches, by its first network."""
+        stage = Stage(
+            self.data,
+            self.context,
+            frozenset({"features"}),
+            seed=self.seed,
+            examples=1,
+            steps=1,
+            device=self.device,
+            policy="never",
+            dtype=self.dtype,
+        )
+        first = stage.parameters(self.context.at(0, self.seed).network)
+        generator = stream(self.seed, "start")
+        return self.context.sampling.rows(self.data, each, generator, lambda members: stage.features(members, first))
 
     @cached_property
     def layout(self) -> Layout:

@@ -10,6 +10,7 @@ from small import images
 from torch import Tensor
 from torch.nn import functional
 
+from objectives.data import Normalisation
 from objectives.streams import stream
 
 DATA = images((8, 11, 13), channels=3)
@@ -18,9 +19,8 @@ METRIC = pytest.mark.parametrize("metric", ["mse", "l1"])
 AUGMENTED = pytest.mark.parametrize("settings", [("context.augment=null",), ()], ids=["plain", "augmented"])
 
 
-def standardised(pixels: Tensor) -> Tensor:
+def standardised(pixels: Tensor, units: Normalisation) -> Tensor:
     """Pixels in 0 .. 1 as the network sees them."""
-    units = DATA.normalisation
     mean, std = (torch.tensor(value, dtype=pixels.dtype)[:, None, None] / 255 for value in (units.mean, units.std))
     return (pixels - mean) / std
 
@@ -43,9 +43,10 @@ def convolutions(sight: Sight, points: Tensor, label: int, graph: bool) -> list[
 
 def of_class(sight: Sight, parameters: Mapping[str, Tensor], label: int) -> Tensor:
     """Σ over convolutions of Σ (a - b)², or of Σ |a - b|."""
-    own = cells(standardised(parameters["images"][sight.trial.problem.slots == label]))
+    problem = sight.trial.problem
+    own = cells(standardised(parameters["images"][problem.slots == label], problem.data.normalisation))
     real, mine = sight.augmented(sight.real(label), label), sight.augmented(own, label)
-    match: Any = sight.trial.problem.objective.terms[0][1]
+    match: Any = problem.objective.terms[0][1]
     power = {"mse": 2, "l1": 1}[match.match.form]
     pairs = zip(convolutions(sight, real, label, False), convolutions(sight, mine, label, True), strict=True)
     return torch.stack([(a - b).abs().pow(power).sum() for a, b in pairs]).sum()
@@ -74,7 +75,7 @@ def taught(some: Trial, weights: Mapping[str, Tensor], optimiser: Any, network: 
     generator, labels = stream(0, "train", network, rounds), DATA.train.labels
     order = torch.randperm(len(labels), generator=generator)
     for rows in (order[:6], order[6:12]):
-        x = standardised(DATA.train.points[rows].to(some.dtype) / 255)
+        x = standardised(DATA.train.points[rows].to(some.dtype) / 255, DATA.normalisation)
         x = training.augment(x, training.augment.draw_batch(generator, 6, (3, 8, 8)), torch.arange(6))
         draws = training.mix.draw(generator, 6, (3, 8, 8))
         top, bottom, left, right = draws["box"].tolist()

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 from sklearn.metrics import pairwise_distances_argmin
-from small import NETWORK, images, start, table
+from small import NETWORK, images, problem, start, table
 from torch import Tensor
 
 from discrepancy import MMD, InvalidInput
@@ -20,9 +20,11 @@ from discrepancy.embeddings import Features, Identity
 from discrepancy.networks import MLP
 from objectives import ClusteredRows, Fresh, Interpolated, Match, Pool, Queue, RandomRows, Trained, Training
 from objectives.contexts import Context
+from objectives.formations import Formation
 from objectives.sampling import centres, nearest
 from objectives.solvers import Descent
 from objectives.streams import stream
+from objectives.synthetic import Pixels
 
 BY_TWO = ClusteredRows(interval=2)
 ON_REAL = Training(on="real", steps=2, batch=8, lr=0.05)
@@ -41,7 +43,7 @@ def solving(context: Context, steps: int = 8, via: Any = None) -> Any:
 
 def batch(run: Any, step: int) -> Tensor:
     """The real examples of a step."""
-    scene = run.executor.scene(step)
+    scene = run.executor.scenes.at(step)
     parts = run.executor.stage.real_parts(scene.draw, scene.parameters, scene.augmentation)
     return torch.cat([rows for _, rows in parts])
 
@@ -211,3 +213,22 @@ def test_tables_have_features_too():
     network = MLP(width=8, depth=2)
     run = start(table(), Match(MMD(), via=Features()), context=Fresh(network=network, batch=8, sampling=BY_TWO))
     assert len(batch(run, 0)) == 7 + 8 + 8
+
+
+@pytest.mark.parametrize(
+    "form", [Pixels(per_class=8), Formation(per_class=2, start="averaged")], ids=lambda form: form.kind
+)
+def test_a_set_that_starts_at_real_examples_starts_at_representative_ones(form: Any):
+    data = images((8, 40, 50))
+    some = problem(data, context=CONTEXTS["trained"], synthetic=form)
+    weights = NETWORK.initial(stream(0, "network", 0), data.shape, 3)
+    points, rows, generator = data.normalisation.apply(data.train.points), [], stream(0, "start")
+    features = NETWORK(weights, points, ("features",))["features"].flatten(1)
+    for members in data.members:
+        began = torch.randperm(len(members), generator=generator)[:8]
+        own = features[members] - features[members].mean(0)
+        rows.append(members if len(members) == 8 else members[nearest(own, centres(own, own[began], 20))])
+    expected = form.initial(data, 0, lambda each: torch.cat(rows))
+    (name,) = expected
+    assert some.initial()[name].equal(expected[name])
+    assert not form.initial(data, 0)[name].equal(expected[name])
