@@ -32,29 +32,33 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, eq=False)
-class SyntheticSet(Dataset[tuple[Tensor, Tensor]]):
-    """A small labelled data set, made or chosen. ``SyntheticSet.load(path)[i]`` is ``(point, label)`` in source units.
+class SyntheticSet(Dataset[tuple[Tensor, ...]]):
+    """A small data set, made or chosen. ``SyntheticSet.load(path)[i]`` is ``(point, label)`` in source units, or ``(point,)``
+    where there are no labels.
 
     Args:
         points: ``(m, *shape)``, float32 (or float64, where it was asked for), in the units of the source.
-        labels: class numbers ``(m,)`` or distributions ``(m, c)``.
+        labels: class numbers ``(m,)`` or distributions ``(m, c)``; targets ``(m,)`` or ``(m, k)`` in their own
+            units; None where there are none.
         weights: ``(m,)``.
-        classes: names of the classes.
+        classes: names of the classes; empty where there are none.
         normalisation: from source units to those that networks are trained in.
         limits: the range of valid values in source units, where the source states one.
         parameters: what was optimised, by name.
         record: how the set came to be (plain data).
+        target_units: from targets in their own units to those that networks learn, where there are targets.
         slots: ``(m,)``, the class that each example was made for, where a teacher's labels have taken the place of its own.
     """
 
     points: Tensor
-    labels: Tensor
+    labels: Tensor | None
     weights: Tensor
     classes: tuple[str, ...]
     normalisation: Normalisation
     limits: tuple[float, float] | None = None
     parameters: Mapping[str, Tensor] = field(default_factory=dict)
     record: Mapping[str, Any] = field(default_factory=dict)
+    target_units: Normalisation | None = None
     slots: Tensor | None = None
 
     @classmethod
@@ -72,22 +76,23 @@ class SyntheticSet(Dataset[tuple[Tensor, Tensor]]):
             record = {**record, "decoder": {"kind": decoder.kind, **plain(vars(decoder))}}
         return cls(
             data.normalisation.invert(decoded.points.detach().cpu()).contiguous(),
-            decoded.labels.detach().cpu(),
+            _labels(decoded.labels.detach().cpu(), data),
             decoded.weights.detach().cpu(),
             data.classes,
             data.normalisation,
             data.limits,
             {name: value.detach().cpu() for name, value in parameters.items()},
             record,
+            data.target_units,
         )
 
     def __len__(self) -> int:
         return len(self.points)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} is out of range for {len(self)} examples")
-        return self.points[index], self.labels[index]
+        return (self.points[index],) if self.labels is None else (self.points[index], self.labels[index])
 
     @property
     def normalised(self) -> Tensor:
@@ -96,9 +101,12 @@ class SyntheticSet(Dataset[tuple[Tensor, Tensor]]):
 
     @property
     def numbers(self) -> Tensor:
-        """The class of each example: the one that it was made for, where that is known apart, else its most likely one."""
+        """The class of each example: the one that it was made for, where that is known apart, else its most likely one; zeros
+        where there are no classes."""
         if self.slots is not None:
             return self.slots
+        if self.labels is None or not self.classes:
+            return torch.zeros(len(self), dtype=torch.long)
         return self.labels.argmax(1) if self.labels.ndim == 2 else self.labels.long()
 
     def hardened(self) -> "SyntheticSet":
@@ -108,8 +116,19 @@ class SyntheticSet(Dataset[tuple[Tensor, Tensor]]):
 
     @property
     def labelling(self) -> str:
-        """``hard``, ``soft`` (learned with the set), or those of a ``teacher``."""
+        """``hard``, ``soft`` (learned with the set), those of a ``teacher``; ``targets``; ``none``."""
+        if self.labels is None:
+            return "none"
+        if self.target_units is not None:
+            return "targets"
         return "teacher" if "teacher" in self.record else "soft" if self.labels.ndim == 2 else "hard"
+
+    @property
+    def target_vectors(self) -> Tensor | None:
+        """Targets ``(m, k)`` in the units that networks learn; None where there are none."""
+        if self.labels is None or self.target_units is None:
+            return None
+        return self.target_units.apply(self.labels if self.labels.ndim == 2 else self.labels[:, None])
 
     @property
     def stored_bytes(self) -> int:
@@ -122,16 +141,19 @@ class SyntheticSet(Dataset[tuple[Tensor, Tensor]]):
         """
         decoder = self.record.get("decoder")
         if decoder is not None:
-            learned = "labels" in self.parameters
-            labels = 0 if learned else decoder["per_class"] * len(self.classes) * self.labels.element_size()
-            labels = self.labels.nbytes if self.labelling == "teacher" else labels
+            labels = 0
+            if self.labels is not None and self.labelling == "teacher":
+                labels = self.labels.nbytes
+            elif self.labels is not None and "labels" not in self.parameters:
+                labels = decoder["per_class"] * len(self.classes) * self.labels.element_size()
             return sum(value.nbytes for value in self.parameters.values()) + labels
         weights = 0 if bool((self.weights == self.weights[0]).all()) else self.weights.nbytes
-        return self.points.nbytes + self.labels.nbytes + weights
+        return self.points.nbytes + (0 if self.labels is None else self.labels.nbytes) + weights
 
     def save(self, path: str | Path) -> None:
         """Write the artefact whole or not at all: to a temporary name first, then renamed."""
-        tensors = {"points": self.points, "labels": self.labels, "weights": self.weights}
+        tensors = {"points": self.points, "weights": self.weights}
+        tensors |= {} if self.labels is None else {"labels": self.labels}
         tensors |= {} if self.slots is None else {"slots": self.slots}
         tensors |= {f"parameters/{name}": value for name, value in self.parameters.items()}
         tensors = {name: value.clone().contiguous() for name, value in tensors.items()}
@@ -142,6 +164,9 @@ class SyntheticSet(Dataset[tuple[Tensor, Tensor]]):
             "classes": list(self.classes),
             "normalisation": {"mean": list(self.normalisation.mean), "std": list(self.normalisation.std)},
             "limits": self.limits and list(self.limits),
+            "labels": self.labelling,
+            "target_units": self.target_units
+            and {name: list(value) for name, value in vars(self.target_units).items()},
             "stored_bytes": self.stored_bytes,
         }
         with replacing(Path(path)) as temporary:
@@ -172,19 +197,31 @@ class SyntheticSet(Dataset[tuple[Tensor, Tensor]]):
                     f"'{path}' has format {about['format']}, this version reads up to {FORMAT}; "
                     "update: pip install -U discrepancy"
                 )
-            names = ("format", "classes", "normalisation", "limits")
+            names = ("format", "classes", "normalisation", "limits", "labels", "target_units")
+            units = about.get("target_units")
             return cls(
                 tensors["points"],
-                tensors["labels"],
+                None if about.get("labels") == "none" else tensors["labels"],
                 tensors["weights"],
                 tuple(about["classes"]),
                 Normalisation(tuple(about["normalisation"]["mean"]), tuple(about["normalisation"]["std"])),
                 about["limits"] and tuple(about["limits"]),
                 {name.removeprefix("parameters/"): value for name, value in tensors.items() if "/" in name},
                 {name: value for name, value in about.items() if name not in names},
+                units and Normalisation(tuple(units["mean"]), tuple(units["std"])),
                 tensors.get("slots"),
             )
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise InvalidInput(
                 f"'{path}' is a safetensors file but no artefact of this library; 'condense run' makes them"
             ) from error
+
+
+def _labels(labels: Tensor, data: LabelledData) -> Tensor | None:
+    """Decoded labels as a set has them: targets in their own units, a single one without an axis."""
+    if data.classes:
+        return labels
+    if data.target_units is None:
+        return None
+    targets = data.target_units.invert(labels)
+    return targets[:, 0].contiguous() if targets.shape[1] == 1 else targets

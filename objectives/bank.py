@@ -109,7 +109,7 @@ class Bank:
         stage, data = self.stage, self.stage.data
         rows = data.class_batch(stream(stage.seed, "watch", *names), watch.examples)
         found = stage.logits(rows, trainee.parameters).argmax(1).cpu()
-        labels = data.train.labels[rows]
+        labels = data.strata[rows]
         right = torch.bincount(labels, (found == labels).double(), minlength=data.count)
         return (right / torch.bincount(labels, minlength=data.count)).mean().item()
 

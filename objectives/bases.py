@@ -34,11 +34,12 @@ class Bases(Parameterisation, kind="bases"):
 
     Args:
         per_class: stored codes of each class.
+        examples: of data without classes, all of them.
         number: of bases.
         start: ``real``: the bases are the principal directions (uncentred: data are centred by their normalisation) of a sample
             with as many real examples of each class, and the codes those of distinct random training examples, projected.
             ``noise``: normal bases and codes, of which examples with entries of size one are made.
-        labels: ``hard``, or ``soft``, as of pixels.
+        labels: ``hard``, ``soft`` or ``learned``, as of pixels.
         weights: ``equal``, or ``learned``, as of pixels.
 
     References:
@@ -47,6 +48,7 @@ class Bases(Parameterisation, kind="bases"):
     """
 
     per_class: int = 10
+    examples: int | None = None
     number: int = 32
     start: Start = "real"
     labels: Labels = "hard"
@@ -65,9 +67,9 @@ class Bases(Parameterisation, kind="bases"):
         if self.start == "noise":
             generator = stream(seed, "start")
             bases = torch.randn(self.number, *data.shape, generator=generator)
-            codes = torch.randn(data.count * self.per_class, self.number, generator=generator)
+            codes = torch.randn(len(self.slots(data)), self.number, generator=generator)
             return {"bases": bases, "codes": codes / math.sqrt(self.number)}
-        examples = self._real(data, choose, self.per_class).flatten(1).double()
+        examples = self._real(data, choose, self.each(data)).flatten(1).double()
         size = math.sqrt(examples.shape[1])
         directions = self._directions(data, seed)
         return {

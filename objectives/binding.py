@@ -64,6 +64,15 @@ def bind(
         InvalidInput: if the match names blocks or groups that are not there.
     """
     data = stage.data
+    if match.by == "class":
+        data.require_classes(f"term '{name}' is by: class, which")
+    if "gradient" in match.via.takes:
+        data.require_classes(f"term '{name}' takes the gradient of a cross-entropy, which")
+    if match.match.labelled and sample.labels is None:
+        raise InvalidInput(
+            f"term '{name}' matches '{match.match.kind}', which looks at labels, but '{data.name}' has none; match something "
+            "that looks at points alone (mmd, sinkhorn, ...)"
+        )
     groups = _groups(name, match.by, data, stage.context.batch)
     embedding = match.via.resolve(sample)
     draws = moved(embedding.draw(generator, stage.shapes), stage.device)
@@ -144,12 +153,12 @@ def _groups(name: str, by: str, data: LabelledData, batch: int | str) -> Tensor:
     """The group of every real example."""
     train = data.train
     if by == "class":
-        return train.labels
+        return data.strata
     if by == "none":
-        return torch.zeros_like(train.labels)
+        return torch.zeros_like(data.strata)
     if train.groups is None:
         raise InvalidInput(f"term '{name}' is by: group, but these data have no groups; use by: class or by: none")
-    labels, groups = train.labels, train.groups
+    labels, groups = data.strata, train.groups
     table = torch.bincount(labels * (groups.max() + 1) + groups, minlength=data.count * (int(groups.max()) + 1))
     table = table.unflatten(0, (data.count, -1))
     others = table.sum(1, keepdim=True) - table

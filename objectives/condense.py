@@ -61,6 +61,7 @@ def condense(
     synthetic: Parameterisation | None = None,
     solver: Solver | None = None,
     per_class: int | None = None,
+    examples: int | None = None,
     steps: int | None = None,
     teacher: Teacher | None = None,
     seed: int = 0,
@@ -78,7 +79,8 @@ def condense(
         context: owner of the network; fresh draws without a network by default.
         synthetic: form and start of the synthetic set; ``Pixels()`` by default.
         solver: ``Descent()`` by default.
-        per_class: shorthand for the same field of ``synthetic``.
+        per_class: shorthand for the same field of ``synthetic``, for data with classes.
+        examples: the same for data without classes.
         steps: shorthand for the same field of ``solver``.
         teacher: learns the data, and labels what was found.
         seed: of all the random streams; the same seed gives the same set on a CPU.
@@ -96,6 +98,8 @@ def condense(
     solver = solver or Descent()
     if per_class is not None:
         synthetic = replace(synthetic, per_class=per_class)
+    if examples is not None:
+        synthetic = replace(synthetic, examples=examples)
     if steps is not None:
         if not isinstance(solver, Descent):
             raise InvalidInput(f"'steps' has no meaning for the solver '{solver.kind}'; leave it out")
@@ -168,8 +172,10 @@ def result(problem: Problem, solving: Solving, record: Mapping[str, Any] | None 
     if solving.chosen is None:
         return made
     # Exact: through the normalisation and back they would be rounded.
-    return replace(
-        made,
-        points=data.train.points[solving.chosen].to(problem.dtype),
-        record={**about, "chosen": solving.chosen.tolist()},
-    )
+    exact: dict[str, Any] = {
+        "points": data.train.points[solving.chosen].to(problem.dtype),
+        "record": {**about, "chosen": solving.chosen.tolist()},
+    }
+    if made.labels is not None and data.train.targets is not None:
+        exact["labels"] = data.train.targets[solving.chosen].to(made.labels).reshape(made.labels.shape)
+    return replace(made, **exact)

@@ -1,11 +1,13 @@
 """Real data in memory, in their own units: what a source delivers and what everything else reads.
 
+Examples have classes, or targets (real numbers, of a regression), or neither. Where they have no classes there is one stratum,
+all of them: what is said of a class (so many examples of it, a batch of it) is then said of the whole.
+
 Points stay as the source has them (uint8 for images) until they are used; the units in which networks see them are given
 by the :class:`Normalisation`, which belongs to the source. Files and downloads are not known here.
 """
 
 import hashlib
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,95 +17,33 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
+from torch.nn import functional
 
 from discrepancy.errors import InvalidInput
-from objectives.intake import as_labels, as_pair, as_points, encode, numbered
+from objectives.intake import as_labels, as_pair, as_points, as_targets, encode, numbered
+from objectives.units import Normalisation
 
 __all__ = ["Examples", "LabelledData", "Normalisation"]
-
-CHUNK = 1 << 22
-"""Values converted to float64 at a time when statistics are measured."""
-
-
-@dataclass(frozen=True)
-class Normalisation:
-    """x ↦ (x - mean) / std by channel (the first axis of an example), in the source's own units.
-
-    For images the first axis is the colour, for tables it is the feature. A single value stands for all of them.
-    """
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        if len(self.mean) != len(self.std) or not self.mean:
-            raise InvalidInput(
-                f"'mean' and 'std' must have one value, or one a channel, got {len(self.mean)} and {len(self.std)}"
-            )
-        if not all(map(math.isfinite, self.mean)) or not all(0 < value < math.inf for value in self.std):
-            raise InvalidInput(f"'mean' must be finite and 'std' > 0, got {self.mean} and {self.std}")
-
-    @classmethod
-    def measured(cls, points: Shaped[Tensor, "n channels ..."]) -> "Normalisation":
-        """Mean and standard deviation (divided by n) of each channel, in float64.
-
-        A channel that is constant, up to the resolution of float32, gets the standard deviation 1: it carries nothing,
-        and is only centred; dividing by its rounding error would make noise of it.
-        """
-        count = points.numel() // points.shape[1]
-        if points.dtype == torch.uint8:  # exact, and five times faster
-            columns = points.transpose(0, 1).flatten(1)
-            counts = torch.stack([torch.bincount(column, minlength=256) for column in columns]).double()
-            values = torch.arange(256, dtype=torch.float64)
-            mean = counts @ values / count
-            squares = (counts * (values - mean[:, None]).square()).sum(1)
-        else:
-            chunks = points.reshape(*points.shape[:2], -1).split(max(1, CHUNK // max(points[0].numel(), 1)))
-            mean = torch.stack([chunk.double().sum((0, 2)) for chunk in chunks]).sum(0) / count
-            squares = torch.stack([(chunk - mean[:, None]).square().sum((0, 2)) for chunk in chunks]).sum(0)
-        std = (squares / count).sqrt()
-        constant = std <= torch.finfo(torch.float32).eps * mean.abs()
-        return cls(tuple(mean.tolist()), tuple(torch.where(constant, torch.ones_like(std), std).tolist()))
-
-    def apply(
-        self, points: Shaped[Tensor, "n channels ..."], dtype: torch.dtype = torch.float32
-    ) -> Float[Tensor, "n channels ..."]:
-        """Source units (uint8 allowed) -> normalised units, in ``dtype``."""
-        mean, std = self._columns(points, dtype)
-        return ((points - mean) / std).to(dtype)
-
-    def invert(self, points: Float[Tensor, "n channels ..."]) -> Float[Tensor, "n channels ..."]:
-        """Normalised units -> source units, in the precision of ``points``; nothing is rounded or clipped."""
-        mean, std = self._columns(points, points.dtype)
-        return points * std + mean
-
-    def _columns(self, points: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        if len(self.mean) not in (1, points.shape[1]):
-            raise InvalidInput(
-                f"the normalisation has {len(self.mean)} channels, but points of shape {tuple(points.shape)} "
-                f"have {points.shape[1]}"
-            )
-        dtype = torch.promote_types(points.dtype, dtype)
-        column = (-1, *[1] * (points.ndim - 2))
-        mean, std = (torch.tensor(values, dtype=dtype, device=points.device) for values in (self.mean, self.std))
-        return mean.reshape(column), std.reshape(column)
 
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """n examples: ``points`` (n, *shape) in the source's units, ``labels`` the class numbers (n,).
+    """n examples: ``points`` (n, *shape) in the source's units, ``labels`` the class numbers (n,) where there are classes.
 
     ``soft`` holds label distributions (n, c) where the source has them; ``labels`` is then their most likely class.
-    ``groups`` numbers a further division of the examples, 0 .. g-1, where the source has one.
+    ``groups`` numbers a further division of the examples, 0 .. g-1, where the source has one. ``targets`` are real numbers
+    (n, k), in their own units, in place of classes.
 
     Raises:
-        InvalidInput: on no examples, sizes that differ, negative labels, points that are not finite.
+        InvalidInput: on no examples, sizes that differ, negative labels, points or targets that are not finite, both classes
+            and targets.
     """
 
     points: Shaped[Tensor, "..."]
-    labels: Int[Tensor, " _"]
+    labels: Int[Tensor, " _"] | None = None
     soft: Float[Tensor, "_ c"] | None = None
     groups: Int[Tensor, " _"] | None = None
+    targets: Float[Tensor, "_ k"] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.points)
@@ -111,7 +51,10 @@ class Examples:
             raise InvalidInput("there are no examples; give at least one of each class")
         if not self.points[0].numel():
             raise InvalidInput(f"points of shape {tuple(self.points.shape)} have no values; give at least one feature")
-        for name, rows in (("labels", self.labels), ("soft labels", self.soft), ("groups", self.groups)):
+        if self.labels is not None and self.targets is not None:
+            raise InvalidInput("examples have both classes and targets; leave one of them out")
+        parts = {"labels": self.labels, "soft labels": self.soft, "groups": self.groups, "targets": self.targets}
+        for name, rows in parts.items():
             if rows is not None and len(rows) != n:
                 raise InvalidInput(f"{len(rows)} {name} do not fit {n} points; there must be one a point")
         for name, numbers in (("labels", self.labels), ("groups", self.groups)):
@@ -126,7 +69,7 @@ class Examples:
             )
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.points)
 
     def take(self, indices: Int[Tensor, " b"]) -> "Examples":
         """The examples with these numbers, in this order."""
@@ -138,9 +81,12 @@ class Examples:
 class LabelledData:
     """A data set: training and test examples, class names and the units.
 
+    Without classes ``classes`` is empty; ``target_units`` are there where there are targets: from their own units to those in
+    which they are compared and learned, one mean and standard deviation a column.
+
     Raises:
-        InvalidInput: unless there are two classes or more, each with a training example, and both parts have the same
-            shape and type, labels below the number of classes, and values within the limits.
+        InvalidInput: unless there are no classes or two or more, each with a training example, and both parts have the same
+            shape, type and sort of labels, labels below the number of classes, and values within the limits.
     """
 
     name: str
@@ -150,9 +96,10 @@ class LabelledData:
     normalisation: Normalisation
     mirror: bool = False  # whether an image and its mirror image have the same label
     limits: tuple[float, float] | None = None  # the range of valid values in source units, e.g. (0, 255)
+    target_units: Normalisation | None = None
 
     def __post_init__(self) -> None:
-        if self.count < 2 or len(set(self.classes)) != self.count:
+        if self.classes and (len(self.classes) < 2 or len(set(self.classes)) != len(self.classes)):
             raise InvalidInput(
                 f"'{self.name}' must have at least two classes with different names, got {_listed(self.classes)}"
             )
@@ -164,23 +111,22 @@ class LabelledData:
         for part, examples in (("training", self.train), ("test", self.test)):
             if examples is not None:
                 self._check(part, examples)
-        empty = [name for name, size in zip(self.classes, self.per_class, strict=True) if size == 0]
+        empty = [
+            name for name, size in zip(self.classes, self.per_class if self.classes else (), strict=True) if size == 0
+        ]
         if empty:
             raise InvalidInput(
                 f"'{self.name}' has no training example of class {_listed(empty)}; remove the class or add examples"
             )
 
     def _check(self, part: str, examples: Examples) -> None:
-        points, train, largest = examples.points, self.train.points, int(examples.labels.max())
+        points, train = examples.points, self.train.points
         if points.shape[1:] != train.shape[1:] or points.dtype != train.dtype:
             raise InvalidInput(
                 f"{part} points of shape {tuple(points.shape[1:])} and type {_name(points.dtype)} do not fit "
                 f"training points of shape {self.shape} and type {_name(train.dtype)}; convert them alike"
             )
-        if largest >= self.count:
-            raise InvalidInput(
-                f"{part} labels must lie in 0 .. {self.count - 1}, got {largest} at example {int(examples.labels.argmax())}"
-            )
+        self._check_labels(part, examples)
         if examples.soft is not None and examples.soft.shape[1] != self.count:
             raise InvalidInput(
                 f"{part} soft labels must have {self.count} columns, one a class, got {examples.soft.shape[1]}"
@@ -192,6 +138,22 @@ class LabelledData:
             raise InvalidInput(
                 f"{part} points lie in {low:g} .. {high:g}, outside of the stated limits "
                 f"{self.limits[0]:g} .. {self.limits[1]:g}; correct the limits or the points"
+            )
+
+    def _check_labels(self, part: str, examples: Examples) -> None:
+        labels, targets, units = examples.labels, examples.targets, self.target_units
+        if (labels is not None) != bool(self.classes) or (targets is not None) != (units is not None):
+            raise InvalidInput(
+                f"the {part} examples of '{self.name}' do not fit its classes or targets; give labels with classes, targets "
+                "with their units, or none of them"
+            )
+        if targets is not None and units is not None and targets.shape[1] != len(units.mean):
+            raise InvalidInput(
+                f"{part} targets have {targets.shape[1]} columns, not {len(units.mean)}; give them alike"
+            )
+        if labels is not None and int(labels.max()) >= self.count:
+            raise InvalidInput(
+                f"{part} labels must lie in 0 .. {self.count - 1}, got {int(labels.max())} at example {int(labels.argmax())}"
             )
 
     @classmethod
@@ -230,19 +192,69 @@ class LabelledData:
             labels = as_labels(rows, "labels")
             numbers, names = numbered(labels, classes)
             train = Examples(as_points(points, "points"), encode(labels, numbers, names, "labels"), labels.soft)
-            if groups is not None:
-                division = as_labels(groups, "groups")
-                train = replace(train, groups=encode(division, *numbered(division, None), "groups"))
-        held = None
+        train, held = _grouped(train, groups), None
         if test is not None:
             with _part("test data"):
                 points, rows = as_pair(test, "test")
                 labels = as_labels(rows, "labels")
                 held = Examples(as_points(points, "points"), encode(labels, numbers, names, "labels"), labels.soft)
-        if limits is None and train.points.dtype == torch.uint8 and train.points.ndim == 4:
-            limits = (0.0, 255.0)
         units = Normalisation.measured(train.points) if normalisation is None else normalisation
-        return cls(name, train, held, names, units, mirror, limits)
+        return cls(name, train, held, names, units, mirror, _limits(train.points, limits))
+
+    @classmethod
+    def with_targets(
+        cls,
+        x: Any,
+        y: Any = None,
+        *,
+        test: Any = None,
+        groups: Any = None,
+        name: str = "data",
+        normalisation: Normalisation | None = None,
+        target_units: Normalisation | None = None,
+        mirror: bool = False,
+        limits: tuple[float, float] | None = None,
+    ) -> "LabelledData":
+        """The data set of a regression: points as in :meth:`of`, and targets, real numbers (n,) or (n, k).
+
+        Args:
+            target_units: by default the mean and standard deviation of each column of the training targets.
+        """
+
+        def examples(pair: Any, of: str) -> Examples:
+            with _part(of):
+                points, rows = as_pair(pair, "x")
+                return Examples(as_points(points, "points"), targets=as_targets(rows, "targets"))
+
+        train = _grouped(examples(x if y is None else (x, y), "training data"), groups)
+        held = None if test is None else examples(test, "test data")
+        units = Normalisation.measured(train.points) if normalisation is None else normalisation
+        assert train.targets is not None
+        of_targets = Normalisation.measured(train.targets) if target_units is None else target_units
+        return cls(name, train, held, (), units, mirror, _limits(train.points, limits), of_targets)
+
+    @classmethod
+    def unlabelled(
+        cls,
+        x: Any,
+        *,
+        test: Any = None,
+        groups: Any = None,
+        name: str = "data",
+        normalisation: Normalisation | None = None,
+        mirror: bool = False,
+        limits: tuple[float, float] | None = None,
+    ) -> "LabelledData":
+        """The data set of points without labels, as in :meth:`of`; ``test`` are points too."""
+
+        def examples(points: Any, of: str) -> Examples:
+            with _part(of):
+                return Examples(as_points(points, "points"))
+
+        train = _grouped(examples(x, "training data"), groups)
+        held = None if test is None else examples(test, "test data")
+        units = Normalisation.measured(train.points) if normalisation is None else normalisation
+        return cls(name, train, held, (), units, mirror, _limits(train.points, limits))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -251,19 +263,67 @@ class LabelledData:
 
     @property
     def count(self) -> int:
-        """The number of classes c."""
-        return len(self.classes)
+        """The number of strata: that of the classes c, or one."""
+        return len(self.classes) or 1
+
+    @property
+    def outputs(self) -> int:
+        """The outputs of a network for these data: one a class, or one a target; one where there are no labels."""
+        return len(self.target_units.mean) if self.target_units is not None else self.count
+
+    @cached_property
+    def strata(self) -> Int[Tensor, " n"]:
+        """The class of each training example; zeros where there are no classes."""
+        labels = self.train.labels
+        return torch.zeros(len(self.train), dtype=torch.long) if labels is None else labels
+
+    def targets(self, rows: Int[Tensor, " b"]) -> Float[Tensor, "b k"] | None:
+        """The targets of training examples, in their normalised units; None where there are none."""
+        units, targets = self.target_units, self.train.targets
+        return None if units is None or targets is None else units.apply(targets[rows])
+
+    def label_vectors(self, rows: Int[Tensor, " b"]) -> Float[Tensor, "b c"] | None:
+        """The labels of training examples as rows: distributions where the data have them, else one-hot; targets in their
+        normalised units; None where there are no labels."""
+        train = self.train
+        if train.labels is None:
+            return self.targets(rows)
+        if train.soft is not None:
+            return train.soft[rows]
+        return functional.one_hot(train.labels[rows], self.count).float()
+
+    def require_labels(self) -> None:
+        """Refuse data without labels where networks are to be trained on them.
+
+        Raises:
+            InvalidInput: saying what to do instead.
+        """
+        if not self.classes and self.target_units is None:
+            raise InvalidInput(
+                f"'{self.name}' has no labels, so no network can be trained on it and judged; see how far a set is from it: "
+                "condense compare"
+            )
+
+    def require_classes(self, what: str) -> None:
+        """Refuse data without classes for what needs them.
+
+        Raises:
+            InvalidInput: saying what it is, and what the data have.
+        """
+        if not self.classes:
+            have = "no labels" if self.target_units is None else "targets and no classes"
+            raise InvalidInput(f"{what} needs classes, but '{self.name}' has {have}; leave it out")
 
     @cached_property
     def members(self) -> tuple[Int[Tensor, " k"], ...]:
-        """The training examples of each class, by number, in increasing order, on the CPU."""
-        labels = self.train.labels.cpu()
+        """The training examples of each class (all, where there are none), by number, in increasing order, on the CPU."""
+        labels = self.strata.cpu()
         sizes = torch.bincount(labels, minlength=self.count).tolist()
         return torch.argsort(labels, stable=True).split(sizes)
 
     @property
     def per_class(self) -> tuple[int, ...]:
-        """The number of training examples of each class."""
+        """The number of training examples of each class; of all, where there are none."""
         return tuple(len(members) for members in self.members)
 
     def class_batch(self, generator: torch.Generator, size: int) -> Int[Tensor, " b"]:
@@ -281,6 +341,10 @@ class LabelledData:
             InvalidInput: naming the smallest class.
         """
         least = min(self.per_class)
+        if least < size and not self.classes:
+            raise InvalidInput(
+                f"{purpose} needs {size} examples, but '{self.name}' has {least}; ask for at most {least}"
+            )
         if least < size:
             raise InvalidInput(
                 f"{purpose} needs {size} examples of each class, but '{self.classes[self.per_class.index(least)]}' of "
@@ -296,7 +360,9 @@ class LabelledData:
         """SHA-256 of points and labels of both parts, with their types and shapes; free of names and of units."""
         digest = hashlib.sha256()
         for examples in (self.train, self.test):
-            for tensor in (None, None) if examples is None else (examples.points, examples.labels, examples.soft):
+            held = (None, None) if examples is None else (examples.points, examples.labels, examples.soft)
+            targets = () if examples is None or examples.targets is None else (examples.targets,)
+            for tensor in (*held, *targets):
                 if tensor is None:
                     digest.update(b"none;")
                     continue
@@ -323,11 +389,24 @@ class LabelledData:
             held.append(ordered[:cut])
             kept.append(ordered[cut:])
         if not sum(map(len, held)):
-            raise InvalidInput(
-                f"every class of '{self.name}' has a single example, so none can be held out; add examples"
-            )
+            each = f"every class of '{self.name}'" if self.classes else f"'{self.name}'"
+            raise InvalidInput(f"{each} has a single example, so none can be held out; add examples")
         test, train = (self.train.take(torch.cat(rows).sort().values) for rows in (held, kept))
         return replace(self, train=train, test=test)
+
+
+def _limits(points: Tensor, limits: tuple[float, float] | None) -> tuple[float, float] | None:
+    """(0, 255) for uint8 images, unless the limits are stated."""
+    return (0.0, 255.0) if limits is None and points.dtype == torch.uint8 and points.ndim == 4 else limits
+
+
+def _grouped(train: Examples, groups: Any) -> Examples:
+    """The examples with the numbers of their groups, where there are some."""
+    if groups is None:
+        return train
+    with _part("training data"):
+        division = as_labels(groups, "groups")
+        return replace(train, groups=encode(division, *numbered(division, None), "groups"))
 
 
 @contextmanager

@@ -5,9 +5,8 @@ the value of every term and one gradient, at the decoded points, which the solve
 """
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,51 +17,25 @@ from discrepancy.embeddings.base import Taken
 from discrepancy.errors import InvalidInput
 from discrepancy.measure import Measure
 from discrepancy.networks.base import Parameters
-from discrepancy.sorts import Discrepancy, Draws
 from objectives.adversaries import Adversaries
 from objectives.bank import Bank
-from objectives.binding import bind, grouped, moved
+from objectives.binding import bind
 from objectives.compilation import Policy, padded
-from objectives.contexts import Context, Draw
+from objectives.contexts import Context
 from objectives.data import LabelledData
 from objectives.objective import TRAINED, Match, Objective, Penalised, Term
+from objectives.scenes import Scene, Scenes
 from objectives.stage import Stage
 from objectives.streams import stream
 from objectives.synthetic import Decoded
 
-__all__ = ["Candidates", "Executor", "Scene", "Values"]
+__all__ = ["Executor", "Values"]
 
 RESOLVE_SAMPLE = 2048
 """Real examples from which data-dependent constants (the median lengthscale, a mean) are turned into numbers."""
 
-CACHE_BYTES = 2 << 30
-"""Memory for summaries that come back; beyond it the oldest are made again when needed."""
-
-Summaries = Mapping[str, Mapping[str, Any]]
-"""The summary of every block of every match."""
-
 Chosen = Sequence[tuple[str, Term]]
 """Some of the terms, by name."""
-
-
-@dataclass(frozen=True, eq=False)
-class Scene:
-    """One draw made real: the network's weights, those of the trained one beside it where a term asks for it, its accuracy in
-    training where a term asks for that, the augmentation, the random parts of every match (of its embedding, and of the
-    discrepancy of each block), and the summaries of the real side."""
-
-    draw: Draw
-    parameters: Parameters
-    trained: Parameters
-    accuracy: Tensor | None
-    augmentation: Mapping[str, Tensor]
-    random: Mapping[str, tuple[Draws, Mapping[str, Draws]]]
-    summaries: Summaries
-
-    @property
-    def nbytes(self) -> int:
-        held = [summary.nbytes for blocks in self.summaries.values() for summary in blocks.values()]
-        return sum(held) + sum(value.nbytes for value in (*self.parameters.values(), *self.trained.values()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,17 +57,6 @@ class Values:
                 f"'{name}' are learned, but no term depends on them, so they would never move; add a term that does "
                 f"(penalty: cross_entropy looks at labels and weights), or do not learn them"
             )
-
-
-@dataclass(frozen=True, eq=False)
-class Candidates:
-    """Real examples of one class as one match sees them: what a selection needs to value a subset."""
-
-    features: Measure
-    discrepancy: Discrepancy
-    summary: Any
-    draws: Draws
-    factor: float
 
 
 class Executor:
@@ -142,13 +104,16 @@ class Executor:
             dtype=dtype,
         )
         self.bank = Bank(self.stage)
-        self._asks_accuracy = self._check_accuracy()
-        self._scenes: OrderedDict[Draw, Scene] = OrderedDict()
+        asks_accuracy = self._check_accuracy()
+        for name, term in objective.terms:
+            if isinstance(term, Penalised) and term.penalty.needs_classes:
+                data.require_classes(f"term '{name}' is a {term.penalty.kind}, which")
         matches = [(name, term) for name, term in objective.terms if isinstance(term, Match)]
         seen = self._sample() if matches else (Measure(torch.zeros(1)), {})
         self.matches = {
             name: bind(name, term, self.stage, *seen, stream(seed, "resolve", name)) for name, term in matches
         }
+        self.scenes = Scenes(self.stage, self.bank, self.matches, asks_accuracy)
         self.adversaries = self._adversaries()
 
     def _check_accuracy(self) -> bool:
@@ -173,14 +138,7 @@ class Executor:
         draw = self.bank.draw(0)
         parameters = self.stage.parameters(draw.network) if settled else self.bank.parameters(draw)
         taken = self.stage.real(indices, parameters)
-        return Measure(taken, labels=self._label_vectors(indices)), parameters
-
-    def _label_vectors(self, indices: Tensor) -> Tensor:
-        """The labels of real examples as rows (c,): their distributions where the data have them, else one-hot."""
-        train = self.data.train
-        if train.soft is not None:
-            return train.soft[indices].to(self.device, self.stage.dtype)
-        return functional.one_hot(train.labels[indices], self.data.count).to(self.device, self.stage.dtype)
+        return Measure(taken, labels=self.stage.label_vectors(indices)), parameters
 
     def _adversaries(self) -> Adversaries:
         players, starts = {}, {}
@@ -209,97 +167,6 @@ class Executor:
             name: {"via": bound.embedding, "match": dict(bound.discrepancies)} for name, bound in self.matches.items()
         }
 
-    # --- one draw, and the real side ------------------------------------------------------------------------------------
-
-    def scene(self, step: int) -> Scene:
-        """The draw that is current at a step, with its summaries; made now, or kept from an earlier step."""
-        draw = self.bank.draw(step)
-        if draw not in self._scenes:
-            if self.context.draws is None:
-                self._scenes.clear()
-            parameters, augmentation = self.bank.parameters(draw), self.stage.augmentation(draw.augmentation)
-            random = {name: self._random_parts(name, draw) for name in self.matches}
-            summaries = self._summaries(draw, parameters, augmentation, random)
-            trained = self.bank.trained(draw) if self.stage.trained_take else {}
-            accuracy = self.bank.accuracy(draw) if self._asks_accuracy else None
-            self._scenes[draw] = Scene(draw, parameters, trained, accuracy, augmentation, random, summaries)
-            while len(self._scenes) > 1 and sum(scene.nbytes for scene in self._scenes.values()) > CACHE_BYTES:
-                self._scenes.popitem(last=False)
-        self._scenes.move_to_end(draw)
-        return self._scenes[draw]
-
-    def _random_parts(self, name: str, draw: Draw) -> tuple[Draws, dict[str, Draws]]:
-        """Frequencies and directions: keyed by the whole draw and never by the step, so that a summary that comes back is
-        of the same ones, and that they are new wherever anything of the draw is."""
-        bound = self.matches[name]
-        generator = stream(self.seed, "random", name, *map(str, astuple(draw)))
-        of_embedding = moved(bound.embedding.draw(generator, self.stage.shapes), self.device)
-        return of_embedding, {
-            block: moved(discrepancy.draw(generator, bound.shapes[block]), self.device)
-            for block, discrepancy in bound.discrepancies.items()
-        }
-
-    @torch.no_grad()
-    def _summaries(
-        self,
-        draw: Draw,
-        parameters: Parameters,
-        augmentation: Mapping[str, Tensor],
-        random: Mapping[str, tuple[Draws, Mapping[str, Draws]]],
-    ) -> Summaries:
-        """The summaries of the real batch of a draw: merged chunk by chunk where they merge, else of all points at once."""
-        made: dict[str, dict[str, Any]] = {name: {} for name in self.matches}
-        kept: dict[str, list[tuple[Measure, Tensor]]] = {name: [] for name in self.matches}
-        for taken, indices in self.stage.real_parts(draw, parameters, augmentation):
-            for name, bound in self.matches.items():
-                groups, draws = bound.groups[indices], random[name][0]
-                labels = self._label_vectors(indices) if bound.labelled else None
-                offered = Measure(taken, torch.ones(len(indices), device=self.device), labels)
-                if not bound.streams:
-                    kept[name].append((bound.embedded(offered, draws), groups))
-                    continue
-                features = bound.features(offered, groups, len(bound.share), draws, self.stage, parameters)
-                for block, part in features.blocks():
-                    discrepancy = bound.discrepancies[block]
-                    summary = discrepancy.summarise(part, random[name][1][block])
-                    made[name][block] = (
-                        summary if block not in made[name] else discrepancy.merge(made[name][block], summary)
-                    )
-        for name, pieces in kept.items():
-            bound = self.matches[name]
-            if pieces:
-                features, groups = (
-                    Measure.merged([piece for piece, _ in pieces]),
-                    torch.cat([rows for _, rows in pieces]),
-                )
-                for block, part in grouped(features, groups, len(bound.share)).blocks():
-                    made[name][block] = bound.discrepancies[block].summarise(part, random[name][1][block])
-        return made
-
-    @torch.no_grad()
-    def candidates(self, indices: Tensor, label: int, *, summaries: bool = True) -> list[Candidates]:
-        """These real examples of one class, for every match and block, in the first draw; with the summary of that class, which
-        is made of these same features where the context takes all the real examples, unless no ``summaries`` are asked for."""
-        draw, whole = self.bank.draw(0), self.context.batch == "all"
-        parameters = self.bank.parameters(draw)
-        taken = self.stage.real(indices, parameters)
-        scene = self.scene(0) if summaries and not whole else None
-        only = functional.one_hot(torch.tensor(label, device=self.device), self.data.count).double()
-        found = []
-        for name, bound in self.matches.items():
-            draws, of_blocks = self._random_parts(name, draw)
-            labels = self._label_vectors(indices) if bound.labelled else None
-            share = float(bound.match.reduce(only, bound.share))
-            for block, part in bound.embedded(Measure(taken, labels=labels), draws).blocks():
-                discrepancy, summary = bound.discrepancies[block], None
-                if scene is not None:
-                    summary = scene.summaries[name][block].select(torch.tensor([label], device=self.device))
-                elif summaries:
-                    summary = discrepancy.summarise(part.as_groups(), of_blocks[block])
-                factor = bound.match.weight * bound.match.block_weight(block) * share
-                found.append(Candidates(part, discrepancy, summary, of_blocks[block], factor))
-        return found
-
     def after(self, step: int, synthetic: Callable[[], Decoded]) -> None:
         """What follows a step in the context: a round of training, on the synthetic set as it is then if it is on that."""
         if self.bank.lessons is not None:
@@ -318,7 +185,7 @@ class Executor:
         terms with these names alone.
         """
         chosen = [(name, term) for name, term in self.objective.terms if terms is None or name in terms]
-        scene = self.scene(step)
+        scene = self.scenes.at(step)
         learned = [name for name in ("points", "weights", "labels") if getattr(decoded, name).requires_grad]
         leaves = {name: getattr(decoded, name).detach().requires_grad_(True) for name in learned}
         here = replace(decoded, **leaves)

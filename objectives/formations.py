@@ -28,12 +28,13 @@ class Formation(Parameterisation, kind="formation"):
 
     Args:
         per_class: stored images of each class.
+        examples: of data without classes, all of them.
         factor: cells a side; it divides both sides of the images (the published code also allows others: it fills the last
             cells up with grey). With 1 these are pixels.
         start: ``real`` (every cell is another random training example of the class, one pixel in ``factor`` of each row and
             column kept, as in the published code), ``averaged`` (the same, with the mean of each square of that many pixels a
             side, as in IDM's code), ``noise`` (standard normal in normalised units).
-        labels: ``hard``, or ``soft``, as of pixels; the cells of an image have one in common.
+        labels: ``hard``, ``soft`` or ``learned``, as of pixels; the cells of an image have one in common.
         weights: ``equal``, or ``learned``, as of pixels; the cells of an image have one in common.
         clip: keep the pixels within the source's range of valid values.
         units: of the stored pixels, and so of the learning rate, as of pixels; ``range`` in the published code.
@@ -44,6 +45,7 @@ class Formation(Parameterisation, kind="formation"):
     """
 
     per_class: int = 10
+    examples: int | None = None
     factor: int = 2
     start: Start = "real"
     labels: Labels = "hard"
@@ -73,9 +75,9 @@ class Formation(Parameterisation, kind="formation"):
                 f"choose one of {', '.join(known)}"
             )
         if self.start == "noise":
-            shape = (data.count * self.per_class, *data.shape)
+            shape = (len(self.slots(data)), *data.shape)
             return {"images": self._stored(torch.randn(shape, generator=stream(seed, "start")), data)}
-        real = self._real(data, choose, self.per_class * self.copies)
+        real = self._real(data, choose, self.each(data) * self.copies)
         averaged = self.start == "averaged"
         cells = functional.avg_pool2d(real, self.factor) if averaged else real[..., :: self.factor, :: self.factor]
         return {"images": self._stored(self._joined(cells), data)}

@@ -29,10 +29,11 @@ class Frequencies(Parameterisation, kind="frequencies"):
 
     Args:
         per_class: stored images of each class.
+        examples: of data without classes, all of them.
         keep: frequencies kept of each direction, the lowest.
         start: ``real`` (the coefficients of distinct random training examples of the class), ``noise`` (standard normal
             coefficients: smooth noise).
-        labels: ``hard``, or ``soft``, as of pixels.
+        labels: ``hard``, ``soft`` or ``learned``, as of pixels.
         weights: ``equal``, or ``learned``, as of pixels.
 
     References:
@@ -41,6 +42,7 @@ class Frequencies(Parameterisation, kind="frequencies"):
     """
 
     per_class: int = 10
+    examples: int | None = None
     keep: int = 8
     start: Start = "real"
     labels: Labels = "hard"
@@ -59,9 +61,9 @@ class Frequencies(Parameterisation, kind="frequencies"):
                 f"got {self.keep}"
             )
         if self.start == "noise":
-            shape = (data.count * self.per_class, data.shape[0], self.keep, self.keep)
+            shape = (len(self.slots(data)), data.shape[0], self.keep, self.keep)
             return {"coefficients": torch.randn(shape, generator=stream(seed, "start"))}
-        real = self._real(data, choose, self.per_class).double()
+        real = self._real(data, choose, self.each(data)).double()
         found = cosines(self.keep, height, real) @ real @ cosines(self.keep, width, real).T
         return {"coefficients": found.float()}
 

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from discrepancy.errors import InvalidInput
 
-__all__ = ["Labels", "as_labels", "as_pair", "as_points", "encode", "numbered"]
+__all__ = ["Labels", "as_labels", "as_pair", "as_points", "as_targets", "encode", "numbered"]
 
 CHANNELS = (1, 3, 4)
 ROUNDING = 1e-3  # of the sum of a distribution, enough for half precision
@@ -139,7 +139,11 @@ def as_labels(data: Any, name: str) -> Labels:
         raise InvalidInput(f"{name} must have shape (n,), or (n, classes) for distributions, got {array.shape}")
     if array.dtype.kind == "f":
         _refuse(
-            array, ~np.isfinite(array) | (array != np.floor(array)), name, "whole numbers, class names or distributions"
+            array,
+            ~np.isfinite(array) | (array != np.floor(array)),
+            name,
+            "whole numbers, class names or distributions",
+            "; for a regression use LabelledData.with_targets, or name the array 'targets'",
         )
     if array.dtype.kind in "fi":
         _refuse(array, array < 0, name, ">= 0")
@@ -147,12 +151,28 @@ def as_labels(data: Any, name: str) -> Labels:
     return Labels(array)
 
 
-def _refuse(array: np.ndarray, wrong: np.ndarray, name: str, rule: str) -> None:
+def as_targets(data: Any, name: str) -> Tensor:
+    """Real numbers (n, k); those of shape (n,) are one column."""
+    rows = _numbers(data, name)
+    rows = rows[:, None] if rows.ndim == 1 else rows
+    if rows.ndim != 2 or not rows.shape[1]:
+        raise InvalidInput(f"{name} must have shape (n,) or (n, k), got {tuple(rows.shape)}")
+    rows = rows if rows.is_floating_point() else rows.float()
+    wrong = ~torch.isfinite(rows).all(1)
+    if bool(wrong.any()):
+        raise InvalidInput(
+            f"{name} must be finite, got NaN or infinity at example {int(wrong.nonzero()[0])} ({int(wrong.sum())} such in "
+            "all); drop these examples"
+        )
+    return rows
+
+
+def _refuse(array: np.ndarray, wrong: np.ndarray, name: str, rule: str, advice: str = "") -> None:
     if wrong.any():
         first = int(np.flatnonzero(wrong)[0])
         raise InvalidInput(
             f"{name} must be {rule}, got {array[first]:g} at example {first} ({int(wrong.sum())} such in all); "
-            f"drop these examples or give class names"
+            f"drop these examples or give class names{advice}"
         )
 
 

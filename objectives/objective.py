@@ -121,6 +121,9 @@ class Penalty(Part, Summand, family=True):
     """R: looks at the synthetic side only. An average over the examples, so that it adds up over the classes: where a solver
     takes the classes in turn, the penalty of one class counts by its share of the examples."""
 
+    needs_classes: ClassVar[bool] = False
+    """Whether its labels must be those of classes."""
+
     @property
     @abstractmethod
     def takes(self) -> frozenset[str]:

@@ -1,6 +1,6 @@
 """Penalties: terms that look at the synthetic side only."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -46,6 +46,7 @@ class CrossEntropy(Penalty, kind="cross_entropy"):
             calibration.
     """
 
+    needs_classes: ClassVar[bool] = True
     network: Literal["current", "trained"] = "current"
 
     def __post_init__(self) -> None:

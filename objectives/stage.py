@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from discrepancy.errors import InvalidInput
 from discrepancy.networks.base import Parameters
@@ -71,13 +70,13 @@ class Stage:
         self.multiplications, self.graph_bytes, self.chunk, self.whole_batches = 0, 0, 4096, False
         network = context.network
         if self.has_network and network is not None:
-            self.shapes |= network.shapes(data.shape, data.count, self.take)
+            self.shapes |= network.shapes(data.shape, data.outputs, self.take)
             gradient = ("gradient",) if self.second_order else ()
             for names in filter(None, (self.take, self.trained_take, gradient)):
-                self.graph_bytes += graph_bytes(network, data.shape, data.count, names)
+                self.graph_bytes += graph_bytes(network, data.shape, data.outputs, names)
             for names in filter(None, (self.take or self.trained_take, ("logits",) if gradient else ())):
-                self.multiplications += network.multiplications(data.shape, data.count, names)
-            self.chunk = chunk_examples(network, data.shape, data.count, device)
+                self.multiplications += network.multiplications(data.shape, data.outputs, names)
+            self.chunk = chunk_examples(network, data.shape, data.outputs, device)
             self.whole_batches = not network.pointwise
         work = eager_seconds(self.multiplications * self.images(steps, examples), device)
         self.compiles = compiles(policy, work, device)
@@ -100,6 +99,8 @@ class Stage:
 
     def _check(self) -> None:
         context, network = self.context, self.context.network
+        if context.lessons is not None and self.has_network:
+            self.data.require_classes(f"the context '{context.kind}', whose networks learn by cross-entropy,")
         if self.has_network and network is None:
             names = " and ".join(f"'{name}'" for name in (*self.take, *(["gradient"] if self.second_order else [])))
             raise InvalidInput(
@@ -142,7 +143,8 @@ class Stage:
         if network is None or not self.has_network:
             return {}
         affine = self.context.lessons is not None
-        initial = network.initial(stream(self.seed, "network", number), self.data.shape, self.data.count, affine=affine)
+        shape, outputs = self.data.shape, self.data.outputs
+        initial = network.initial(stream(self.seed, "network", number), shape, outputs, affine=affine)
         return {name: value.to(self.device, self.dtype) for name, value in initial.items()}
 
     def augmentation(self, number: int) -> Mapping[str, Tensor]:
@@ -205,12 +207,10 @@ class Stage:
         """What is taken of these real examples, without augmentation."""
         return self.taken(parameters, self.normalised(indices))
 
-    def label_vectors(self, indices: Tensor) -> Tensor:
-        """The labels of real examples as rows (c,): their distributions where the data have them, else one-hot."""
-        train = self.data.train
-        if train.soft is not None:
-            return train.soft[indices].to(self.device, self.dtype)
-        return functional.one_hot(train.labels[indices], self.data.count).to(self.device, self.dtype)
+    def label_vectors(self, indices: Tensor) -> Tensor | None:
+        """The labels of real examples as rows (c,), or their targets; None where they have neither."""
+        vectors = self.data.label_vectors(indices)
+        return None if vectors is None else vectors.to(self.device, self.dtype)
 
     @torch.no_grad()
     def logits(self, indices: Tensor, parameters: Parameters) -> Tensor:
@@ -237,13 +237,13 @@ class Stage:
         self, draw: Draw, parameters: Parameters, augmentation: Mapping[str, Tensor]
     ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
         """The real batch of a draw in parts of bounded memory: what is taken, and which examples they are."""
-        train, indices = self.data.train, self.rows(draw, parameters)
+        indices = self.rows(draw, parameters)
         size = self.size(len(indices))
         part = max(1, PART_EXAMPLES // size) * size
         if len(indices) > part:
-            indices = indices[_mixed(train.labels[indices])]
+            indices = indices[_mixed(self.data.strata[indices])]
         for first, rows in enumerate(indices.split(part)):
-            augmented = self.augmented(self.normalised(rows), augmentation, train.labels[rows], first * part)
+            augmented = self.augmented(self.normalised(rows), augmentation, self.data.strata[rows], first * part)
             yield self.taken(parameters, augmented, self.real_forward, size), rows
 
 

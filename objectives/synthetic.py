@@ -6,6 +6,7 @@ label becomes. Parameters live in normalised units, as most published learning r
 is shown is in the source's own units.
 """
 
+import functools
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from objectives.streams import stream
 __all__ = ["Choose", "Decoded", "Layout", "Parameterisation", "Pixels", "Units", "clamp", "image_sides", "in_range"]
 
 Start = Literal["noise", "real", "class-mean"]
-Labels = Literal["hard", "soft"]
+Labels = Literal["hard", "soft", "learned"]
 Weights = Literal["equal", "learned"]
 Units = Literal["normalised", "range"]
 """Of stored pixels, and so of the learning rate: those that networks see, or those in which valid values run from 0 to 1. Where
@@ -81,10 +82,16 @@ class Parameterisation(Part, family=True):
     """How a synthetic set is stored, decoded and started.
 
     A kind says how points are stored; labels and weights are the same for all. There is one of each for a stored example,
-    which all that it decodes to have in common.
+    which all that it decodes to have in common. How many are stored is said as ``per_class`` where the data have classes, and
+    as ``examples`` where they have none.
+
+    Targets are parameters, in normalised units, learned or not. They start at those of the real examples that the points
+    start at (the mean of those that one stored example decodes to, which are neighbours in the first target), else at
+    quantiles of the real ones, or standard normal if there are several columns.
     """
 
     per_class: int
+    examples: int | None
     start: str
     labels: Labels
     weights: Weights
@@ -100,9 +107,28 @@ class Parameterisation(Part, family=True):
         return frozenset()
 
     @property
+    def fixed(self) -> frozenset[str]:
+        """The parameters that stay as they are at the start."""
+        return frozenset({"labels"} if self.labels == "hard" else ())
+
+    @property
     def direct(self) -> bool:
         """Whether the parameter ``points`` is the points themselves, in its units, so that any given ones can be held."""
         return False
+
+    def each(self, data: LabelledData) -> int:
+        """How many are stored of each class, or in all where there are no classes.
+
+        Raises:
+            InvalidInput: if it is said in the other way.
+        """
+        if data.classes and self.examples is not None:
+            raise InvalidInput(
+                f"'examples' is {self.examples}, but '{data.name}' has classes; say how many of each, with per_class"
+            )
+        if not data.classes and self.examples is None:
+            raise InvalidInput(f"'{data.name}' has no classes; say how many examples there are to be, with 'examples'")
+        return self.per_class if self.examples is None else self.examples
 
     def layout(self, data: LabelledData) -> Layout:
         """What is fixed of the stored examples."""
@@ -113,19 +139,20 @@ class Parameterisation(Part, family=True):
         return None
 
     def slots(self, data: LabelledData) -> Int[Tensor, " m"]:
-        """The class of each stored example: ``per_class`` of every class, sorted."""
-        return torch.arange(data.count).repeat_interleave(self.per_class)
+        """The class of each stored example: ``per_class`` of every class, sorted; zeros where there are no classes."""
+        return torch.arange(data.count).repeat_interleave(self.each(data))
 
     def groups(self, data: LabelledData) -> Int[Tensor, " m"]:
         """The group of each stored example: within a class, the groups that the class has take turns, the largest first."""
-        assigned = torch.zeros(data.count * self.per_class, dtype=torch.long)
+        each = self.each(data)
+        assigned = torch.zeros(data.count * each, dtype=torch.long)
         if data.train.groups is None:
             return assigned
         for label in range(data.count):
-            sizes = torch.bincount(data.train.groups[data.train.labels == label])
+            sizes = torch.bincount(data.train.groups[data.strata == label])
             present = sizes.argsort(descending=True, stable=True)[: int((sizes > 0).sum())]
-            turns = torch.arange(self.per_class) % len(present)
-            assigned[label * self.per_class : (label + 1) * self.per_class] = present[turns]
+            turns = torch.arange(each) % len(present)
+            assigned[label * each : (label + 1) * each] = present[turns]
         return assigned
 
     @abstractmethod
@@ -143,25 +170,30 @@ class Parameterisation(Part, family=True):
     def initial(self, data: LabelledData, seed: int, choose: Choose | None = None) -> dict[str, Tensor]:
         """The parameters at the start, by name, float32 on the CPU; ``choose`` says at which real examples it starts, where not
         at random ones."""
-        choose = choose or (lambda each: data.class_batch(stream(seed, "start"), each))
-        parameters = self.content(data, seed, choose) | self._annotations(data)
+        self._suits(data)
+        given = choose or (lambda each: data.class_batch(stream(seed, "start"), each))
+        ordered = functools.cache(lambda each: self._neighbours(data, given(each)))
+        targets = None if data.target_units is None else self._targets(data, seed, ordered)
+        parameters = self.content(data, seed, ordered) | self._annotations(data, targets)
         self.project(parameters, data)
         return parameters
 
-    def from_points(self, points: Tensor, data: LabelledData) -> dict[str, Tensor]:
-        """The parameters that decode to the given points (normalised units), sorted by class; for selections.
+    def from_points(self, points: Tensor, data: LabelledData, targets: Tensor | None = None) -> dict[str, Tensor]:
+        """The parameters that decode to the given points (normalised units), sorted by class, and targets; for selections.
 
         Raises:
             InvalidInput: if this kind cannot hold given points.
         """
         if not self.direct:
             raise InvalidInput(f"'{self.kind}' cannot hold given examples as they are; choose pixels")
-        return {"points": self._stored(points, data)} | self._annotations(data)
+        self._suits(data)
+        return {"points": self._stored(points, data)} | self._annotations(data, targets)
 
     def decode(self, parameters: Mapping[str, Tensor], layout: Layout) -> Decoded:
         """Points, labels and weights, differentiable in the parameters."""
         points = self.points(parameters, layout)
-        labels = parameters["labels"].softmax(-1) if self.labels == "soft" else layout.slots.to(points.device)
+        labels = parameters.get("labels", layout.slots.to(points.device))
+        labels = labels.softmax(-1) if self.labels == "soft" else labels
         weights = parameters["weights"].exp() if self.weights == "learned" else points.new_ones(len(layout))
         rows = (value.repeat_interleave(self.copies, 0) for value in (weights, labels, layout.slots, layout.groups))
         return Decoded(points, *rows)
@@ -169,20 +201,44 @@ class Parameterisation(Part, family=True):
     def project(self, parameters: Mapping[str, Tensor], data: LabelledData) -> None:
         """Move the parameters, in place, to where they are allowed to be; called after every step."""
 
-    def _annotations(self, data: LabelledData) -> dict[str, Tensor]:
-        """The parameters of what is learned beside the points, at the start."""
-        parameters = {}
+    def _suits(self, data: LabelledData) -> None:
+        """Refuse labels that such data cannot have."""
+        if self.labels == "soft":
+            data.require_classes("'labels' is soft, a distribution over classes, which")
+        if self.labels == "learned" and data.target_units is None:
+            have = "classes; use soft" if data.classes else "no labels; use hard"
+            raise InvalidInput(f"'labels' is learned, which is for targets, but '{data.name}' has {have}")
+
+    def _targets(self, data: LabelledData, seed: int, choose: Choose) -> Float[Tensor, "m k"]:
+        """The targets at the start, in normalised units."""
+        count, units = self.each(data), data.target_units
+        assert units is not None
+        assert data.train.targets is not None
+        if self.start != "noise":
+            data.require(count * self.copies, f"start: {self.start}")
+            real = data.targets(choose(count * self.copies))
+            assert real is not None
+            return real.unflatten(0, (-1, self.copies)).mean(1)
+        if len(units.mean) > 1:
+            return torch.randn(count, len(units.mean), generator=stream(seed, "start", "targets"))
+        levels = (torch.arange(count, dtype=torch.float64) + 0.5) / count
+        return units.apply(torch.quantile(data.train.targets[:, 0].double(), levels)[:, None])
+
+    def _annotations(self, data: LabelledData, targets: Tensor | None) -> dict[str, Tensor]:
+        """The parameters beside the points, at the start."""
+        parameters = {} if targets is None else {"labels": targets}
         if self.labels == "soft":
             rest = (1 - LABEL_CONFIDENCE) / (data.count - 1)
             own = functional.one_hot(self.slots(data), data.count).float()
             parameters["labels"] = torch.log(own * (LABEL_CONFIDENCE - rest) + rest)
         if self.weights == "learned":
-            parameters["weights"] = torch.zeros(data.count * self.per_class)
+            parameters["weights"] = torch.zeros(data.count * self.each(data))
         return parameters
 
     def _check(self, starts: tuple[str, ...]) -> None:
-        if self.per_class < 1:
-            raise InvalidInput(f"'per_class' must be at least 1, got {self.per_class}")
+        for name in ("per_class", "examples"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise InvalidInput(f"'{name}' must be at least 1, got {getattr(self, name)}")
         for name, choices in (("start", starts), ("labels", get_args(Labels)), ("weights", get_args(Weights))):
             check_choice(name, getattr(self, name), choices)
 
@@ -203,6 +259,12 @@ class Parameterisation(Part, family=True):
         data.require(each, "start: real")
         return data.normalisation.apply(data.train.points[choose(each)])
 
+    def _neighbours(self, data: LabelledData, rows: Tensor) -> Tensor:
+        """These training examples; where several make one stored example, those with targets sorted by the first of these."""
+        if data.train.targets is None or self.copies == 1:
+            return rows
+        return rows[data.train.targets[rows, 0].argsort(stable=True)]
+
 
 class Pixels(Parameterisation, kind="pixels"):
     """Every example is stored as it is: the parameters are the points.
@@ -211,13 +273,16 @@ class Pixels(Parameterisation, kind="pixels"):
         per_class: examples of each class.
         start: ``noise`` (standard normal in normalised units), ``real`` (distinct random training examples of the class),
             ``class-mean`` (the mean of the class plus a tenth of normal noise, which tells the copies apart).
-        labels: ``hard``, or ``soft``: a learned distribution softmax(ℓ) that starts with 0.9 on its own class.
+        examples: of data without classes, all of them.
+        labels: ``hard``, or ``soft``: a learned distribution softmax(ℓ) that starts with 0.9 on its own class. Of targets,
+            ``hard`` ones stay as they are, and ``learned`` ones are learned.
         weights: ``equal``, or ``learned``: w = exp(ω), starting at 1.
         clip: keep the points within the source's range of valid values (0 to 255 for images).
         units: of the stored points, and so of the learning rate; see :data:`Units`.
     """
 
     per_class: int = 10
+    examples: int | None = None
     start: Start = "real"
     labels: Labels = "hard"
     weights: Weights = "equal"
@@ -237,10 +302,11 @@ class Pixels(Parameterisation, kind="pixels"):
 
     def content(self, data: LabelledData, seed: int, choose: Choose) -> dict[str, Tensor]:
         if self.start == "real":
-            return {"points": self._stored(self._real(data, choose, self.per_class), data)}
-        noise = torch.randn(data.count * self.per_class, *data.shape, generator=stream(seed, "start"))
+            return {"points": self._stored(self._real(data, choose, self.each(data)), data)}
+        noise = torch.randn(len(self.slots(data)), *data.shape, generator=stream(seed, "start"))
         if self.start == "noise":
             return {"points": self._stored(noise, data)}
+        data.require_classes("start: class-mean")
         means = data.class_means().repeat_interleave(self.per_class, 0)
         return {"points": self._stored(means + 0.1 * noise, data)}
 

@@ -85,6 +85,7 @@ class Teacher(Part, family=True, kind="teacher"):
         Raises:
             InvalidInput: if its networks do not take such examples, or the weights are not theirs.
         """
+        data.require_classes("a teacher")
         self.network.shapes(data.shape, data.count, ("logits",))
         if self.weights:
             self._given(data)
@@ -220,6 +221,7 @@ class Taught:
 
     def accuracy(self, examples: Examples) -> float:
         """The share of the examples of whose class it is the most certain."""
+        assert examples.labels is not None
         return float((self(examples.points).argmax(1) == examples.labels.cpu()).double().mean())
 
     def label(self, synthetic: SyntheticSet) -> SyntheticSet:

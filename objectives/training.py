@@ -110,7 +110,7 @@ def real_lesson(data: LabelledData, device: torch.device, dtype: torch.dtype = t
     def points(rows: Tensor) -> Tensor:
         return data.normalisation.apply(train.points[rows].to(device), dtype)
 
-    labels = train.labels if train.soft is None else train.soft.to(dtype)
+    labels = data.strata if train.soft is None else train.soft.to(dtype)
     return Lesson(points, labels.to(device), torch.ones(len(train), device=device, dtype=dtype))
 
 

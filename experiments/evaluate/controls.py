@@ -23,7 +23,7 @@ from objectives.compilation import Policy
 from objectives.condense import solve
 from objectives.contexts import Pool
 from objectives.data import LabelledData
-from objectives.objective import Match
+from objectives.objective import Grouped, Match
 from objectives.solvers import Herding, Problem
 from objectives.streams import stream
 from objectives.synthetic import Pixels
@@ -93,22 +93,11 @@ def comparison(
     unknown = [name for name in controls if name not in CONTROLS]
     if unknown:
         raise InvalidInput(f"'controls' must be any of {', '.join(CONTROLS)}, got '{unknown[0]}'")
-    if synthetic.classes != data.classes:
-        raise InvalidInput(
-            f"the set has the classes {_short(synthetic.classes)}, but '{data.name}' has {_short(data.classes)}; "
-            "name the data that it was made from"
-        )
+    condensed = TrainingSet.made(synthetic, data)
     if synthetic.labelling == "teacher" and teacher is None and controls:
         raise InvalidInput(
             "the set has the labels of a teacher, and its controls would have none; give the teacher, or hardened() labels"
         )
-    condensed = TrainingSet(
-        data.normalisation.apply(synthetic.points),
-        synthetic.labels,
-        synthetic.weights,
-        stored=synthetic.stored_bytes,
-        teacher=synthetic.labelling == "teacher",
-    )
     counts = tuple(torch.bincount(synthetic.numbers, minlength=data.count).tolist())
     names = ("condensed", *controls)
     rows: dict[str, Evaluation] = {}
@@ -162,14 +151,15 @@ def random_control(
     def draw(data: LabelledData, network: int) -> TrainingSet:
         generator = stream(seed, "control", "random", network)
         chosen = []
-        for name, rows, count in zip(data.classes, data.members, counts, strict=True):
+        for name, rows, count in zip(data.classes or ("",), data.members, counts, strict=True):
             if count > len(rows):
+                of = f" of class '{name}'" if data.classes else ""
                 raise InvalidInput(
-                    f"a random control needs {count} examples of class '{name}', but '{data.name}' has {len(rows)}; "
+                    f"a random control needs {count} examples{of}, but '{data.name}' has {len(rows)}; "
                     "leave this control out"
                 )
             chosen.append(rows[torch.randperm(len(rows), generator=generator)[:count]])
-        return TrainingSet.of(data.train.take(torch.cat(chosen)), data.normalisation).labelled(teacher)
+        return TrainingSet.of(data.train.take(torch.cat(chosen)), data).labelled(teacher)
 
     return evaluate_each(draw, data, protocol, seed=seed, **options)
 
@@ -188,7 +178,7 @@ def selected_control(
     chosen = selection(held_out(data, seed) if validation else data)
 
     def draw(data: LabelledData, network: int) -> TrainingSet:
-        return TrainingSet.of(data.train.take(chosen), data.normalisation).labelled(teacher)
+        return TrainingSet.of(data.train.take(chosen), data).labelled(teacher)
 
     return evaluate_each(draw, data, protocol, seed=seed, validation=validation, **options)
 
@@ -212,7 +202,7 @@ def whole_control(
 
     def draw(data: LabelledData, network: int) -> TrainingSet:
         if not made:
-            made.append(TrainingSet.of(data.train, data.normalisation).labelled(teacher))
+            made.append(TrainingSet.of(data.train, data).labelled(teacher))
         return made[0]
 
     return evaluate_each(draw, data, budget, seed=seed, **options)
@@ -228,9 +218,11 @@ def herding(count: int, protocol: Protocol, seed: int, device: str | torch.devic
     """Herding by the mean of the features of one random network of the protocol: so many examples of each class."""
 
     def select(data: LabelledData) -> Tensor:
-        objective = Match(MMD(kernel=Linear()), via=Features(), by="class").as_objective()
+        by: Grouped = "class" if data.classes else "none"
+        objective = Match(MMD(kernel=Linear()), via=Features(), by=by).as_objective()
         context = Pool(network=protocol.network, size=1)
-        problem = Problem(data, objective, context, Pixels(per_class=count), seed, torch.device(device))
+        synthetic = Pixels(per_class=count) if data.classes else Pixels(examples=count)
+        problem = Problem(data, objective, context, synthetic, seed, torch.device(device))
         solving = Herding().start(problem)
         solve(solving)
         return solving.state()["chosen"].cpu()
@@ -240,7 +232,3 @@ def herding(count: int, protocol: Protocol, seed: int, device: str | torch.devic
 
 def _share(report: Callable[[float, str], None], name: str, position: int, count: int) -> Progress:
     return lambda done, total: report((position + done / total) / count, name)
-
-
-def _short(names: Sequence[str]) -> str:
-    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from discrepancy.errors import InvalidInput
+from objectives.artefact import SyntheticSet
 from objectives.data import Examples, LabelledData, Normalisation
 from objectives.teacher import Taught
 
@@ -23,11 +24,12 @@ class TrainingSet:
 
     Args:
         points: ``(m, *shape)``, in normalised units, or in any with ``units``.
-        labels: class numbers ``(m,)`` or distributions ``(m, c)``.
+        labels: class numbers ``(m,)`` or distributions ``(m, c)``; or targets ``(m, k)`` in normalised units.
         weights: nonnegative ``(m,)``; equal when not given. Only their ratios matter.
         units: the normalisation that is still to be applied; it is, batch by batch, so that real data stay as they are.
         stored: bytes that a user of the set has to store; those of these tensors when not given.
         teacher: whether the labels are those of a teacher.
+        regression: whether the labels are targets.
 
     Raises:
         InvalidInput: on sizes that do not fit, values that are not finite, weights that are negative or all zero.
@@ -39,6 +41,7 @@ class TrainingSet:
     units: Normalisation | None = None
     stored: int | None = None
     teacher: bool = False
+    regression: bool = False
 
     def __post_init__(self) -> None:
         m = len(self.points)
@@ -59,9 +62,40 @@ class TrainingSet:
         return len(self.points)
 
     @classmethod
-    def of(cls, examples: Examples, units: Normalisation) -> "TrainingSet":
-        """Real examples, with the soft labels that they may have."""
-        return cls(examples.points, examples.labels if examples.soft is None else examples.soft, None, units)
+    def of(cls, examples: Examples, data: LabelledData) -> "TrainingSet":
+        """Real examples of these data, with the soft labels or the targets that they may have."""
+        if data.target_units is not None and examples.targets is not None:
+            targets = data.target_units.apply(examples.targets)
+            return cls(examples.points, targets, None, data.normalisation, regression=True)
+        data.require_labels()
+        labels = examples.labels if examples.soft is None else examples.soft
+        assert labels is not None
+        return cls(examples.points, labels, None, data.normalisation)
+
+    @classmethod
+    def made(cls, synthetic: SyntheticSet, data: LabelledData) -> "TrainingSet":
+        """A synthetic set in the units of these data.
+
+        Raises:
+            InvalidInput: if it has no labels, or other ones than the data.
+        """
+        data.require_labels()
+        labels, units, regression = synthetic.labels, data.target_units, data.target_units is not None
+        if synthetic.classes != data.classes:
+            raise InvalidInput(
+                f"the set has {_classes(synthetic.classes)}, but '{data.name}' has {_classes(data.classes)}; name the data "
+                "that it was made from"
+            )
+        if labels is None or (regression and synthetic.target_units is None):
+            raise InvalidInput(f"the set has no labels, but '{data.name}' has; name the data that it was made from")
+        return cls(
+            data.normalisation.apply(synthetic.points),
+            labels if units is None else units.apply(labels.reshape(len(synthetic), -1)),
+            synthetic.weights,
+            stored=synthetic.stored_bytes,
+            teacher=synthetic.labelling == "teacher",
+            regression=regression,
+        )
 
     def labelled(self, teacher: Taught | None) -> "TrainingSet":
         """The same examples with the labels of a teacher, if there is one; their points must be in source units."""
@@ -71,7 +105,9 @@ class TrainingSet:
 
     @property
     def labelling(self) -> str:
-        """Where the labels are from: ``hard``, ``soft`` or ``teacher``."""
+        """Where the labels are from: ``hard``, ``soft`` or ``teacher``; or ``targets``."""
+        if self.regression:
+            return "targets"
         return "teacher" if self.teacher else "soft" if self.labels.ndim == 2 else "hard"
 
     @property
@@ -87,12 +123,19 @@ class TrainingSet:
                 f"training points of shape {tuple(self.points.shape[1:])} do not fit '{data.name}', whose examples have "
                 f"shape {data.shape}; name the data that the set was made from"
             )
-        if self.labels.ndim == 2:
+        if self.regression != (data.target_units is not None) or (
+            self.regression and self.labels.shape[1] != data.outputs
+        ):
+            raise InvalidInput(
+                f"the labels of the training set, {self.labelling}, are not those of '{data.name}'; name the data that it was "
+                "made from"
+            )
+        if self.labels.ndim == 2 and not self.regression:
             if self.labels.shape[1] != data.count:
                 raise InvalidInput(
                     f"soft labels must have {data.count} columns, one a class, got {self.labels.shape[1]}"
                 )
-        elif not 0 <= int(self.labels.min()) <= int(self.labels.max()) < data.count:
+        elif not self.regression and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < data.count:
             raise InvalidInput(
                 f"labels of the training set must lie in 0 .. {data.count - 1}, "
                 f"got {int(self.labels.min())} .. {int(self.labels.max())}"
@@ -104,7 +147,7 @@ class TrainingSet:
         return replace(self, **moved, stored=self.stored_bytes)
 
     def batch(self, indices: Tensor, classes: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Normalised points, label distributions, and weights whose sum over the whole set is m."""
+        """Normalised points, label distributions or targets, and weights whose sum over the whole set is m."""
         points, labels = self.points[indices], self.labels[indices]
         points = points.float() if self.units is None else self.units.apply(points)
         targets = labels.float() if labels.ndim == 2 else functional.one_hot(labels.long(), classes).float()
@@ -121,7 +164,9 @@ class TrainingSet:
 class Evaluation:
     """Test accuracies, in 0 .. 1, of networks trained from scratch by one protocol: the last epoch, all the networks.
 
-    ``labels`` says from where those of the training set are: ``hard``, ``soft`` or a ``teacher``.
+    ``labels`` says from where those of the training set are: ``hard``, ``soft`` or a ``teacher``. Of a regression there are
+    root mean squared errors ``rmse`` in the units of the targets and coefficients of determination ``r2`` instead, each the
+    mean over the targets where these are several; ``mean`` and ``std`` are those of the errors.
     """
 
     accuracies: tuple[float, ...]
@@ -136,20 +181,36 @@ class Evaluation:
     seed: int
     seconds: float
     labels: str = "hard"
+    rmse: tuple[float, ...] = ()
+    r2: tuple[float, ...] = ()
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """One a network: its accuracy, or its error."""
+        return self.accuracies or self.rmse
 
     @property
     def n(self) -> int:
-        return len(self.accuracies)
+        return len(self.values)
 
     @property
     def mean(self) -> float:
-        return fmean(self.accuracies)
+        return fmean(self.values)
 
     @property
     def std(self) -> float:
         """The standard deviation over networks, divided by n - 1; 0 for a single network, which shows no spread."""
-        return stdev(self.accuracies) if self.n > 1 else 0.0
+        return stdev(self.values) if self.n > 1 else 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as plain data."""
-        return asdict(self) | {"accuracies": list(self.accuracies), "mean": self.mean, "std": self.std, "n": self.n}
+        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        measured = ("accuracies",) if self.accuracies else ("rmse", "r2")
+        kept = {name: value for name, value in plain.items() if name in measured or not isinstance(value, list)}
+        return kept | {"mean": self.mean, "std": self.std, "n": self.n}
+
+
+def _classes(names: tuple[str, ...]) -> str:
+    if not names:
+        return "no classes"
+    return f"the classes {', '.join(names[:4])}" + (", ..." if len(names) > 4 else "")

@@ -10,7 +10,7 @@ Many networks at once (vmap, grouped convolutions) were measured to be slower th
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import torch
@@ -90,6 +90,7 @@ def evaluate_each(
     compile: Policy = "auto",  # noqa: A002
 ) -> Evaluation:
     """The same with a set of its own for network i, ``draw(data, i)``, where ``data`` are without the held-out part."""
+    data.require_labels()
     if validation:
         data = held_out(data, seed)
     if data.test is None:
@@ -99,7 +100,7 @@ def evaluate_each(
     started, device = time.perf_counter(), torch.device(device)
     first = draw(data, 0)
     trainer = Trainer(protocol, data, len(first), device, compile)
-    accuracies = []
+    scores: list[tuple[float, ...]] = []
     for network in range(protocol.networks):
         own = first if network == 0 else draw(data, network)
         own.check(data)
@@ -109,9 +110,12 @@ def evaluate_each(
             trained = trainer.train(own.to(device), seed, network, report)
         except NonFinite as error:
             raise NonFinite(f"network {network} of {protocol.networks}, {error}") from None
-        accuracies.append(trainer.accuracy(*trained))
+        scores.append(trainer.errors(*trained) if first.regression else (trainer.accuracy(*trained),))
+    measured = dict(
+        zip(("rmse", "r2") if first.regression else ("accuracies",), zip(*scores, strict=True), strict=True)
+    )
     return Evaluation(
-        accuracies=tuple(accuracies),
+        **{"accuracies": (), **measured},
         protocol=protocol.title,
         protocol_hash=protocol.hash,
         examples=len(first),
@@ -142,11 +146,13 @@ class Trainer:
         self, protocol: Protocol, data: LabelledData, examples: int, device: torch.device, policy: Policy
     ) -> None:
         assert data.test is not None
-        self.protocol, self.shape, self.classes, self.units = protocol, data.shape, data.count, data.normalisation
+        self.protocol, self.shape, self.classes, self.units = protocol, data.shape, data.outputs, data.normalisation
         self.device, network = device, protocol.network
         self.augment = None if protocol.augment is None else protocol.augment.for_data(mirror=data.mirror)
-        self.test_points, self.test_labels = data.test.points.to(device), data.test.labels.to(device)
-        self.test_chunk = chunk_examples(network, data.shape, data.count, device)
+        answers, self.target_units = data.test.labels if data.classes else data.test.targets, data.target_units
+        assert answers is not None
+        self.test_points, self.test_labels = data.test.points.to(device), answers.to(device)
+        self.test_chunk = chunk_examples(network, data.shape, data.outputs, device)
         largest = min(protocol.batch, examples)
         warn_of_few(network, largest, "a batch")
         self.chunk = largest
@@ -155,9 +161,9 @@ class Trainer:
             parts = math.ceil(largest / max(1, self.test_chunk // 2))
             self.chunk = math.ceil(largest / parts)
         passes = protocol.passes(examples, len(data.test))
-        multiplications = network.multiplications(data.shape, data.count) * passes * protocol.networks
+        multiplications = network.multiplications(data.shape, data.outputs) * passes * protocol.networks
         seconds = eager_seconds(multiplications, device)
-        self.loss = compiled(_loss, policy, seconds, device)
+        self.loss = compiled(_loss if data.classes else _squares, policy, seconds, device)
         self.logits = compiled(_logits, policy, seconds, device)
 
     def train(
@@ -229,16 +235,31 @@ class Trainer:
             total += loss.detach()
         return total, moments
 
-    @torch.no_grad()
     def accuracy(self, parameters: Parameters, statistics: Statistics | None) -> float:
         """The share of the test examples whose largest logit is that of their class."""
         right = torch.zeros((), dtype=torch.long, device=self.device)
+        for rows, logits in self._answers(parameters, statistics):
+            right += (logits.argmax(1) == self.test_labels[rows]).sum()
+        return right.item() / len(self.test_labels)
+
+    def errors(self, parameters: Parameters, statistics: Statistics | None) -> tuple[float, float]:
+        """The root mean squared error on the test examples, in the units of the targets, and the coefficient of determination
+        R² = 1 - Σ (y - f(x))² / Σ (y - ȳ)²; the mean over the targets, if these are several."""
+        assert self.target_units is not None
+        answers = torch.cat([logits.double() for _, logits in self._answers(parameters, statistics)])
+        targets = self.test_labels.double()
+        squares = (self.target_units.invert(answers) - targets).square().sum(0)
+        spread = (targets - targets.mean(0)).square().sum(0)
+        errors, explained = (squares / len(targets)).sqrt(), 1 - squares / spread
+        return errors.mean().item(), explained.mean().item()
+
+    @torch.no_grad()
+    def _answers(self, parameters: Parameters, statistics: Statistics | None) -> Iterator[tuple[Tensor, Tensor]]:
+        """What the network answers to the test examples, chunk by chunk, with their numbers."""
         parameters = {name: value.detach() for name, value in parameters.items()}
         for rows in torch.arange(len(self.test_labels), device=self.device).split(self.test_chunk):
             points = padded(self.units.apply(self.test_points[rows]), min(self.test_chunk, len(self.test_labels)))
-            logits = self.logits(self.protocol.network, parameters, points, statistics)[: len(rows)]
-            right += (logits.argmax(1) == self.test_labels[rows]).sum()
-        return right.item() / len(self.test_labels)
+            yield rows, self.logits(self.protocol.network, parameters, points, statistics)[: len(rows)]
 
 
 def _loss(
@@ -248,6 +269,16 @@ def _loss(
     take = ("logits",) if network.pointwise else ("logits", "statistics")
     outputs = dict(network(parameters, points, take))
     surprise = -(targets * functional.log_softmax(outputs.pop("logits"), 1)).sum(1)
+    return (weights * surprise).sum(), {name: value.detach() for name, value in outputs.items()}
+
+
+def _squares(
+    network: Network, parameters: Parameters, points: Tensor, targets: Tensor, weights: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Σ wᵢ ‖f(xᵢ) - yᵢ‖², and the statistics of batch normalisation where there is some."""
+    take = ("logits",) if network.pointwise else ("logits", "statistics")
+    outputs = dict(network(parameters, points, take))
+    surprise = (outputs.pop("logits") - targets).square().sum(1)
     return (weights * surprise).sum(), {name: value.detach() for name, value in outputs.items()}
 
 

@@ -25,6 +25,7 @@ from experiments.studies.views import Level, View
 
 __all__ = ["Prediction", "Reference", "packaged"]
 
+
 def packaged() -> Traversable:
     """The configuration that comes with the package."""
     return resources.files("experiments.studies") / "prediction.yaml"

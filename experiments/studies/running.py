@@ -58,6 +58,7 @@ class _Running:
     def data(self) -> LabelledData:
         if self._data is None:
             loaded = self.study.data.load()
+            loaded.require_classes("the study of accuracies")
             self._data = held_out(loaded, self.study.seed) if self.study.validation else loaded
         return self._data
 
@@ -97,7 +98,7 @@ class _Running:
                     advance(done, key)
                     made = self._set(key)
                     judged = evaluate(
-                        TrainingSet(made.normalised, made.labels, made.weights, stored=made.stored_bytes),
+                        TrainingSet.made(made, self.data),
                         self.data,
                         study.protocol,
                         seed=self.seed("accuracy"),

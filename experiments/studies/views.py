@@ -146,11 +146,13 @@ def embedded(
     train = data.train.take(real)
     own = Measure(
         data.normalisation.apply(train.points.to(device)),
-        labels=_vectors(train.labels if train.soft is None else train.soft, data.count, device),
+        labels=_vectors(data.strata[real] if train.soft is None else train.soft, data.count, device),
     )
     lengths, names = [len(made) for made in sets.values()], list(sets)
     weights = torch.cat([made.weights for made in sets.values()]).to(device)
-    labels = torch.cat([_vectors(made.labels, data.count, device) for made in sets.values()])
+    labels = torch.cat(
+        [_vectors(made.numbers if made.labels is None else made.labels, data.count, device) for made in sets.values()]
+    )
     small = dict(zip(names, _divided(Measure(points, weights, labels), lengths), strict=True))
     embedding, found = view.via, []
     for number, parameters in enumerate(_networks(view, data, stage, seed, policy)):
@@ -205,7 +207,7 @@ def _networks(view: View, data: LabelledData, stage: Stage, seed: int, policy: P
         yield from (stage.parameters(number) for number in range(view.draws))
         return
     trainer = Trainer(view.trained, data, len(data.train), stage.device, policy)
-    examples = TrainingSet.of(data.train, data.normalisation).to(stage.device)
+    examples = TrainingSet.of(data.train, data).to(stage.device)
     for number in range(view.draws):
         with torch.enable_grad():
             parameters, _ = trainer.train(examples, seed, number)

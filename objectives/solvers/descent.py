@@ -27,7 +27,7 @@ __all__ = ["Descent"]
 
 Update = Literal["joint", "per_class", "per_class_shared_state"]
 Terms = Literal["together", "in_turn"]
-Options = tuple[tuple[str, float | int | bool | str], ...]
+Options = tuple[tuple[str, float | int | bool | str | tuple[int, ...]], ...]
 
 _OPTIMISERS = {
     name.lower(): value
@@ -156,9 +156,10 @@ class Descent(Solver, kind="descent"):
             return
         missing = set(groups.tolist()) - set(problem.groups.tolist())
         if missing:
+            how = "per_class" if problem.data.classes else "examples"
             raise InvalidInput(
                 f"term '{terms[0]}' is by: group, but no synthetic example belongs to group {min(missing)}; "
-                f"raise 'per_class', which is {problem.synthetic.per_class}"
+                f"raise '{how}', which is {problem.synthetic.each(problem.data)}"
             )
 
 
@@ -191,19 +192,27 @@ class _Descending(Solving):
         self.slots = problem.slots
         initial = problem.initial()
         self.executor = problem.executor(solver.steps, solver.examples(problem))
-        unknown = {name for name, _ in solver.rates} - set(initial)
+        learned = set(initial) - problem.synthetic.fixed
+        unknown = {name for name, _ in solver.rates} - learned
         if unknown:
-            raise InvalidInput(f"'rates' name {sorted(unknown)}, but the learned parameters are {sorted(initial)}")
+            raise InvalidInput(f"'rates' name {sorted(unknown)}, but the learned parameters are {sorted(learned)}")
         self._own_state = solver.update == "per_class"
         self._set_leaves(initial)
-        self.optimisers = [solver.optimise(leaves) for leaves in self.leaves]
+        self.optimisers = self._optimisers()
         self.schedulers = [solver.schedule(optimiser) for optimiser in self.optimisers]
 
     def _set_leaves(self, parameters: dict[str, Tensor]) -> None:
         parts = [self.slots == c for c in range(self.problem.data.count)] if self._own_state else [slice(None)]
+        fixed = self.problem.synthetic.fixed
         self.leaves = [
-            {name: value[part].clone().requires_grad_(True) for name, value in parameters.items()} for part in parts
+            {name: value[part].clone().requires_grad_(name not in fixed) for name, value in parameters.items()}
+            for part in parts
         ]
+
+    def _optimisers(self) -> list[Optimizer]:
+        """A new one for each set of leaves, over those that move."""
+        moving = [{name: leaf for name, leaf in leaves.items() if leaf.requires_grad} for leaves in self.leaves]
+        return [self.solver.optimise(leaves) for leaves in moving]
 
     @property
     def parameters(self) -> dict[str, Tensor]:
@@ -297,7 +306,7 @@ class _Descending(Solving):
         state = copy.deepcopy(state)
         self.step = state["step"]
         self._set_leaves({name: value.to(self.problem.device) for name, value in state["parameters"].items()})
-        self.optimisers = [self.solver.optimise(leaves) for leaves in self.leaves]
+        self.optimisers = self._optimisers()
         self.schedulers = [self.solver.schedule(optimiser) for optimiser in self.optimisers]
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)

@@ -244,7 +244,7 @@ def test_augmentation_is_drawn_anew_for_every_batch(few: TrainingSet, digits: La
 def test_data_stay_as_they_are_until_a_batch_is_made(generator: torch.Generator) -> None:
     points = torch.randint(0, 256, (40, 3, 8, 8), dtype=torch.uint8, generator=generator)
     data = LabelledData.of(points, torch.arange(40) % 2, test=(points, torch.arange(40) % 2))
-    real = TrainingSet.of(data.train, data.normalisation)
+    real = TrainingSet.of(data.train, data)
     assert real.points.dtype == torch.uint8
     network = MLP(width=3, depth=1)
     protocol = Protocol(network=network, networks=1, epochs=3, batch=16)
@@ -275,7 +275,7 @@ def test_one_network_has_no_spread(few: TrainingSet, digits: LabelledData) -> No
 
 def test_learns(digits: LabelledData) -> None:
     protocol = Protocol(network=ConvNet(width=16, depth=2), networks=1, epochs=60, lr=0.05, batch=64)
-    assert evaluate(TrainingSet.of(digits.train, digits.normalisation), digits, protocol, seed=0).mean > 0.9
+    assert evaluate(TrainingSet.of(digits.train, digits), digits, protocol, seed=0).mean > 0.9
 
 
 def same(first: Evaluation, second: Evaluation) -> bool:
@@ -356,7 +356,7 @@ def test_whole_control_keeps_to_the_steps_of_the_small_set(digits: LabelledData)
 def test_selection_is_evaluated_as_it_is(digits: LabelledData) -> None:
     chosen = torch.arange(29)
     found = selected_control(lambda data: chosen, digits, SMALL, seed=0)
-    real = TrainingSet.of(digits.train.take(chosen), digits.normalisation)
+    real = TrainingSet.of(digits.train.take(chosen), digits)
     assert found.accuracies == evaluate(real, digits, SMALL, seed=0).accuracies
 
 
@@ -391,7 +391,7 @@ def test_comparison_refuses_unknown_controls_and_other_classes(digits: LabelledD
     with pytest.raises(InvalidInput, match="'controls' must be any of random, herding, whole, got 'k-means'"):
         comparison(synthetic_of(digits), digits, SMALL, controls=["k-means"])
     other = dataclasses.replace(synthetic_of(digits), classes=tuple("abcdefghij"))
-    with pytest.raises(InvalidInput, match=r"has the classes a, b, c, d, \.\.\., but 'digits' has 0, 1"):
+    with pytest.raises(InvalidInput, match=r"has the classes a, b, c, d, \.\.\., but 'digits' has the classes 0, 1"):
         comparison(other, digits, SMALL)
 
 

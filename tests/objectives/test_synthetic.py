@@ -199,7 +199,7 @@ def test_clip_needs_limits() -> None:
     [
         ({"per_class": 0}, "'per_class' must be at least 1, got 0"),
         ({"start": "nosie"}, "'start' must be one of noise, real, class-mean; got 'nosie'"),
-        ({"labels": "learned"}, "'labels' must be one of hard, soft; got 'learned'"),
+        ({"labels": "learnt"}, "'labels' must be one of hard, soft, learned; got 'learnt'"),
         ({"weights": "soft"}, "'weights' must be one of equal, learned; got 'soft'"),
     ],
     ids=["per_class", "start", "labels", "weights"],

@@ -35,7 +35,7 @@ class Selecting(Solving):
     """A selection under way."""
 
     def __init__(self, problem: Problem, kind: str, steps: int) -> None:
-        problem.data.require(problem.synthetic.per_class, f"solver: {kind}")
+        problem.data.require(problem.synthetic.each(problem.data), f"solver: {kind}")
         _held(problem)
         self.problem, self.steps = problem, steps
         self._chosen = torch.zeros(0, dtype=torch.long)
@@ -47,7 +47,7 @@ class Selecting(Solving):
         if len(self._chosen) < len(self.problem.slots):
             return {"chosen": self._chosen}
         points = data.normalisation.apply(data.train.points[self._chosen], self.problem.dtype)
-        made = self.problem.synthetic.from_points(points, data)
+        made = self.problem.synthetic.from_points(points, data, data.targets(self._chosen))
         if self._weights is not None:
             made["weights"] = self._weights.log().clamp(min=NOTHING)
         return made
@@ -105,9 +105,11 @@ def check_embeddings(problem: Problem, kind: str) -> None:
     Raises:
         InvalidInput: naming the term, or what of the context is in the way.
     """
+    by = "class" if problem.data.classes else "none"
     for name, term in problem.objective.terms:
-        if not isinstance(term, Match) or term.by != "class":
-            raise InvalidInput(f"'{kind}' selects within classes; term '{name}' must be a match with by: class")
+        if not isinstance(term, Match) or term.by != by:
+            where = "within classes" if problem.data.classes else "from all the examples"
+            raise InvalidInput(f"'{kind}' selects {where}; term '{name}' must be a match with by: {by}")
         if term.via.averages:
             raise InvalidInput(
                 f"'{kind}' values one example at a time, but '{term.via.kind}' of term '{name}' gives means; choose "
@@ -166,4 +168,6 @@ def check_weights(problem: Problem, kind: str) -> None:
 
 def _held(problem: Problem) -> dict[str, Tensor]:
     """The parameters of a synthetic set of given examples; refuses one that cannot hold any."""
-    return problem.synthetic.from_points(torch.zeros(len(problem.slots), *problem.data.shape), problem.data)
+    data, slots = problem.data, problem.slots
+    targets = None if data.target_units is None else torch.zeros(len(slots), data.outputs)
+    return problem.synthetic.from_points(torch.zeros(len(slots), *data.shape), data, targets)

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from discrepancy.cover import CoveringRadius
 from discrepancy.gains import row_blocks
-from objectives.executor import Candidates, Executor
+from objectives.executor import Executor
+from objectives.scenes import Candidates
 from objectives.solvers.base import Problem, Solver
 from objectives.solvers.selection.base import Choice, WithinClasses, check_embeddings, check_positive
 from objectives.stage import Stage
@@ -44,10 +45,10 @@ class KCentre(Solver, kind="k_centre"):
     def start(self, problem: Problem) -> WithinClasses:
         check_embeddings(problem, self.kind)
         check_positive(problem, self.kind)
-        count = problem.synthetic.per_class
+        count = problem.synthetic.each(problem.data)
 
         def choose(executor: Executor, members: Tensor, label: int) -> Choice:
-            blocks = [_Block(match) for match in executor.candidates(members, label, summaries=False)]
+            blocks = [_Block(match) for match in executor.scenes.candidates(members, label, summaries=False)]
             return farthest_first(blocks, count)
 
         return WithinClasses(problem, self.kind, choose)

@@ -63,6 +63,7 @@ class Forgetting(Solver, kind="forgetting"):
         return self.rounds * (3 * self.training.images(n) + n)
 
     def start(self, problem: Problem) -> "_Forgetting":
+        problem.data.require_classes("solver: forgetting")
         network = problem.context.network
         if network is None:
             raise InvalidInput(
@@ -94,11 +95,11 @@ class _Forgetting(Selecting):
         return data.normalisation.apply(data.train.points[rows].to(self.problem.device))
 
     def _advance(self) -> Tensor:
-        train, device = self.problem.data.train, self.problem.device
-        labels = functional.one_hot(train.labels, self.problem.data.count).float() if train.soft is None else train.soft
+        data, train, device = self.problem.data, self.problem.data.train, self.problem.device
+        labels = functional.one_hot(data.strata, data.count).float() if train.soft is None else train.soft
         lesson = Lesson(self._points, labels.to(device), torch.ones(len(train), device=device))
         self.trainee.round(self.network, lesson, stream(self.problem.seed, "forgetting", self.step))
-        right = self._answers(self.trainee.parameters) == train.labels.cpu()
+        right = self._answers(self.trainee.parameters) == data.strata.cpu()
         self.events += self.right & ~right
         self.right, self.learned = right, self.learned | right
         if self.step + 1 == self.steps:
@@ -113,7 +114,7 @@ class _Forgetting(Selecting):
         return torch.cat(found)
 
     def _selected(self) -> Tensor:
-        count = self.problem.synthetic.per_class
+        count = self.problem.synthetic.each(self.problem.data)
         ranks = ranked(self.events, self.learned, most=self.solver.choose == "most")
         return torch.cat([rows[ranks[rows].argsort(stable=True)[:count]] for rows in self.problem.data.members])
 

@@ -11,7 +11,8 @@ from discrepancy.base import check_choice
 from discrepancy.gains import Compared, Gains
 from discrepancy.measure import Measure
 from discrepancy.sorts import Draws
-from objectives.executor import Candidates, Executor
+from objectives.executor import Executor
+from objectives.scenes import Candidates
 from objectives.solvers.base import Problem, Solver
 from objectives.solvers.selection.base import Choice, WithinClasses, check_embeddings, check_mmd, check_weights
 from objectives.solvers.selection.quadratic import Quadratic
@@ -40,10 +41,10 @@ class Herding(Solver, kind="herding"):
 
     def start(self, problem: Problem) -> WithinClasses:
         check_embeddings(problem, self.kind)
-        count = problem.synthetic.per_class
+        count = problem.synthetic.each(problem.data)
 
         def choose(executor: Executor, members: Tensor, label: int) -> Choice:
-            return grown(executor.candidates(members, label), count)
+            return grown(executor.scenes.candidates(members, label), count)
 
         return WithinClasses(problem, self.kind, choose)
 
@@ -87,10 +88,10 @@ class GreedyMMD(Solver, kind="greedy_mmd"):
         check_mmd(problem, self.kind)
         if self.weights == "optimal":
             check_weights(problem, self.kind)
-        count = problem.synthetic.per_class
+        count = problem.synthetic.each(problem.data)
 
         def choose(executor: Executor, members: Tensor, label: int) -> Choice:
-            matches = executor.candidates(members, label)
+            matches = executor.scenes.candidates(members, label)
             return grown(matches, count) if self.weights == "equal" else weighted(Quadratic(matches), count)
 
         return WithinClasses(problem, self.kind, choose)

@@ -27,5 +27,6 @@ class Random(Solver, kind="random"):
 class _Drawing(Selecting):
     def _advance(self) -> Tensor:
         data = self.problem.data
-        self._chosen = data.class_batch(stream(self.problem.seed, "random"), self.problem.synthetic.per_class)
+        count = self.problem.synthetic.each(data)
+        self._chosen = data.class_batch(stream(self.problem.seed, "random"), count)
         return torch.zeros(())

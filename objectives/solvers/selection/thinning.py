@@ -60,10 +60,13 @@ class KernelThinning(Solver, kind="kernel_thinning"):
 
     def start(self, problem: Problem) -> WithinClasses:
         check_mmd(problem, self.kind)
-        count = problem.synthetic.per_class
+        count = problem.synthetic.each(problem.data)
 
         def choose(executor: Executor, members: Tensor, label: int) -> Choice:
-            form, generator = Quadratic(executor.candidates(members, label)), stream(problem.seed, "thinning", label)
+            form, generator = (
+                Quadratic(executor.scenes.candidates(members, label)),
+                stream(problem.seed, "thinning", label),
+            )
             order = torch.randperm(len(form), generator=generator)
             rounds = (len(form) // count).bit_length() - 1
             sets = split(form, order[: count << rounds], rounds, self.delta, generator)

@@ -1,0 +1,79 @@
+"""The units of a data set, and those in which networks see it."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from discrepancy.errors import InvalidInput
+
+__all__ = ["Normalisation"]
+
+CHUNK = 1 << 22
+"""Values converted to float64 at a time when statistics are measured."""
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """x ↦ (x - mean) / std by channel (the first axis of an example), in the source's own units.
+
+    For images the first axis is the colour, for tables it is the feature. A single value stands for all of them.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std) or not self.mean:
+            raise InvalidInput(
+                f"'mean' and 'std' must have one value, or one a channel, got {len(self.mean)} and {len(self.std)}"
+            )
+        if not all(map(math.isfinite, self.mean)) or not all(0 < value < math.inf for value in self.std):
+            raise InvalidInput(f"'mean' must be finite and 'std' > 0, got {self.mean} and {self.std}")
+
+    @classmethod
+    def measured(cls, points: Shaped[Tensor, "n channels ..."]) -> "Normalisation":
+        """Mean and standard deviation (divided by n) of each channel, in float64.
+
+        A channel that is constant, up to the resolution of float32, gets the standard deviation 1: it carries nothing,
+        and is only centred; dividing by its rounding error would make noise of it.
+        """
+        count = points.numel() // points.shape[1]
+        if points.dtype == torch.uint8:  # exact, and five times faster
+            columns = points.transpose(0, 1).flatten(1)
+            counts = torch.stack([torch.bincount(column, minlength=256) for column in columns]).double()
+            values = torch.arange(256, dtype=torch.float64)
+            mean = counts @ values / count
+            squares = (counts * (values - mean[:, None]).square()).sum(1)
+        else:
+            chunks = points.reshape(*points.shape[:2], -1).split(max(1, CHUNK // max(points[0].numel(), 1)))
+            mean = torch.stack([chunk.double().sum((0, 2)) for chunk in chunks]).sum(0) / count
+            squares = torch.stack([(chunk - mean[:, None]).square().sum((0, 2)) for chunk in chunks]).sum(0)
+        std = (squares / count).sqrt()
+        constant = std <= torch.finfo(torch.float32).eps * mean.abs()
+        return cls(tuple(mean.tolist()), tuple(torch.where(constant, torch.ones_like(std), std).tolist()))
+
+    def apply(
+        self, points: Shaped[Tensor, "n channels ..."], dtype: torch.dtype = torch.float32
+    ) -> Float[Tensor, "n channels ..."]:
+        """Source units (uint8 allowed) -> normalised units, in ``dtype``."""
+        mean, std = self._columns(points, dtype)
+        return ((points - mean) / std).to(dtype)
+
+    def invert(self, points: Float[Tensor, "n channels ..."]) -> Float[Tensor, "n channels ..."]:
+        """Normalised units -> source units, in the precision of ``points``; nothing is rounded or clipped."""
+        mean, std = self._columns(points, points.dtype)
+        return points * std + mean
+
+    def _columns(self, points: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        if len(self.mean) not in (1, points.shape[1]):
+            raise InvalidInput(
+                f"the normalisation has {len(self.mean)} channels, but points of shape {tuple(points.shape)} "
+                f"have {points.shape[1]}"
+            )
+        dtype = torch.promote_types(points.dtype, dtype)
+        column = (-1, *[1] * (points.ndim - 2))
+        mean, std = (torch.tensor(values, dtype=dtype, device=points.device) for values in (self.mean, self.std))
+        return mean.reshape(column), std.reshape(column)
