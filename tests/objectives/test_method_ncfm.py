@@ -1,7 +1,9 @@
 """NCFM: characteristic functions and calibration written out by hand, the loop in which they take turns, and its adversary."""
 
 import math
+import re
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 import torch
@@ -12,8 +14,12 @@ from torch.nn import functional
 
 from discrepancy import CharacteristicFunction
 from discrepancy.embeddings import Features
+from experiments.config import build, override, read
+from experiments.data import Digits
+from experiments.experiment import Experiment
 from objectives import Match, Pool
 from objectives.contexts import Draw
+from objectives.methods import available
 
 DATA = images((8, 11, 13), channels=3)
 SMALL = (
@@ -35,7 +41,7 @@ def small(settings: tuple[str, ...], dtype: torch.dtype = torch.float64) -> Tria
 
 def drawn(sight: Sight) -> Tensor:
     """The frequencies of a step, normal ones."""
-    return sight.trial.executor.scene(sight.step).random["features"][1][""]["frequencies"].to(sight.trial.dtype)
+    return sight.trial.executor.scenes.at(sight.step).random["features"][1][""]["frequencies"].to(sight.trial.dtype)
 
 
 def scaled(normal: Tensor, scales: Tensor) -> Tensor:
@@ -61,7 +67,7 @@ def matching(sight: Sight, points: Tensor, label: int, t: Tensor) -> Tensor:
 
 def calibration(sight: Sight, points: Tensor, label: int) -> Tensor:
     """The mean cross-entropy of the class under the network as trained."""
-    bank, draw = sight.trial.executor.bank, sight.trial.executor.scene(sight.step).draw
+    bank, draw = sight.trial.executor.bank, sight.trial.executor.scenes.at(sight.step).draw
     network = sight.trial.problem.context.network
     assert network is not None
     own = sight.augmented(sight.own(points, label), label)
@@ -171,7 +177,7 @@ def test_networks_are_mixed_and_frequencies_new_at_every_step() -> None:
     some = small(())
     seen: dict[int, list[Tensor]] = {}
     for step in range(6):
-        scene = some.executor.scene(step)
+        scene = some.executor.scenes.at(step)
         initial = some.executor.stage.parameters(scene.draw.network)
         trained = some.executor.bank.trained(scene.draw)
         u = scene.draw.mixture
@@ -189,8 +195,8 @@ def test_summaries_that_come_back_keep_their_frequencies() -> None:
     found: dict[Draw, set[tuple[float, ...]]] = {}
     for step in [*range(12), *range(12)]:
         if step == 0:
-            executor._scenes.clear()
-        scene = executor.scene(step)
+            executor.scenes.kept.clear()
+        scene = executor.scenes.at(step)
         t = scene.random["characteristic_function"][1][""]["frequencies"]
         found.setdefault(scene.draw, set()).add(tuple(t.flatten().tolist()))
     assert len(found) == 3
@@ -209,3 +215,16 @@ def test_three_and_three_steps_equal_six_bit_for_bit() -> None:
         for _ in range(3):
             rest.run.advance()
         assert torch.equal(whole.run.parameters["images"], rest.run.parameters["images"])
+
+
+def test_the_settings_that_differ_can_be_restored() -> None:
+    """Every ``--set`` that the file names is accepted."""
+    tree: Any = {**read(available()["ncfm"]), "data": {"kind": Digits.kind}}
+    named = [word for line in tree.pop("method")["differs"] for word in re.findall(r"[a-z_.]+=[^ )]+", line)]
+    assert {word.partition("=")[0] for word in named} >= {"context.batch", "objective.terms.features.match.learned"}
+    made = build(Experiment, override(tree, named))
+    (features, _), context = (term for _, term in made.objective.terms), made.context
+    assert (features.match.learned, features.match.components, features.match.frequencies) == (True, 64, 4096)
+    assert (context.batch, context.size, context.trained, context.training.epochs) == (1024, 20, 60, 1)
+    rates = {rounds: context.training.rate(rounds) for rounds in (0, 39, 40, 49, 50, 59)}
+    assert rates == pytest.approx({0: 0.01, 39: 0.01, 40: 0.002, 49: 0.002, 50: 0.0004, 59: 0.0004})
