@@ -118,7 +118,7 @@ class Trial:
     def sight(self) -> Sight:
         """What the step that comes next sees."""
         step, stage = self.run.step, self.executor.stage
-        scene = self.executor.scene(step)
+        scene = self.executor.scenes.at(step)
         rows = torch.cat([rows for _, rows in stage.real_parts(scene.draw, scene.parameters, scene.augmentation)])
         random = {name: blocks.get("", blocks) for name, (_, blocks) in scene.random.items()}
         return Sight(self, step, scene.parameters, rows, scene.augmentation, random)

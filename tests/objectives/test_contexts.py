@@ -88,7 +88,7 @@ def test_one_network_a_draw_in_a_pool_of_augmentations() -> None:
     executor = some.executor(9)
     for step in range(9):
         executor.evaluate(decoded(some), step)
-    scenes = [executor.scene(step) for step in range(9)]
+    scenes = [executor.scenes.at(step) for step in range(9)]
     assert len({scene.draw for scene in scenes}) == 3
     assert len({float(scene.parameters["conv1.weight"].sum()) for scene in scenes}) == 1
     assert len({tuple(scene.augmentation["colour"].flatten().tolist()) for scene in scenes}) == 3

@@ -36,7 +36,7 @@ def module(parameters: dict[str, Tensor], channels: int) -> nn.Sequential:
 
 def published(executor: Executor, here: Decoded, step: int, rows: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
     """Σ_c ‖mean f(A(real of class c)) - mean f(A(synthetic of class c))‖² and its gradient, class by class as published."""
-    data, scene, augment = executor.data, executor.scene(step), executor.stage.augment
+    data, scene, augment = executor.data, executor.scenes.at(step), executor.stage.augment
     network = module(dict(scene.parameters), data.shape[0])
     points = here.points.detach().clone().requires_grad_(True)
     loss = torch.zeros(())
@@ -120,7 +120,7 @@ def test_augmentation_by_image_gives_every_image_its_own_row() -> None:
     data = images(side=12)
     some = problem(data, Match(MMD(), via=Identity()), context=Fresh(batch=9, augment=Siamese(per="image")))
     executor, here = some.executor(1), decoded(some)
-    scene, augment = executor.scene(0), executor.stage.augment
+    scene, augment = executor.scenes.at(0), executor.stage.augment
     assert augment is not None
     rows = len(scene.augmentation["operation"])
     assert rows == 7 + 9 + 9 + 6
@@ -167,7 +167,7 @@ def test_layers_are_added_up_by_their_weights() -> None:
         data, Match(MMD(), via=Layers(), layer_weights=(("layer2", 3.0),)), context=Pool(network=NETWORK, size=1)
     )
     executor, here = some.executor(1), decoded(some)
-    parameters = executor.scene(0).parameters
+    parameters = executor.scenes.at(0).parameters
     real, own = (
         NETWORK(parameters, x, ("layers",)) for x in (data.normalisation.apply(data.train.points), here.points.detach())
     )
@@ -232,7 +232,7 @@ def test_gaussian_mmd_of_features(by: Any, context: Context) -> None:
     some = problem(data, Match(MMD(kernel=Gaussian(lengthscale=2.0)), via=Features(), by=by), context=context)
     executor, here = some.executor(2), decoded(some)
     executor.stage.chunk = 4
-    parameters = executor.scene(1).parameters
+    parameters = executor.scenes.at(1).parameters
     rows = batch_of(data, 9, 0, 1) if isinstance(context, Fresh) else dict(enumerate(data.members))
     real, own = (
         {c: NETWORK(parameters, x, ("features",))["features"].double() for c, x in pieces.items()}
@@ -263,11 +263,11 @@ def test_random_features_are_kept_with_the_network() -> None:
     match = Match(MMD(), via=RandomFourier(features=16, lengthscale=3.0, of=Features()))
     some = problem(data, match, context=Pool(network=NETWORK, size=2))
     executor, here = some.executor(6), decoded(some)
-    scenes = {executor.scene(step).draw.network: executor.scene(step) for step in range(6)}
+    scenes = {executor.scenes.at(step).draw.network: executor.scenes.at(step) for step in range(6)}
     assert len(scenes) == 2
     first, second = (next(iter(scene.random["mmd"][0].values())) for scene in scenes.values())  # pyright: ignore
     assert not first.equal(second)
-    scene = executor.scene(0)
+    scene = executor.scenes.at(0)
     via, draws = executor.resolved["mmd"]["via"], scene.random["mmd"][0]
     real, own = (
         via(NETWORK(scene.parameters, x, ("features",)), draws)
@@ -304,7 +304,7 @@ def test_a_network_that_is_kept_on_all_data_is_summarised_once() -> None:
     for step in range(8):
         executor.evaluate(here, step)
     assert sum(calls) == 2 * sum(SIZES)
-    assert len(executor._scenes) == 1
+    assert len(executor.scenes.kept) == 1
 
 
 def test_fresh_summarises_at_every_step_but_once_a_step() -> None:
@@ -330,19 +330,19 @@ def test_a_cached_summary_equals_a_new_one() -> None:
 def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     some = problem(images(), context=Pool(network=NETWORK, size=4))
     executor, here = some.executor(30), decoded(some)
-    size = executor.scene(0).nbytes
-    monkeypatch.setattr("objectives.executor.CACHE_BYTES", 2 * size)
+    size = executor.scenes.at(0).nbytes
+    monkeypatch.setattr("objectives.scenes.CACHE_BYTES", 2 * size)
     for step in range(30):
         executor.evaluate(here, step)
-        assert len(executor._scenes) <= 2
-        assert executor.context.at(step, 0) in executor._scenes
+        assert len(executor.scenes.kept) <= 2
+        assert executor.context.at(step, 0) in executor.scenes.kept
 
 
 def test_what_was_used_last_stays_longest(monkeypatch: pytest.MonkeyPatch) -> None:
     some = problem(images(), context=Pool(network=NETWORK, size=3))
     executor, here = some.executor(200), decoded(some)
     first = {some.context.at(step, 0).network: step for step in range(30)}
-    monkeypatch.setattr("objectives.executor.CACHE_BYTES", 2 * executor.scene(first[0]).nbytes)
+    monkeypatch.setattr("objectives.scenes.CACHE_BYTES", 2 * executor.scenes.at(first[0]).nbytes)
     calls = counting(executor)
     for network in (1, 0, 2, 0):  # 0 was used after 1, so 2 takes the place of 1
         executor.evaluate(here, first[network])
@@ -463,7 +463,7 @@ def test_adding_a_term_leaves_the_others_as_they_were() -> None:
 def test_terms_have_random_parts_of_their_own() -> None:
     match = Match(MMD(), via=RandomFourier(features=16))
     executor = problem(images(), match.named("a") + match.named("b"), context=Fresh()).executor(1)
-    first, second = (next(iter(draws.values())) for draws, _ in executor.scene(0).random.values())  # pyright: ignore
+    first, second = (next(iter(draws.values())) for draws, _ in executor.scenes.at(0).random.values())  # pyright: ignore
     assert not first.equal(second)
 
 
@@ -496,7 +496,7 @@ def test_batch_normalisation_sees_whole_batches() -> None:
     some = problem(data, context=Fresh(network=BATCH, batch=5))
     executor, here = some.executor(1), decoded(some)
     executor.stage.chunk = 4
-    network = module(dict(executor.scene(0).parameters), 1)
+    network = module(dict(executor.scenes.at(0).parameters), 1)
     for position in (1, 5):
         network[position] = nn.BatchNorm2d(8, affine=False)
     rows = torch.cat(list(batch_of(data, 5, 0, 0).values()))

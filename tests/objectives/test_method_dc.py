@@ -82,6 +82,12 @@ def test_value_and_gradient(dtype: torch.dtype, name: str, form: str):
     same_value_and_gradient(some, lambda sight, parameters: gradient_matching(sight, parameters, form=form))
 
 
+@pytest.mark.filterwarnings("ignore:batch normalisation")  # of a set this small
+@PRECISE
+def test_batch_normalisation_sees_one_class_at_a_time(dtype: torch.dtype):
+    same_value_and_gradient(trial("dc", ("context.network.norm=batch",), dtype=dtype), gradient_matching)
+
+
 @pytest.fixture
 def generators(monkeypatch: pytest.MonkeyPatch) -> list[torch.Generator]:
     """Copies of the generators of all rounds of training, as they were before: they decide on the minibatches."""

@@ -52,7 +52,7 @@ def test_penalties_see_points_before_augmentation_and_logits_after() -> None:
         images(), Match(MMD(), via=Features()) + 0.5 * TotalVariation() + 2.0 * CrossEntropy(), context=context
     )
     executor, here = some.executor(4), decoded(some)
-    values, scene = executor.evaluate(here, 0), executor.scene(0)
+    values, scene = executor.evaluate(here, 0), executor.scenes.at(0)
     assert executor.stage.augment is not None
     augmented = executor.stage.augment(here.points.detach(), scene.augmentation, here.slots)
     assert not torch.equal(augmented, here.points)
@@ -74,7 +74,7 @@ def test_a_penalty_by_class_adds_up_those_of_the_classes(only: int | None) -> No
     term = Penalised(CrossEntropy(), by="class", weight=2.0)
     some = problem(images(), Match(MMD(), via=Features()) + term, context=Fresh(network=NETWORK, batch=5))
     executor, here = some.executor(4), decoded(some)
-    logits = NETWORK(executor.scene(0).parameters, here.points.detach())["logits"]
+    logits = NETWORK(executor.scenes.at(0).parameters, here.points.detach())["logits"]
     labels = [0, 1, 2] if only is None else [only]
     expected = sum(2 * functional.cross_entropy(logits[2 * c : 2 * c + 2], torch.tensor([c, c])) for c in labels)
     rows = here if only is None else here.rows((here.slots == only).nonzero()[:, 0])
@@ -90,7 +90,7 @@ def test_the_trained_network_stands_beside_the_interpolated_one(recompute: bool)
     some = problem(images(), objective, context=context, dtype=torch.float64)
     executor, here = some.executor(4), decoded(some)
     executor.stage.recompute, executor.stage.chunk = recompute, 4
-    values, scene = executor.evaluate(here, 0), executor.scene(0)
+    values, scene = executor.evaluate(here, 0), executor.scenes.at(0)
     trained = executor.bank.parameters(replace(scene.draw, mixture=1.0))
     assert any(not torch.equal(trained[name], value) for name, value in scene.parameters.items())
     assert executor.stage.augment is not None

@@ -24,8 +24,8 @@ from discrepancy.transport import Sinkhorn
 from objectives.condense import result, solve
 from objectives.contexts import Fresh, Pool
 from objectives.data import LabelledData
-from objectives.executor import Candidates
 from objectives.objective import Match, Summand
+from objectives.scenes import Candidates
 from objectives.solvers import GreedyMMD, Herding
 from objectives.solvers.selection.greedy import lowering, weighted
 from objectives.solvers.selection.quadratic import Quadratic, simplex_minimum
@@ -103,10 +103,10 @@ def test_of_equal_examples_the_first_is_taken(kernel: Kernel) -> None:
 def test_candidates_are_measured_against_the_batch_of_the_context() -> None:
     data = table()
     some = problem(data, Match(MMD(kernel=Gaussian(lengthscale=2.0))), context=Fresh(batch=4))
-    (match,) = some.executor(1).candidates(data.members[1], 1)
+    (match,) = some.executor(1).scenes.candidates(data.members[1], 1)
     torch.testing.assert_close(match.summary.real.shares[0][:5], torch.tensor([0.25] * 4).double())
     whole = problem(data, Match(MMD(kernel=Gaussian(lengthscale=2.0))), context=Fresh(batch="all"))
-    (match,) = whole.executor(1).candidates(data.members[1], 1)
+    (match,) = whole.executor(1).scenes.candidates(data.members[1], 1)
     assert len(match.summary.real) == len(data.members[1])
 
 

@@ -15,8 +15,8 @@ from discrepancy.kernels import Energy
 from objectives.condense import solve
 from objectives.contexts import Pool
 from objectives.data import LabelledData
-from objectives.executor import Candidates
 from objectives.objective import Match
+from objectives.scenes import Candidates
 from objectives.solvers import KernelThinning, Random
 from objectives.solvers.selection.quadratic import Quadratic
 from objectives.solvers.selection.thinning import best, halved, refined, split

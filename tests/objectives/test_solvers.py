@@ -52,7 +52,7 @@ def by_hand(some: Problem, steps: int, lr: float, momentum: float, once_a_class:
     x = some.synthetic.initial(data, some.seed)
     v = {name: torch.zeros_like(value) for name, value in x.items()}
     for step in range(steps):
-        scene, augment = executor.scene(step), executor.stage.augment
+        scene, augment = executor.scenes.at(step), executor.stage.augment
         rounds = range(3) if once_a_class else [None]
         for only in rounds:
             leaves = {name: value.clone().requires_grad_(True) for name, value in x.items()}

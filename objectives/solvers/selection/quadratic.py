@@ -18,7 +18,7 @@ from discrepancy.gains import kernel_means, row_blocks
 from discrepancy.mmd import MMD
 from discrepancy.pairwise import self_sum
 from discrepancy.sorts import MeanSummary, SampleSummary
-from objectives.executor import Candidates
+from objectives.scenes import Candidates
 
 __all__ = ["Quadratic", "simplex_minimum"]
 
