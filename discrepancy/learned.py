@@ -150,7 +150,7 @@ class Risk(Discrepancy, kind="risk"):
         excess: takes off the risk of what is learned from the real side itself, a constant (ridge and squares only).
 
     References: Dataset Meta-Learning from Kernel Ridge-Regression (Nguyen, Chen, Lee, 2021, ICLR), where it is the loss of KIP;
-        CAFE: Learning to Condense Dataset by Aligning Features (Wang et al., 2022), section 3.3.
+        CAFE: Learning to Condense Dataset by Aligning Features (Wang et al., 2022), the discrimination loss.
     """
 
     learner: Learner = Ridge()

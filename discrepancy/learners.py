@@ -274,7 +274,7 @@ class ClassMeans(Learner, kind="class_means"):
 
     The mean of a class without mass is zero. Scores are no estimates of labels: a risk of them takes ``loss: cross_entropy``.
 
-    References: CAFE: Learning to Condense Dataset by Aligning Features (Wang et al., 2022), section 3.3.
+    References: CAFE: Learning to Condense Dataset by Aligning Features (Wang et al., 2022), the discrimination loss.
     """
 
     def fit(self, measure: Measure) -> LinearPredictor:

@@ -25,7 +25,7 @@ class Watch(Part, family=True, kind="accuracy"):
         moved: λ_2, of the accuracies after the rounds that follow a step.
         most: rounds after a step, should the accuracy never move; the published code has no end then.
 
-    References: CAFE: Learning to Condense Dataset by Aligning Features (Wang et al., 2022), section 3.4.
+    References: CAFE: Learning to Condense Dataset by Aligning Features (Wang et al., 2022).
     """
 
     window: int = 10
