@@ -1,0 +1,114 @@
+"""Points from which ridge regression learns given weights: all of them, in closed form.
+
+Of m points with features Φ (rows) and label vectors Y (rows), least squares with a penalty λ over the *sum* of points learns
+
+    W_S = Yᵀ E(Φ),    E(Φ) = Φ (ΦᵀΦ + λ)⁻¹,    the transposed pseudo-inverse of Φ for λ = 0.
+
+So W_S = W exactly where E(Φ) is one of the solutions D of Yᵀ D = W,
+
+    D = (Yᵀ)⁺ W + (I - Y Y⁺) Z,    Z (m, p) free,
+
+which exist if Y has rank c, from one point a class on; and Φ is found from E(Φ) = D (:func:`features_of`). All in float64.
+
+References: Provable and Efficient Dataset Distillation for Kernel Ridge Regression (Chen, Huang, Weng, 2024, NeurIPS), Theorems
+4.1, 4.2 and 5.1 and Corollary 4.1.1. There, points and labels are columns; W, D and Z are the same.
+"""
+
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from discrepancy.base import check_choice
+from discrepancy.errors import InvalidInput
+
+__all__ = ["duals", "features_of", "labels_for", "largest_penalty", "learned", "reachable", "turned"]
+
+Root = Literal["small", "large"]
+
+
+def turned(features: Float[Tensor, "m p"], penalty: float = 0.0) -> Float[Tensor, "m p"]:
+    """E(Φ) = Φ (ΦᵀΦ + λ)⁻¹, the transposed pseudo-inverse for λ = 0: with Φ = V σ Uᵀ it is V σ/(σ² + λ) Uᵀ."""
+    v, sigma, u = _decomposed(features)
+    return (v * (sigma / (sigma.square() + penalty))) @ u
+
+
+def learned(features: Float[Tensor, "m p"], labels: Float[Tensor, "m c"], penalty: float = 0.0) -> Float[Tensor, "c p"]:
+    """W_S = Yᵀ E(Φ)."""
+    return labels.double().mT @ turned(features, penalty)
+
+
+def duals(
+    weights: Float[Tensor, "c p"], labels: Float[Tensor, "m c"], free: Float[Tensor, "m p"] | None = None
+) -> Float[Tensor, "m p"]:
+    """D = (Yᵀ)⁺ W + (I - Y Y⁺) Z, the solution of Yᵀ D = W that is nearest to Z, in the Frobenius norm; Z = 0 without ``free``.
+
+    With Z = E(Φ̂) the solution is the nearest to that of chosen points Φ̂ (Corollary 4.1.1). Where Y has a rank below c, so for
+    fewer points than classes, the least-squares solution: no set with these labels learns W better.
+    """
+    weights, labels = weights.double(), labels.double()
+    inverse = torch.linalg.pinv(labels)
+    found = inverse.mT @ weights
+    if free is None:
+        return found
+    free = free.double()
+    return found + free - labels @ (inverse @ free)
+
+
+def reachable(weights: Float[Tensor, "c p"], labels: Float[Tensor, "m c"]) -> Float[Tensor, "c p"]:
+    """Yᵀ (Yᵀ)⁺ W: the weights nearest to W that are learned from points with these labels; W itself if Y has rank c."""
+    labels = labels.double()
+    return labels.mT @ (torch.linalg.pinv(labels).mT @ weights.double())
+
+
+def largest_penalty(dual: Float[Tensor, "m p"]) -> float:
+    """1/(4 σ'₁²), the largest λ_S for which the features with this D exist; σ'₁ is the largest singular value of D."""
+    largest = float(torch.linalg.matrix_norm(dual.double(), 2))
+    return 1 / (4 * largest**2) if largest > 0 else float("inf")
+
+
+def features_of(dual: Float[Tensor, "m p"], penalty: float = 0.0, root: Root = "small") -> Float[Tensor, "m p"]:
+    """Φ with E(Φ) = D: of D = V σ' Uᵀ it is V σ Uᵀ, with σ/(σ² + λ) = σ', so for λ = 0 the transposed pseudo-inverse, else
+
+        σ = (1 ± √(1 - 4 λ σ'²)) / (2 σ')        (σ = 0 where σ' = 0).
+
+    Args:
+        root: of the quadratic equation with λ > 0, for all the singular values: ``small`` (the minus) gives the features of
+            least norm, which vanish with λ; ``large`` those that λ = 0 has as their limit.
+
+    Raises:
+        InvalidInput: if the penalty is above :func:`largest_penalty`.
+    """
+    check_choice("root", root, get_args(Root))
+    v, sigma, u = _decomposed(dual)
+    if penalty == 0:
+        return (v / sigma) @ u
+    bound = largest_penalty(dual)
+    if not 0 < penalty <= bound * (1 + 1e-12):
+        raise InvalidInput(
+            f"'penalty' of the synthetic set, over the sum of its points, must be at most 1/(4 σ²) = {bound:.4g}, with σ the "
+            f"largest singular value of D, got {penalty:.4g}: no points are learned from like that; lower it"
+        )
+    inside = (1 - 4 * penalty * sigma.square()).clamp(min=0).sqrt()
+    # The small root without cancellation: the product of both is λ.
+    found = 2 * penalty * sigma / (1 + inside) if root == "small" else (1 + inside) / (2 * sigma)
+    return (v * found) @ u
+
+
+def labels_for(
+    features: Float[Tensor, "m p"], weights: Float[Tensor, "c p"], penalty: float = 0.0
+) -> Float[Tensor, "m c"]:
+    """Y = Φ_λ Wᵀ with Φ_λ = E(Φ)⁺ transposed: with these labels the given points are learned from best; exactly, if the rows
+    of W lie in the span of the points, as they do for m >= p points in general position (Theorem 4.2).
+
+    With λ = 0 they are the predictions of W.
+    """
+    return torch.linalg.pinv(turned(features, penalty)).mT @ weights.double().mT
+
+
+def _decomposed(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """V, σ and Uᵀ of a reduced singular value decomposition in float64, without what is zero to working precision."""
+    v, sigma, u = torch.linalg.svd(matrix.double(), full_matrices=False)
+    kept = sigma > max(matrix.shape) * torch.finfo(torch.float64).eps * sigma[:1]
+    return v[:, kept], sigma[kept], u[kept]
