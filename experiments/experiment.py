@@ -125,7 +125,7 @@ def configured(base: Mapping[str, Any], changes: Mapping[str, Any], assignments:
 
 def _sizes(listed: Any) -> list[Mapping[str, Any]]:
     sizes = listed if isinstance(listed, list) else [listed]
-    starts = [size.get("from") if isinstance(size, Mapping) else None for size in sizes]
+    starts: list[Any] = [size.get("from") if isinstance(size, Mapping) else None for size in sizes]
     if not all(type(start) is int for start in starts) or starts != sorted(set(starts)):
         message = "expected a list of mappings, each with 'from', a number of examples a class, in increasing order"
         raise ConfigError([Mistake("sizes", f"{message}, got from: {starts}")])
