@@ -129,7 +129,10 @@ class Stage:
         lessons, taught = self.context.lessons, 0
         if lessons is not None:
             learned = len(self.data.train) if lessons.training.on == "real" else examples
-            taught = 3 * self.context.rounds(steps) * lessons.training.images(learned)
+            rounds = self.context.rounds(steps)
+            taught = 3 * rounds * lessons.training.images(learned)
+            if lessons.watch is not None:
+                taught += (steps + rounds) * sum(min(n, lessons.watch.examples) for n in self.data.per_class)
         looked = self.context.choices(steps) * len(self.data.train)
         return passes * self.real_examples + steps * 3 * (1 + self.has_both) * examples + taught + looked
 

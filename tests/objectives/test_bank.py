@@ -271,6 +271,15 @@ def test_rounds_are_counted_as_work():
     assert trained == fresh + 3 * (6 * 2) * 2 * 8
 
 
+def test_what_is_watched_is_counted_as_work():
+    """Six steps of two networks: after four of them two rounds of two minibatches, and an accuracy after each of either."""
+    fresh, watched = (
+        solving(context).executor.stage.images(6, 6)
+        for context in (Fresh(network=NETWORK, batch=5), CONTEXTS["watched"])
+    )
+    assert watched == fresh + 3 * (4 * 2) * 2 * 4 + (6 + 4 * 2) * 3 * 6
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
