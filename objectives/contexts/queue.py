@@ -33,8 +33,8 @@ class Queue(Context, kind="queue"):
         batch: real examples a class in a step.
         sampling: how they are chosen.
 
-    References: Improved Distribution Matching for Dataset Condensation (Zhao, Li, Qin and Yu, 2023), section 4.2, on the schedule
-    of the released code.
+    References: Improved Distribution Matching for Dataset Condensation (Zhao, Li, Qin and Yu, 2023), section 4.2; the schedule
+    is that of the released code.
     """
 
     network: Network
