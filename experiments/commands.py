@@ -113,8 +113,9 @@ def _tree(options: argparse.Namespace) -> Tree:
         changes["data"] = dump(source_named(options.data, options.root), defaults=False)
     elif options.root is not None:
         changes["data"] = {"root": options.root}
-    if options.per_class is not None:
-        changes["synthetic"] = {"per_class": options.per_class}
+    sizes = {name: getattr(options, name) for name in ("per_class", "examples")}
+    if any(sizes.values()):
+        changes["synthetic"] = {name: value for name, value in sizes.items() if value is not None}
     if options.steps is not None:
         changes["solver"] = {"steps": options.steps}
     if options.teacher is not None:
@@ -136,8 +137,9 @@ def _named(options: argparse.Namespace) -> Tree:
 
 def _default_folder(experiment: Experiment) -> Path:
     source = experiment.data.of if isinstance(experiment.data, HeldOut) else experiment.data
+    size = experiment.synthetic.examples or experiment.synthetic.per_class
     data = getattr(source, "name", None) or getattr(source, "path", None) or source.kind
-    return Path("runs") / f"{experiment.title}-{Path(str(data)).stem.lower()}-{experiment.synthetic.per_class}"
+    return Path("runs") / f"{experiment.title}-{Path(str(data)).stem.lower()}-{size}"
 
 
 def _steps(experiment: Experiment) -> int:
@@ -305,7 +307,7 @@ def show(options: argparse.Namespace) -> None:
     facts = {
         "examples": len(synthetic),
         "shape": "x".join(map(str, synthetic.points.shape[1:])),
-        "classes": ", ".join(synthetic.classes),
+        "classes": ", ".join(synthetic.classes) or "none",
         "labels": synthetic.labelling,
         "stored_bytes": synthetic.stored_bytes,
         **{name: value for name, value in synthetic.record.items() if not isinstance(value, dict)},

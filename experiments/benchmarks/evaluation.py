@@ -30,7 +30,7 @@ def rows(rounds: int = 5, width: int = 32, epochs: int = 101, policy: Policy = "
     labels = torch.arange(EXAMPLES + TEST) % CLASSES
     data = LabelledData.of(points[:EXAMPLES], labels[:EXAMPLES], test=(points[EXAMPLES:], labels[EXAMPLES:]))
     protocol = Protocol(network=ConvNet(width=width), networks=1, epochs=epochs)
-    training_set = TrainingSet(data.normalisation.apply(data.train.points), data.train.labels)
+    training_set = TrainingSet(data.normalisation.apply(data.train.points), data.strata)
 
     def ours(policy: Policy) -> None:
         evaluate(training_set, data, protocol, seed=0, compile=policy)
@@ -64,6 +64,7 @@ def rows(rounds: int = 5, width: int = 32, epochs: int = 101, policy: Policy = "
 def eager_modules(training_set: TrainingSet, data: LabelledData, width: int, epochs: int) -> float:
     """The accuracy by the plain loop."""
     assert data.test is not None
+    assert data.test.labels is not None
     layers: list[nn.Module] = []
     channels = 3
     for _ in range(3):

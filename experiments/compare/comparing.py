@@ -54,10 +54,13 @@ class _Comparing:
         self.real = side_of(_word(survey.real), survey.real, survey.root)
         self.sets = [side_of(name, what, survey.root) for name, what in survey.sets]
         check(self.real, self.sets, survey.by)
-        self.bare = [side.name for side in (self.real, *self.sets) if side.labels is None]
-        if self.bare and survey.by == "both":
-            self.note(f"'{self.bare[0]}' has no labels, so there are no classes")
-        self.by = "none" if self.bare else survey.by
+        sides = (self.real, *self.sets)
+        self.bare = [side.name for side in sides if side.labels is None]
+        without = [side for side in sides if not side.classes]
+        if without and survey.by == "both":
+            have = "no labels, so there are no classes" if without[0].labels is None else "targets and no classes"
+            self.note(f"'{without[0].name}' has {have}")
+        self.by = "none" if without else survey.by
         self.groups = groups_of(self.real, self.sets, self.by)
         for group in self.groups:
             for side, (rows, _) in zip(self.sets, group.sets, strict=True):
@@ -160,7 +163,7 @@ class _Comparing:
     def _bound(self, name: str, discrepancy: Discrepancy, number: int, block: str, features: Tensor) -> Bound:
         seed = self.survey.seed
         rows = torch.randperm(len(features), generator=stream(seed, "resolve"))[:RESOLVE_SAMPLE].sort().values
-        labels = self.real.label_vectors(self.real.classes)[rows].to(self.device) if discrepancy.labelled else None
+        labels = self.real.label_vectors(self.real)[rows].to(self.device) if discrepancy.labelled else None
         try:
             resolved = discrepancy.resolve(Measure(features[rows.to(features.device)], labels=labels))
             draws = resolved.draw(stream(seed, "random", name, block, number), tuple(features.shape[1:]))
@@ -234,7 +237,7 @@ class _Comparing:
             self.note(f"{cap:,} random points of the {len(rows):,} of '{side.name}'", f"{name}, {group.name}")
             chosen = torch.randperm(len(rows), generator=stream(self.survey.seed, "cap", group.name))[:cap]
             rows, weights = rows[chosen], weights[chosen]
-        labels = side.label_vectors(self.real.classes)[rows].to(self.device) if discrepancy.labelled else None
+        labels = side.label_vectors(self.real)[rows].to(self.device) if discrepancy.labelled else None
         everything = torch.equal(rows, torch.arange(len(features)))
         points = features if everything else features[rows.to(features.device)]
         return Measure(points, weights.to(self.device), labels)
@@ -261,5 +264,5 @@ def _check_memory(embedded: Embedded, real: Side) -> None:
 
 
 def _described(side: Side, what: Any) -> Described:
-    per_class = None if side.labels is None else len(side) / len(side.classes)
+    per_class = len(side) / len(side.classes) if side.classes else None
     return Described(str(what), len(side), per_class, side.shape, side.sampled, side.fingerprint)

@@ -63,11 +63,20 @@ def check(real: Side, sets: Sequence[Side], by: str) -> None:
                 f"values of '{side.name}' lie in {_range(side)}, those of '{real.name}' in {_range(real)}; bring them to one "
                 "scale"
             )
+    for side in sets:
+        if side.labels is not None and real.labels is not None and bool(side.classes) != bool(real.classes):
+            have = [f"'{item.name}' has {'classes' if item.classes else 'targets'}" for item in (real, side)]
+            raise InvalidInput(f"{have[0]}, and {have[1]}; compare sets of one sort")
+        if side.target_units is not None and real.target_units is not None:
+            columns = [len(found.target_units.mean) for found in (side, real) if found.target_units is not None]
+            if columns[0] != columns[1]:
+                raise InvalidInput(f"'{side.name}' has {columns[0]} targets an example, '{real.name}' {columns[1]}")
     if by == "none":
         return
     for side in (real, *sets):
-        if side.labels is None and by == "class":
-            raise InvalidInput(f"'{side.name}' has no labels, so it has no classes; compare without them (--by none)")
+        if not side.classes and by == "class":
+            have = "no labels, so it has no classes" if side.labels is None else "targets and no classes"
+            raise InvalidInput(f"'{side.name}' has {have}; compare without them (--by none)")
         foreign = [name for name in side.classes if name not in real.classes]
         if foreign and side.labels is not None and real.labels is not None:
             raise InvalidInput(

@@ -6,17 +6,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from discrepancy.errors import InvalidInput
 from experiments.config.mistakes import suggestion
-from experiments.data import Npz, Source, source_named
+from experiments.data import Source, source_named
 from objectives.artefact import SyntheticSet
 from objectives.data import Examples, Normalisation
-from objectives.intake import as_points
 
 __all__ = ["PARTS", "Side", "overlap", "side_of"]
 
@@ -30,7 +28,7 @@ class Side:
 
     Args:
         sampled: whether its examples are draws from a population; those of an artefact are made or chosen.
-        labels: class numbers ``(n,)``, distributions ``(n, c)``, or None.
+        labels: class numbers ``(n,)``, distributions ``(n, c)``, targets ``(n, k)`` in their own units, or None.
         weights: ``(n,)``; None where all are equal.
     """
 
@@ -42,6 +40,7 @@ class Side:
     normalisation: Normalisation
     limits: tuple[float, float] | None
     sampled: bool
+    target_units: Normalisation | None = None
 
     def __len__(self) -> int:
         return len(self.points)
@@ -53,17 +52,19 @@ class Side:
     def members(self, name: str | None) -> tuple[Int[Tensor, " m"], Float[Tensor, " m"]]:
         """The points of a class (all of them for None) and their weights; a distribution over classes shares its point out."""
         weights = torch.ones(len(self)) if self.weights is None else self.weights.float()
-        if name is not None and self.labels is not None:
+        if name is not None and self.labels is not None and self.classes:
             place = self.classes.index(name) if name in self.classes else -1
             belongs = self.labels[:, place] if self.labels.ndim == 2 else (self.labels == place)
             weights = weights * (belongs.float() if place >= 0 else 0.0)
         rows = (weights > 0).nonzero()[:, 0]
         return rows, weights[rows]
 
-    def label_vectors(self, classes: Sequence[str]) -> Float[Tensor, "n c"]:
-        """The labels as distributions over these classes."""
+    def label_vectors(self, real: "Side") -> Float[Tensor, "n c"]:
+        """The labels as distributions over the classes of the real side, or targets in its normalised units."""
         assert self.labels is not None
-        labels = self.labels
+        labels, classes = self.labels, real.classes
+        if real.target_units is not None:
+            return real.target_units.apply(labels)
         vectors = labels.float() if labels.ndim == 2 else torch.nn.functional.one_hot(labels, len(self.classes)).float()
         none = vectors.new_zeros(len(self))
         known = dict(zip(self.classes, vectors.unbind(1), strict=True))
@@ -99,46 +100,38 @@ def side_of(name: str, what: str | Source, root: str | None = None) -> Side:
                 )
             what, part = before, behind
     source = source_named(what, root) if isinstance(what, str) else what
-    if isinstance(source, Npz) and (points := _only_points(source)) is not None:
-        return Side(name, points, None, None, (), Normalisation.measured(points), source.limits, True)
     data = source.load() if part in ("train", "test") else source.whole()
     if part == "test" and data.test is None:
         raise InvalidInput(f"'{what}' has no test set; leave ':test' out")
     parts = {"train": [data.train], "test": [data.test], "all": [data.train, data.test]}[part or "train"]
     examples = [item for item in parts if item is not None]
+    labels = [found for item in examples if (found := _labels(item, examples)) is not None]
     return Side(
         name,
         torch.cat([item.points for item in examples]),
-        torch.cat([_labels(item, examples) for item in examples]),
+        torch.cat(labels) if labels else None,
         None,
         data.classes,
         data.normalisation,
         data.limits,
         True,
+        data.target_units,
     )
 
 
 def _of_artefact(name: str, found: SyntheticSet) -> Side:
+    labels, units = found.labels, found.target_units
+    if labels is not None and units is not None:
+        labels = labels.reshape(len(labels), -1)
     return Side(
-        name, found.points, found.labels, found.weights, found.classes, found.normalisation, found.limits, False
+        name, found.points, labels, found.weights, found.classes, found.normalisation, found.limits, False, units
     )
 
 
-def _labels(part: Examples, parts: Sequence[Examples]) -> Tensor:
+def _labels(part: Examples, parts: Sequence[Examples]) -> Tensor | None:
+    if part.targets is not None:
+        return part.targets
     return part.labels if any(item.soft is None for item in parts) or part.soft is None else part.soft
-
-
-def _only_points(source: Npz) -> Tensor | None:
-    """The points of an .npz file that holds ``x`` and no labels; None for any other."""
-    try:
-        with np.load(Path(source.path).expanduser(), allow_pickle=False) as content:
-            if isinstance(content, np.lib.npyio.NpzFile) and content.files == ["x"]:
-                return as_points(content["x"], "x")
-    except InvalidInput as error:
-        raise InvalidInput(f"{source.path}: {error}") from None
-    except (OSError, EOFError, ValueError, AttributeError):
-        return None  # the source itself says what is wrong with it
-    return None
 
 
 def overlap(a: Side, b: Side) -> float:

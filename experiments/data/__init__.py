@@ -6,12 +6,13 @@ from pathlib import Path
 from discrepancy.errors import InvalidInput
 from experiments.data.arrays import Npz
 from experiments.data.base import Source
+from experiments.data.diabetes import Diabetes
 from experiments.data.digits import Digits
 from experiments.data.held_out import HeldOut
 from experiments.data.images import Images
 from experiments.data.torchvision_sets import SETS, Torchvision, squeezed
 
-__all__ = ["Digits", "HeldOut", "Images", "Npz", "Source", "Torchvision", "source_named"]
+__all__ = ["Diabetes", "Digits", "HeldOut", "Images", "Npz", "Source", "Torchvision", "source_named"]
 
 
 def source_named(text: str, root: str | None = None) -> Source:
@@ -27,8 +28,9 @@ def source_named(text: str, root: str | None = None) -> Source:
         InvalidInput: if it is neither a known name nor a file or folder that can be read.
     """
     known = {squeezed(name): name for name in SETS}
-    if "/" not in text and squeezed(text) == "digits":
-        return Digits()
+    packaged = {source.kind: source for source in (Digits, Diabetes)}
+    if "/" not in text and squeezed(text) in packaged:
+        return packaged[squeezed(text)]()
     if "/" not in text and squeezed(text) in known:
         return Torchvision(name=known[squeezed(text)], root=root)
     path = Path(text).expanduser()
@@ -38,8 +40,8 @@ def source_named(text: str, root: str | None = None) -> Source:
         return Images(path=text)
     if path.exists():
         raise InvalidInput(f"{text} is neither an .npz file nor a folder of images; convert it to one of these")
-    close = difflib.get_close_matches(squeezed(text), ["digits", *known], 1)
+    close = difflib.get_close_matches(squeezed(text), [*packaged, *known], 1)
     hint = f"did you mean {known.get(close[0], close[0])}?" if close else "correct the name or the path"
     raise InvalidInput(
-        f"no data called '{text}': it is no file or folder, and not one of digits, {', '.join(SETS)}; {hint}"
+        f"no data called '{text}': it is no file or folder, and not one of {', '.join([*packaged, *SETS])}; {hint}"
     )

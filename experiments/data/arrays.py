@@ -3,7 +3,7 @@
 import zipfile
 import zlib
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -17,8 +17,9 @@ __all__ = ["Npz"]
 class Npz(Source, kind="npz"):
     """``x_train, y_train, x_test, y_test``; or ``x, y`` (or the training pair alone), of which a part is held out.
 
-    Further arrays are read where they are there: ``classes`` (names) and ``groups`` (of the training examples). Points and
-    labels are as in :meth:`LabelledData.of`. Pickled objects are never read.
+    With ``targets`` (``targets_train, targets_test``) in place of ``y`` they are real numbers, of a regression; with neither,
+    the points have no labels. Further arrays are read where they are there: ``classes`` (names) and ``groups`` (of the training
+    examples). Points, labels and targets are as in :class:`LabelledData`. Pickled objects are never read.
 
     Args:
         path: the file.
@@ -45,27 +46,37 @@ class Npz(Source, kind="npz"):
             raise InvalidInput(f"{self.path}: {error}") from None
 
     def whole(self) -> LabelledData:
-        arrays, needed = self._read(), ("x", "y")
-        if arrays.keys() & {"x_train", "y_train", "x_test", "y_test"}:
-            needed = ("x_train", "y_train")
-        if arrays.keys() & {"x_test", "y_test"}:
-            needed += ("x_test", "y_test")
+        arrays = self._read()
+        answers = [name for name in ("y", "targets") if arrays.keys() & {name, f"{name}_train", f"{name}_test"}]
+        if len(answers) > 1:
+            raise InvalidInput(f"{self.path} has both classes, 'y', and 'targets'; leave one of them out")
+        names = ("x", *answers)
+        if any(name.endswith(("_train", "_test")) for name in arrays):
+            needed = tuple(f"{name}_train" for name in names)
+        else:
+            needed = names
+        if any(name.endswith("_test") for name in arrays):
+            needed += tuple(f"{name}_test" for name in names)
         missing = [name for name in needed if name not in arrays]
         if missing:
             raise InvalidInput(
                 f"{self.path} has no array '{missing[0]}', only {', '.join(sorted(arrays)) or 'none at all'}; "
                 f"it must have x_train, y_train, x_test and y_test, or x and y"
             )
+        train, test = ([arrays[name] for name in part] for part in (needed[: len(names)], needed[len(names) :]))
+        options: dict[str, Any] = {
+            "groups": arrays.get("groups"),
+            "name": Path(self.path).stem,
+            "mirror": self.mirror,
+            "limits": self.limits,
+        }
         try:
-            return LabelledData.of(
-                *(arrays[name] for name in needed[:2]),
-                test=tuple(arrays[name] for name in needed[2:]) or None,
-                groups=arrays.get("groups"),
-                name=Path(self.path).stem,
-                classes=[str(name) for name in arrays["classes"]] if "classes" in arrays else None,
-                mirror=self.mirror,
-                limits=self.limits,
-            )
+            if not answers:
+                return LabelledData.unlabelled(*train, test=test[0] if test else None, **options)
+            if answers == ["targets"]:
+                return LabelledData.with_targets(*train, test=tuple(test) or None, **options)
+            classes = [str(name) for name in arrays["classes"]] if "classes" in arrays else None
+            return LabelledData.of(*train, test=tuple(test) or None, classes=classes, **options)
         except InvalidInput as error:
             raise InvalidInput(f"{self.path}: {error}") from None
 

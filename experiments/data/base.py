@@ -41,12 +41,18 @@ def hashed_order(numbers: Int[Tensor, " n"], salt: str) -> Int[Tensor, " n"]:
 
 
 def with_fixed_test(data: LabelledData, fraction: float) -> LabelledData:
-    """``data`` with the ``fraction`` of each class that comes first in hashed order as its test set.
+    """``data`` with the ``fraction`` of each class (of all, where there are none) that comes first in hashed order as its test
+    set.
 
-    The normalisation is measured again, since the test examples are to have no part in it.
+    The normalisation, of targets too, is measured again, since the test examples are to have no part in it.
     """
     divided = data.hold_out(fraction, lambda rows: hashed_order(rows, "test"))
-    return replace(divided, normalisation=Normalisation.measured(divided.train.points))
+    targets = divided.train.targets
+    return replace(
+        divided,
+        normalisation=Normalisation.measured(divided.train.points),
+        target_units=None if targets is None else Normalisation.measured(targets),
+    )
 
 
 def check_fraction(fraction: float) -> None:

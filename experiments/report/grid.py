@@ -21,7 +21,7 @@ DPI = 100
 TILE, LARGEST_TILE = 64, 96
 """Pixels a side: small images are magnified by a whole factor to about the first, large ones averaged down to the second."""
 GAP, MARGIN, SPACE = 3, 16, 10
-MOST_EXAMPLES, MOST_CLASSES = 20, 50
+MOST_EXAMPLES, MOST_CLASSES, LINE = 20, 50, 10
 PROPORTION = 1.4
 INK, PALE = "#222222", "#777777"
 
@@ -54,20 +54,25 @@ def tiles(synthetic: SyntheticSet) -> UInt8[Tensor, "m h w 3"]:
 
 
 def drawn(synthetic: SyntheticSet) -> Figure:
-    """The figure; its pixels are those of the images, magnified by a whole factor."""
+    """The figure, a line a class (ten examples a line where there are none). Its pixels are those of the images, magnified by a
+    whole factor."""
     images = tiles(synthetic)
     labels = synthetic.numbers
     count = len(synthetic.classes)
-    classes = range(min(count, MOST_CLASSES))
-    members = [(labels == c).nonzero()[:, 0] for c in classes]
-    most = int(torch.bincount(labels.long(), minlength=count).max())
-    columns = min(most, MOST_EXAMPLES)
+    if count:
+        members = [(labels == c).nonzero()[:, 0] for c in range(min(count, MOST_CLASSES))]
+        most = int(torch.bincount(labels, minlength=count).max())
+        columns = min(most, MOST_EXAMPLES)
+        names = [_cut(name) for name in synthetic.classes[:MOST_CLASSES]]
+        note = _note(synthetic, most, columns, count)
+    else:
+        members, names = _lines(synthetic)
+        most = columns = len(members[0])
+        note = _note(synthetic, len(synthetic), sum(map(len, members)), 0)
     rows = [images[chosen[:columns]] for chosen in members]
-    note = _note(synthetic, most, columns, count)
 
     height, width = images.shape[1:3]
     size = min(11.0, max(7.0, 0.22 * (height + GAP)))
-    names = [_cut(synthetic.classes[c]) for c in classes]
     labels_width = math.ceil(max(_text_width(name, size) for name in names))
     block = labels_width + SPACE + columns * (width + GAP)
     blocks = _blocks(len(rows), block, height + GAP)
@@ -90,6 +95,18 @@ def drawn(synthetic: SyntheticSet) -> Figure:
     if note:
         figure.text(MARGIN / wide, MARGIN / tall, note, size=8.0, color=PALE, ha="left", va="bottom")
     return figure
+
+
+def _lines(synthetic: SyntheticSet) -> tuple[list[Tensor], list[str]]:
+    """Examples without classes, line by line with what is written before it: the range of the first target, by which they are
+    sorted."""
+    order, columns = torch.arange(len(synthetic)), min(len(synthetic), LINE)
+    if synthetic.labels is None:
+        members = order[: MOST_CLASSES * columns].split(columns)
+        return list(members), [""] * len(members)
+    first = synthetic.labels.reshape(len(order), -1)[:, 0]
+    members = first.argsort(stable=True)[: MOST_CLASSES * columns].split(columns)
+    return list(members), [f"{float(first[m[0]]):.4g} … {float(first[m[-1]]):.4g}" for m in members]
 
 
 def _figure(width: int, height: int) -> Figure:
@@ -117,7 +134,7 @@ def _blocks(rows: int, width: int, height: int) -> int:
 def _note(synthetic: SyntheticSet, most: int, columns: int, count: int) -> str:
     parts = []
     if most > columns:
-        parts.append(f"the first {columns} of {most} examples a class")
+        parts.append(f"the first {columns} of {most} examples{' a class' if count else ''}")
     if count > MOST_CLASSES:
         parts.append(f"the first {MOST_CLASSES} of {count} classes")
     if synthetic.points.shape[1] not in (1, 3):

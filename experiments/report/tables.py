@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -10,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from experiments.config import Kind
-from experiments.evaluate import Comparison
+from experiments.evaluate import Comparison, Evaluation
 from experiments.experiment import Method
 from experiments.plan import Plan
 
@@ -60,28 +61,36 @@ def facts(values: Mapping[str, Any]) -> str:
 
 
 def evaluation(found: Comparison) -> str:
-    """Test accuracy of a condensed set beside its controls: mean and standard deviation over n networks."""
+    """Test accuracy (of a regression: error) of a condensed set beside its controls: mean and standard deviation over n
+    networks."""
     part = "validation" if any(row.validation for row in found.rows.values()) else "test"
+    first = next(iter(found.rows.values()))
+    measured = (f"{part} accuracy %", "std") if first.accuracies else (f"{part} RMSE", "std", "R²")
     rows = [
         [
             name,
             str(row.examples),
             row.labels,
-            f"{100 * row.mean:.1f}",
-            f"{100 * row.std:.1f}" if row.n > 1 else "-",
+            *_measured(row),
             str(row.n),
             size(row.stored_bytes),
             duration(row.seconds),
         ]
         for name, row in found.rows.items()
     ]
-    columns = ("set", "examples", "labels", f"{part} accuracy %", "std", "n", "stored", "time")
-    first = next(iter(found.rows.values()))
+    columns = ("set", "examples", "labels", *measured, "n", "stored", "time")
     about = (
         f"{found.data}, protocol {found.protocol.title} ({first.protocol_hash}), {first.test_examples} {part} examples, "
         f"last epoch, seed {first.seed}, torch {found.torch} on {found.device}"
     )
     return "\n".join([table(columns, rows, (columns[1], *columns[3:])), about, *_teacher(found)])
+
+
+def _measured(row: Evaluation) -> list[str]:
+    """The mean and the standard deviation of accuracies, in %, or of errors, with the mean share of the variance explained."""
+    if row.accuracies:
+        return [f"{100 * row.mean:.1f}", f"{100 * row.std:.1f}" if row.n > 1 else "-"]
+    return [f"{row.mean:.4g}", f"{row.std:.2g}" if row.n > 1 else "-", f"{fmean(row.r2):.3f}"]
 
 
 def _teacher(found: Comparison) -> list[str]:

@@ -52,7 +52,7 @@ def test_fields_reach_the_data(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"x": X}, r"has no array 'y', only x; it must have x_train, y_train, x_test and y_test, or x and y"),
+        ({"y": Y}, r"has no array 'x', only y; it must have x_train, y_train, x_test and y_test, or x and y"),
         ({"x_train": X, "y_train": Y, "x_test": X}, "has no array 'y_test', only x_test, x_train, y_train"),
         ({"x_test": X, "y_test": Y}, "has no array 'x_train', only x_test, y_test"),
         ({"images": X, "labels": Y}, "has no array 'x', only images, labels"),
@@ -61,7 +61,7 @@ def test_fields_reach_the_data(tmp_path: Path) -> None:
         ({"x": X / 0.1 * np.nan, "y": Y}, "some.npz: training data: 805 values of the points are NaN"),
         ({"x_train": X, "y_train": Y, "x_test": X[:1], "y_test": [9]}, "some.npz: test data: labels contain '9'"),
     ],
-    ids=["no-y", "no-y_test", "no-train", "other-names", "pickle", "length", "nan", "unseen"],
+    ids=["no-x", "no-y_test", "no-train", "other-names", "pickle", "length", "nan", "unseen"],
 )
 def test_refuses_arrays(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
