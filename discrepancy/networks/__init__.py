@@ -4,6 +4,7 @@ from discrepancy.networks.alexnet import AlexNet
 from discrepancy.networks.backbone import Backbone
 from discrepancy.networks.base import Network, Parameters, Statistics
 from discrepancy.networks.convnet import ConvNet
+from discrepancy.networks.coupling import Coupling
 from discrepancy.networks.lenet import LeNet
 from discrepancy.networks.mlp import MLP
 from discrepancy.networks.modules import register_module
@@ -15,6 +16,7 @@ __all__ = [
     "AlexNet",
     "Backbone",
     "ConvNet",
+    "Coupling",
     "LeNet",
     "MLP",
     "Network",

@@ -10,11 +10,14 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from discrepancy.base import Part
+from discrepancy.errors import Unsupported
+from discrepancy.networks.preimages import Preimage
 
 __all__ = [
     "ACTIVATIONS",
@@ -33,13 +36,14 @@ __all__ = [
 OUTPUTS = ("features", "logits", "layers", "activations", "statistics")
 """The names that ``take`` may hold."""
 
-Activation = Literal["relu", "leaky_relu", "sigmoid", "swish"]
+Activation = Literal["relu", "leaky_relu", "sigmoid", "swish", "identity"]
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
     "leaky_relu": functional.leaky_relu,
     "sigmoid": torch.sigmoid,
     "swish": functional.silu,
+    "identity": lambda x: x,
 }
 
 Parameters = Mapping[str, Tensor]
@@ -84,6 +88,18 @@ class Network(Part, family=True):
         are returned as ``layerL.mean``, ``layerL.variance`` (divided by the count, as they are used) and ``layerL.count``
         when ``take`` names ``statistics``.
         """
+
+    def preimage(self, parameters: Parameters, features: Float[Tensor, "n p"], shape: tuple[int, ...]) -> Preimage:
+        """Points of this shape, flattened, with the given features, in float64.
+
+        Raises:
+            Unsupported: if that is not known of this kind of network.
+            InvalidInput: if a layer does not reach every value.
+        """
+        raise Unsupported(
+            f"which points have given features is not known of '{self.kind}'; use an mlp, a convnet that does not widen, or a "
+            "coupling"
+        )
 
     def shapes(self, shape: tuple[int, ...], classes: int, take: Collection[str]) -> dict[str, tuple[int, ...]]:
         """The shape, for one example, of each output."""

@@ -23,12 +23,22 @@ from discrepancy.networks.base import (
     read_out_parameters,
     uniform,
 )
+from discrepancy.networks.preimages import Preimage, least, undone
 
 __all__ = ["MLP"]
 
 
 class MLP(Network, kind="mlp"):
     """``depth`` hidden layers of ``width`` units, then one linear layer; examples of any shape are flattened.
+
+    Where no layer is wider than what it follows and the activation is ``leaky_relu`` or ``identity``, every feature vector is
+    reached, and ``preimage`` finds the points.
+
+    Args:
+        width, depth: of the hidden layers.
+        activation: after each of them.
+        slope: of ``leaky_relu``, below zero.
+        bias: whether the hidden layers have one.
 
     Parameters are named ``hiddenL.weight``, ``hiddenL.bias`` for L = 1, ..., depth, and ``linear.weight``,
     ``linear.bias``.
@@ -37,12 +47,16 @@ class MLP(Network, kind="mlp"):
     width: int = 128
     depth: int = 2
     activation: Activation = "relu"
+    slope: float = 0.01
+    bias: bool = True
 
     def __post_init__(self) -> None:
         for name, value in (("width", self.width), ("depth", self.depth)):
             if value < 1:
                 raise InvalidInput(f"'{name}' must be >= 1, got {value}")
         check_choice("activation", self.activation, get_args(Activation))
+        if not 0 < self.slope <= 1:
+            raise InvalidInput(f"'slope' must be > 0 and at most 1, got {self.slope}")
 
     def initial(
         self, generator: torch.Generator, shape: tuple[int, ...], classes: int, *, affine: bool = True
@@ -51,7 +65,8 @@ class MLP(Network, kind="mlp"):
         size = math.prod(shape)
         for layer in range(1, self.depth + 1):
             parameters[f"hidden{layer}.weight"] = uniform(generator, (self.width, size), size)
-            parameters[f"hidden{layer}.bias"] = uniform(generator, (self.width,), size)
+            if self.bias:
+                parameters[f"hidden{layer}.bias"] = uniform(generator, (self.width,), size)
             size = self.width
         return parameters | read_out_parameters(generator, size, classes)
 
@@ -67,7 +82,18 @@ class MLP(Network, kind="mlp"):
         outputs: dict[str, Tensor] = {}
         x = points.flatten(1)
         for layer in range(1, self.depth + 1):
-            x = functional.linear(x, parameters[f"hidden{layer}.weight"], parameters[f"hidden{layer}.bias"])
-            x = ACTIVATIONS[self.activation](x)
+            x = functional.linear(x, parameters[f"hidden{layer}.weight"], parameters.get(f"hidden{layer}.bias"))
+            leaky = self.activation == "leaky_relu"
+            x = functional.leaky_relu(x, self.slope) if leaky else ACTIVATIONS[self.activation](x)
             outputs |= layer_outputs(layer, x, take)
         return outputs | read_out(parameters, x, take)
+
+    def preimage(self, parameters: Parameters, features: Float[Tensor, "n p"], shape: tuple[int, ...]) -> Preimage:
+        x, condition = features.double(), 1.0
+        for layer in range(self.depth, 0, -1):
+            x, bent = undone(self.activation, self.slope, x)
+            bias = parameters.get(f"hidden{layer}.bias")
+            x = x if bias is None else x - bias.double()
+            x, own = least(f"hidden{layer}.weight", parameters[f"hidden{layer}.weight"], x)
+            condition *= bent * own
+        return Preimage(x, condition)

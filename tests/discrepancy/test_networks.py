@@ -259,7 +259,7 @@ def test_mlp_is_the_module_with_the_same_weights(activation, shape, generator):
         ({"width": 0}, "'width' must be >= 1, got 0"),
         ({"depth": -1}, "'depth' must be >= 1, got -1"),
         ({"norm": "instanc"}, "'norm' must be one of instance, batch, layer, group, none; got 'instanc'"),
-        ({"activation": "gelu"}, "'activation' must be one of relu, leaky_relu, sigmoid, swish; got 'gelu'"),
+        ({"activation": "gelu"}, "'activation' must be one of relu, leaky_relu, sigmoid, swish, identity; got 'gelu'"),
         ({"pooling": "sum"}, "'pooling' must be one of average, max, none; got 'sum'"),
         ({"norm": "group", "width": 6}, "'width' must be a multiple of 4 with norm 'group', got 6"),
     ],

@@ -1,0 +1,141 @@
+"""Networks that are undone: points have the features that were asked for, the least of all where there are several."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from discrepancy.errors import InvalidInput, Unsupported
+from discrepancy.networks import MLP, ConvNet, Coupling, Network
+
+SHAPE = (2, 3, 2)
+NETWORKS: dict[str, Network] = {
+    "one layer": MLP(width=7, depth=1, activation="leaky_relu", slope=0.1, bias=False),
+    "square": MLP(width=12, depth=3, activation="leaky_relu"),
+    "narrowing": MLP(width=9, depth=2, activation="leaky_relu", slope=0.3),
+    "linear": MLP(width=8, depth=4, activation="identity", bias=False),
+    "coupling": Coupling(width=6, depth=5),
+}
+each = pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS.keys())
+
+
+def weights(network: Network, shape: tuple[int, ...] = SHAPE) -> dict[str, Tensor]:
+    initial = network.initial(torch.Generator().manual_seed(1), shape, 4)
+    return {name: value.double() for name, value in initial.items()}
+
+
+def features(network: Network, parameters: dict[str, Tensor], points: Tensor) -> Tensor:
+    return network(parameters, points, ("features",))["features"]
+
+
+@each
+@pytest.mark.parametrize("shape", [SHAPE, (13,)], ids=["images", "odd"])
+def test_points_have_the_features(network: Network, shape: tuple[int, ...]):
+    parameters = weights(network, shape)
+    size = math.prod(shape) if isinstance(network, Coupling) else network.width  # pyright: ignore
+    wanted = 3 * torch.randn(5, size, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    found = network.preimage(parameters, wanted, shape)
+    again = features(network, parameters, found.points.reshape(-1, *shape))
+    assert float((again - wanted).norm() / wanted.norm()) < 100 * torch.finfo(torch.float64).eps * found.condition
+
+
+@pytest.mark.parametrize("name", ["square", "coupling"])
+def test_what_loses_nothing_gives_the_points_back(name: str):
+    network = NETWORKS[name]
+    parameters = weights(network)
+    points = torch.randn(4, *SHAPE, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    found = network.preimage(parameters, features(network, parameters, points), SHAPE)
+    torch.testing.assert_close(found.points, points.flatten(1), rtol=1e-8, atol=1e-8)
+
+
+def test_the_layer_of_a_perceptron_without_biases():
+    network = NETWORKS["one layer"]
+    parameters = weights(network)
+    points = torch.randn(4, *SHAPE, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    product = points.flatten(1) @ parameters["hidden1.weight"].mT
+    torch.testing.assert_close(features(network, parameters, points), torch.maximum(product, 0.1 * product))
+    assert set(parameters) == {"hidden1.weight", "linear.weight", "linear.bias"}
+
+
+def test_couplings_are_those_of_the_docstring():
+    network = Coupling(width=6, depth=2, reach=0.7)
+    parameters = weights(network, (5,))
+    x = torch.randn(3, 5, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    for layer, kept, changed in ((1, [0, 2, 4], [1, 3]), (2, [1, 3], [0, 2, 4])):
+        inner = parameters[f"coupling{layer}.inner.weight"], parameters[f"coupling{layer}.inner.bias"]
+        hidden = (x[:, kept] @ inner[0].mT + inner[1]).clamp(min=0)
+        both = hidden @ parameters[f"coupling{layer}.outer.weight"].mT
+        s, t = both[:, : len(changed)], both[:, len(changed) :]
+        x = x.clone()
+        x[:, changed] = x[:, changed] * (0.7 * s.tanh()).exp() + t
+    start = torch.randn(3, 5, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    torch.testing.assert_close(features(network, parameters, start), x)
+
+
+def test_one_layer_gives_the_least_of_all_points():
+    network = NETWORKS["one layer"]
+    parameters = weights(network)
+    points = torch.randn(4, *SHAPE, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    found = network.preimage(parameters, features(network, parameters, points), SHAPE).points
+    span = torch.linalg.pinv(parameters["hidden1.weight"]) @ parameters["hidden1.weight"]
+    torch.testing.assert_close(found, points.flatten(1) @ span.mT)
+
+
+def test_condition_is_that_of_the_weights():
+    linear = NETWORKS["linear"]
+    parameters = weights(linear)
+    found = linear.preimage(parameters, torch.ones(1, 8, dtype=torch.float64), SHAPE)
+    each = [float(torch.linalg.cond(parameters[f"hidden{layer}.weight"])) for layer in range(1, 5)]
+    assert found.condition == pytest.approx(math.prod(each))
+    bent = NETWORKS["one layer"]
+    parameters = weights(bent)
+    found = bent.preimage(parameters, torch.ones(1, 7, dtype=torch.float64), SHAPE)
+    assert found.condition == pytest.approx(float(torch.linalg.cond(parameters["hidden1.weight"])) / 0.1)
+
+
+def test_condition_of_couplings_is_that_of_the_slope():
+    network = NETWORKS["coupling"]
+    parameters = weights(network)
+    point = torch.randn(1, 12, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+
+    def forward(x: Tensor) -> Tensor:
+        return features(network, parameters, x[None])[0]
+
+    slope = torch.autograd.functional.jacobian(forward, point[0])
+    found = network.preimage(parameters, forward(point[0])[None], (12,))
+    truth = float(torch.linalg.cond(slope))  # pyright: ignore[reportArgumentType]
+    assert 0.9 * truth <= found.condition <= 1.001 * truth
+
+
+@pytest.mark.parametrize(
+    ("network", "error", "message"),
+    [
+        (MLP(width=13, activation="leaky_relu"), InvalidInput, "'hidden1.weight', 13 x 12, has rank 12, .* at most 12"),
+        (
+            MLP(width=5, activation="relu"),
+            InvalidInput,
+            "'activation' must be one of leaky_relu, identity, .* got 'relu'",
+        ),
+        (ConvNet(width=4, depth=1), Unsupported, "is not known of 'convnet'; use an mlp"),
+    ],
+    ids=["wide", "relu", "convnet"],
+)
+def test_what_cannot_be_undone_is_refused(network: Network, error: type[Exception], message: str):
+    parameters = weights(network, SHAPE)
+    wanted = features(network, parameters, torch.ones(1, *SHAPE, dtype=torch.float64))
+    with pytest.raises(error, match=message):
+        network.preimage(parameters, wanted, SHAPE)
+
+
+def test_a_layer_that_lost_its_rank_is_refused():
+    network = NETWORKS["one layer"]
+    parameters = weights(network)
+    parameters["hidden1.weight"][3] = parameters["hidden1.weight"][2]
+    with pytest.raises(InvalidInput, match=r"'hidden1\.weight', 7 x 12, has rank 6"):
+        network.preimage(parameters, torch.ones(1, 7, dtype=torch.float64), SHAPE)
+
+
+def test_a_coupling_needs_two_numbers():
+    with pytest.raises(InvalidInput, match="needs examples of two numbers or more"):
+        weights(Coupling(), (1,))
