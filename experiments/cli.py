@@ -185,7 +185,7 @@ def _label(parser: argparse.ArgumentParser) -> None:
 
 def _evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("artefact", metavar="ARTEFACT")
-    parser.add_argument("--protocol", default="quick", help="quick, vico, ncfm, or a YAML file")
+    parser.add_argument("--protocol", default="quick", help="quick, vico, ncfm, table (an MLP), or a YAML file")
     parser.add_argument(
         "--set", action="append", default=[], metavar="PATH=VALUE", help="change a value of the protocol"
     )

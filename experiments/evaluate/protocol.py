@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from discrepancy.base import Part, check_choice
 from discrepancy.errors import InvalidInput
-from discrepancy.networks import ConvNet, Network
+from discrepancy.networks import MLP, ConvNet, Network
 from experiments.config import build, dump, override, read
 from objectives.augment import Augmentation, Chain, Siamese
 from objectives.mixing import CutMix, Mixing
@@ -168,6 +168,13 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                 source="Dataset Distillation with Neural Characteristic Function (Wang et al., 2025), section 5.1 and its "
                 "public code, with hard labels; the published figures are those of the best of 20 epochs by accuracy on the "
                 "test examples, and here, as everywhere, of the last epoch.",
+            ),
+            Protocol(
+                name="table",
+                network=MLP(),
+                networks=5,
+                epochs=301,
+                source="As quick, with a multilayer perceptron and the published rate: for tables, of classes or of targets.",
             ),
         )
     }

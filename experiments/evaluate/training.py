@@ -97,6 +97,8 @@ def evaluate_each(
         raise InvalidInput(f"'{data.name}' has no test examples; give it some, or use a validation split")
     if protocol.augment is not None and len(data.shape) != 3:
         raise InvalidInput(f"'augment' needs images (C, H, W); these examples have shape {data.shape}: remove it")
+    if protocol.mix is not None:
+        data.require_classes("'mix' of the protocol")
     started, device = time.perf_counter(), torch.device(device)
     first = draw(data, 0)
     trainer = Trainer(protocol, data, len(first), device, compile)

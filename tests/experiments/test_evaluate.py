@@ -445,7 +445,7 @@ def test_protocol_by_name_with_changes() -> None:
     assert (changed.epochs, changed.network, changed.networks) == (11, ConvNet(width=8), 2)
     assert changed.augment == Siamese()
     with pytest.raises(
-        InvalidInput, match=r"one of quick, vico, ncfm, or a YAML file, got 'vicco'; did you mean 'vico'\?"
+        InvalidInput, match=r"one of quick, vico, ncfm, table, or a YAML file, got 'vicco'; did you mean 'vico'\?"
     ):
         protocol_named("vicco")
 
