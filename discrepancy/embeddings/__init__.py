@@ -1,6 +1,7 @@
 """Embeddings: what of an example is compared."""
 
 from discrepancy.embeddings.base import Embedding
+from discrepancy.embeddings.cosine import RandomCosine
 from discrepancy.embeddings.gradient import LossGradient
 from discrepancy.embeddings.maps import Attention, ChannelMeans, Normalised
 from discrepancy.embeddings.network import Features, Layers, Logits
@@ -16,6 +17,7 @@ __all__ = [
     "Logits",
     "LossGradient",
     "Normalised",
+    "RandomCosine",
     "RandomFourier",
     "Standardised",
 ]

@@ -1,0 +1,85 @@
+"""Random cosine features: the kernel that they estimate, and the points that have given ones."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from discrepancy import Gaussian
+from discrepancy.embeddings import RandomCosine
+from discrepancy.errors import InvalidInput
+from discrepancy.kernels import Median
+from discrepancy.measure import Measure
+from discrepancy.sorts import Draws
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def drawn(embedding: RandomCosine, shape: tuple[int, ...]) -> Draws:
+    return embedding.draw(torch.Generator().manual_seed(1), {"points": shape})
+
+
+def test_features_are_cosines_with_phases():
+    embedding = RandomCosine(features=5, lengthscale=2.0)
+    draws, points = drawn(embedding, (2, 3)), normal(4, 2, 3)
+    assert draws is not None
+    values = embedding({"points": points}, draws)
+    for n in range(4):
+        for p in range(5):
+            angle = float(points[n].flatten() @ draws["frequencies"][p].double()) / 2 + float(draws["phases"][p])
+            assert float(values[n, p]) == pytest.approx(math.sqrt(2 / 5) * math.cos(angle), abs=1e-9)
+
+
+def test_products_estimate_the_gaussian_kernel():
+    """The error of a mean of p products, each of at most 2 in size, is at most 6 standard deviations of 1.5/√p."""
+    embedding, points = RandomCosine(features=40_000, lengthscale=1.7), normal(6, 3)
+    values = embedding({"points": points}, drawn(embedding, (3,)))
+    truth = Gaussian(lengthscale=1.7)(points[None], points[None])[0]
+    assert float((values @ values.mT - truth).abs().max()) < 6 * 1.5 / math.sqrt(40_000)
+
+
+def test_without_a_number_there_are_as_many_features_as_numbers():
+    embedding = RandomCosine()
+    assert embedding({"points": normal(3, 2, 4)}, drawn(embedding, (2, 4))).shape == (3, 8)
+
+
+@pytest.mark.parametrize("features", [None, 4])
+def test_points_have_the_features(features: int | None):
+    embedding = RandomCosine(features=features, lengthscale=30.0)
+    draws = drawn(embedding, (2, 3))
+    p = features or 6
+    wanted = math.sqrt(2 / p) * torch.linspace(-0.9, 0.9, 5 * p, dtype=torch.float64).reshape(5, p)
+    found = embedding.preimage(wanted, draws)
+    again = embedding({"points": found.points.reshape(5, 2, 3)}, draws)
+    assert float((again - wanted).norm() / wanted.norm()) < 100 * torch.finfo(torch.float64).eps * found.condition
+
+
+def test_features_that_no_cosine_reaches_are_refused():
+    embedding = RandomCosine(features=2)
+    with pytest.raises(InvalidInput, match=r"features must be at most √\(2/p\) = 1, .* got 1\.5; scale them"):
+        embedding.preimage(torch.tensor([[0.1, -1.5]]), drawn(embedding, (3,)))
+
+
+def test_more_features_than_numbers_are_refused():
+    embedding = RandomCosine(features=5)
+    with pytest.raises(InvalidInput, match="'frequencies', 5 x 3, has rank 3"):
+        embedding.preimage(torch.zeros(1, 5), drawn(embedding, (3,)))
+
+
+def test_a_rule_becomes_a_number():
+    embedding, points = RandomCosine(lengthscale=Median()), normal(20, 3)
+    assert not embedding.resolved
+    resolved = embedding.resolve(Measure(points))
+    assert resolved.lengthscale == pytest.approx(float(torch.pdist(points).median()), rel=0.05)
+    assert resolved.resolved
+    with pytest.raises(InvalidInput, match="'random_cosine' needs its frequencies"):
+        resolved({"points": points})
+
+
+@pytest.mark.parametrize(("features", "length"), [(0, 1.0), (3, 0.0)])
+def test_senseless_numbers_are_refused(features: int, length: float):
+    with pytest.raises(InvalidInput, match=r"'(features|lengthscale)'"):
+        RandomCosine(features=features, lengthscale=length)
