@@ -71,6 +71,9 @@ def _tree(options: argparse.Namespace) -> Tree:
     else:
         tree = _with_paths(*_found(options.file))
     changes: Tree = {}
+    config = SweepFolder(options.out).config if options.out is not None else None
+    if options.resume and config is not None and config.exists():
+        changes |= {name: value for name, value in read(config).items() if name == "root"}
     for name in ("root", "seed", "device"):
         if getattr(options, name) is not None:
             changes[name] = getattr(options, name)

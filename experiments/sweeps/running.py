@@ -13,7 +13,7 @@ from pathlib import Path
 from experiments.config import dump
 from experiments.report.progress import Advance
 from experiments.sweeps.cell import Job, Report
-from experiments.sweeps.folder import CellFiles, SweepFolder
+from experiments.sweeps.folder import SweepFolder
 from experiments.sweeps.planning import Estimate
 from experiments.sweeps.sweep import Cell
 
@@ -46,31 +46,30 @@ def run_cells(
     advance: Advance,
     on_cell: Callable[[], object],
 ) -> None:
-    """Do every cell that is not done; ``advance`` is told the estimated seconds of what is.
+    """Do these cells, one after another; ``advance`` is told the estimated seconds of what is done.
 
     Raises:
         KeyboardInterrupt: when the user stops; the run under way has written its checkpoint.
     """
     before, total = 0.0, sum(estimates[cell.key].seconds for cell in cells)
     for position, cell in enumerate(cells, 1):
-        files, estimate = folder.files(cell), estimates[cell.key]
-        if files.judged is None:
-            title = f"{position}/{len(cells)} {cell.key}"
+        estimate, title = estimates[cell.key], f"{position}/{len(cells)} {cell.key}"
 
-            def report(stage: str, share: float, note: str, before=before, estimate=estimate, title=title) -> None:
-                part = share * estimate.condensing
-                if stage == "judging":
-                    part = estimate.condensing + share * estimate.judging
-                advance(min(int(before + part), int(total) - 1), f"{title}: {stage} {note}".rstrip())
+        def report(stage: str, share: float, note: str, before=before, estimate=estimate, title=title) -> None:
+            part = share * estimate.condensing
+            if stage == "judging":
+                part = estimate.condensing + share * estimate.judging
+            advance(min(int(before + part), int(total) - 1), f"{title}: {stage} {note}".rstrip())
 
-            advance(int(before), title)
-            _do(cell, folder, files, worker, report)
-            on_cell()
+        advance(min(int(before), int(total) - 1), title)
+        _do(cell, folder, worker, report)
+        on_cell()
         before += estimate.seconds
     advance(max(1, int(total)), "")
 
 
-def _do(cell: Cell, folder: SweepFolder, files: CellFiles, worker: Worker, report: Report) -> None:
+def _do(cell: Cell, folder: SweepFolder, worker: Worker, report: Report) -> None:
+    files = folder.files(cell)
     files.run.path.mkdir(parents=True, exist_ok=True)
     files.failure.unlink(missing_ok=True)
     if cell.network and cell.experiment is not None and not files.run.result.exists():
