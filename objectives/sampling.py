@@ -13,8 +13,8 @@ from objectives.data import LabelledData
 
 __all__ = ["ClusteredRows", "Look", "RandomRows", "Sampling", "centres", "nearest"]
 
-TIE = 1e-5
-"""Squared distances that differ by less than this share of the mean square count as equal."""
+TIE = 64
+"""Squared distances count as equal if they differ by less than so many roundings of the mean square."""
 
 Look = Callable[[Int[Tensor, " k"]], Float[Tensor, "k d"]]
 """The features of real examples, given by their numbers."""
@@ -111,7 +111,8 @@ def centres(points: Float[Tensor, "n d"], start: Float[Tensor, "k d"], iteration
 def nearest(points: Float[Tensor, "n d"], found: Float[Tensor, "k d"]) -> Int[Tensor, " k"]:
     """The point that is nearest to each centre; the first of those that are as near but for rounding, as the two of a pair."""
     apart = _half_distances(found, points)
-    least = apart.min(1, keepdim=True).values + TIE * points.square().sum(1).mean()
+    rounding = torch.finfo(points.dtype).eps * points.square().sum(1).mean()
+    least = apart.min(1, keepdim=True).values + TIE * rounding
     return (apart <= least).int().argmax(1)
 
 
