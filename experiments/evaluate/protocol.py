@@ -23,8 +23,8 @@ from objectives.mixing import CutMix, Mixing
 
 __all__ = ["PROTOCOLS", "Protocol", "protocol_named"]
 
-LATER = ("optimizer", "milestones", "mix")
-"""Fields that are in a hash only where they differ from their defaults, so that older hashes stay."""
+LATER = {"scratch": ("optimizer", "milestones", "mix"), "mlp": ("slope", "bias")}
+"""Fields, by kind, that came after the first hashes; they are in a hash only where they differ from their defaults."""
 
 
 class Protocol(Part, family=True, kind="scratch"):
@@ -103,12 +103,9 @@ class Protocol(Part, family=True, kind="scratch"):
     @property
     def hash(self) -> str:
         """The first 12 hexadecimal digits of the SHA-256 of every field, defaults included, but for the name and source, and
-        for what was added since the first hashes where it is at its default."""
+        for those of :data:`LATER`."""
         described = _complete(self)
         del described["name"], described["source"]
-        for item in fields(self):
-            if item.name in LATER and getattr(self, item.name) == item.default:
-                del described[item.name]
         text = json.dumps(described, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -122,7 +119,10 @@ class Protocol(Part, family=True, kind="scratch"):
 def _complete(value: Any) -> Any:
     """``value`` as plain data with every field; a number is the same whether written 1 or 1.0."""
     if isinstance(value, Part) and is_dataclass(value):
-        return {"kind": value.kind} | {item.name: _complete(getattr(value, item.name)) for item in fields(value)}
+        held = {item.name: getattr(value, item.name) for item in fields(value)}
+        later = {item.name: item.default for item in fields(value) if item.name in LATER.get(value.kind, ())}
+        kept = {name: own for name, own in held.items() if name not in later or own != later[name]}
+        return {"kind": value.kind} | {name: _complete(own) for name, own in kept.items()}
     if isinstance(value, tuple):
         return [_complete(item) for item in value]
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
