@@ -12,7 +12,7 @@ from torch import Tensor
 
 from discrepancy.errors import InvalidInput
 from experiments.config.mistakes import suggestion
-from experiments.data import Source, source_named
+from experiments.data import Npz, Source, source_named
 from objectives.artefact import SyntheticSet
 from objectives.data import Examples, Normalisation
 
@@ -113,7 +113,7 @@ def side_of(name: str, what: str | Source, root: str | None = None) -> Side:
         None,
         data.classes,
         data.normalisation,
-        data.limits,
+        source.limits if isinstance(source, Npz) and not labels else data.limits,  # bare points state no scale
         True,
         data.target_units,
     )
