@@ -8,7 +8,7 @@ from discrepancy.errors import DiscrepancyError
 from experiments.config import ConfigError, Mistake
 from experiments.evaluate import Protocol, whole_budget
 from experiments.experiment import chosen_device
-from experiments.plan import COMPILED_SPEEDUP, COMPILING_SECONDS, planned
+from experiments.plan import COMPILED_SPEEDUP, COMPILING_SECONDS, Plan, planned
 from experiments.sweeps.sweep import Cell
 from objectives.compilation import WORTHWHILE_SECONDS, eager_seconds
 from objectives.data import LabelledData
@@ -37,6 +37,7 @@ def estimated(cells: Sequence[Cell], on_cell: Callable[[int], None] | None = Non
     """
     found: dict[str, Estimate] = {}
     mistakes: dict[str, list[str]] = {}
+    plans: dict[str, Plan] = {}  # of a set, which other networks may judge too
     done = 0
     for source in dict.fromkeys(cell.source for cell in cells):
         of_source = [cell for cell in cells if cell.source == source]
@@ -47,7 +48,7 @@ def estimated(cells: Sequence[Cell], on_cell: Callable[[int], None] | None = Non
             continue
         for cell in of_source:
             try:
-                found[cell.key] = _estimate(cell, data)
+                found[cell.key] = _estimate(cell, data, plans)
             except DiscrepancyError as error:
                 mistakes.setdefault(f"{cell.network or cell.name}: {error}", []).append(f"{cell.data}/{cell.per_class}")
             done += 1
@@ -64,10 +65,12 @@ def _with_places(text: str, places: Iterable[Any]) -> str:
     return f"{text} (for {', '.join(distinct)})" if distinct else text
 
 
-def _estimate(cell: Cell, data: LabelledData) -> Estimate:
+def _estimate(cell: Cell, data: LabelledData, plans: dict[str, Plan]) -> Estimate:
     data.require(cell.per_class, f"a sweep at {cell.per_class} a class")
     examples, protocol = cell.per_class * data.count, cell.protocol
-    plan = None if cell.experiment is None else planned(cell.experiment, data)
+    plan = plans.get(cell.base)
+    if plan is None and cell.experiment is not None:
+        plan = plans[cell.base] = planned(cell.experiment, data)
     if plan is not None:
         examples = plan.examples
     elif cell.name == "whole":
