@@ -113,9 +113,9 @@ def _tree(options: argparse.Namespace) -> Tree:
         changes["data"] = dump(source_named(options.data, options.root), defaults=False)
     elif options.root is not None:
         changes["data"] = {"root": options.root}
-    sizes = {name: getattr(options, name) for name in ("per_class", "examples")}
-    if any(sizes.values()):
-        changes["synthetic"] = {name: value for name, value in sizes.items() if value is not None}
+    sizes = {name: value for name in ("per_class", "examples") if (value := getattr(options, name)) is not None}
+    if sizes:
+        changes["synthetic"] = sizes
     if options.steps is not None:
         changes["solver"] = {"steps": options.steps}
     if options.teacher is not None:

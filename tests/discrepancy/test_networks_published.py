@@ -217,7 +217,11 @@ def test_initial_weights_of_vit(generator):
         (ViT(), {"heads": 5}, "'width' must be a multiple of 'heads', got 192 and 5"),
         (ViT(), {"patch": 0}, "'patch' must be >= 1, got 0"),
         (ViT(), {"pooling": "max"}, "'pooling' must be one of mean, token; got 'max'"),
-        (LeNet(), {"activation": "gelu"}, "'activation' must be one of relu, leaky_relu, sigmoid, swish; got 'gelu'"),
+        (
+            LeNet(),
+            {"activation": "gelu"},
+            "'activation' must be one of relu, leaky_relu, sigmoid, swish, identity; got 'gelu'",
+        ),
     ],
     ids=lambda item: "-".join(item) if isinstance(item, dict) else "",
 )

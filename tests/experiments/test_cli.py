@@ -101,7 +101,7 @@ def test_every_mistake_of_a_configuration_in_one_report(tmp_path: Path, capsys: 
     [
         (["run", "dmm", "--data", "digits"], "'dmm' is neither a method nor a file; did you mean 'dm'?"),
         (["run", "dm", "--data", "minst"], "did you mean MNIST?"),
-        (["run", "dm"], "data: is missing; expected a source (digits, held_out, images, npz, torchvision)"),
+        (["run", "dm"], "data: is missing; expected a source (diabetes, digits, held_out, images, npz, torchvision)"),
         (["run"], "name a method or a configuration file"),
         (["run", "dm", "--data", "digits", "--per-class", "0"], "'per_class' must be at least 1, got 0"),
         (["run", "random", "--data", "digits", "--per-class", "999"], "needs 999 examples of each class"),

@@ -323,7 +323,7 @@ def test_kinds_are_listed_with_their_fields_and_defaults() -> None:
     assert "; required\n      via: an embedding (" in every
     assert "      options: a mapping from names to numbers or true or false or texts; default {}" in every
     assert (
-        "network: a network (alexnet, backbone, convnet, lenet, mlp, resnet, vgg, vit) or nothing (null); default null"
+        "network: a network (alexnet, backbone, convnet, coupling, lenet, mlp, resnet, vgg, vit) or nothing (null)"
         in every
     )
     assert ":class:" not in shown
