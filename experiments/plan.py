@@ -55,13 +55,12 @@ def planned(experiment: Experiment, data: LabelledData | None = None) -> Plan:
     parameters = problem.initial()
     synthetic = SyntheticSet.of(decoded(problem, parameters), data, parameters, {}, problem.synthetic)
     steps, examples = solver.duration(problem), len(synthetic)
-    solver.start(problem)  # refuses what cannot be solved this way, and costs little more than the executor
-    stage = problem.executor(steps, solver.examples(problem)).stage
-    if solver.takes:
+    stage = solver.start(problem).stage  # refuses what cannot be solved this way
+    if stage is None:
         stage = Stage(
             data,
             problem.context,
-            solver.takes,
+            solver.takes | {"points"},
             seed=problem.seed,
             examples=examples,
             steps=steps,

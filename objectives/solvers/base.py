@@ -51,9 +51,12 @@ class Problem:
 
     def initial(self) -> dict[str, Tensor]:
         """The synthetic parameters at the start, where the problem is solved."""
+        return {name: value.to(self.device, self.dtype, copy=True) for name, value in self._start.items()}
+
+    @cached_property
+    def _start(self) -> dict[str, Tensor]:
         choose = None if self.context.sampling.lasts is None else self._representative
-        start = self.synthetic.initial(self.data, self.seed, choose)
-        return {name: value.to(self.device, self.dtype) for name, value in start.items()}
+        return self.synthetic.initial(self.data, self.seed, choose)
 
     @torch.no_grad()
     def _representative(self, each: int) -> Tensor:
@@ -103,6 +106,11 @@ class Solving(ABC):
 
     steps: int
     step: int = 0
+
+    @property
+    def stage(self) -> Stage | None:
+        """Where the terms are evaluated; None where they are not."""
+        return None
 
     @abstractmethod
     def advance(self) -> Record:

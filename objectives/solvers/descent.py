@@ -215,6 +215,10 @@ class _Descending(Solving):
         return [self.solver.optimise(leaves) for leaves in moving]
 
     @property
+    def stage(self) -> Stage:
+        return self.executor.stage
+
+    @property
     def parameters(self) -> dict[str, Tensor]:
         return {name: torch.cat([leaves[name].detach() for leaves in self.leaves]) for name in self.leaves[0]}
 

@@ -14,6 +14,7 @@ from discrepancy.mmd import MMD
 from objectives.executor import Executor
 from objectives.objective import Match
 from objectives.solvers.base import Problem, Record, Solving
+from objectives.stage import Stage
 
 __all__ = ["Choice", "Selecting", "WithinClasses", "check_embeddings", "check_mmd", "check_positive", "check_weights"]
 
@@ -83,6 +84,10 @@ class WithinClasses(Selecting):
     def __init__(self, problem: Problem, kind: str, choose: Callable[[Executor, Tensor, int], Choice]) -> None:
         super().__init__(problem, kind, problem.data.count)
         self.choose, self.executor = choose, problem.executor(self.steps)
+
+    @property
+    def stage(self) -> Stage:
+        return self.executor.stage
 
     @property
     def resolved(self) -> dict[str, Any]:
