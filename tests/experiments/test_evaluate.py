@@ -527,6 +527,7 @@ def test_augmentation_needs_images(generator: torch.Generator) -> None:
 # --- compiled -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:batch normalisation of")
 @pytest.mark.compiled
 @pytest.mark.parametrize(
     "network", [ConvNet(width=5, depth=2), ConvNet(width=5, depth=2, norm="batch")], ids=["instance", "batch"]
