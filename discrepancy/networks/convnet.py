@@ -6,6 +6,7 @@ from typing import get_args
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from discrepancy.base import check_choice
 from discrepancy.errors import InvalidInput
@@ -19,6 +20,7 @@ from discrepancy.networks.base import (
 )
 from discrepancy.networks.chain import Pooling, Step, border, chain, chain_parameters, check_image, sides
 from discrepancy.networks.norms import Norm, check_groups
+from discrepancy.networks.preimages import Preimage, least_convolved, undone
 
 __all__ = ["ConvNet"]
 
@@ -75,6 +77,28 @@ class ConvNet(Network, kind="convnet"):
         steps = self._steps(points.shape)
         x, outputs = chain(parameters, points, steps, self.norm, self.activation, take, statistics)
         return outputs | read_out(parameters, x.flatten(1), take)
+
+    def preimage(self, parameters: Parameters, features: Float[Tensor, "n p"], shape: tuple[int, ...]) -> Preimage:
+        if self.norm != "none" or self.pooling == "max":
+            raise InvalidInput(
+                f"a convnet is undone with norm 'none' and pooling 'none' or 'average' only, got '{self.norm}' and "
+                f"'{self.pooling}'"
+            )
+        steps = self._steps(shape)
+        maps = sides(steps, *shape[1:])
+        before = [(shape[1], shape[2])]
+        before += [(side[0] // 2, side[1] // 2) if self.pooling == "average" else side for side in maps[:-1]]
+        x, condition = features.double().reshape(-1, self.width, *maps[-1]), 1.0
+        for number in range(self.depth, 0, -1):
+            if self.pooling == "average":
+                down, right = (side % 2 for side in maps[number - 1])
+                x = functional.pad(x.repeat_interleave(2, 2).repeat_interleave(2, 3), (0, right, 0, down))
+            x, bent = undone(self.activation, 0.01, x)
+            x = x - parameters[f"conv{number}.bias"].double()[:, None, None]
+            name = f"conv{number}.weight"
+            x, own = least_convolved(name, parameters[name], steps[number - 1].border, x, before[number - 1])
+            condition *= bent * own
+        return Preimage(x.flatten(1), condition)
 
     def _steps(self, shape: Sequence[int]) -> list[Step]:
         return [Step(self.width, 3, border(shape, 1) if layer == 0 else 1, self.pooling) for layer in range(self.depth)]

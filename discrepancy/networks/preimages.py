@@ -4,15 +4,21 @@ A layer x ↦ W x + b reaches everything if W has full row rank, so if it does n
 it maps to y. Activations that rise everywhere and reach every number are undone number by number.
 """
 
+import functools
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+import scipy.sparse.linalg
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from discrepancy.errors import InvalidInput
 
-__all__ = ["UNDONE", "Preimage", "least", "undone"]
+__all__ = ["UNDONE", "Preimage", "least", "least_convolved", "undone"]
+
+sparse: Any = scipy.sparse  # whose types do not know its own operators
 
 UNDONE = ("leaky_relu", "identity")
 """Activations that rise everywhere and reach every number."""
@@ -43,6 +49,60 @@ def least(name: str, weight: Float[Tensor, "q d"], values: Float[Tensor, "n q"])
             f"be wider than what it follows: use a width of at most {columns}"
         )
     return ((values.double() @ left) / sigma) @ right, float(sigma[0] / sigma[-1])
+
+
+def least_convolved(
+    name: str, weight: Float[Tensor, "q c k k"], border: int, values: Float[Tensor, "n q h w"], sides: tuple[int, int]
+) -> tuple[Float[Tensor, "n c *sides"], float]:
+    """The same of a convolution, whose matrix C is sparse: x = Cᵀ (C Cᵀ)⁻¹ y by one sparse factorisation, refined, for maps of
+    these sides; the condition number is an estimate from the 1-norm of C Cᵀ and of its inverse.
+
+    Raises:
+        InvalidInput: if C has no full row rank, to working precision.
+    """
+    matrix = _convolution(weight.detach().double().cpu().numpy(), border, sides)
+    if matrix.shape[0] > matrix.shape[1]:
+        raise InvalidInput(_narrow(name, matrix.shape))
+    gram = (matrix @ matrix.T).tocsc()
+    try:
+        factor = sparse.linalg.splu(gram)
+    except RuntimeError as error:
+        raise InvalidInput(_narrow(name, matrix.shape)) from error
+    solve = factor.solve
+    inverse = sparse.linalg.LinearOperator(gram.shape, matvec=solve, rmatvec=solve, dtype=gram.dtype)
+    squared = float(sparse.linalg.norm(gram, 1) * sparse.linalg.onenormest(inverse))
+    if not squared < 1 / np.finfo(np.float64).eps:
+        raise InvalidInput(_narrow(name, matrix.shape))
+    wanted = values.detach().double().cpu().flatten(1).numpy().T
+    found = matrix.T @ factor.solve(wanted)
+    for _ in range(2):
+        found += matrix.T @ factor.solve(wanted - matrix @ found)
+    points = torch.from_numpy(np.ascontiguousarray(found.T)).to(values.device)
+    return points.reshape(len(values), weight.shape[1], *sides), squared**0.5
+
+
+def _convolution(weight: np.ndarray, border: int, sides: tuple[int, int]) -> Any:
+    """The matrix of a convolution of maps of these sides."""
+    size, height, width = weight.shape[-1], *sides
+    rows, columns = (side + 2 * border - size + 1 for side in sides)
+    terms = (
+        sparse.kron(
+            weight[:, :, i, j],
+            sparse.kron(sparse.eye(rows, height, k=i - border), sparse.eye(columns, width, k=j - border), "csr"),
+            "csr",
+        )
+        for i in range(size)
+        for j in range(size)
+    )
+    return functools.reduce(lambda a, b: a + b, terms)
+
+
+def _narrow(name: str, shape: tuple[int, int]) -> str:
+    rank = f"rank {shape[1]} at most" if shape[0] > shape[1] else "no full row rank"
+    return (
+        f"'{name}', as a matrix {shape[0]} x {shape[1]}, has {rank}, and so reaches only a part of all the features; a "
+        f"convolution must not have more channels than it takes"
+    )
 
 
 def undone(activation: str, slope: float, values: Tensor) -> tuple[Tensor, float]:

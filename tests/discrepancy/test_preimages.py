@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from discrepancy.errors import InvalidInput, Unsupported
-from discrepancy.networks import MLP, ConvNet, Coupling, Network
+from discrepancy.networks import MLP, ConvNet, Coupling, LeNet, Network
 
 SHAPE = (2, 3, 2)
 NETWORKS: dict[str, Network] = {
@@ -16,6 +16,11 @@ NETWORKS: dict[str, Network] = {
     "narrowing": MLP(width=9, depth=2, activation="leaky_relu", slope=0.3),
     "linear": MLP(width=8, depth=4, activation="identity", bias=False),
     "coupling": Coupling(width=6, depth=5),
+}
+CONVNETS: dict[str, Network] = {
+    "square": ConvNet(width=2, depth=2, norm="none", activation="leaky_relu", pooling="none"),
+    "pooled": ConvNet(width=2, depth=2, norm="none", activation="leaky_relu", pooling="average"),
+    "narrowing": ConvNet(width=1, depth=1, norm="none", activation="identity", pooling="none"),
 }
 each = pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS.keys())
 
@@ -38,6 +43,30 @@ def test_points_have_the_features(network: Network, shape: tuple[int, ...]):
     found = network.preimage(parameters, wanted, shape)
     again = features(network, parameters, found.points.reshape(-1, *shape))
     assert float((again - wanted).norm() / wanted.norm()) < 100 * torch.finfo(torch.float64).eps * found.condition
+
+
+@pytest.mark.parametrize("network", CONVNETS.values(), ids=CONVNETS.keys())
+@pytest.mark.parametrize("shape", [(2, 8, 8), (2, 7, 9)], ids=["even", "odd"])
+def test_images_have_the_features(network: Network, shape: tuple[int, ...]):
+    parameters = weights(network, shape)
+    size = network.shapes(shape, 4, ("features",))["features"][0]
+    wanted = torch.randn(3, size, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    found = network.preimage(parameters, wanted, shape)
+    again = features(network, parameters, found.points.reshape(-1, *shape))
+    assert float((again - wanted).norm() / wanted.norm()) < 100 * torch.finfo(torch.float64).eps * found.condition
+
+
+def test_a_convolution_gives_the_least_of_all_images():
+    """Beside the pseudo-inverse of its dense matrix, made column by column; and the estimated condition beside the true one."""
+    network, shape = CONVNETS["narrowing"], (2, 5, 6)
+    parameters = weights(network, shape)
+    basis = torch.eye(60, dtype=torch.float64).reshape(60, *shape)
+    bias = features(network, parameters, torch.zeros(1, *shape, dtype=torch.float64))
+    matrix = (features(network, parameters, basis) - bias).mT
+    wanted = torch.randn(3, 30, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    found = network.preimage(parameters, wanted, shape)
+    torch.testing.assert_close(found.points, (wanted - bias) @ torch.linalg.pinv(matrix).mT)
+    assert 0.5 < found.condition / float(torch.linalg.cond(matrix)) < 10
 
 
 @pytest.mark.parametrize("name", ["square", "coupling"])
@@ -117,15 +146,30 @@ def test_condition_of_couplings_is_that_of_the_slope():
             InvalidInput,
             "'activation' must be one of leaky_relu, identity, .* got 'relu'",
         ),
-        (ConvNet(width=4, depth=1), Unsupported, "is not known of 'convnet'; use an mlp"),
+        (LeNet(), Unsupported, "is not known of 'lenet'; use an mlp"),
+        (ConvNet(width=4, depth=1), InvalidInput, "with norm 'none' and pooling .* got 'instance' and 'average'"),
+        (
+            ConvNet(width=3, depth=1, norm="none", activation="identity", pooling="none"),
+            InvalidInput,
+            "'conv1.weight', as a matrix 768 x 512, has rank 512 at most, .* more channels than it takes",
+        ),
     ],
-    ids=["wide", "relu", "convnet"],
+    ids=["wide", "relu", "lenet", "normalised", "more channels"],
 )
 def test_what_cannot_be_undone_is_refused(network: Network, error: type[Exception], message: str):
-    parameters = weights(network, SHAPE)
-    wanted = features(network, parameters, torch.ones(1, *SHAPE, dtype=torch.float64))
+    shape = SHAPE if isinstance(network, MLP) else (2, 16, 16)
+    parameters = weights(network, shape)
+    wanted = features(network, parameters, torch.ones(1, *shape, dtype=torch.float64))
     with pytest.raises(error, match=message):
-        network.preimage(parameters, wanted, SHAPE)
+        network.preimage(parameters, wanted, shape)
+
+
+def test_a_convolution_that_lost_its_rank_is_refused():
+    network, shape = CONVNETS["square"], (2, 6, 6)
+    parameters = weights(network, shape)
+    parameters["conv2.weight"][1] = parameters["conv2.weight"][0]
+    with pytest.raises(InvalidInput, match=r"'conv2\.weight', as a matrix 72 x 72, has no full row rank"):
+        network.preimage(parameters, torch.ones(1, 72, dtype=torch.float64), shape)
 
 
 def test_a_layer_that_lost_its_rank_is_refused():
