@@ -8,12 +8,14 @@ from abc import abstractmethod
 from collections.abc import Mapping
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from discrepancy.base import Part
 from discrepancy.errors import Unsupported
 from discrepancy.measure import Measure
-from discrepancy.networks.base import Forward, Parameters
+from discrepancy.networks.base import Forward, Network, Parameters
+from discrepancy.networks.preimages import Preimage
 from discrepancy.sorts import Draws
 
 __all__ = ["Embedding", "Taken"]
@@ -58,3 +60,30 @@ class Embedding(Part, family=True):
     @abstractmethod
     def __call__(self, taken: Taken, draws: Draws = None) -> Tensor | Mapping[str, Tensor]:
         """The features of n examples."""
+
+    def preimage(
+        self,
+        features: Float[Tensor, "n p"],
+        shape: tuple[int, ...],
+        *,
+        draws: Draws = None,
+        network: Network | None = None,
+        parameters: Parameters | None = None,
+        nearest: bool = False,
+    ) -> Preimage:
+        """Points of this shape, flattened, with the given features, in float64; of a network what it takes, with its weights.
+
+        Args:
+            nearest: go on with what comes nearest where a network does not reach what it should.
+
+        Raises:
+            Unsupported: if that is not known of this embedding, or of the network.
+            InvalidInput: if features are not reached.
+        """
+        raise Unsupported(
+            f"which points have given features is not known of '{self.kind}'; use identity, features or random_cosine"
+        )
+
+    def excess(self, features: Float[Tensor, "n p"]) -> float:
+        """By what the features must be divided to be reached, at least 1; 1 where their size does not matter."""
+        return 1.0

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 
+from jaxtyping import Float
 from torch import Tensor
 
 from discrepancy.embeddings.base import Embedding, Taken
+from discrepancy.networks.base import Network, Parameters
+from discrepancy.networks.preimages import Preimage
 from discrepancy.sorts import Draws
 
 __all__ = ["Features", "Layers", "Logits"]
@@ -19,6 +22,20 @@ class Features(Embedding, kind="features"):
 
     def __call__(self, taken: Taken, draws: Draws = None) -> Tensor:
         return taken["features"]
+
+    def preimage(
+        self,
+        features: Float[Tensor, "n p"],
+        shape: tuple[int, ...],
+        *,
+        draws: Draws = None,
+        network: Network | None = None,
+        parameters: Parameters | None = None,
+        nearest: bool = False,
+    ) -> Preimage:
+        assert network is not None
+        assert parameters is not None
+        return network.preimage(parameters, features, shape, nearest)
 
 
 class Logits(Embedding, kind="logits"):

@@ -15,6 +15,8 @@ from discrepancy.embeddings.base import Embedding, Taken
 from discrepancy.errors import InvalidInput, NumericalWarning
 from discrepancy.kernels.lengths import Length, check_length, number
 from discrepancy.measure import Measure
+from discrepancy.networks.base import Network, Parameters
+from discrepancy.networks.preimages import Preimage
 from discrepancy.sorts import Draws
 
 __all__ = ["Identity", "RandomFourier", "Standardised"]
@@ -29,6 +31,18 @@ class Identity(Embedding, kind="identity"):
 
     def __call__(self, taken: Taken, draws: Draws = None) -> Tensor:
         return taken["points"]
+
+    def preimage(
+        self,
+        features: Float[Tensor, "n p"],
+        shape: tuple[int, ...],
+        *,
+        draws: Draws = None,
+        network: Network | None = None,
+        parameters: Parameters | None = None,
+        nearest: bool = False,
+    ) -> Preimage:
+        return Preimage(features.double(), 1.0)
 
 
 class Standardised(Embedding, kind="standardised"):

@@ -89,12 +89,21 @@ class Network(Part, family=True):
         when ``take`` names ``statistics``.
         """
 
-    def preimage(self, parameters: Parameters, features: Float[Tensor, "n p"], shape: tuple[int, ...]) -> Preimage:
+    def preimage(
+        self,
+        parameters: Parameters,
+        features: Float[Tensor, "n p"],
+        shape: tuple[int, ...],
+        nearest: bool = False,
+    ) -> Preimage:
         """Points of this shape, flattened, with the given features, in float64.
+
+        Args:
+            nearest: where a layer does not reach what it should, go on with what comes nearest, in a multilayer perceptron.
 
         Raises:
             Unsupported: if that is not known of this kind of network.
-            InvalidInput: if a layer does not reach every value.
+            InvalidInput: if a layer does not reach what it should.
         """
         raise Unsupported(
             f"which points have given features is not known of '{self.kind}'; use an mlp, a convnet that does not widen, or a "

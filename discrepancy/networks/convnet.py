@@ -78,7 +78,13 @@ class ConvNet(Network, kind="convnet"):
         x, outputs = chain(parameters, points, steps, self.norm, self.activation, take, statistics)
         return outputs | read_out(parameters, x.flatten(1), take)
 
-    def preimage(self, parameters: Parameters, features: Float[Tensor, "n p"], shape: tuple[int, ...]) -> Preimage:
+    def preimage(
+        self,
+        parameters: Parameters,
+        features: Float[Tensor, "n p"],
+        shape: tuple[int, ...],
+        nearest: bool = False,
+    ) -> Preimage:
         if self.norm != "none" or self.pooling == "max":
             raise InvalidInput(
                 f"a convnet is undone with norm 'none' and pooling 'none' or 'average' only, got '{self.norm}' and "

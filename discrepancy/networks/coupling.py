@@ -86,7 +86,13 @@ class Coupling(Network, kind="coupling"):
             outputs |= layer_outputs(layer, x, take)
         return outputs | read_out(parameters, x, take)
 
-    def preimage(self, parameters: Parameters, features: Float[Tensor, "n p"], shape: tuple[int, ...]) -> Preimage:
+    def preimage(
+        self,
+        parameters: Parameters,
+        features: Float[Tensor, "n p"],
+        shape: tuple[int, ...],
+        nearest: bool = False,
+    ) -> Preimage:
         parameters = {name: value.double() for name, value in parameters.items()}
 
         def forward(points: Tensor) -> Tensor:

@@ -88,12 +88,18 @@ class MLP(Network, kind="mlp"):
             outputs |= layer_outputs(layer, x, take)
         return outputs | read_out(parameters, x, take)
 
-    def preimage(self, parameters: Parameters, features: Float[Tensor, "n p"], shape: tuple[int, ...]) -> Preimage:
+    def preimage(
+        self,
+        parameters: Parameters,
+        features: Float[Tensor, "n p"],
+        shape: tuple[int, ...],
+        nearest: bool = False,
+    ) -> Preimage:
         x, condition = features.double(), 1.0
         for layer in range(self.depth, 0, -1):
             x, bent = undone(self.activation, self.slope, x)
             bias = parameters.get(f"hidden{layer}.bias")
             x = x if bias is None else x - bias.double()
-            x, own = least(f"hidden{layer}.weight", parameters[f"hidden{layer}.weight"], x)
+            x, own = least(f"hidden{layer}.weight", parameters[f"hidden{layer}.weight"], x, nearest)
             condition *= bent * own
         return Preimage(x, condition)

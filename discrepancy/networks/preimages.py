@@ -1,7 +1,8 @@
 """Points with given features: networks that reach every feature vector are undone layer by layer, each by what is least.
 
 A layer x ↦ W x + b reaches everything if W has full row rank, so if it does not widen; W⁺ (y - b) is then the least of all that
-it maps to y. Activations that rise everywhere and reach every number are undone number by number.
+it maps to y. One that widens reaches what lies in its range. Activations that rise everywhere and reach every number are undone
+number by number.
 """
 
 import functools
@@ -33,22 +34,53 @@ class Preimage:
     condition: float
 
 
-def least(name: str, weight: Float[Tensor, "q d"], values: Float[Tensor, "n q"]) -> tuple[Float[Tensor, "n d"], float]:
-    """W⁺ y for each y, and the condition number of W, in float64.
+def least(
+    name: str, weight: Float[Tensor, "q d"], values: Float[Tensor, "n q"], nearest: bool = False
+) -> tuple[Float[Tensor, "n d"], float]:
+    """W⁺ y for each y, and an estimate of the condition number of W, in float64, by a QR factorisation of Wᵀ, or of W where that
+    is higher than wide: then not every y is reached.
+
+    Args:
+        nearest: take what comes nearest where a y is not reached.
 
     Raises:
-        InvalidInput: if W, the weight of this name, has no full row rank, to working precision.
+        InvalidInput: if W, the weight of this name, has not the largest rank that its shape allows, or a y is not reached.
     """
-    weight = weight.double()
+    weight, values = weight.double(), values.double()
     rows, columns = weight.shape
-    left, sigma, right = torch.linalg.svd(weight, full_matrices=False)
-    rank = int((sigma > max(rows, columns) * torch.finfo(torch.float64).eps * sigma[0]).sum())
-    if rank < rows:
+    q, r = torch.linalg.qr(weight.mT if rows <= columns else weight)
+    condition = _condition(r)
+    if not condition < 1 / (max(rows, columns) * torch.finfo(torch.float64).eps):
+        rank = int(torch.linalg.matrix_rank(weight))
         raise InvalidInput(
-            f"'{name}', {rows} x {columns}, has rank {rank}, and so reaches only a part of all the features; a layer must not "
-            f"be wider than what it follows: use a width of at most {columns}"
+            f"'{name}', {rows} x {columns}, has rank {rank}, and so cannot be undone; draw other weights, or use fewer units"
         )
-    return ((values.double() @ left) / sigma) @ right, float(sigma[0] / sigma[-1])
+    if rows <= columns:
+        return torch.linalg.solve_triangular(r.mT, values.mT, upper=False).mT @ q.mT, condition
+    found = torch.linalg.solve_triangular(r, q.mT @ values.mT, upper=True).mT
+    missed = float((found @ weight.mT - values).norm() / values.norm().clamp(min=1e-300))
+    if missed > 1e-9 and not nearest:
+        raise InvalidInput(
+            f"'{name}', {rows} x {columns}, reaches only a part of all the features, and misses these by {missed:.1e} of their "
+            f"norm; a layer must not be wider than what it follows: use a width of at most {columns}"
+        )
+    return found, condition
+
+
+def _condition(r: Float[Tensor, "q q"], rounds: int = 30) -> float:
+    """σ₁/σ_q of a triangular matrix by the power method for RᵀR and for its inverse, from below, and good to some per cent."""
+    if not bool((r.diagonal() != 0).all()):
+        return float("inf")
+    ends = []
+    for step in (
+        lambda x: r.mT @ (r @ x),
+        lambda x: torch.linalg.solve_triangular(r, torch.linalg.solve_triangular(r.mT, x, upper=False), upper=True),
+    ):
+        x = torch.randn(len(r), 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(r)
+        for _ in range(rounds):
+            x = step(x / x.norm())
+        ends.append(float(x.norm()))
+    return (ends[0] * ends[1]) ** 0.5
 
 
 def least_convolved(

@@ -52,7 +52,7 @@ def test_points_have_the_features(features: int | None):
     draws = drawn(embedding, (2, 3))
     p = features or 6
     wanted = math.sqrt(2 / p) * torch.linspace(-0.9, 0.9, 5 * p, dtype=torch.float64).reshape(5, p)
-    found = embedding.preimage(wanted, draws)
+    found = embedding.preimage(wanted, (13,), draws=draws)
     again = embedding({"points": found.points.reshape(5, 2, 3)}, draws)
     assert float((again - wanted).norm() / wanted.norm()) < 100 * torch.finfo(torch.float64).eps * found.condition
 
@@ -60,13 +60,13 @@ def test_points_have_the_features(features: int | None):
 def test_features_that_no_cosine_reaches_are_refused():
     embedding = RandomCosine(features=2)
     with pytest.raises(InvalidInput, match=r"features must be at most √\(2/p\) = 1, .* got 1\.5; scale them"):
-        embedding.preimage(torch.tensor([[0.1, -1.5]]), drawn(embedding, (3,)))
+        embedding.preimage(torch.tensor([[0.1, -1.5]]), (3,), draws=drawn(embedding, (3,)))
 
 
 def test_more_features_than_numbers_are_refused():
     embedding = RandomCosine(features=5)
-    with pytest.raises(InvalidInput, match="'frequencies', 5 x 3, has rank 3"):
-        embedding.preimage(torch.zeros(1, 5), drawn(embedding, (3,)))
+    with pytest.raises(InvalidInput, match="'frequencies', 5 x 3, reaches only a part"):
+        embedding.preimage(torch.zeros(1, 5), (3,), draws=drawn(embedding, (3,)))
 
 
 def test_a_rule_becomes_a_number():
@@ -83,3 +83,9 @@ def test_a_rule_becomes_a_number():
 def test_senseless_numbers_are_refused(features: int, length: float):
     with pytest.raises(InvalidInput, match=r"'(features|lengthscale)'"):
         RandomCosine(features=features, lengthscale=length)
+
+
+def test_features_are_divided_by_their_excess():
+    embedding, features = RandomCosine(), torch.tensor([[0.5, -3.0]])
+    assert embedding.excess(features) == pytest.approx(3.0 / 0.9)
+    assert embedding.excess(features / 4) == 1.0
