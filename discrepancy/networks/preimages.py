@@ -37,8 +37,8 @@ class Preimage:
 def least(
     name: str, weight: Float[Tensor, "q d"], values: Float[Tensor, "n q"], nearest: bool = False
 ) -> tuple[Float[Tensor, "n d"], float]:
-    """W⁺ y for each y, and an estimate of the condition number of W, in float64, by a QR factorisation of Wᵀ, or of W where that
-    is higher than wide: then not every y is reached.
+    """W⁺ y for each y, and an estimate of the condition number of W, in float64, by a QR factorisation of Wᵀ, or of W where
+    that is higher than wide: then not every y is reached.
 
     Args:
         nearest: take what comes nearest where a y is not reached.
