@@ -36,11 +36,12 @@ from discrepancy.hypothesis import LinearHypotheses
 from discrepancy.joint_mmd import JointMMD
 from discrepancy.kernels import Gaussian
 from discrepancy.learned import Parameters, Risk
-from discrepancy.learners import ClassMeans, KernelRidge, Ridge
+from discrepancy.learners import ClassMeans, KernelRidge
 from discrepancy.measure import Grouping, Measure
 from discrepancy.mmd import MMD
 from discrepancy.moments import Coral, Moments
 from discrepancy.quantiles import Quantiles
+from discrepancy.ridge import Ridge
 from discrepancy.sorts import Discrepancy, MeanDiscrepancy, SampleDiscrepancy
 from discrepancy.structure import ClassesDistance, DataSetDistance, Joint
 from discrepancy.transport import MaxSlicedWasserstein, Sinkhorn, SlicedWasserstein, Wasserstein

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from discrepancy.base import check_choice
 from discrepancy.errors import InvalidInput, Unsupported
-from discrepancy.learners import Learner, LinearPredictor, Ridge
+from discrepancy.learners import Learner, LinearPredictor
 from discrepancy.measure import Measure
+from discrepancy.ridge import Ridge, Validation
 from discrepancy.risks import Loss, sample_risk
 from discrepancy.sorts import Discrepancy, Draws, MeanSummary, SampleSummary, Tag
 
@@ -28,39 +29,59 @@ Space = Literal["parameters", "function"]
 
 @dataclass(frozen=True, eq=False)
 class FittedSummary:
-    """Second moments of the real side, and what is learned from them, at first use."""
+    """Second moments of the real side, and what is learned from them, at first use; ``held`` are those of the examples that are
+    held out until a penalty is chosen."""
 
     moments: MeanSummary
     learner: Ridge
     classes: int
+    held: MeanSummary | None = None
+
+    @functools.cached_property
+    def chosen(self) -> Ridge:
+        """The learner with its penalty as a number."""
+        return self.learner if self.held is None else self.learner.chosen(self.moments, self.held, self.classes)
+
+    @functools.cached_property
+    def whole(self) -> MeanSummary:
+        """The moments of all the examples."""
+        return self.moments if self.held is None else self.moments.merge(self.held)
 
     @functools.cached_property
     def predictor(self) -> LinearPredictor:
         with torch.no_grad():
-            return self.learner.of_summary(self.moments, self.classes)
+            return self.chosen.of_summary(self.whole, self.classes)
 
     @property
     def least(self) -> Float[Tensor, " g"]:
         """The risk of that predictor on the real side itself."""
         with torch.no_grad():
-            return self.learner.risk(self.moments, self.predictor)
+            return self.learner.risk(self.whole, self.predictor)
 
     def merge(self, other: "FittedSummary") -> "FittedSummary":
-        return replace(self, moments=self.moments.merge(other.moments))
+        held = None if self.held is None or other.held is None else self.held.merge(other.held)
+        return replace(self, moments=self.moments.merge(other.moments), held=held)
 
     def select(self, groups: Tensor) -> "FittedSummary":
-        chosen = replace(self, moments=self.moments.select(groups))
-        chosen.__dict__["predictor"] = self.predictor.select(groups)
-        return chosen
+        """Of some groups, with what was learned of all."""
+        found = replace(self, moments=self.whole.select(groups), learner=self.chosen, held=None)
+        found.__dict__["predictor"] = self.predictor.select(groups)
+        return found
 
     @property
     def nbytes(self) -> int:
-        return self.moments.nbytes
+        return self.moments.nbytes + (0 if self.held is None else self.held.nbytes)
 
 
 def _fitted(learner: Learner, real: Measure) -> FittedSummary:
     assert isinstance(learner, Ridge)
-    return FittedSummary(learner.summarise(real), learner, _classes(real))
+    assert real.labels is not None
+    classes = real.labels.shape[-1]
+    if not isinstance(learner.penalty, Validation):
+        return FittedSummary(learner.summarise(real), learner, classes)
+    held = learner.penalty.held(real.rows.shape[1]).to(real.rows.device)
+    rest, out = (Measure(real.rows[:, part], real.mass_of[:, part], real.labels[:, part]) for part in (~held, held))
+    return FittedSummary(learner.summarise(rest), learner, classes, learner.summarise(out))
 
 
 class Parameters(Discrepancy, kind="parameters"):
@@ -74,27 +95,39 @@ class Parameters(Discrepancy, kind="parameters"):
     O(n d²) once, O(d³) once; a step costs O(m d² + d³), or O(m² d + m³) where m < d, plus O(c d²) in function space. Not
     bounded in a single example.
 
+    Args:
+        learner: ``ridge``; its penalty may be chosen by ``validation``, once all the real side is summarised.
+        space: see above.
+        synthetic: the learner of the synthetic side, where it is another than ``learner``: mostly with another penalty.
+
     References: Provable and Efficient Dataset Distillation for Kernel Ridge Regression (Chen, Huang, Weng, 2024, NeurIPS):
     Theorem 4.1 has the synthetic sets with W_μ = W_ν. Their penalty is n times ours.
     """
 
     learner: Learner = Ridge()
     space: Space = "parameters"
+    synthetic: Learner | None = None
 
     def __post_init__(self) -> None:
         check_choice("space", self.space, get_args(Space))
-        if not isinstance(self.learner, Ridge):
-            raise InvalidInput(
-                f"'learner' must be 'ridge', whose parameters are comparable, got '{self.learner.kind}'; use it in a 'risk'"
-            )
+        for name, learner in (("learner", self.learner), ("synthetic", self.synthetic or self.learner)):
+            if not isinstance(learner, Ridge):
+                raise InvalidInput(
+                    f"'{name}' must be 'ridge', whose parameters are comparable, got '{learner.kind}'; use it in a 'risk'"
+                )
+        if isinstance(self.synthetic, Ridge) and isinstance(self.synthetic.penalty, Validation):
+            raise InvalidInput("'synthetic' needs a number as its 'penalty': validation is for the real side")
+        if isinstance(self.synthetic, Ridge) and self.synthetic.intercept != self.learner.translation_free:
+            raise InvalidInput("'synthetic' must have an 'intercept' where 'learner' has one, and none elsewhere")
 
     @property
     def tags(self) -> frozenset[Tag]:
-        claimed: set[Tag] = {"zero-at-equality", "nonnegative", "mergeable", "splits"}
-        claimed |= {"differentiable", "twice-differentiable"}
-        if self.space == "parameters":
-            claimed |= {"symmetric"}
-        elif self.learner.translation_free:
+        claimed: set[Tag] = {"nonnegative", "mergeable", "splits", "differentiable", "twice-differentiable"}
+        alike = self.synthetic in (None, self.learner)
+        if alike and not (isinstance(self.learner, Ridge) and isinstance(self.learner.penalty, Validation)):
+            claimed |= {"zero-at-equality"}
+            claimed |= {"symmetric"} if self.space == "parameters" else set()
+        if self.space == "function" and self.learner.translation_free:
             claimed |= {"translation-invariant"}
         return frozenset(claimed)
 
@@ -108,7 +141,7 @@ class Parameters(Discrepancy, kind="parameters"):
 
     @property
     def degree(self) -> float | None:
-        if not self.learner.scale_free:
+        if not self.learner.scale_free or not (self.synthetic or self.learner).scale_free:
             return None
         if self.space == "function":
             return 0.0
@@ -122,11 +155,11 @@ class Parameters(Discrepancy, kind="parameters"):
         return first.merge(second)
 
     def compare(self, summary: FittedSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
-        found, sought = self.learner.fit(synthetic), summary.predictor
+        found, sought = (self.synthetic or summary.chosen).fit(synthetic), summary.predictor
         if self.space == "parameters":
             value = (found.table - sought.table).square().sum((1, 2))
         else:
-            value = summary.learner.distance(summary.moments, found, sought)
+            value = summary.learner.distance(summary.whole, found, sought)
         return value.to(synthetic.rows.dtype)
 
 
@@ -159,6 +192,8 @@ class Risk(Discrepancy, kind="risk"):
 
     def __post_init__(self) -> None:
         check_choice("loss", self.loss, get_args(Loss))
+        if isinstance(self.learner, Ridge) and isinstance(self.learner.penalty, Validation):
+            raise InvalidInput("'learner' of 'risk' learns from the synthetic side: give its 'penalty' a number")
         if self.excess and self.loss != "squared":
             raise InvalidInput(f"'excess' needs loss 'squared', got '{self.loss}'; leave it out: it is a constant")
         if self.excess and not isinstance(self.learner, Ridge):
@@ -220,15 +255,10 @@ class Risk(Discrepancy, kind="risk"):
     ) -> Float[Tensor, " g"]:
         found = self.learner.fit(synthetic)
         if isinstance(summary, FittedSummary):
-            value = self.learner.risk(summary.moments, found) - summary.least
+            value = self.learner.risk(summary.whole, found) - summary.least
         elif self.loss != "squared" and isinstance(summary, SampleSummary):
             make, tensors = found.parts
             value = sample_risk(summary, make, *tensors, loss=self.loss)
         else:
             value = self.learner.risk(summary, found)
         return value.to(synthetic.rows.dtype)
-
-
-def _classes(real: Measure) -> int:
-    assert real.labels is not None
-    return real.labels.shape[-1]

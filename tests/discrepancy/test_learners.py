@@ -19,7 +19,8 @@ from sklearn.metrics.pairwise import rbf_kernel
 
 from discrepancy import Gaussian, InvalidInput, Measure, NumericalWarning, pairwise
 from discrepancy.kernels import Energy, Linear, Median
-from discrepancy.learners import KernelRidge, Learner, Ridge
+from discrepancy.learners import KernelRidge, Learner
+from discrepancy.ridge import Ridge
 from discrepancy.systems import solve
 
 
