@@ -2,7 +2,7 @@
 
     cross_sum:  Σᵢ Σⱼ wᵢ vⱼ k(xᵢ, yⱼ)         self_sum:  Σⱼ Σⱼ' vⱼ vⱼ' k(yⱼ, yⱼ')
 
-Every kernel is a function of an inner product of lifted points, k = f(⟨x̃ᵢ, ŷⱼ⟩) with x̃ = M x̂ (:mod:`discrepancy.kernels`).
+Kernels are functions of an inner product of lifted points, k = f(⟨x̃ᵢ, ŷⱼ⟩) with x̃ = M x̂ (:mod:`discrepancy.kernels`).
 With the potential A and the field G, and with δ for a change in a direction of (ŷ, v),
 
     Aⱼ = Σᵢ wᵢ f(tᵢⱼ)              value = Σⱼ vⱼ Aⱼ
@@ -12,6 +12,8 @@ With the potential A and the field G, and with δ for a change in a direction of
 and everything twice for the self-sum, where x = y and w = v move along. Value and gradient are made in one pass over tiles:
 one product, one evaluation of f, one more product. Nothing of size n is kept for the backward pass. A second derivative is
 another pass of the same kind, and a third is refused, not wrong.
+
+Kernels of wide networks, which are no such functions, are evaluated whole, block by block (:mod:`discrepancy.blocks`).
 
 Tiles are sized by a byte budget. Points are centred before they are lifted, squared distances are clamped at zero and are
 exactly zero on the diagonal of a self-sum, and tiles are accumulated in float64, which is what the values are returned in.
@@ -26,6 +28,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd import Function
 
+from discrepancy.blocks import block_sum
 from discrepancy.errors import InvalidInput, Unsupported
 from discrepancy.kernels import Kernel
 
@@ -53,6 +56,12 @@ def cross_sum(
         raise InvalidInput("the real side of a sum over pairs gets no gradient; detach() it, or swap the two sides")
     if x.dtype != y.dtype:
         raise InvalidInput(f"points must have one dtype, got {x.dtype} and {y.dtype}; convert one with .to(...)")
+    if not kernel.single:
+
+        def of(x: Tensor, w: Tensor, y: Tensor, v: Tensor) -> tuple[Tensor]:
+            return (_weighted(kernel(x, y), w, v),)
+
+        return block_sum(of, _rows(y), (x, w), y, v)[0]
     origin = kernel.origin(x)
     return _sum(kernel, origin, x, w.to(x.dtype), kernel.lift(y - origin), v)
 
@@ -62,7 +71,24 @@ def self_sum(kernel: Kernel, y: Float[Tensor, "g m d"], v: Float[Tensor, "g m"])
 
     Without gradient (``torch.no_grad``) it costs half the pairs.
     """
+    if not kernel.single:
+
+        def of(rows: Tensor, y: Tensor, v: Tensor) -> tuple[Tensor]:
+            return (_weighted(kernel(y[:, rows[0]], y), v[:, rows[0]], v),)
+
+        return block_sum(of, _rows(y), (torch.arange(y.shape[1], device=y.device)[None],), y, v)[0]
     return _sum(kernel, None, None, None, kernel.lift(y - kernel.origin(y)), v)
+
+
+def _rows(y: Float[Tensor, "g m d"]) -> int:
+    """Points of a block, for kernels that are evaluated whole in float64, a few tensors of the block's size at a time."""
+    budget = BLOCK_BYTES.get(y.device.type, BLOCK_BYTES["cpu"])
+    return max(1, budget // (8 * y.shape[0] * max(y.shape[1:])))
+
+
+def _weighted(entries: Float[Tensor, "g b m"], w: Float[Tensor, "g b"], v: Float[Tensor, "g m"]) -> Float[Tensor, " g"]:
+    """Σᵢ Σⱼ wᵢ vⱼ kᵢⱼ in float64."""
+    return torch.einsum("gb,gbm,gm->g", w.double(), entries.double(), v.double())
 
 
 def _sum(kernel: Kernel, origin: Tensor | None, x: Tensor | None, w: Tensor | None, y: Tensor, v: Tensor) -> Tensor:

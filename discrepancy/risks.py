@@ -1,15 +1,13 @@
 """The risk of a predictor on a sample that is kept: E ℓ(f(x), y), in blocks of bounded memory."""
 
-import functools
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd import Function
 
 from discrepancy import pairwise
+from discrepancy.blocks import block_sum
 from discrepancy.sorts import SampleSummary
 
 __all__ = ["LOSSES", "Loss", "sample_risk"]
@@ -46,37 +44,5 @@ def sample_risk(
 
     assert real.labels is not None
     fixed = real.rows.detach(), real.mass_of.detach(), real.labels.detach()
-    total = _BlockSum.apply(of, rows, *fixed, *tensors)[0]  # pyright: ignore
+    (total,) = block_sum(of, rows, fixed, *tensors)
     return total / fixed[1].double().sum(-1)
-
-
-class _BlockSum(Function):
-    """Σ over blocks of real points of a function of (block, *inputs), with nothing kept of a block; every derivative is such a
-    sum again."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(term: Callable[..., Any], rows: int, *tensors: Any) -> Any:  # pyright: ignore
-        real, inputs = tensors[:3], tensors[3:]
-        return functools.reduce(
-            lambda total, values: tuple(a + b for a, b in zip(total, values, strict=True)),
-            (tuple(term(*block, *inputs)) for block in zip(*(side.split(rows, 1) for side in real), strict=True)),
-        )
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        # The real side is held but not saved: it belongs to the summary.
-        ctx.fixed = inputs[:5]
-        ctx.save_for_backward(*inputs[5:])
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
-        (term, *fixed), inputs = ctx.fixed, ctx.saved_tensors
-
-        def derivative(*tensors: Tensor) -> tuple[Tensor, ...]:
-            block, both = tensors[:3], tensors[3:]
-            moving, pull = both[: len(inputs)], both[len(inputs) :]
-            return torch.func.vjp(lambda *inputs: term(*block, *inputs), *moving)[1](pull)
-
-        return *(None,) * 5, *_BlockSum.apply(derivative, *fixed, *inputs, *grads)  # pyright: ignore

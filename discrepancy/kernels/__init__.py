@@ -2,7 +2,8 @@
 
 Kernels of the distance: :class:`Gaussian`, :class:`Mixture`, :class:`RationalQuadratic`, :class:`InverseMultiquadric` (smooth),
 :class:`Laplace`, :class:`Matern`, :class:`Energy` (with a kink). Kernels of the inner product: :class:`Linear`,
-:class:`Polynomial`. They add, scale and multiply: ``Gaussian() + 0.5 * Laplace()``, or ``kind: sum``, ``scaled``, ``product``.
+:class:`Polynomial`. Both sorts add, scale and multiply: ``Gaussian() + 0.5 * Laplace()``, or ``kind: sum``, ``scaled``,
+``product``. Kernels of infinitely wide networks, which stand alone: :class:`NNGP`, :class:`NTK`.
 """
 
 from discrepancy.kernels.base import Dot, Kernel, Profile, Radial
@@ -11,6 +12,7 @@ from discrepancy.kernels.dot import Linear, Polynomial
 from discrepancy.kernels.kinked import Energy, Laplace, Matern
 from discrepancy.kernels.lengths import Length, Median, Quantile, squared_distances
 from discrepancy.kernels.smooth import Gaussian, InverseMultiquadric, Mixture, RationalQuadratic
+from discrepancy.kernels.wide import NNGP, NTK, Wide
 
 __all__ = [
     "Dot",
@@ -24,6 +26,8 @@ __all__ = [
     "Matern",
     "Median",
     "Mixture",
+    "NNGP",
+    "NTK",
     "Polynomial",
     "Product",
     "Profile",
@@ -32,5 +36,6 @@ __all__ = [
     "RationalQuadratic",
     "Scaled",
     "Sum",
+    "Wide",
     "squared_distances",
 ]

@@ -31,19 +31,24 @@ from discrepancy.errors import Unsupported
 from discrepancy.kernels.lengths import Length
 from discrepancy.measure import Measure
 
-__all__ = ["Dot", "Kernel", "Profile", "Radial"]
+__all__ = ["Dot", "Kernel", "Profile", "Radial", "margin"]
 
 Profile = Sequence[tuple[float, Tensor]]
 """f, f', f'' as pairs (factor, values); equal values are the same object."""
 
 
 class Kernel(Part, family=True):
-    """A positive definite similarity of two points. Subclass :class:`Radial` or :class:`Dot`."""
+    """A positive definite similarity of two points. Subclass :class:`Radial` or :class:`Dot`, or state it whole."""
 
     @property
     @abstractmethod
     def radial(self) -> bool:
         """Whether k is a function of ‖x - y‖², and so free of where the origin lies."""
+
+    @property
+    def single(self) -> bool:
+        """Whether it is a function of one inner product, with a :meth:`profile`; else it is evaluated whole."""
+        return True
 
     @property
     def finite(self) -> bool:
@@ -150,7 +155,7 @@ class Radial(Kernel):
     def lift(self, points: Tensor) -> Tensor:
         norms = points.square().sum(-1, keepdim=True)
         if self.kinked:
-            norms = (1 - _margin(points)) * norms
+            norms = (1 - margin(points)) * norms
         return torch.cat([points, norms, torch.ones_like(norms)], -1)
 
     def dual(self, lifted: Tensor) -> Tensor:
@@ -171,7 +176,7 @@ class Dot(Kernel):
         return lifted
 
 
-def _margin(points: Tensor) -> float:
+def margin(points: Tensor) -> float:
     """δ: above the rounding error of ‖x‖² + ‖y‖² - 2⟨x, y⟩ at x = y, relative to ‖x‖² + ‖y‖²; the constants were measured."""
     return (2 + 0.5 * math.sqrt(points.shape[-1])) * torch.finfo(points.dtype).eps
 

@@ -88,6 +88,7 @@ class Scaled(_Composed, kind="scaled"):
 
     def __post_init__(self) -> None:
         check_positive("factor", self.factor)
+        _check_single((self.of,))
 
     @property
     def inner(self) -> tuple[Kernel, ...]:
@@ -146,12 +147,21 @@ class Product(_Composed, kind="product"):
 def _check_parts(parts: tuple[Kernel, ...], advice: str) -> None:
     if not parts:
         raise InvalidInput("'parts' must hold at least one kernel, got none")
+    _check_single(parts)
     if len({part.radial for part in parts}) > 1:
         sorts = [", ".join(f"'{part.kind}'" for part in parts if part.radial == radial) for radial in (True, False)]
         raise InvalidInput(
             f"'parts' must be all functions of the distance or all of the inner product, got {sorts[0]} and {sorts[1]}; "
             f"{advice}"
         )
+
+
+def _check_single(parts: tuple[Kernel, ...]) -> None:
+    for part in parts:
+        if not part.single:
+            raise InvalidInput(
+                f"'{part.kind}' is a function of no single inner product, which is what kernels are composed by; use it alone"
+            )
 
 
 def _add(sums: list[Tensor], profile: Profile) -> None:
