@@ -22,7 +22,7 @@ from discrepancy.ridge import Ridge, Validation
 from discrepancy.risks import Loss, sample_risk
 from discrepancy.sorts import Discrepancy, Draws, MeanSummary, SampleSummary, Tag
 
-__all__ = ["FittedSummary", "Parameters", "Risk"]
+__all__ = ["FittedSummary", "Parameters", "Risk", "fitted"]
 
 Space = Literal["parameters", "function"]
 
@@ -73,15 +73,16 @@ class FittedSummary:
         return self.moments.nbytes + (0 if self.held is None else self.held.nbytes)
 
 
-def _fitted(learner: Learner, real: Measure) -> FittedSummary:
+def fitted(learner: Learner, real: Measure, products: torch.dtype = torch.float64) -> FittedSummary:
+    """What ridge regression needs of the real side, and what it keeps apart to choose a penalty; see :meth:`Ridge.summarise`."""
     assert isinstance(learner, Ridge)
     assert real.labels is not None
     classes = real.labels.shape[-1]
     if not isinstance(learner.penalty, Validation):
-        return FittedSummary(learner.summarise(real), learner, classes)
+        return FittedSummary(learner.summarise(real, products), learner, classes)
     held = learner.penalty.held(real.rows.shape[1]).to(real.rows.device)
     rest, out = (Measure(real.rows[:, part], real.mass_of[:, part], real.labels[:, part]) for part in (~held, held))
-    return FittedSummary(learner.summarise(rest), learner, classes, learner.summarise(out))
+    return FittedSummary(learner.summarise(rest, products), learner, classes, learner.summarise(out, products))
 
 
 class Parameters(Discrepancy, kind="parameters"):
@@ -149,7 +150,7 @@ class Parameters(Discrepancy, kind="parameters"):
 
     @torch.no_grad()
     def summarise(self, real: Measure, draws: Draws = None) -> FittedSummary:
-        return _fitted(self.learner, real)
+        return fitted(self.learner, real)
 
     def merge(self, first: FittedSummary, second: FittedSummary) -> FittedSummary:
         return first.merge(second)
@@ -238,7 +239,7 @@ class Risk(Discrepancy, kind="risk"):
     def summarise(self, real: Measure, draws: Draws = None) -> FittedSummary | MeanSummary | SampleSummary:
         if self.loss != "squared":
             return SampleSummary(real)
-        return _fitted(self.learner, real) if self.excess else self.learner.summarise(real)
+        return fitted(self.learner, real) if self.excess else self.learner.summarise(real)
 
     def merge(
         self, first: FittedSummary | MeanSummary | SampleSummary, second: FittedSummary | MeanSummary | SampleSummary
@@ -249,6 +250,22 @@ class Risk(Discrepancy, kind="risk"):
                 "then summarise once"
             )
         return first.merge(second)  # pyright: ignore[reportArgumentType]  (summaries of one discrepancy are alike)
+
+    @torch.no_grad()
+    def best_labels(
+        self, summary: FittedSummary | MeanSummary | SampleSummary, synthetic: Measure
+    ) -> Float[Tensor, "g m c"]:
+        """The labels of the synthetic points with which the risk is least, in closed form: KIP's label solve.
+
+        Since the risk has no slope in these labels, its gradient at the points is that of the least risk.
+
+        Raises:
+            InvalidInput: if the loss is not the square.
+        """
+        if self.loss != "squared":
+            raise InvalidInput(f"the best labels are known in closed form for loss 'squared' only, got '{self.loss}'")
+        whole = summary.whole if isinstance(summary, FittedSummary) else summary
+        return self.learner.best_labels(whole, synthetic)
 
     def compare(
         self, summary: FittedSummary | MeanSummary | SampleSummary, synthetic: Measure, draws: Draws = None

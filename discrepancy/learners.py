@@ -18,12 +18,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from discrepancy.base import Part
-from discrepancy.errors import InvalidInput
+from discrepancy.errors import InvalidInput, Unsupported
 from discrepancy.kernels import Kernel, Linear
 from discrepancy.measure import Measure
-from discrepancy.risks import sample_risk
+from discrepancy.risks import sample_moments, sample_risk
 from discrepancy.sorts import MeanSummary, SampleSummary
-from discrepancy.systems import solve
+from discrepancy.systems import RANK, solve
 
 __all__ = [
     "ClassMeans",
@@ -34,7 +34,9 @@ __all__ = [
     "Predictor",
     "check_penalty",
     "label_rows",
+    "least_squares",
     "or_one",
+    "with_own_labels",
 ]
 
 
@@ -91,6 +93,15 @@ class Learner(Part, family=True):
     def risk(self, summary: Any, predictor: Any) -> Float[Tensor, " g"]:
         """E ‖f(x) - y‖² over the measure that was summarised, in float64."""
 
+    def best_labels(self, summary: Any, measure: Measure) -> Float[Tensor, "g m c"]:
+        """The labels of a measure's points with which the :meth:`risk` of what is learned from it is least, in float64; of
+        several such, the shortest. No gradient.
+
+        Raises:
+            Unsupported: if predictions are not linear in the labels.
+        """
+        raise Unsupported(f"what '{self.kind}' predicts is not linear in the labels, so the best ones are not known")
+
 
 @dataclass(frozen=True, eq=False)
 class LinearPredictor:
@@ -136,6 +147,7 @@ class KernelRidge(Learner, kind="kernel_ridge"):
         kernel: positive definite.
         penalty: λ >= 0; the penalty of a sum over m points of weight one is m λ.
         relative: multiplies the penalty by E k(x, x) of what is learned from. KIP's 1e-6 tr K / m is then penalty 1e-6 / m.
+        centred: takes 1/c off the labels of both sides, so that those of classes sum to zero, as KIP does.
 
     The real points are kept. A risk costs O(n m (d + c)) in float64, in blocks (:func:`~discrepancy.risks.sample_risk`).
 
@@ -145,6 +157,7 @@ class KernelRidge(Learner, kind="kernel_ridge"):
     kernel: Kernel = Linear()
     penalty: float = 1e-6
     relative: bool = False
+    centred: bool = False
 
     def __post_init__(self) -> None:
         check_penalty(self.penalty)
@@ -174,11 +187,16 @@ class KernelRidge(Learner, kind="kernel_ridge"):
         gram, scale = self.kernel(points, points), torch.ones_like(shares[:, :1, None])
         if self.relative:
             scale = or_one((shares * gram.diagonal(dim1=1, dim2=2)).sum(-1))[:, None, None]
-        coefficients = solve(gram / scale, shares, label_rows(measure), self.penalty) / scale
+        coefficients = solve(gram / scale, shares, label_rows(measure, self.centred), self.penalty) / scale
         return KernelPredictor(self.kernel, points, coefficients)
 
+    @torch.no_grad()
+    def best_labels(self, summary: SampleSummary, measure: Measure) -> Float[Tensor, "g m c"]:
+        make, tensors = replace(self, centred=False).fit(with_own_labels(measure)).parts
+        return least_squares(*sample_moments(summary, make, *tensors), centred=self.centred)
+
     def summarise(self, real: Measure) -> SampleSummary:
-        return SampleSummary(real)
+        return SampleSummary(replace(real, labels=label_rows(real, self.centred).to(real.rows.dtype)))
 
     def risk(self, summary: SampleSummary, predictor: KernelPredictor) -> Float[Tensor, " g"]:
         make, tensors = predictor.parts
@@ -208,9 +226,27 @@ class ClassMeans(Learner, kind="class_means"):
         return sample_risk(summary, make, *tensors)
 
 
-def label_rows(measure: Measure) -> Float[Tensor, "g n c"]:
+def label_rows(measure: Measure, centred: bool = False) -> Float[Tensor, "g n c"]:
+    """The label vectors in float64; ``centred`` ones are 1/c less."""
     assert measure.labels is not None
-    return measure.labels.double()
+    labels = measure.labels.double()
+    return labels - 1 / labels.shape[-1] if centred else labels
+
+
+def with_own_labels(measure: Measure) -> Measure:
+    """The measure with a label of its own for each point, a unit vector: predictions learned from it are the factors of the
+    labels in predictions that are linear in these."""
+    size = measure.rows.shape[1]
+    labels = torch.eye(size, dtype=torch.float64, device=measure.rows.device).expand(len(measure.rows), -1, -1)
+    return replace(measure, labels=labels)
+
+
+def least_squares(
+    gram: Float[Tensor, "g m m"], products: Float[Tensor, "g m c"], centred: bool
+) -> Float[Tensor, "g m c"]:
+    """The shortest Y that minimises E ‖Yᵀ b - y‖², from E b bᵀ and E b yᵀ; 1/c more where y was centred."""
+    labels = torch.linalg.pinv(gram, rtol=RANK, hermitian=True) @ products
+    return labels + 1 / labels.shape[-1] if centred else labels
 
 
 def or_one(scale: Tensor) -> Tensor:

@@ -12,7 +12,15 @@ from discrepancy import sorts
 from discrepancy.base import Part
 from discrepancy.derivatives import safe_root
 from discrepancy.errors import InvalidInput
-from discrepancy.learners import Learner, LinearPredictor, check_penalty, label_rows, or_one
+from discrepancy.learners import (
+    Learner,
+    LinearPredictor,
+    check_penalty,
+    label_rows,
+    least_squares,
+    or_one,
+    with_own_labels,
+)
 from discrepancy.measure import Measure
 from discrepancy.sorts import MeanSummary
 from discrepancy.systems import RANK, solve
@@ -79,6 +87,7 @@ class Ridge(Learner, kind="ridge"):
         penalty: λ >= 0, or how it is chosen; the penalty of a sum over n points of weight one is n λ.
         intercept: adds an intercept b, without penalty.
         relative: multiplies the penalty by E ‖x‖² (about the mean, with an intercept) of what is learned from.
+        centred: takes 1/c off the labels of both sides, so that those of classes sum to zero.
 
     The real side is summarised by Σ w z zᵀ with z = (x, 1, y), the 1 with an intercept only: it merges, takes (d + c)² numbers
     and is exact, up to a rounding error of 1e-16 times the largest second moment: points far from the origin, compared with
@@ -91,6 +100,7 @@ class Ridge(Learner, kind="ridge"):
     penalty: float | Validation = 1e-6
     intercept: bool = False
     relative: bool = False
+    centred: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.penalty, Validation):
@@ -119,7 +129,7 @@ class Ridge(Learner, kind="ridge"):
         return self.intercept
 
     def fit(self, measure: Measure) -> LinearPredictor:
-        x, y, shares = measure.rows.double(), label_rows(measure), measure.shares[..., None]
+        x, y, shares = measure.rows.double(), label_rows(measure, self.centred), measure.shares[..., None]
         centre = None
         if self.intercept:
             centre = (shares * x).sum(1, keepdim=True), (shares * y).sum(1, keepdim=True)
@@ -144,6 +154,12 @@ class Ridge(Learner, kind="ridge"):
         table = predictor.table
         negative = -torch.eye(table.shape[1], dtype=table.dtype, device=table.device)
         return _weighted_square(torch.cat([table, negative.expand(len(table), -1, -1)], -1), second_moments(summary))
+
+    @torch.no_grad()
+    def best_labels(self, summary: MeanSummary, measure: Measure) -> Float[Tensor, "g m c"]:
+        table = replace(self, centred=False).fit(with_own_labels(measure)).table
+        p, moments = table.shape[-1], second_moments(summary)
+        return least_squares(table @ moments[:, :p, :p] @ table.mT, table @ moments[:, :p, p:], centred=self.centred)
 
     def chosen(self, rest: MeanSummary, held: MeanSummary, classes: int) -> "Ridge":
         """This learner with its penalty chosen: learned from the rest, judged on what was held out.
@@ -190,7 +206,7 @@ class Ridge(Learner, kind="ridge"):
     def _moments(self, part: Measure, products: torch.dtype) -> MeanSummary:
         x, weights = part.rows.to(products), part.mass_of
         ones = [torch.ones_like(x[..., :1])] if self.intercept else []
-        z = torch.cat([x, *ones, label_rows(part).to(products)], -1)
+        z = torch.cat([x, *ones, label_rows(part, self.centred).to(products)], -1)
         return MeanSummary(_symmetric(z, weights.to(products)).flatten(1), weights.double().sum(-1))
 
     def _primal(self, gram: Float[Tensor, "g d d"], products: Float[Tensor, "g d c"]) -> Float[Tensor, "g c d"]:

@@ -10,7 +10,7 @@ from discrepancy import pairwise
 from discrepancy.blocks import block_sum
 from discrepancy.sorts import SampleSummary
 
-__all__ = ["LOSSES", "Loss", "sample_risk"]
+__all__ = ["LOSSES", "Loss", "sample_moments", "sample_risk"]
 
 Loss = Literal["squared", "cross_entropy"]
 
@@ -34,15 +34,40 @@ def sample_risk(
     Nothing is kept of a block, whose outputs are made again for every derivative: memory O(m (m + d)) beyond the points for a
     predictor of m points.
     """
-    real = summary.real
-    g, width = len(tensors[0]), max(max(tensor.shape[1:]) for tensor in tensors)
-    budget = pairwise.BLOCK_BYTES.get(real.rows.device.type, pairwise.BLOCK_BYTES["cpu"])
-    rows = max(1, budget // (tensors[0].element_size() * g * width))
+    rows = _rows(summary, *tensors)
 
     def of(x: Tensor, weights: Tensor, labels: Tensor, *tensors: Tensor) -> tuple[Tensor]:
         return ((weights.double() * LOSSES[loss](make(*tensors)(x), labels.double())).sum(-1),)
 
-    assert real.labels is not None
-    fixed = real.rows.detach(), real.mass_of.detach(), real.labels.detach()
+    fixed = _fixed(summary)
     (total,) = block_sum(of, rows, fixed, *tensors)
     return total / fixed[1].double().sum(-1)
+
+
+def sample_moments(
+    summary: SampleSummary, make: Callable[..., Callable[[Tensor], Tensor]], *tensors: Tensor
+) -> tuple[Float[Tensor, "g p p"], Float[Tensor, "g p c"]]:
+    """E f fᵀ and E f yᵀ over the measure that was summarised, in float64, for the predictor f = ``make(*tensors)``."""
+
+    def of(x: Tensor, weights: Tensor, labels: Tensor, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+        values = make(*tensors)(x)
+        weighted = (weights.double()[..., None] * values).mT
+        return weighted @ values, weighted @ labels.double()
+
+    fixed = _fixed(summary)
+    squares, products = block_sum(of, _rows(summary, *tensors), fixed, *tensors)
+    mass = fixed[1].double().sum(-1)[:, None, None]
+    return squares / mass, products / mass
+
+
+def _rows(summary: SampleSummary, *tensors: Tensor) -> int:
+    """Points of a block, for predictors of these tensors."""
+    g, width = len(tensors[0]), max(max(tensor.shape[1:]) for tensor in tensors)
+    budget = pairwise.BLOCK_BYTES.get(summary.real.rows.device.type, pairwise.BLOCK_BYTES["cpu"])
+    return max(1, budget // (tensors[0].element_size() * g * width))
+
+
+def _fixed(summary: SampleSummary) -> tuple[Tensor, Tensor, Tensor]:
+    real = summary.real
+    assert real.labels is not None
+    return real.rows.detach(), real.mass_of.detach(), real.labels.detach()
