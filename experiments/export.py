@@ -17,8 +17,9 @@ def export(synthetic: SyntheticSet, to: Path) -> str:
     """Write the set and say what was written.
 
     ``FILE.npz`` holds ``x`` (m, ...) in source units, exact; ``y`` and ``classes``, or ``targets``, where there are some; and
-    ``weights``. A folder gets one sub-folder a class (none where there are no classes) with 8-bit PNG images, clipped to the
-    valid range and rounded; soft labels and targets go to ``labels.csv``.
+    ``weights``. ``y`` is (m,) class numbers, or (m, c) distributions or scores, as they are in the set. A folder gets one
+    sub-folder a class (none where there are no classes) with 8-bit PNG images, clipped to the valid range and rounded; soft
+    labels, scores and targets go to ``labels.csv``.
 
     Raises:
         InvalidInput: if the examples are no images, or the folder is not empty.

@@ -38,7 +38,7 @@ class SyntheticSet(Dataset[tuple[Tensor, ...]]):
 
     Args:
         points: ``(m, *shape)``, float32 (or float64, where it was asked for), in the units of the source.
-        labels: class numbers ``(m,)`` or distributions ``(m, c)``; targets ``(m,)`` or ``(m, k)`` in their own
+        labels: class numbers ``(m,)``, distributions or ``scores`` ``(m, c)``; targets ``(m,)`` or ``(m, k)`` in their own
             units; None where there are none.
         weights: ``(m,)``.
         classes: names of the classes; empty where there are none.
@@ -47,7 +47,9 @@ class SyntheticSet(Dataset[tuple[Tensor, ...]]):
         parameters: what was optimised, by name.
         record: how the set came to be (plain data).
         target_units: from targets in their own units to those that networks learn, where there are targets.
-        slots: ``(m,)``, the class that each example was made for, where a teacher's labels have taken the place of its own.
+        slots: ``(m,)``, the class that each example was made for, where a teacher's labels have taken the place of its own, or
+            its labels are scores.
+        scores: whether the labels are any real numbers, one a class, in place of distributions.
     """
 
     points: Tensor
@@ -60,6 +62,7 @@ class SyntheticSet(Dataset[tuple[Tensor, ...]]):
     record: Mapping[str, Any] = field(default_factory=dict)
     target_units: Normalisation | None = None
     slots: Tensor | None = None
+    scores: bool = False
 
     @classmethod
     def of(
@@ -74,6 +77,7 @@ class SyntheticSet(Dataset[tuple[Tensor, ...]]):
         the parameters are the points themselves."""
         if decoder is not None and not (decoder.direct and decoder.stored_units(data) is None):
             record = {**record, "decoder": {"kind": decoder.kind, **plain(vars(decoder))}}
+        scores = decoder is not None and decoder.scored(data)
         return cls(
             data.normalisation.invert(decoded.points.detach().cpu()).contiguous(),
             _labels(decoded.labels.detach().cpu(), data),
@@ -84,6 +88,8 @@ class SyntheticSet(Dataset[tuple[Tensor, ...]]):
             {name: value.detach().cpu() for name, value in parameters.items()},
             record,
             data.target_units,
+            decoded.slots if scores else None,
+            scores,
         )
 
     def __len__(self) -> int:
@@ -110,17 +116,19 @@ class SyntheticSet(Dataset[tuple[Tensor, ...]]):
         return self.labels.argmax(1) if self.labels.ndim == 2 else self.labels.long()
 
     def hardened(self) -> "SyntheticSet":
-        """The set with classes in place of soft labels."""
+        """The set with classes in place of soft labels or scores."""
         record = {name: value for name, value in self.record.items() if name != "teacher"}
-        return replace(self, labels=self.numbers, slots=None, record=record)
+        return replace(self, labels=self.numbers, slots=None, scores=False, record=record)
 
     @property
     def labelling(self) -> str:
-        """``hard``, ``soft`` (learned with the set), those of a ``teacher``; ``targets``; ``none``."""
+        """``hard``, ``soft`` (learned distributions), ``scores``, those of a ``teacher``; ``targets``; ``none``."""
         if self.labels is None:
             return "none"
         if self.target_units is not None:
             return "targets"
+        if self.scores:
+            return "scores"
         return "teacher" if "teacher" in self.record else "soft" if self.labels.ndim == 2 else "hard"
 
     @property
@@ -210,6 +218,7 @@ class SyntheticSet(Dataset[tuple[Tensor, ...]]):
                 {name: value for name, value in about.items() if name not in names},
                 units and Normalisation(tuple(units["mean"]), tuple(units["std"])),
                 tensors.get("slots"),
+                about.get("labels") == "scores",
             )
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise InvalidInput(

@@ -85,6 +85,9 @@ class Parameterisation(Part, family=True):
     which all that it decodes to have in common. How many are stored is said as ``per_class`` where the data have classes, and
     as ``examples`` where they have none.
 
+    Learned labels of data with classes are scores: any real numbers, one a class, which start one-hot. They are what a least
+    squares learner is to answer, and no distributions: nothing that is a cross-entropy takes them.
+
     Targets are parameters, in normalised units, learned or not. They start at those of the real examples that the points
     start at (the mean of those that one stored example decodes to, which are neighbours in the first target), else at
     quantiles of the real ones, or standard normal if there are several columns.
@@ -179,7 +182,8 @@ class Parameterisation(Part, family=True):
         return parameters
 
     def from_points(self, points: Tensor, data: LabelledData, targets: Tensor | None = None) -> dict[str, Tensor]:
-        """The parameters that decode to the given points (normalised units), sorted by class, and targets; for selections.
+        """The parameters that decode to the given points (normalised units), sorted by class, and targets or scores; for
+        selections and closed forms.
 
         Raises:
             InvalidInput: if this kind cannot hold given points.
@@ -201,13 +205,16 @@ class Parameterisation(Part, family=True):
     def project(self, parameters: Mapping[str, Tensor], data: LabelledData) -> None:
         """Move the parameters, in place, to where they are allowed to be; called after every step."""
 
+    def scored(self, data: LabelledData) -> bool:
+        """Whether the labels are scores of classes: learned, and no distributions."""
+        return self.labels == "learned" and bool(data.classes)
+
     def _suits(self, data: LabelledData) -> None:
         """Refuse labels that such data cannot have."""
         if self.labels == "soft":
             data.require_classes("'labels' is soft, a distribution over classes, which")
-        if self.labels == "learned" and data.target_units is None:
-            have = "classes; use soft" if data.classes else "no labels; use hard"
-            raise InvalidInput(f"'labels' is learned, which is for targets, but '{data.name}' has {have}")
+        if self.labels == "learned" and not data.classes and data.target_units is None:
+            raise InvalidInput(f"'labels' is learned, but '{data.name}' has no labels; use hard")
 
     def _targets(self, data: LabelledData, seed: int, choose: Choose) -> Float[Tensor, "m k"]:
         """The targets at the start, in normalised units."""
@@ -225,12 +232,14 @@ class Parameterisation(Part, family=True):
         return units.apply(torch.quantile(data.train.targets[:, 0].double(), levels)[:, None])
 
     def _annotations(self, data: LabelledData, targets: Tensor | None) -> dict[str, Tensor]:
-        """The parameters beside the points, at the start."""
+        """The parameters beside the points, at the start; ``targets`` are scores where there are classes."""
         parameters = {} if targets is None else {"labels": targets}
+        own = functional.one_hot(self.slots(data), data.count).float()
         if self.labels == "soft":
             rest = (1 - LABEL_CONFIDENCE) / (data.count - 1)
-            own = functional.one_hot(self.slots(data), data.count).float()
             parameters["labels"] = torch.log(own * (LABEL_CONFIDENCE - rest) + rest)
+        if self.scored(data) and targets is None:
+            parameters["labels"] = own
         if self.weights == "learned":
             parameters["weights"] = torch.zeros(data.count * self.each(data))
         return parameters
@@ -274,8 +283,9 @@ class Pixels(Parameterisation, kind="pixels"):
         start: ``noise`` (standard normal in normalised units), ``real`` (distinct random training examples of the class),
             ``class-mean`` (the mean of the class plus a tenth of normal noise, which tells the copies apart).
         examples: of data without classes, all of them.
-        labels: ``hard``, or ``soft``: a learned distribution softmax(ℓ) that starts with 0.9 on its own class. Of targets,
-            ``hard`` ones stay as they are, and ``learned`` ones are learned.
+        labels: ``hard``; ``soft``: a learned distribution softmax(ℓ) that starts with 0.9 on its own class; ``learned``:
+            scores, any real numbers, that start one-hot. Of targets, ``hard`` ones stay as they are, and ``learned`` ones are
+            learned.
         weights: ``equal``, or ``learned``: w = exp(ω), starting at 1.
         clip: keep the points within the source's range of valid values (0 to 255 for images).
         units: of the stored points, and so of the learning rate; see :data:`Units`.

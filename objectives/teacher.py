@@ -239,6 +239,7 @@ class Taught:
             synthetic,
             labels=self(synthetic.points),
             slots=synthetic.numbers,
+            scores=False,
             record={**synthetic.record, "teacher": self.record},
         )
 

@@ -21,7 +21,7 @@ __all__ = ["Lesson", "Trainee", "Training", "real_lesson"]
 
 
 class Training(Part, family=True, kind="sgd"):
-    """A round of training: steps of stochastic gradient descent on the cross-entropy, by minibatches.
+    """A round of training: steps of stochastic gradient descent, by minibatches.
 
     Args:
         on: ``real`` examples, or the ``synthetic`` ones as they are at that moment.
@@ -29,6 +29,9 @@ class Training(Part, family=True, kind="sgd"):
         epochs: passes over all the examples that a round takes, the last minibatch of each with what is left.
         batch: examples of a minibatch, drawn without replacement until all were seen.
         lr, momentum, weight_decay: of the descent, as in ``torch.optim.SGD``; the momentum lasts over the rounds of a network.
+        optimizer: ``sgd``, or ``adam``, which takes no ``momentum`` and has torch's own constants.
+        loss: ``cross_entropy``, or ``squared``: ½ Σ_k (f_k - y_k + 1/c)², for labels that are any real numbers too, about the
+            mean of classes (FRePo).
         milestones: the rounds of a network, counted from 0, before which its rate is multiplied by ``decay``.
         decay: see ``milestones``.
         augment: a transformation of its own for each image; None for none.
@@ -46,9 +49,17 @@ class Training(Part, family=True, kind="sgd"):
     decay: float = 0.1
     augment: Augmentation | None = None
     mix: Mixing | None = None
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    loss: Literal["cross_entropy", "squared"] = "cross_entropy"
 
     def __post_init__(self) -> None:
         check_choice("on", self.on, get_args(Literal["real", "synthetic"]))
+        check_choice("optimizer", self.optimizer, get_args(Literal["sgd", "adam"]))
+        check_choice("loss", self.loss, get_args(Literal["cross_entropy", "squared"]))
+        if self.optimizer == "adam" and self.momentum:
+            raise InvalidInput(f"'momentum' is {self.momentum}, but optimizer adam has none; leave it out")
+        if self.loss == "squared" and self.mix is not None:
+            raise InvalidInput("'mix' mixes examples for loss: cross_entropy; leave it out")
         if self.steps is not None and self.epochs is not None:
             raise InvalidInput(
                 f"a round is given by 'steps' or by 'epochs', got {self.steps} and {self.epochs}; set one of them to null"
@@ -68,6 +79,11 @@ class Training(Part, family=True, kind="sgd"):
             raise InvalidInput(f"'decay' must be > 0 and at most 1, got {self.decay}")
         if any(later <= earlier for earlier, later in pairwise((0, *self.milestones))):
             raise InvalidInput(f"'milestones' must be numbers of rounds >= 1 that increase, got {self.milestones}")
+
+    @property
+    def needs_classes(self) -> bool:
+        """Whether the labels must be classes or distributions."""
+        return self.loss == "cross_entropy"
 
     def rate(self, rounds: int) -> float:
         """The learning rate after so many rounds."""
@@ -122,8 +138,11 @@ class Trainee:
         self.training, self.rounds = training, 0
         self._right, self._shown = torch.zeros((), dtype=torch.float64), 0
         self._leaves = {name: value.detach().clone().requires_grad_(True) for name, value in parameters.items()}
-        self._optimiser = torch.optim.SGD(
-            self._leaves.values(), training.lr, momentum=training.momentum, weight_decay=training.weight_decay
+        leaves, decay = self._leaves.values(), training.weight_decay
+        self._optimiser: torch.optim.Optimizer = (
+            torch.optim.Adam(leaves, training.lr, weight_decay=decay)
+            if training.optimizer == "adam"
+            else torch.optim.SGD(leaves, training.lr, momentum=training.momentum, weight_decay=decay)
         )
 
     @property
@@ -168,6 +187,9 @@ class Trainee:
         if mix is None:
             logits = network(self._leaves, points)["logits"]
             self._count(logits, labels if labels.ndim == 1 else labels.argmax(1))
+            if self.training.loss == "squared":
+                vectors = functional.one_hot(labels, logits.shape[1]).to(logits) if labels.ndim == 1 else labels
+                return 0.5 * (weights * (logits - vectors + 1 / logits.shape[1]).square().sum(1)).sum()
             return (weights * functional.cross_entropy(logits, labels, reduction="none")).sum()
         draws = mix.draw(generator, len(points), tuple(points.shape[1:]))
         logits = network(self._leaves, mix.points(points, draws))["logits"]
@@ -182,14 +204,14 @@ class Trainee:
         self._shown += len(labels)
 
     def state(self) -> dict[str, Any]:
-        """Weights, momentum, rounds and counts."""
-        momenta = [self._optimiser.state.get(leaf, {}).get("momentum_buffer") for leaf in self._leaves.values()]
+        """Weights, what the optimiser remembers of each, rounds and counts."""
+        memory = [self._optimiser.state.get(leaf, {}) for leaf in self._leaves.values()]
         return {
             "rounds": self.rounds,
             "right": self._right.item(),
             "shown": self._shown,
             "parameters": self.parameters,
-            "momenta": [None if value is None else value.clone() for value in momenta],
+            "memory": [{name: value.clone() for name, value in of.items() if value is not None} for of in memory],
         }
 
     @classmethod
@@ -198,7 +220,7 @@ class Trainee:
         made = cls(training, {name: value.to(device) for name, value in state["parameters"].items()})
         made.rounds, made._shown = state["rounds"], state["shown"]
         made._right = torch.tensor(state["right"], dtype=torch.float64, device=device)
-        for leaf, momentum in zip(made._leaves.values(), state["momenta"], strict=True):
-            if momentum is not None:
-                made._optimiser.state[leaf]["momentum_buffer"] = momentum.to(device).clone()
+        for leaf, memory in zip(made._leaves.values(), state["memory"], strict=True):
+            for name, value in memory.items():  # torch counts the steps of Adam on the CPU
+                made._optimiser.state[leaf][name] = value.to(device if value.ndim else "cpu").clone()
         return made

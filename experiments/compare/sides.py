@@ -28,8 +28,9 @@ class Side:
 
     Args:
         sampled: whether its examples are draws from a population; those of an artefact are made or chosen.
-        labels: class numbers ``(n,)``, distributions ``(n, c)``, targets ``(n, k)`` in their own units, or None.
+        labels: class numbers ``(n,)``, distributions or scores ``(n, c)``, targets ``(n, k)`` in their own units, or None.
         weights: ``(n,)``; None where all are equal.
+        numbers: ``(n,)``, the class of each example where the labels are scores, which share no point out.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Side:
     limits: tuple[float, float] | None
     sampled: bool
     target_units: Normalisation | None = None
+    numbers: Int[Tensor, " n"] | None = None
 
     def __len__(self) -> int:
         return len(self.points)
@@ -54,13 +56,15 @@ class Side:
         weights = torch.ones(len(self)) if self.weights is None else self.weights.float()
         if name is not None and self.labels is not None and self.classes:
             place = self.classes.index(name) if name in self.classes else -1
-            belongs = self.labels[:, place] if self.labels.ndim == 2 else (self.labels == place)
+            classes = self.labels if self.numbers is None else self.numbers
+            belongs = classes[:, place] if classes.ndim == 2 else (classes == place)
             weights = weights * (belongs.float() if place >= 0 else 0.0)
         rows = (weights > 0).nonzero()[:, 0]
         return rows, weights[rows]
 
     def label_vectors(self, real: "Side") -> Float[Tensor, "n c"]:
-        """The labels as distributions over the classes of the real side, or targets in its normalised units."""
+        """The labels as distributions over the classes of the real side, or scores of these, or targets in its normalised
+        units."""
         assert self.labels is not None
         labels, classes = self.labels, real.classes
         if real.target_units is not None:
@@ -124,7 +128,16 @@ def _of_artefact(name: str, found: SyntheticSet) -> Side:
     if labels is not None and units is not None:
         labels = labels.reshape(len(labels), -1)
     return Side(
-        name, found.points, labels, found.weights, found.classes, found.normalisation, found.limits, False, units
+        name,
+        found.points,
+        labels,
+        found.weights,
+        found.classes,
+        found.normalisation,
+        found.limits,
+        False,
+        units,
+        found.numbers if found.scores else None,
     )
 
 

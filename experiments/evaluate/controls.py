@@ -80,7 +80,8 @@ def comparison(
     compile: Policy = "auto",  # noqa: A002  (torch's own word)
     on_progress: Callable[[float, str], None] | None = None,
 ) -> Comparison:
-    """Evaluate a condensed set, and each of the ``controls`` of its size.
+    """Evaluate a condensed set, and each of the ``controls`` of its size, by one protocol and one loss: where the labels of the
+    set are scores, which have no cross-entropy, all of them are learned by squares, unless the protocol says otherwise.
 
     Where a teacher has labelled the set, its controls need the labels of the same one, or the teacher is what is compared:
     "Hard Truths about Soft Labels" (2026) finds random real examples with a teacher's labels as good as several methods.
@@ -94,6 +95,7 @@ def comparison(
     if unknown:
         raise InvalidInput(f"'controls' must be any of {', '.join(CONTROLS)}, got '{unknown[0]}'")
     condensed = TrainingSet.made(synthetic, data)
+    protocol = protocol.learning(condensed.labelling)
     if synthetic.labelling == "teacher" and teacher is None and controls:
         raise InvalidInput(
             "the set has the labels of a teacher, and its controls would have none; give the teacher, or hardened() labels"

@@ -23,15 +23,15 @@ from objectives.mixing import CutMix, Mixing
 
 __all__ = ["PROTOCOLS", "Protocol", "protocol_named"]
 
-LATER = {"scratch": ("optimizer", "milestones", "mix"), "mlp": ("slope", "bias")}
+LATER = {"scratch": ("optimizer", "milestones", "mix", "loss"), "mlp": ("slope", "bias")}
 """Fields, by kind, that came after the first hashes; they are in a hash only where they differ from their defaults."""
 
 
 class Protocol(Part, family=True, kind="scratch"):
     """Training from scratch by stochastic gradient descent with momentum, or AdamW, with drops of the rate.
 
-    The loss of a batch is the mean over its examples of wᵢ · cross-entropy(yᵢ, network(xᵢ)), for labels that are classes or
-    distributions, with weights scaled to the mean 1 over the whole set. Without ``milestones`` the rate drops once, in the
+    The loss of a batch is the mean over its examples of wᵢ · cross-entropy(yᵢ, network(xᵢ)), or of wᵢ ‖yᵢ - network(xᵢ)‖², with
+    weights scaled to the mean 1 over the whole set. Without ``milestones`` the rate drops once, in the
     middle; the momentum is forgotten there, as in published code, which makes a new optimiser. Where the published count is E,
     ``epochs`` is E + 1.
 
@@ -44,6 +44,9 @@ class Protocol(Part, family=True, kind="scratch"):
         optimizer: ``sgd`` or ``adamw``.
         milestones: the shares of the epochs after which the rate drops, while the optimiser goes on; () for the one drop.
         mix: makes examples of two, after the augmentation; None for none.
+        loss: ``cross_entropy``, for classes and distributions; ``squared``, for all labels, classes as one-hot vectors;
+            ``auto`` is the squared loss for targets, else the cross-entropy; scores, which have none, make it ``squared``
+            (:meth:`learning`): another protocol with another hash, under which the controls are trained too.
         augment: drawn for every batch: one operation, and its strength for each example; without mirroring where that
             changes the labels of the data.
         name, source: what the protocol is called and where it is from; they change nothing, and are not in the hash.
@@ -61,6 +64,7 @@ class Protocol(Part, family=True, kind="scratch"):
     optimizer: Literal["sgd", "adamw"] = "sgd"
     milestones: tuple[float, ...] = ()
     mix: Mixing | None = None
+    loss: Literal["auto", "cross_entropy", "squared"] = "auto"
     name: str = "own"
     source: str = ""
 
@@ -76,10 +80,30 @@ class Protocol(Part, family=True, kind="scratch"):
         if not 0 <= self.weight_decay < math.inf:
             raise InvalidInput(f"'weight_decay' must be >= 0 and finite, got {self.weight_decay}")
         check_choice("optimizer", self.optimizer, ("sgd", "adamw"))
+        check_choice("loss", self.loss, ("auto", "cross_entropy", "squared"))
         if self.optimizer == "adamw" and self.momentum:
             raise InvalidInput(f"'momentum' is {self.momentum}, but adamw has none; set it to 0")
         if any(not 0 < share < 1 for share in self.milestones) or list(self.milestones) != sorted(set(self.milestones)):
             raise InvalidInput(f"'milestones' must be shares of the epochs that increase, got {self.milestones}")
+
+    def learning(self, labels: str) -> "Protocol":
+        """The protocol for labels of this sort (``hard``, ``soft``, ``teacher``, ``scores``, ``targets``): the same, except
+        that a loss left open becomes ``squared`` for scores.
+
+        Raises:
+            InvalidInput: if labels of this sort have no cross-entropy.
+        """
+        if self.loss == "cross_entropy" and labels in ("scores", "targets"):
+            instead = ", or evaluate the set with hard labels" if labels == "scores" else ""
+            raise InvalidInput(
+                f"'loss' of the protocol is cross_entropy, but the labels are {labels}, which have none; set loss: "
+                f"squared{instead}"
+            )
+        return replace(self, loss="squared") if self.loss == "auto" and labels == "scores" else self
+
+    def squared(self, labels: str) -> bool:
+        """Whether networks learn labels of this sort by squares."""
+        return self.learning(labels).loss == "squared" or labels == "targets"
 
     @property
     def full_rate_epochs(self) -> int:

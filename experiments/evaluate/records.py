@@ -24,12 +24,13 @@ class TrainingSet:
 
     Args:
         points: ``(m, *shape)``, in normalised units, or in any with ``units``.
-        labels: class numbers ``(m,)`` or distributions ``(m, c)``; or targets ``(m, k)`` in normalised units.
+        labels: class numbers ``(m,)``, distributions or scores ``(m, c)``; or targets ``(m, k)`` in normalised units.
         weights: nonnegative ``(m,)``; equal when not given. Only their ratios matter.
         units: the normalisation that is still to be applied; it is, batch by batch, so that real data stay as they are.
         stored: bytes that a user of the set has to store; those of these tensors when not given.
         teacher: whether the labels are those of a teacher.
         regression: whether the labels are targets.
+        scores: whether the labels are any real numbers, one a class.
 
     Raises:
         InvalidInput: on sizes that do not fit, values that are not finite, weights that are negative or all zero.
@@ -42,6 +43,7 @@ class TrainingSet:
     stored: int | None = None
     teacher: bool = False
     regression: bool = False
+    scores: bool = False
 
     def __post_init__(self) -> None:
         m = len(self.points)
@@ -95,19 +97,20 @@ class TrainingSet:
             stored=synthetic.stored_bytes,
             teacher=synthetic.labelling == "teacher",
             regression=regression,
+            scores=synthetic.scores,
         )
 
     def labelled(self, teacher: Taught | None) -> "TrainingSet":
         """The same examples with the labels of a teacher, if there is one; their points must be in source units."""
         if teacher is None:
             return self
-        return replace(self, labels=teacher(self.points), teacher=True)
+        return replace(self, labels=teacher(self.points), teacher=True, scores=False)
 
     @property
     def labelling(self) -> str:
-        """Where the labels are from: ``hard``, ``soft`` or ``teacher``; or ``targets``."""
-        if self.regression:
-            return "targets"
+        """Where the labels are from: ``hard``, ``soft`` or ``teacher``; or ``scores``, or ``targets``."""
+        if self.regression or self.scores:
+            return "targets" if self.regression else "scores"
         return "teacher" if self.teacher else "soft" if self.labels.ndim == 2 else "hard"
 
     @property
@@ -133,7 +136,8 @@ class TrainingSet:
         if self.labels.ndim == 2 and not self.regression:
             if self.labels.shape[1] != data.count:
                 raise InvalidInput(
-                    f"soft labels must have {data.count} columns, one a class, got {self.labels.shape[1]}"
+                    f"{'scores' if self.scores else 'soft labels'} must have {data.count} columns, one a class, got "
+                    f"{self.labels.shape[1]}"
                 )
         elif not self.regression and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < data.count:
             raise InvalidInput(
@@ -164,7 +168,8 @@ class TrainingSet:
 class Evaluation:
     """Test accuracies, in 0 .. 1, of networks trained from scratch by one protocol: the last epoch, all the networks.
 
-    ``labels`` says from where those of the training set are: ``hard``, ``soft`` or a ``teacher``. Of a regression there are
+    ``labels`` says what those of the training set are: ``hard``, ``soft``, of a ``teacher``, ``scores`` or ``targets``, and
+    ``loss`` by what they were learned: ``cross_entropy`` or ``squared``. Of a regression there are
     root mean squared errors ``rmse`` in the units of the targets and coefficients of determination ``r2`` instead, each the
     mean over the targets where these are several; ``mean`` and ``std`` are those of the errors.
     """
@@ -181,6 +186,7 @@ class Evaluation:
     seed: int
     seconds: float
     labels: str = "hard"
+    loss: str = "cross_entropy"
     rmse: tuple[float, ...] = ()
     r2: tuple[float, ...] = ()
 

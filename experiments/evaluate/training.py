@@ -101,7 +101,8 @@ def evaluate_each(
         data.require_classes("'mix' of the protocol")
     started, device = time.perf_counter(), torch.device(device)
     first = draw(data, 0)
-    trainer = Trainer(protocol, data, len(first), device, compile)
+    protocol = protocol.learning(first.labelling)
+    trainer = Trainer(protocol, data, len(first), device, compile, first.labelling)
     scores: list[tuple[float, ...]] = []
     for network in range(protocol.networks):
         own = first if network == 0 else draw(data, network)
@@ -129,6 +130,7 @@ def evaluate_each(
         seed=seed,
         seconds=time.perf_counter() - started,
         labels=first.labelling,
+        loss="squared" if protocol.squared(first.labelling) else "cross_entropy",
     )
 
 
@@ -145,7 +147,13 @@ class Trainer:
     """The compiled functions of one network architecture on one kind of data, for sets of one size."""
 
     def __init__(
-        self, protocol: Protocol, data: LabelledData, examples: int, device: torch.device, policy: Policy
+        self,
+        protocol: Protocol,
+        data: LabelledData,
+        examples: int,
+        device: torch.device,
+        policy: Policy,
+        labels: str = "hard",
     ) -> None:
         assert data.test is not None
         self.protocol, self.shape, self.classes, self.units = protocol, data.shape, data.outputs, data.normalisation
@@ -165,7 +173,8 @@ class Trainer:
         passes = protocol.passes(examples, len(data.test))
         multiplications = network.multiplications(data.shape, data.outputs) * passes * protocol.networks
         seconds = eager_seconds(multiplications, device)
-        self.loss = compiled(_loss if data.classes else _squares, policy, seconds, device)
+        self.squared = protocol.squared(labels if data.classes else "targets")
+        self.loss = compiled(_squares if self.squared else _loss, policy, seconds, device)
         self.logits = compiled(_logits, policy, seconds, device)
 
     def train(
@@ -217,12 +226,16 @@ class Trainer:
     def _combined(
         self, points: Tensor, targets: Tensor, weights: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The batch, mixed; weights are mixed along with the targets, which they multiply."""
+        """The batch, mixed; weights are mixed along with the targets, which they multiply, for squares in that measure."""
         mix = self.protocol.mix
         if mix is None:
             return points, targets, weights
         draws = mix.draw(generator, len(points), self.shape)
-        return mix.points(points, draws), mix.masses(weights[:, None] * targets, draws), torch.ones_like(weights)
+        masses = mix.masses(weights[:, None] * targets, draws)
+        if not self.squared:
+            return mix.points(points, draws), masses, torch.ones_like(weights)
+        mixed = mix.masses(weights[:, None], draws)
+        return mix.points(points, draws), masses / torch.where(mixed > 0, mixed, 1.0), mixed[:, 0]
 
     def _backward(
         self, parameters: Parameters, points: Tensor, targets: Tensor, weights: Tensor

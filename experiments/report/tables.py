@@ -83,7 +83,13 @@ def evaluation(found: Comparison) -> str:
         f"{found.data}, protocol {found.protocol.title} ({first.protocol_hash}), {first.test_examples} {part} examples, "
         f"last epoch, seed {first.seed}, torch {found.torch} on {found.device}"
     )
-    return "\n".join([table(columns, rows, (columns[1], *columns[3:])), about, *_teacher(found)])
+    return "\n".join([table(columns, rows, (columns[1], *columns[3:])), about, *_scores(found), *_teacher(found)])
+
+
+def _scores(found: Comparison) -> list[str]:
+    if not any(row.labels == "scores" for row in found.rows.values()):
+        return []
+    return ["the labels are scores and no distributions: every network learned by squares (loss: squared)"]
 
 
 def _measured(row: Evaluation) -> list[str]:

@@ -15,6 +15,7 @@ from objectives.contexts import Context
 from objectives.data import LabelledData
 from objectives.executor import Executor
 from objectives.objective import Objective
+from objectives.scores import check_scores
 from objectives.stage import Stage
 from objectives.streams import stream
 from objectives.synthetic import Decoded, Layout, Parameterisation
@@ -37,6 +38,8 @@ class Problem:
 
     def executor(self, steps: int, examples: int | None = None) -> Executor:
         """The objective bound to the data, for so many steps of so many synthetic examples, by default all."""
+        if self.synthetic.scored(self.data):
+            check_scores(self.objective, self.context)
         return Executor(
             self.data,
             self.objective,
@@ -125,6 +128,11 @@ class Solving(ABC):
     @abstractmethod
     def chosen(self) -> Tensor | None:
         """The numbers of the training examples that the set consists of; None where it is made."""
+
+    @property
+    def findings(self) -> dict[str, Any]:
+        """What the solver found out, for the record: plain numbers by name."""
+        return {}
 
     @abstractmethod
     def state(self) -> dict[str, Any]:

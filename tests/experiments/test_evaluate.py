@@ -417,6 +417,7 @@ CHANGES = {
     "optimizer": "adamw",
     "milestones": (0.5,),
     "mix": CutMix(),
+    "loss": "squared",
 }
 
 

@@ -336,16 +336,12 @@ def test_a_selection_by_class_is_refused(solver: Solver) -> None:
         condense(regression(), Match(MMD()), context=Pool(), solver=solver, examples=3)
 
 
-def test_classes_are_counted_by_class_and_have_no_learned_targets() -> None:
+def test_classes_are_counted_by_class() -> None:
     data = LabelledData.of(torch.randn(8, 2, generator=torch.Generator().manual_seed(1)), [0, 1] * 4)
     with pytest.raises(
         InvalidInput, match=r"'examples' is 3, but 'data' has classes; say how many of each, with per_class"
     ):
         condense(data, Match(MMD()), context=Pool(), examples=3)
-    with pytest.raises(
-        InvalidInput, match=r"'labels' is learned, which is for targets, but 'data' has classes; use soft"
-    ):
-        condense(data, Match(MMD()), context=Pool(), synthetic=Pixels(per_class=1, labels="learned"))
 
 
 def test_an_objective_of_points_alone_cannot_learn_targets() -> None:

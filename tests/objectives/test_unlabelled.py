@@ -114,7 +114,7 @@ def test_the_artefact_says_that_it_has_no_labels(tmp_path: Path) -> None:
     [
         ("labelled", "term 'risk' matches 'risk', which looks at labels, but 'data' has none"),
         ("penalty", "term 'cross_entropy' is a cross_entropy, which needs classes, but 'data' has no labels"),
-        ("learned", "'labels' is learned, which is for targets, but 'data' has no labels; use hard"),
+        ("learned", "'labels' is learned, but 'data' has no labels; use hard"),
         ("training", "the context 'queue', whose networks learn by cross-entropy, needs classes"),
     ],
 )
