@@ -14,6 +14,7 @@ References: Provable and Efficient Dataset Distillation for Kernel Ridge Regress
 4.1, 4.2 and 5.1 and Corollary 4.1.1. There, points and labels are columns; W, D and Z are the same.
 """
 
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import torch
@@ -26,6 +27,11 @@ from discrepancy.errors import InvalidInput
 __all__ = ["duals", "features_of", "labels_for", "largest_penalty", "learned", "reachable", "turned"]
 
 Root = Literal["small", "large"]
+
+EPS = torch.finfo(torch.float64).eps
+
+RANK = 1e-12
+"""Singular values of the labels below this part of the largest are rounding: labels that sum to zero lose a rank."""
 
 
 def turned(features: Float[Tensor, "m p"], penalty: float = 0.0) -> Float[Tensor, "m p"]:
@@ -48,7 +54,7 @@ def duals(
     fewer points than classes, the least-squares solution: no set with these labels learns W better.
     """
     weights, labels = weights.double(), labels.double()
-    inverse = torch.linalg.pinv(labels)
+    inverse = torch.linalg.pinv(labels, rtol=RANK)
     found = inverse.mT @ weights
     if free is None:
         return found
@@ -59,7 +65,7 @@ def duals(
 def reachable(weights: Float[Tensor, "c p"], labels: Float[Tensor, "m c"]) -> Float[Tensor, "c p"]:
     """Yᵀ (Yᵀ)⁺ W: the weights nearest to W that are learned from points with these labels; W itself if Y has rank c."""
     labels = labels.double()
-    return labels.mT @ (torch.linalg.pinv(labels).mT @ weights.double())
+    return labels.mT @ (torch.linalg.pinv(labels, rtol=RANK).mT @ weights.double())
 
 
 def largest_penalty(dual: Float[Tensor, "m p"]) -> float:
@@ -73,6 +79,10 @@ def features_of(dual: Float[Tensor, "m p"], penalty: float = 0.0, root: Root = "
 
         σ = (1 ± √(1 - 4 λ σ'²)) / (2 σ')        (σ = 0 where σ' = 0).
 
+    Singular values of D are left out from the one on from which the share that is lost is less than what they cost, the
+    rounding error of features as far apart in size as σ'₁ / σ'_r: weights whose sum over the classes is zero, as of centred
+    features, have such a direction, of rounding alone.
+
     Args:
         root: of the quadratic equation with λ > 0, for all the singular values: ``small`` (the minus) gives the features of
             least norm, which vanish with λ; ``large`` those that λ = 0 has as their limit.
@@ -81,7 +91,7 @@ def features_of(dual: Float[Tensor, "m p"], penalty: float = 0.0, root: Root = "
         InvalidInput: if the penalty is above :func:`largest_penalty`.
     """
     check_choice("root", root, get_args(Root))
-    v, sigma, u = _decomposed(dual)
+    v, sigma, u = _decomposed(dual, _worth)
     if penalty == 0:
         return (v / sigma) @ u
     bound = largest_penalty(dual)
@@ -107,8 +117,18 @@ def labels_for(
     return torch.linalg.pinv(turned(features, penalty)).mT @ weights.double().mT
 
 
-def _decomposed(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """V, σ and Uᵀ of a reduced singular value decomposition in float64, without what is zero to working precision."""
+def _decomposed(matrix: Tensor, rank: Callable[[Tensor], int] | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """V, σ and Uᵀ of a reduced singular value decomposition in float64, of this rank; by default without what is zero to
+    working precision."""
     v, sigma, u = torch.linalg.svd(matrix.double(), full_matrices=False)
-    kept = sigma > max(matrix.shape) * torch.finfo(torch.float64).eps * sigma[:1]
-    return v[:, kept], sigma[kept], u[kept]
+    found = int((sigma > max(matrix.shape) * EPS * sigma[:1]).sum()) if rank is None else rank(sigma)
+    return v[:, :found], sigma[:found], u[:found]
+
+
+def _worth(sigma: Float[Tensor, " r"]) -> int:
+    """The rank at which the larger of the share lost, σ_{r+1} / σ₁, and the rounding error, ε σ₁ / σ_r, is least."""
+    kept = sigma[sigma > 0]
+    if len(kept) == 0:
+        return 0
+    lost = torch.cat([kept[1:], kept.new_zeros(1)]) / kept[0]
+    return int(torch.maximum(lost, EPS * kept[0] / kept).argmin()) + 1

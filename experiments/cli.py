@@ -148,6 +148,7 @@ def _run(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--per-class", type=int, metavar="N", help="synthetic examples a class")
     parser.add_argument("--examples", type=int, metavar="N", help="synthetic examples in all, for data without classes")
+    parser.add_argument("--features", metavar="NAME", help="one of the method's features by name, e.g. fcnn of ridge")
     parser.add_argument("--steps", type=int, metavar="N")
     parser.add_argument("--seed", type=int, metavar="N")
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:N")
@@ -185,11 +186,16 @@ def _label(parser: argparse.ArgumentParser) -> None:
 
 def _evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("artefact", metavar="ARTEFACT")
-    parser.add_argument("--protocol", default="quick", help="quick, vico, ncfm, table (an MLP), or a YAML file")
+    parser.add_argument(
+        "--protocol",
+        default="quick",
+        help="quick, vico, ncfm, table (an MLP), or a YAML file; or learner (also: ridge), what the learner of the objective "
+        "learns from the set, in closed form",
+    )
     parser.add_argument(
         "--set", action="append", default=[], metavar="PATH=VALUE", help="change a value of the protocol"
     )
-    parser.add_argument("--networks", type=int, metavar="N", help="how many networks are trained")
+    parser.add_argument("--networks", type=int, metavar="N", help="how many networks are trained, or drawn")
     parser.add_argument("--data", help="evaluate on other data than those that were condensed")
     parser.add_argument("--root", help="where torchvision's data lie (or DISCREPANCY_DATA)")
     parser.add_argument(

@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import functools
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +17,7 @@ from experiments.compare.survey import DEFAULT, discrepancies_of, named_sets
 from experiments.config import Tree, build, dump, known, load_parts, load_plugins, override, read, write_yaml
 from experiments.config.files import parse_value
 from experiments.data import HeldOut, Source, source_named
-from experiments.evaluate import comparison, protocol_named
+from experiments.evaluate import NAMES, by_learner, comparison, judged, protocol_named
 from experiments.experiment import Experiment, Method, chosen_device, configured, method_tree
 from experiments.folder import RunFolder
 from experiments.plan import planned
@@ -123,7 +124,7 @@ def _tree(options: argparse.Namespace) -> Tree:
     for name in ("seed", "device"):
         if getattr(options, name) is not None:
             changes[name] = getattr(options, name)
-    final = configured(tree, changes, options.set)
+    final = configured(tree, changes, options.set, options.features)
     return final | {"data": {"kind": HeldOut.kind, "of": final.get("data")}} if options.validation else final
 
 
@@ -176,9 +177,12 @@ def label(options: argparse.Namespace) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """Train networks from scratch on an artefact and on its controls, and print the table."""
+    """Train networks from scratch on an artefact and on its controls, or the learner of its objective, and print the table."""
     synthetic = SyntheticSet.load(options.artefact)
-    protocol = protocol_named(options.protocol, options.set, options.networks)
+    if options.protocol in NAMES:
+        judge = functools.partial(judged, protocol=by_learner(options.set, options.networks))
+    else:
+        judge = functools.partial(comparison, protocol=protocol_named(options.protocol, options.set, options.networks))
     data = _source_of(synthetic, options).load()
     controls = [] if options.controls == "none" else [name.strip() for name in options.controls.split(",")]
     device = chosen_device(options.device)
@@ -194,10 +198,9 @@ def evaluate(options: argparse.Namespace) -> None:
                 device=device,
                 on_round=lambda done, total: advance(0, f"teacher {done}/{total}"),
             )
-        found = comparison(
+        found = judge(
             synthetic,
             data,
-            protocol,
             controls=controls,
             teacher=teacher,
             seed=options.seed,

@@ -96,7 +96,12 @@ def method_tree(what: str) -> Tree:
     )
 
 
-def configured(base: Mapping[str, Any], changes: Mapping[str, Any], assignments: Sequence[str] = ()) -> Tree:
+def configured(
+    base: Mapping[str, Any],
+    changes: Mapping[str, Any],
+    assignments: Sequence[str] = (),
+    features: str | None = None,
+) -> Tree:
     """What :class:`Experiment` is built from: a file's tree, changed by options and then by ``path=value`` assignments.
 
     A file may give other settings for other numbers of examples a class, as published methods do:
@@ -105,12 +110,19 @@ def configured(base: Mapping[str, Any], changes: Mapping[str, Any], assignments:
           - {from: 1, context: {keep: 1}}
           - {from: 50, context: {keep: 50}}
 
-    Those of the largest ``from`` that the number reaches are written onto the file's own, below the changes.
+    Those of the largest ``from`` that the number reaches are written onto the file's own, below the changes. It may also have
+    settings by name, of which ``features`` chooses one, below the sizes:
+
+        features:
+          fcnn: {context: {network: {kind: mlp}}}
 
     Raises:
         ConfigError: if the sizes or the assignments cannot be read.
+        InvalidInput: if there are no settings of that name.
     """
-    tree = {key: value for key, value in base.items() if key != "sizes"}
+    tree = {key: value for key, value in base.items() if key not in ("sizes", "features")}
+    if features is not None:
+        tree = merge(tree, _of_features(base.get("features", {}), features))
     final = override(merge(tree, changes), assignments)
     if "sizes" not in base:
         return final
@@ -121,6 +133,13 @@ def configured(base: Mapping[str, Any], changes: Mapping[str, Any], assignments:
         return final
     settings = {key: value for key, value in reached[-1].items() if key != "from"}
     return override(merge(merge(tree, settings), changes), assignments)
+
+
+def _of_features(named: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    if name in named:
+        return named[name]
+    known = f"known are: {', '.join(named)}" if named else "this method has none by name; use --set"
+    raise InvalidInput(f"there are no features '{name}'{suggestion(name, named)} ({known})")
 
 
 def _sizes(listed: Any) -> list[Mapping[str, Any]]:

@@ -166,6 +166,7 @@ def result(problem: Problem, solving: Solving, record: Mapping[str, Any] | None 
         "seed": problem.seed,
         "data": data.name,
         "fingerprint": data.fingerprint(),
+        **({"findings": solving.findings} if solving.findings else {}),
         **(record or {}),
     }
     made = SyntheticSet.of(decoded(problem, parameters), data, parameters, about, problem.synthetic)

@@ -1,7 +1,7 @@
 """The real side of an objective: one draw of a context made real, with the summaries of its batch, kept where it comes back."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -85,6 +85,19 @@ class Scenes:
                 self.kept.popitem(last=False)
         self.kept.move_to_end(draw)
         return self.kept[draw]
+
+    def random(self, draw: Draw, name: str) -> Draws:
+        """The random parts of the embedding of a match, in a draw."""
+        return self._random_parts(name, draw)[0]
+
+    @torch.no_grad()
+    def real(self, step: int, name: str) -> Iterator[Measure]:
+        """The real batch that is current at a step, part by part, as one match sees it: features and labels, in one group."""
+        draw, bound = self.bank.draw(step), self.matches[name]
+        draws, augmentation = self.random(draw, name), self.stage.augmentation(draw.augmentation)
+        for taken, indices in self.stage.real_parts(draw, self.bank.parameters(draw), augmentation):
+            mass = torch.ones(len(indices), device=self.stage.device)
+            yield bound.embedded(Measure(taken, mass, self.stage.label_vectors(indices)), draws).as_groups()
 
     def _random_parts(self, name: str, draw: Draw) -> tuple[Draws, dict[str, Draws]]:
         """Frequencies and directions: keyed by the whole draw and never by the step, so that a summary that comes back is

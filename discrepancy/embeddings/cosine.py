@@ -100,7 +100,8 @@ class RandomCosine(Embedding, kind="random_cosine"):
         angles = cosines.clamp(-1, 1).arccos() - phases
         points, condition = least("frequencies", frequencies, angles * number("lengthscale", self.lengthscale), nearest)
         steepest = float((1 - cosines.square()).clamp(min=torch.finfo(torch.float64).eps).rsqrt().max())
-        return Preimage(points, condition * steepest)
+        lost = float(angles.norm() / cosines.norm().clamp(min=1e-300))  # a rounded angle moves a small cosine by much
+        return Preimage(points, condition * steepest * max(1.0, lost))
 
     def _parts(self, draws: Draws, like: Tensor) -> tuple[Tensor, Tensor]:
         if draws is None:

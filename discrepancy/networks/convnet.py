@@ -28,6 +28,8 @@ __all__ = ["ConvNet"]
 class ConvNet(Network, kind="convnet"):
     """``depth`` × [convolution 3 × 3, normalisation, activation, pooling 2 × 2], then one linear layer.
 
+    Every layer has as many channels as the one before times ``growth`` (FRePo's networks double them), the first ``width``.
+
     Images of 28 × 28 get a border of 3 in the first convolution, which makes them 32 × 32; all others keep their size.
     ``group`` means four groups of channels, and ``layer`` normalises over channels and positions together. A 1 × 1 map
     has no spread, so instance normalisation makes it zero (plus the shift). A convolution has no bias where instance or
@@ -46,9 +48,10 @@ class ConvNet(Network, kind="convnet"):
     norm: Norm = "instance"
     activation: Activation = "relu"
     pooling: Pooling = "average"
+    growth: int = 1
 
     def __post_init__(self) -> None:
-        for name, value in (("width", self.width), ("depth", self.depth)):
+        for name, value in (("width", self.width), ("depth", self.depth), ("growth", self.growth)):
             if value < 1:
                 raise InvalidInput(f"'{name}' must be >= 1, got {value}")
         check_choice("norm", self.norm, get_args(Norm))
@@ -94,7 +97,7 @@ class ConvNet(Network, kind="convnet"):
         maps = sides(steps, *shape[1:])
         before = [(shape[1], shape[2])]
         before += [(side[0] // 2, side[1] // 2) if self.pooling == "average" else side for side in maps[:-1]]
-        x, condition = features.double().reshape(-1, self.width, *maps[-1]), 1.0
+        x, condition = features.double().reshape(-1, steps[-1].channels, *maps[-1]), 1.0
         for number in range(self.depth, 0, -1):
             if self.pooling == "average":
                 down, right = (side % 2 for side in maps[number - 1])
@@ -107,7 +110,8 @@ class ConvNet(Network, kind="convnet"):
         return Preimage(x.flatten(1), condition)
 
     def _steps(self, shape: Sequence[int]) -> list[Step]:
-        return [Step(self.width, 3, border(shape, 1) if layer == 0 else 1, self.pooling) for layer in range(self.depth)]
+        widths = [self.width * self.growth**layer for layer in range(self.depth)]
+        return [Step(width, 3, 1 if layer else border(shape, 1), self.pooling) for layer, width in enumerate(widths)]
 
     def _check_fits(self, shape: tuple[int, ...]) -> None:
         check_image(self.kind, shape)

@@ -123,14 +123,14 @@ def _woven(layer: int, kept: Tensor, changed: Tensor) -> Tensor:
     return both[:, torch.where(place % 2 == 0, place // 2, (both.shape[1] + 1) // 2 + place // 2)]
 
 
+@torch.enable_grad()
 def _stretch(function: Callable[[Tensor], Tensor], points: Tensor) -> float:
     """The largest singular value of the slope at any of the points, by the power method; from below."""
     points = points.detach().requires_grad_(True)
     values = function(points)
     turned = torch.ones_like(values, requires_grad=True)
-    (back,) = torch.autograd.grad(
-        values, points, turned, create_graph=True
-    )  # linear in turned, so its slope is forward
+    # linear in turned, so its slope is forward
+    (back,) = torch.autograd.grad(values, points, turned, create_graph=True)
     direction = torch.ones_like(points)
     for _ in range(30):
         direction = direction / direction.norm(dim=1, keepdim=True)

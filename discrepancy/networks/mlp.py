@@ -35,7 +35,8 @@ class MLP(Network, kind="mlp"):
     reached, and ``preimage`` finds the points.
 
     Args:
-        width, depth: of the hidden layers.
+        width: of the hidden layers; None for as many units as an example has numbers.
+        depth: the number of hidden layers.
         activation: after each of them.
         slope: of ``leaky_relu``, below zero.
         bias: whether the hidden layers have one.
@@ -44,7 +45,7 @@ class MLP(Network, kind="mlp"):
     ``linear.bias``.
     """
 
-    width: int = 128
+    width: int | None = 128
     depth: int = 2
     activation: Activation = "relu"
     slope: float = 0.01
@@ -52,7 +53,7 @@ class MLP(Network, kind="mlp"):
 
     def __post_init__(self) -> None:
         for name, value in (("width", self.width), ("depth", self.depth)):
-            if value < 1:
+            if value is not None and value < 1:
                 raise InvalidInput(f"'{name}' must be >= 1, got {value}")
         check_choice("activation", self.activation, get_args(Activation))
         if not 0 < self.slope <= 1:
@@ -63,11 +64,12 @@ class MLP(Network, kind="mlp"):
     ) -> dict[str, Tensor]:
         parameters: dict[str, Tensor] = {}
         size = math.prod(shape)
+        width = size if self.width is None else self.width
         for layer in range(1, self.depth + 1):
-            parameters[f"hidden{layer}.weight"] = uniform(generator, (self.width, size), size)
+            parameters[f"hidden{layer}.weight"] = uniform(generator, (width, size), size)
             if self.bias:
-                parameters[f"hidden{layer}.bias"] = uniform(generator, (self.width,), size)
-            size = self.width
+                parameters[f"hidden{layer}.bias"] = uniform(generator, (width,), size)
+            size = width
         return parameters | read_out_parameters(generator, size, classes)
 
     def __call__(

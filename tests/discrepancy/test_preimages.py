@@ -16,6 +16,7 @@ NETWORKS: dict[str, Network] = {
     "one layer": MLP(width=7, depth=1, activation="leaky_relu", slope=0.1, bias=False),
     "square": MLP(width=12, depth=3, activation="leaky_relu"),
     "narrowing": MLP(width=9, depth=2, activation="leaky_relu", slope=0.3),
+    "as wide as the examples": MLP(width=None, depth=2, activation="leaky_relu", slope=0.2, bias=False),
     "linear": MLP(width=8, depth=4, activation="identity", bias=False),
     "coupling": Coupling(width=6, depth=5),
 }
@@ -40,7 +41,7 @@ def features(network: Network, parameters: dict[str, Tensor], points: Tensor) ->
 @pytest.mark.parametrize("shape", [SHAPE, (13,)], ids=["images", "odd"])
 def test_points_have_the_features(network: Network, shape: tuple[int, ...]):
     parameters = weights(network, shape)
-    size = math.prod(shape) if isinstance(network, Coupling) else network.width  # pyright: ignore
+    (size,) = network.shapes(shape, 4, ("features",))["features"]
     wanted = 3 * torch.randn(5, size, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     found = network.preimage(parameters, wanted, shape)
     again = features(network, parameters, found.points.reshape(-1, *shape))

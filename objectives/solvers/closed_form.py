@@ -1,0 +1,340 @@
+"""The exact solution where both sides learn by ridge regression: synthetic points from which the same weights are learned."""
+
+import functools
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from discrepancy.base import check_choice
+from discrepancy.embeddings.base import Embedding
+from discrepancy.errors import InvalidInput, NumericalWarning
+from discrepancy.learned import FittedSummary, Parameters, fitted
+from discrepancy.learners import LinearPredictor
+from discrepancy.measure import Measure
+from discrepancy.recovery import Root, duals, features_of, labels_for, learned, reachable, turned
+from discrepancy.ridge import Ridge
+from objectives.objective import Match
+from objectives.refinement import refined
+from objectives.solvers.base import Problem, Record, Solver, Solving, decoded
+from objectives.stage import Stage
+
+__all__ = ["ClosedForm"]
+
+Precision = Literal["double", "mixed"]
+
+MISSED = 1e-9
+"""The share of the norm of W from which on it is said that W is missed."""
+
+
+class ClosedForm(Solver, kind="closed_form"):
+    """Points from which ridge regression learns the weights W that it learns from all the real data, exactly and without
+    iteration, from one point a class on:
+
+        W_S = Yᵀ E(Φ) = W   where   E(Φ) = D = (Yᵀ)⁺ W + (I - Y Y⁺) Z,
+
+    Φ found from E(Φ) = D, and the points from Φ, whose embedding is undone (:mod:`discrepancy.recovery`). The objective is one
+    match of ``parameters`` with learner ``ridge``, via ``identity``, ``features`` of a network that can be undone, or
+    ``random_cosine``, by: none, in one context of all the real data. Solved in float64; of a run in float32 the result is
+    rounded, and the error reported is the one after that.
+
+    Z is E(Φ̂) of the points that the synthetic set starts at, so that D is the nearest to theirs (Corollary 4.1.1): of noise,
+    or of real examples, which with labels ``learned`` get the predictions of W, and then change least. With one point a class,
+    D is unique and the start has no say.
+
+    Random cosines reach numbers of at most √(2/p): where more is asked for, the features are those for t W in place of W, which
+    tells the classes alike; learned labels, divided by t, make good for it. With an intercept all the above is of centred
+    features and labels, and the mean of the points is chosen so that the intercept comes out too.
+
+    With fewer points than classes, or an embedding that does not reach everything and ``nearest``, what comes nearest is taken,
+    and a warning says how far W is missed. What else is impossible is refused, with the bound that it breaks.
+
+    Args:
+        condense: ``points``, for labels as they are; or ``labels``, for points as they are at the start: exact from as many
+            points as features on (Theorem 4.2).
+        root: of the quadratic equation for Φ where the synthetic side has a penalty; ``large`` tends to what is found without
+            one, ``small`` to zero.
+        precision: of the pass over the real data; ``mixed`` embeds and multiplies in float32, and refines W in further passes
+            until it is that of those features in float64.
+        nearest: where the embedding does not reach a feature vector, take what comes nearest.
+
+    References: Provable and Efficient Dataset Distillation for Kernel Ridge Regression (Chen, Huang, Weng, 2024, NeurIPS),
+    Theorems 4.1, 4.2, 5.1 and 5.3, Corollary 4.1.1.
+    """
+
+    condense: Literal["points", "labels"] = "points"
+    root: Root = "large"
+    precision: Precision = "double"
+    nearest: bool = False
+
+    def __post_init__(self) -> None:
+        check_choice("condense", self.condense, ("points", "labels"))
+        check_choice("root", self.root, get_args(Root))
+        check_choice("precision", self.precision, get_args(Precision))
+
+    def duration(self, problem: Problem) -> int:
+        return 1
+
+    def passes(self, problem: Problem, stage: Stage) -> int:
+        return (2 if self.precision == "double" else 3) * len(problem.data.train)
+
+    def start(self, problem: Problem) -> "_Solved":
+        name, match = self._check(problem)
+        return _Solved(self, problem, name, match)
+
+    def _check(self, problem: Problem) -> tuple[str, Match]:
+        terms, synthetic, context = problem.objective.terms, problem.synthetic, problem.context
+        name, term = terms[0]
+        if len(terms) > 1 or not isinstance(term, Match) or not isinstance(term.match, Parameters):
+            raise InvalidInput(
+                f"'{self.kind}' solves one match of 'parameters' with learner 'ridge'; leave other terms out, or use the "
+                "solver descent"
+            )
+        if term.by != "none":
+            raise InvalidInput(
+                f"term '{name}' must be by: none for '{self.kind}': one regression tells all the classes"
+            )
+        if context.batch != "all" or context.draws != 1:
+            raise InvalidInput(
+                f"'{self.kind}' solves for one network and all the real data; give the context kind: pool, size: 1, batch: all"
+            )
+        of_synthetic = term.match.synthetic or term.match.learner
+        assert isinstance(of_synthetic, Ridge)
+        if of_synthetic.relative and of_synthetic.penalty != 0:
+            raise InvalidInput(
+                "'relative' multiplies the penalty of the synthetic side by what is yet to be found; set 'synthetic' of the "
+                "match to a ridge with a penalty that is not relative, or 0"
+            )
+        if synthetic.weights != "equal" or getattr(synthetic, "clip", False) or not synthetic.direct:
+            raise InvalidInput(
+                f"'{self.kind}' needs synthetic pixels with equal weights and without 'clip', which would change what is exact"
+            )
+        if self.condense == "labels" and synthetic.labels != "learned":
+            raise InvalidInput("'condense' is labels, so the synthetic set must have labels: learned")
+        return name, term
+
+
+@dataclass(frozen=True, eq=False)
+class _Space:
+    """The embedding of one draw, in float64, both ways."""
+
+    embedding: Embedding
+    stage: Stage
+    draws: Mapping[str, Tensor] | None
+    parameters: Mapping[str, Tensor]
+
+    def features(self, points: Float[Tensor, "m ..."]) -> Float[Tensor, "m p"]:
+        found = self.embedding(self.stage.taken(self.parameters, points.double()), self.draws)
+        assert isinstance(found, Tensor)
+        return found.flatten(1)
+
+    def points(self, features: Float[Tensor, "m p"], nearest: bool) -> tuple[Float[Tensor, "m ..."], float]:
+        shape, network = self.stage.data.shape, self.stage.context.network
+        found = self.embedding.preimage(
+            features, shape, draws=self.draws, network=network, parameters=self.parameters, nearest=nearest
+        )
+        return found.points.reshape(-1, *shape), found.condition
+
+
+class _Solved(Solving):
+    def __init__(self, solver: ClosedForm, problem: Problem, name: str, match: Match) -> None:
+        self.solver, self.problem, self.name, self.steps = solver, problem, name, 1
+        dtype = torch.float32 if solver.precision == "mixed" else torch.float64
+        self.executor = replace(problem, dtype=dtype).executor(1)
+        self.bound = self.executor.matches[name]
+        if self.bound.embedding.averages or len(self.bound.shapes) > 1:
+            raise InvalidInput(f"'{solver.kind}' needs features of single examples, in one block; choose another 'via'")
+        (match_,) = self.bound.discrepancies.values()
+        assert isinstance(match_, Parameters)
+        self.match: Parameters = match_
+        self._parameters = problem.initial()
+        self._findings: dict[str, Any] = {}
+
+    @property
+    def stage(self) -> Stage:
+        return self.executor.stage
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        return self._parameters
+
+    @property
+    def chosen(self) -> None:
+        return None
+
+    @property
+    def findings(self) -> dict[str, Any]:
+        return self._findings
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        return self.executor.resolved
+
+    def state(self) -> dict[str, Any]:
+        return {"step": self.step, "parameters": self._parameters, "findings": self._findings}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.step, self._parameters, self._findings = state["step"], state["parameters"], state["findings"]
+
+    @torch.no_grad()
+    def advance(self) -> Record:
+        problem, here = self.problem, decoded(self.problem, self._parameters)
+        summary, draw = self._summary(), self.executor.bank.draw(0)
+        predictor = self._refined(summary)
+        weights, offset = _split(predictor, self.match.learner.translation_free)
+        network = {name: value.double() for name, value in self.executor.bank.parameters(draw).items()}
+        space = _Space(self.bound.embedding, self.stage, self.executor.scenes.random(draw, self.name), network)
+        labels = here.labels if here.labels.ndim == 2 else functional.one_hot(here.labels, problem.data.count)
+        of_synthetic = self.match.synthetic or summary.chosen
+        assert isinstance(of_synthetic, Ridge)
+        penalty = of_synthetic.number * len(labels)
+
+        found = _Exact(self.solver, space, weights, offset, penalty, summary)
+        points, labels = found.condensed(here.points.double(), labels.double(), problem.synthetic)
+        self._parameters = self._stored(points, labels)
+        kept = decoded(problem, self._parameters)
+        learned_here = found.learned_from(
+            kept.points.double(), labels if kept.labels.ndim == 1 else kept.labels.double()
+        )
+        factor = found.scale if problem.synthetic.labels != "learned" else 1.0
+        error = float((learned_here / factor - weights).norm() / weights.norm().clamp(min=1e-300))
+        self._findings = {
+            "penalty": summary.chosen.number,
+            "examples": int(summary.whole.mass.sum()),
+            "penalty_synthetic": of_synthetic.number,
+            "condition": found.condition,
+            "factor": factor,
+            "error": error,
+            "norm": float(weights.norm()),
+        }
+        if error > max(2 * found.missed, MISSED * max(1.0, found.condition)) and problem.dtype == torch.float64:
+            _warn_missed(error)
+        self.step = 1
+        value = (learned_here - weights).square().sum()
+        return Record(0, value, {self.name: value})
+
+    def _summary(self) -> FittedSummary:
+        """What is learned from the real side, streamed."""
+        learner, products = self.match.learner, self.stage.dtype
+        parts = (fitted(learner, part, products) for part in self._real())
+        return functools.reduce(FittedSummary.merge, parts)
+
+    def _real(self) -> Iterator[Measure]:
+        return self.executor.scenes.real(0, self.name)
+
+    def _refined(self, summary: FittedSummary) -> LinearPredictor:
+        if self.solver.precision == "double":
+            return summary.predictor
+        return refined(summary, self._real)
+
+    def _stored(self, points: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        problem, kept = self.problem, self._parameters
+        own = labels.to(problem.device, problem.dtype)
+        made = problem.synthetic.from_points(points.to(problem.dtype), problem.data, kept.get("labels"))
+        return {**kept, **made, **({"labels": own} if problem.synthetic.labels == "learned" else {})}
+
+
+class _Exact:
+    """Points, or labels, from which these weights (c, p) and this offset (c,) are learned.
+
+    Attributes:
+        scale: t, where the features are those for t W.
+        condition: of the embedding, as it was undone.
+        missed: the share of W that no points with these labels give.
+    """
+
+    def __init__(
+        self,
+        solver: ClosedForm,
+        space: _Space,
+        weights: Float[Tensor, "c p"],
+        offset: Float[Tensor, " c"] | None,
+        penalty: float,
+        summary: FittedSummary,
+    ) -> None:
+        self.solver, self.space, self.weights, self.offset, self.penalty = solver, space, weights, offset, penalty
+        self.centre = None if offset is None else summary.learner.normal(summary.whole, summary.classes).centre
+        self.scale, self.condition, self.missed = 1.0, 1.0, 0.0
+
+    def learned_from(self, points: Tensor, labels: Tensor) -> Float[Tensor, "c p"]:
+        features = self.space.features(points)
+        if self.offset is not None:
+            features, labels = features - features.mean(0), labels - labels.mean(0)
+        return learned(features, labels, self.penalty)
+
+    def condensed(self, points: Tensor, labels: Tensor, synthetic: Any) -> tuple[Tensor, Tensor]:
+        given = self.space.features(points)
+        predicted = self.solver.condense == "labels" or (synthetic.labels == "learned" and synthetic.start != "noise")
+        if predicted:
+            labels = self._labels(given)
+        if self.solver.condense == "labels":
+            return points, labels
+        centred = labels if self.offset is None else labels - labels.mean(0)
+        start = given if self.offset is None else given - given.mean(0)
+        nearest = reachable(self.weights, centred)
+        self.missed = float((nearest - self.weights).norm() / self.weights.norm().clamp(min=1e-300))
+        if self.missed > MISSED:
+            rank = int(torch.linalg.matrix_rank(centred))
+            warnings.warn(
+                f"the labels of the {len(labels)} synthetic examples have rank {rank}, from which not all weights are learned: "
+                f"the nearest miss them by {self.missed:.2g} of their norm; use at least as many examples as classes",
+                NumericalWarning,
+                stacklevel=2,
+            )
+        dual = duals(self.weights, centred, turned(start, self.penalty))
+        features = self._reached(dual)
+        if self.offset is not None:
+            features = features + self._mean(labels)
+        found, self.condition = self.space.points(features, self.solver.nearest)
+        return found, labels / self.scale if synthetic.labels == "learned" else labels
+
+    def _labels(self, given: Tensor) -> Tensor:
+        if self.offset is None:
+            return labels_for(given, self.weights, self.penalty)
+        mean = given.mean(0)
+        return labels_for(given - mean, self.weights, self.penalty) + self.weights @ mean + self.offset
+
+    def _reached(self, dual: Tensor) -> Tensor:
+        """Φ with E(Φ) = t D, of a size that the embedding reaches."""
+        while True:
+            features = features_of(self.scale * dual, self.penalty, self.solver.root)
+            excess = self.space.embedding.excess(features)
+            if excess <= 1 + 1e-12:
+                return features
+            if self.offset is not None:
+                raise InvalidInput(
+                    f"'{self.space.embedding.kind}' reaches features of a bounded size only, which with an 'intercept' cannot "
+                    "be divided; use a ridge without one"
+                )
+            if self.penalty and self.solver.root == "large":
+                raise InvalidInput(
+                    f"features are {excess:.2g} times as large as '{self.space.embedding.kind}' reaches; use root: small, "
+                    "whose features vanish with the penalty, or no penalty on the synthetic side"
+                )
+            self.scale *= 1 / excess if self.penalty else excess
+
+    def _mean(self, labels: Tensor) -> Float[Tensor, " p"]:
+        """μ with W μ + b = mean of the labels: the nearest to the mean of the real features."""
+        assert self.offset is not None
+        assert self.centre is not None
+        real = self.centre[0][0, 0]
+        wanted = labels.mean(0) - self.offset - self.weights @ real
+        return real + torch.linalg.pinv(self.weights) @ wanted
+
+
+def _split(predictor: LinearPredictor, intercept: bool) -> tuple[Tensor, Tensor | None]:
+    table = predictor.table[0]
+    return (table[:, :-1], table[:, -1]) if intercept else (table, None)
+
+
+def _warn_missed(error: float) -> None:
+    warnings.warn(
+        f"from the synthetic set weights are learned that differ from those of the real data by {error:.2g} of their norm",
+        NumericalWarning,
+        stacklevel=2,
+    )
