@@ -43,13 +43,11 @@ def _images(synthetic: SyntheticSet, to: Path) -> str:
         raise InvalidInput(f"examples of shape {shape} are no grey or colour images; export them to a file.npz")
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise InvalidInput(f"'{to}' exists already and is not an empty folder; name another")
-    low, high = synthetic.limits or (synthetic.points.min().item(), synthetic.points.max().item())
-    pixels = ((synthetic.points - low) / max(high - low, 1e-12) * 255).round().clamp(0, 255).byte()
     written = synthetic.labels if synthetic.labels is not None and synthetic.labelling != "hard" else None
     columns = synthetic.classes or [f"target{number}" for number in range(1 if written is None else written[0].numel())]
     rows = ["file," + ",".join(columns)]
     try:
-        for index, (image, label) in enumerate(zip(pixels, synthetic.numbers.tolist(), strict=True)):
+        for index, (image, label) in enumerate(zip(synthetic.pixels, synthetic.numbers.tolist(), strict=True)):
             folder = to / _file_name(synthetic.classes[label]) if synthetic.classes else to
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"{index:05d}.png"

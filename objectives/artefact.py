@@ -106,6 +106,17 @@ class SyntheticSet(Dataset[tuple[Tensor, ...]]):
         return self.normalisation.apply(self.points)
 
     @property
+    def range(self) -> tuple[float, float]:
+        """From black to white, of images: the range of valid values, or that of the points where none is stated."""
+        return self.limits or (self.points.min().item(), self.points.max().item())
+
+    @property
+    def pixels(self) -> Tensor:
+        """The points as 8-bit values, clipped to the range and rounded."""
+        low, high = self.range
+        return ((self.points - low) / max(high - low, 1e-12) * 255).round().clamp(0, 255).byte()
+
+    @property
     def numbers(self) -> Tensor:
         """The class of each example: the one that it was made for, where that is known apart, else its most likely one; zeros
         where there are no classes."""

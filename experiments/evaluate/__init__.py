@@ -1,5 +1,6 @@
 """Judging a small training set by the networks that are trained on it from scratch."""
 
+from experiments.evaluate.by_learner import NAMES, ByLearner, by_learner
 from experiments.evaluate.controls import (
     CONTROLS,
     Comparison,
@@ -12,24 +13,29 @@ from experiments.evaluate.controls import (
     whole_budget,
     whole_control,
 )
+from experiments.evaluate.judged import judged
 from experiments.evaluate.protocol import PROTOCOLS, Protocol, protocol_named
 from experiments.evaluate.records import Evaluation, TrainingSet
 from experiments.evaluate.training import evaluate, evaluate_each, held_out
 
 __all__ = [
     "CONTROLS",
+    "NAMES",
     "PROTOCOLS",
+    "ByLearner",
     "Comparison",
     "Evaluation",
     "Protocol",
     "Selection",
     "TrainingSet",
+    "by_learner",
     "comparison",
     "control",
     "evaluate",
     "evaluate_each",
     "held_out",
     "herding",
+    "judged",
     "protocol_named",
     "random_control",
     "selected_control",

@@ -15,13 +15,14 @@ from discrepancy.embeddings import Features
 from discrepancy.errors import InvalidInput
 from discrepancy.kernels import Linear
 from discrepancy.mmd import MMD
+from experiments.evaluate.by_learner import ByLearner
 from experiments.evaluate.protocol import Protocol
 from experiments.evaluate.records import Evaluation, TrainingSet
 from experiments.evaluate.training import Progress, evaluate, evaluate_each, held_out
 from objectives.artefact import SyntheticSet
 from objectives.compilation import Policy
 from objectives.condense import solve
-from objectives.contexts import Pool
+from objectives.contexts import Context, Pool
 from objectives.data import LabelledData
 from objectives.objective import Grouped, Match
 from objectives.solvers import Herding, Problem
@@ -35,8 +36,10 @@ __all__ = [
     "Selection",
     "comparison",
     "control",
+    "herded",
     "herding",
     "random_control",
+    "random_rows",
     "selected_control",
     "whole_budget",
     "whole_control",
@@ -54,7 +57,7 @@ class Comparison:
     them have its labels."""
 
     rows: Mapping[str, Evaluation]
-    protocol: Protocol
+    protocol: Protocol | ByLearner
     data: str
     device: str
     torch: str = torch.__version__
@@ -151,19 +154,26 @@ def random_control(
     """
 
     def draw(data: LabelledData, network: int) -> TrainingSet:
-        generator = stream(seed, "control", "random", network)
-        chosen = []
-        for name, rows, count in zip(data.classes or ("",), data.members, counts, strict=True):
-            if count > len(rows):
-                of = f" of class '{name}'" if data.classes else ""
-                raise InvalidInput(
-                    f"a random control needs {count} examples{of}, but '{data.name}' has {len(rows)}; "
-                    "leave this control out"
-                )
-            chosen.append(rows[torch.randperm(len(rows), generator=generator)[:count]])
-        return TrainingSet.of(data.train.take(torch.cat(chosen)), data).labelled(teacher)
+        return TrainingSet.of(data.train.take(random_rows(counts, data, seed, network)), data).labelled(teacher)
 
     return evaluate_each(draw, data, protocol, seed=seed, **options)
+
+
+def random_rows(counts: Sequence[int], data: LabelledData, seed: int, number: int) -> Int[Tensor, " m"]:
+    """So many random real examples of each class, without replacement: another subset for each number.
+
+    Raises:
+        InvalidInput: if a class has fewer examples than that.
+    """
+    generator, chosen = stream(seed, "control", "random", number), []
+    for name, rows, count in zip(data.classes or ("",), data.members, counts, strict=True):
+        if count > len(rows):
+            of = f" of class '{name}'" if data.classes else ""
+            raise InvalidInput(
+                f"a random control needs {count} examples{of}, but '{data.name}' has {len(rows)}; leave this control out"
+            )
+        chosen.append(rows[torch.randperm(len(rows), generator=generator)[:count]])
+    return torch.cat(chosen)
 
 
 def selected_control(
@@ -221,15 +231,20 @@ def herding(count: int, protocol: Protocol, seed: int, device: str | torch.devic
 
     def select(data: LabelledData) -> Tensor:
         by: Grouped = "class" if data.classes else "none"
-        objective = Match(MMD(kernel=Linear()), via=Features(), by=by).as_objective()
-        context = Pool(network=protocol.network, size=1)
-        synthetic = Pixels(per_class=count) if data.classes else Pixels(examples=count)
-        problem = Problem(data, objective, context, synthetic, seed, torch.device(device))
-        solving = Herding().start(problem)
-        solve(solving)
-        return solving.state()["chosen"].cpu()
+        match = Match(MMD(kernel=Linear()), via=Features(), by=by)
+        return herded(data, match, Pool(network=protocol.network, size=1), count, seed, torch.device(device))
 
     return select
+
+
+def herded(
+    data: LabelledData, match: Match, context: Context, count: int, seed: int, device: torch.device
+) -> Int[Tensor, " m"]:
+    """Herding by a match: so many examples of each class."""
+    synthetic = Pixels(per_class=count) if data.classes else Pixels(examples=count)
+    solving = Herding().start(Problem(data, match.as_objective(), context, synthetic, seed, device))
+    solve(solving)
+    return solving.state()["chosen"].cpu()
 
 
 def _share(report: Callable[[float, str], None], name: str, position: int, count: int) -> Progress:

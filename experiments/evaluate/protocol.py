@@ -21,7 +21,7 @@ from experiments.config import build, dump, override, read
 from objectives.augment import Augmentation, Chain, Siamese
 from objectives.mixing import CutMix, Mixing
 
-__all__ = ["PROTOCOLS", "Protocol", "protocol_named"]
+__all__ = ["PROTOCOLS", "Protocol", "complete", "protocol_named"]
 
 LATER = {"scratch": ("optimizer", "milestones", "mix", "loss"), "mlp": ("slope", "bias")}
 """Fields, by kind, that came after the first hashes; they are in a hash only where they differ from their defaults."""
@@ -128,7 +128,7 @@ class Protocol(Part, family=True, kind="scratch"):
     def hash(self) -> str:
         """The first 12 hexadecimal digits of the SHA-256 of every field, defaults included, but for the name and source, and
         for those of :data:`LATER`."""
-        described = _complete(self)
+        described = complete(self)
         del described["name"], described["source"]
         text = json.dumps(described, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -140,15 +140,15 @@ class Protocol(Part, family=True, kind="scratch"):
         return f"{self.name} (changed)" if known is not None and known.hash != self.hash else self.name
 
 
-def _complete(value: Any) -> Any:
+def complete(value: Any) -> Any:
     """``value`` as plain data with every field; a number is the same whether written 1 or 1.0."""
     if isinstance(value, Part) and is_dataclass(value):
         held = {item.name: getattr(value, item.name) for item in fields(value)}
         later = {item.name: item.default for item in fields(value) if item.name in LATER.get(value.kind, ())}
         kept = {name: own for name, own in held.items() if name not in later or own != later[name]}
-        return {"kind": value.kind} | {name: _complete(own) for name, own in kept.items()}
+        return {"kind": value.kind} | {name: complete(own) for name, own in kept.items()}
     if isinstance(value, tuple):
-        return [_complete(item) for item in value]
+        return [complete(item) for item in value]
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
@@ -27,7 +28,7 @@ from objectives.data import LabelledData
 from objectives.memory import chunk_examples
 from objectives.streams import stream
 
-__all__ = ["Progress", "Trainer", "evaluate", "evaluate_each", "held_out"]
+__all__ = ["Progress", "Trainer", "errors_of", "evaluate", "evaluate_each", "held_out"]
 
 Progress = Callable[[int, int], None]
 """Called with the epochs done and their total, over all the networks."""
@@ -258,15 +259,11 @@ class Trainer:
         return right.item() / len(self.test_labels)
 
     def errors(self, parameters: Parameters, statistics: Statistics | None) -> tuple[float, float]:
-        """The root mean squared error on the test examples, in the units of the targets, and the coefficient of determination
-        R² = 1 - Σ (y - f(x))² / Σ (y - ȳ)²; the mean over the targets, if these are several."""
+        """The root mean squared error on the test examples, in the units of the targets, and the coefficient of
+        determination."""
         assert self.target_units is not None
         answers = torch.cat([logits.double() for _, logits in self._answers(parameters, statistics)])
-        targets = self.test_labels.double()
-        squares = (self.target_units.invert(answers) - targets).square().sum(0)
-        spread = (targets - targets.mean(0)).square().sum(0)
-        errors, explained = (squares / len(targets)).sqrt(), 1 - squares / spread
-        return errors.mean().item(), explained.mean().item()
+        return errors_of(self.target_units.invert(answers), self.test_labels.double())
 
     @torch.no_grad()
     def _answers(self, parameters: Parameters, statistics: Statistics | None) -> Iterator[tuple[Tensor, Tensor]]:
@@ -275,6 +272,15 @@ class Trainer:
         for rows in torch.arange(len(self.test_labels), device=self.device).split(self.test_chunk):
             points = padded(self.units.apply(self.test_points[rows]), min(self.test_chunk, len(self.test_labels)))
             yield rows, self.logits(self.protocol.network, parameters, points, statistics)[: len(rows)]
+
+
+def errors_of(answers: Float[Tensor, "n k"], targets: Float[Tensor, "n k"]) -> tuple[float, float]:
+    """The root mean squared error of answers, and the coefficient of determination R² = 1 - Σ (y - f(x))² / Σ (y - ȳ)²; the
+    mean over the targets, if these are several."""
+    squares = (answers - targets).square().sum(0)
+    spread = (targets - targets.mean(0)).square().sum(0)
+    errors, explained = (squares / len(targets)).sqrt(), 1 - squares / spread
+    return errors.mean().item(), explained.mean().item()
 
 
 def _loss(

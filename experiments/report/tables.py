@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from experiments.config import Kind
-from experiments.evaluate import Comparison, Evaluation
+from experiments.evaluate import Comparison, Evaluation, Protocol
 from experiments.experiment import Method
 from experiments.plan import Plan
 
@@ -79,15 +79,16 @@ def evaluation(found: Comparison) -> str:
         for name, row in found.rows.items()
     ]
     columns = ("set", "examples", "labels", *measured, "n", "stored", "time")
+    how = ("protocol", "last epoch") if isinstance(found.protocol, Protocol) else ("learned by", "in closed form")
     about = (
-        f"{found.data}, protocol {found.protocol.title} ({first.protocol_hash}), {first.test_examples} {part} examples, "
-        f"last epoch, seed {first.seed}, torch {found.torch} on {found.device}"
+        f"{found.data}, {how[0]} {found.protocol.title} ({first.protocol_hash}), {first.test_examples} {part} examples, "
+        f"{how[1]}, seed {first.seed}, torch {found.torch} on {found.device}"
     )
     return "\n".join([table(columns, rows, (columns[1], *columns[3:])), about, *_scores(found), *_teacher(found)])
 
 
 def _scores(found: Comparison) -> list[str]:
-    if not any(row.labels == "scores" for row in found.rows.values()):
+    if not isinstance(found.protocol, Protocol) or not any(row.labels == "scores" for row in found.rows.values()):
         return []
     return ["the labels are scores and no distributions: every network learned by squares (loss: squared)"]
 

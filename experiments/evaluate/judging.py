@@ -1,0 +1,361 @@
+"""Judging by the learner of an objective: what it learns from a condensed set, and from its controls.
+
+Features are made chunk by chunk: those of all the test examples, or of all the real ones, never lie in memory together.
+"""
+
+import functools
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from discrepancy.errors import InvalidInput
+from discrepancy.learned import FittedSummary, fitted
+from discrepancy.learners import KernelRidge, Learner, Predictor
+from discrepancy.measure import Measure
+from discrepancy.networks import Parameters as Weights
+from discrepancy.ridge import Ridge, Validation
+from experiments.evaluate.by_learner import ByLearner, Lesson, learners, lesson_of
+from experiments.evaluate.records import Evaluation
+from experiments.evaluate.training import errors_of, held_out
+from objectives.artefact import SyntheticSet
+from objectives.compilation import Policy
+from objectives.contexts import Context, Draw
+from objectives.data import LabelledData
+from objectives.executor import Executor
+from objectives.memory import available_bytes
+from objectives.objective import Objective
+from objectives.streams import stream
+from objectives.teacher import Taught
+from objectives.training import Lesson as Round
+from objectives.training import Trainee, real_lesson
+
+__all__ = ["Judge", "Small"]
+
+PART_EXAMPLES = 4096
+"""Examples whose features are made, and predicted, together."""
+
+UNSEEN = 1_000_000_000
+"""The first number of the networks that no step of a run has met."""
+
+STEPS = 5000
+"""Steps of a run after which the ages of the networks that it meets are taken to stay as they are."""
+
+
+@dataclass(frozen=True, eq=False)
+class Small:
+    """Examples in normalised units, with label vectors and weights; ``factor`` is what predictions are to be divided by."""
+
+    points: Float[Tensor, "m ..."]
+    labels: Float[Tensor, "m c"]
+    weights: Float[Tensor, " m"]
+    labelling: str
+    stored_bytes: int
+    factor: float = 1.0
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """A network, and random features, in which sets are judged, after so many rounds of training."""
+
+    draw: Draw
+    rounds: int
+
+
+class Judge:
+    """The learner of an artefact, on data.
+
+    Raises:
+        InvalidInput: if the artefact holds none, or the data do not fit.
+    """
+
+    def __init__(
+        self,
+        synthetic: SyntheticSet,
+        data: LabelledData,
+        protocol: ByLearner,
+        *,
+        seed: int = 0,
+        validation: bool = False,
+        teacher: Taught | None = None,
+        device: str | torch.device = "cpu",
+        compile: Policy = "auto",  # noqa: A002  (torch's own word)
+    ) -> None:
+        data.require_labels()
+        self.data = held_out(data, seed) if validation else data
+        if self.data.test is None:
+            raise InvalidInput(f"'{data.name}' has no test examples; give it some, or use a validation split")
+        self.seed, self.validation, self.teacher, self.device = seed, validation, teacher, torch.device(device)
+        self.lesson, self.dtype = lesson_of(synthetic, protocol, seed), synthetic.points.dtype
+        match, context = self.lesson.match, self.lesson.context
+        self.executor = Executor(
+            self.data,
+            Objective(((self.lesson.name, match),)),
+            context,
+            seed=self.lesson.seed,
+            examples=len(synthetic),
+            steps=1,
+            device=self.device,
+            policy=compile,
+            dtype=self.dtype,
+        )
+        self.stage, self.bound = self.executor.stage, self.executor.matches[self.lesson.name]
+        if self.bound.embedding.averages or list(self.bound.discrepancies) != [""]:
+            raise InvalidInput(
+                f"term '{self.lesson.name}' does not learn from single features; name a learner: --set learner=ridge"
+            )
+        self.match = replace(match, match=self.bound.discrepancies[""], via=self.bound.embedding)
+        self.meetings = _meetings(self.lesson, protocol.networks, random=self._is_random)
+        self.learner, self.whole_learner = learners(self.match, self.lesson.penalty)
+        self._choose()
+        self.protocol = self._described(protocol)
+
+    @property
+    def _is_random(self) -> bool:
+        drawn = self.bound.embedding.draw(stream(0), self.stage.shapes)
+        return self.stage.has_network or drawn is not None
+
+    def _choose(self) -> None:
+        """Penalties that were left to validation, as numbers: from all the real examples."""
+        if not (_undecided(self.learner) or _undecided(self.whole_learner)):
+            return
+        chosen = self._fitted(self.meetings[0], self._weights(self.meetings[0], None)).chosen
+        self.learner = chosen if _undecided(self.learner) else self.learner
+        self.whole_learner = chosen if _undecided(self.whole_learner) else self.whole_learner
+
+    def _described(self, protocol: ByLearner) -> ByLearner:
+        lessons = self.stage.context.lessons if self.stage.has_network else None
+        return replace(
+            protocol,
+            learner=self.learner,
+            via=self.bound.embedding,
+            whole=None if self.whole_learner == self.learner else self.whole_learner,
+            network=self.stage.context.network if self.stage.has_network else None,
+            training=None if lessons is None else lessons.training,
+            dtype="float64" if self.dtype == torch.float64 else "float32",
+        )
+
+    # --- examples -----------------------------------------------------------------------------------------------------
+
+    def condensed(self, synthetic: SyntheticSet, points: Tensor | None = None) -> Small:
+        """The set in the units of these data, or with other points (in those of the source).
+
+        Raises:
+            InvalidInput: if its classes, its labels or its shape are others.
+        """
+        data, own = self.data, synthetic.points if points is None else points
+        if synthetic.classes != data.classes or tuple(own.shape[1:]) != data.shape:
+            raise InvalidInput(
+                f"the classes or the shape of the set are not those of '{data.name}'; name the data that it was made from"
+            )
+        units, labels = data.target_units, synthetic.labels
+        if labels is None or (units is not None) != (synthetic.target_units is not None):
+            raise InvalidInput(
+                f"the labels of the set are not those of '{data.name}'; name the data that it was made from"
+            )
+        if units is not None:
+            labels = units.apply(labels.reshape(len(synthetic), -1), self.dtype)
+        elif labels.ndim == 1:
+            labels = functional.one_hot(labels.long(), data.count)
+        return Small(
+            data.normalisation.apply(own.to(self.device), self.dtype),
+            labels.to(self.device, self.dtype),
+            synthetic.weights.to(self.device, self.dtype),
+            synthetic.labelling,
+            synthetic.stored_bytes,
+            self.lesson.factor,
+        )
+
+    def real(self, rows: Int[Tensor, " m"]) -> Small:
+        """These real examples, with their own labels, or a teacher's."""
+        labels, train = self._labels(rows), self.data.train.take(rows)
+        held = train.labels if train.targets is None else train.targets
+        stored = train.points.nbytes + (labels.nbytes if self.teacher is not None or held is None else held.nbytes)
+        return Small(self.stage.normalised(rows), labels, labels.new_ones(len(rows)), self._labelling, stored)
+
+    @property
+    def _labelling(self) -> str:
+        if self.data.target_units is not None:
+            return "targets"
+        return "teacher" if self.teacher is not None else "hard" if self.data.train.soft is None else "soft"
+
+    def _labels(self, rows: Tensor) -> Float[Tensor, "m c"]:
+        if self.teacher is not None:
+            return self.teacher(self.data.train.points[rows]).to(self.device, self.dtype)
+        labels = self.stage.label_vectors(rows)
+        assert labels is not None
+        return labels
+
+    # --- learning -----------------------------------------------------------------------------------------------------
+
+    def evaluate(self, draw: Callable[[int], Small], number: int | None = None, report: Any = None) -> Evaluation:
+        """A set of its own for each of so many trials (by default the networks that are met, which take turns)."""
+        started, number, first = time.perf_counter(), number or len(self.meetings), draw(0)
+        scores = []
+        for trial in range(number):
+            small = first if trial == 0 else draw(trial)
+            meeting = self.meetings[trial % len(self.meetings)]
+            weights = self._weights(meeting, small)
+            features = self._features(meeting, weights, small.points)
+            measure = Measure(features, small.weights, small.labels).as_groups()
+            scores.append(self._score(meeting, weights, self.learner.fit(measure), len(small), small.factor))
+            if report is not None:
+                report(trial + 1, number)
+        return self._evaluation(scores, first.labelling, len(first), first.stored_bytes, started)
+
+    def whole(self, report: Any = None) -> Evaluation:
+        """All the real examples: summarised part by part where the learner needs moments alone.
+
+        Raises:
+            InvalidInput: if it needs all the examples at once, and they are too many.
+        """
+        started, scores, count = time.perf_counter(), [], len(self.data.train)
+        everything = torch.arange(count)
+        if not self.whole_learner.streams and count > self.protocol.most:
+            raise InvalidInput(
+                f"'{self.whole_learner.kind}' would learn from all {count:,} real examples at once, a system of as many "
+                f"equations; leave the control 'whole' out, or allow it: --set most={count}"
+            )
+        for trial, meeting in enumerate(self.meetings):
+            weights = self._weights(meeting, None)
+            if isinstance(self.whole_learner, Ridge):
+                predictor: Any = self._fitted(meeting, weights).predictor
+            else:
+                parts = list(self._real(meeting, weights))
+                predictor = self.whole_learner.fit(Measure.merged(parts))
+            scores.append(self._score(meeting, weights, predictor, count, 1.0))
+            if report is not None:
+                report(trial + 1, len(self.meetings))
+        train = self.data.train
+        labels = train.labels if train.targets is None else train.targets
+        stored = train.points.nbytes + (0 if labels is None else labels.nbytes)
+        return self._evaluation(scores, self._labelling, len(everything), stored, started)
+
+    def _fitted(self, meeting: Meeting, weights: Weights) -> FittedSummary:
+        parts = (fitted(self.whole_learner, part) for part in self._real(meeting, weights))
+        return functools.reduce(FittedSummary.merge, parts)
+
+    def _real(self, meeting: Meeting, weights: Weights) -> Iterator[Measure]:
+        """The features of all the real examples, part by part, in one group."""
+        for rows in torch.arange(len(self.data.train)).split(PART_EXAMPLES):
+            features = self._features(meeting, weights, self.stage.normalised(rows))
+            yield Measure(features, features.new_ones(len(rows)), self._labels(rows)).as_groups()
+
+    def _weights(self, meeting: Meeting, small: Small | None) -> Weights:
+        """The network that is met; where its context trains on a synthetic set, it is trained on this one, else on all the
+        real examples."""
+        initial, lessons = self.stage.parameters(meeting.draw.network), self.stage.context.lessons
+        if lessons is None or not self.stage.has_network or not meeting.rounds:
+            return initial
+        examples = real_lesson(self.data, self.device, self.dtype)
+        if small is not None and lessons.training.on == "synthetic":
+            examples = Round(lambda rows: small.points[rows.to(self.device)], small.labels, small.weights)
+        trainee = Trainee(lessons.training, initial)
+        for number in range(meeting.rounds):
+            generator = stream(self.seed, "judge", meeting.draw.network, number)
+            trainee.round(self.stage.learning_forward, examples, generator)
+        mixture = meeting.draw.mixture
+        return {name: torch.lerp(initial[name], value, mixture) for name, value in trainee.parameters.items()}
+
+    @torch.no_grad()
+    def _features(self, meeting: Meeting, weights: Weights, points: Tensor) -> Tensor:
+        random = self.executor.scenes.random(meeting.draw, self.lesson.name)
+        offered = self.stage.taken(weights, points, self.stage.real_forward)
+        return self.bound.embedded(Measure(offered), random).rows
+
+    # --- predicting ---------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def _score(
+        self, meeting: Meeting, weights: Weights, predictor: Predictor, examples: int, factor: float
+    ) -> tuple[float, ...]:
+        """The accuracy on the test examples; of targets, the error and the coefficient of determination."""
+        test, data = self.data.test, self.data
+        assert test is not None
+        part = max(1, min(PART_EXAMPLES, available_bytes(self.device) // (64 * max(1, examples))))
+        answers, right = [], 0
+        for rows in torch.arange(len(test)).split(part):
+            points = data.normalisation.apply(test.points[rows].to(self.device), self.dtype)
+            found = predictor(self._features(meeting, weights, points)[None])[0]
+            if data.classes:
+                assert test.labels is not None
+                right += int((found.argmax(1) == test.labels[rows].to(self.device)).sum())
+            else:
+                answers.append(found)
+        if data.classes:
+            return (right / len(test),)
+        assert data.target_units is not None
+        assert test.targets is not None
+        centred = isinstance(self.learner, Ridge | KernelRidge) and self.learner.centred
+        found = torch.cat(answers) / factor + (1 / data.outputs if centred else 0)
+        return errors_of(data.target_units.invert(found), test.targets.to(self.device).double())
+
+    def _evaluation(
+        self, scores: Sequence[tuple[float, ...]], labels: str, examples: int, stored: int, started: float
+    ) -> Evaluation:
+        assert self.data.test is not None
+        names = ("accuracies",) if self.data.classes else ("rmse", "r2")
+        measured = dict(zip(names, zip(*scores, strict=True), strict=True))
+        return Evaluation(
+            **{"accuracies": (), **measured},
+            protocol=self.protocol.title,
+            protocol_hash=self.protocol.hash,
+            examples=examples,
+            stored_bytes=stored,
+            epochs=0,
+            steps=0,
+            test_examples=len(self.data.test),
+            validation=self.validation,
+            seed=self.seed,
+            seconds=time.perf_counter() - started,
+            labels=labels,
+            loss="squared",
+        )
+
+
+def _undecided(learner: Learner) -> bool:
+    """Whether its penalty is yet to be chosen."""
+    return isinstance(learner, Ridge) and isinstance(learner.penalty, Validation)
+
+
+def _meetings(lesson: Lesson, networks: int, *, random: bool) -> tuple[Meeting, ...]:
+    """Where sets are judged: in the draws of the context that come back; else in new ones, of the ages that the run met; in one
+    if nothing is random."""
+    context, seed = lesson.context, lesson.seed
+    lessons = context.lessons
+    before = 0 if lessons is None else lessons.before
+    if not random:
+        return (Meeting(context.at(0, seed), before),)
+    if context.draws is not None:
+        found = dict.fromkeys(context.at(step, seed) for step in range(20 * context.draws))
+        return tuple(Meeting(draw, before) for draw in itertools.islice(found, networks))
+    if lessons is not None and lessons.watch is not None:
+        raise InvalidInput(
+            f"the context '{context.kind}' ends the training of its networks by what they do in the run ('watch'), which "
+            "cannot be done again; name a learner: --set learner=ridge"
+        )
+    ages = _ages(context, seed, min(lesson.steps, STEPS), networks)
+    numbers = itertools.count(UNSEEN)
+    return tuple(
+        Meeting(Draw(new, new, new, mixture), before + age) for new, (age, mixture) in zip(numbers, ages, strict=False)
+    )
+
+
+def _ages(context: Context, seed: int, steps: int, number: int) -> list[tuple[int, float]]:
+    """The rounds of training that the networks of some steps of a run, evenly spread, had had by then; and their mixtures."""
+    wanted, had, found = [int((i + 0.5) * steps / number) for i in range(number)], Counter[int](), {}
+    for step in range(max(wanted) + 1):
+        draw = context.at(step, seed)
+        found[step] = (had[draw.network], draw.mixture)
+        had.update([] if context.lessons is None else context.lessons.pupils(step, seed))
+    return [found[step] for step in wanted]
