@@ -4,13 +4,13 @@ from objectives.artefact import SyntheticSet
 from objectives.augment import Augmentation, Chain, Siamese
 from objectives.bases import Bases
 from objectives.condense import Progress, condense
-from objectives.contexts import Context, Fresh, Interpolated, Pool, Queue, Trained, Watch
+from objectives.contexts import Context, Fresh, Interpolated, Pool, Queue, Renewed, Trained, Watch
 from objectives.data import Examples, LabelledData, Normalisation
 from objectives.formations import Formation
 from objectives.frequencies import Frequencies
 from objectives.mixing import CutMix, Mixing
 from objectives.objective import Match, Objective, Penalised, Penalty, Term
-from objectives.penalties import CrossEntropy, TotalVariation
+from objectives.penalties import CrossEntropy, LabelMargin, TotalVariation
 from objectives.reductions import CVaR, Max, Mean, Proportional, Reduction, Sum
 from objectives.sampling import ClusteredRows, RandomRows, Sampling
 from objectives.solvers import Descent, Forgetting, GreedyMMD, Herding, KCentre, KernelThinning, Random, Solver
@@ -38,6 +38,7 @@ __all__ = [
     "Interpolated",
     "KCentre",
     "KernelThinning",
+    "LabelMargin",
     "LabelledData",
     "Match",
     "Max",
@@ -57,6 +58,7 @@ __all__ = [
     "RandomRows",
     "Sampling",
     "Reduction",
+    "Renewed",
     "Siamese",
     "Solver",
     "Sum",

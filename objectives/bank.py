@@ -75,7 +75,7 @@ class Bank:
             for number in lessons.pupils(step, self.stage.seed):
                 self._teach(number, self._trainee(number, lessons), lessons, synthetic)
         if lessons.oldest is not None:
-            oldest = lessons.oldest(step, draw.network)
+            oldest = lessons.oldest(step, draw.network, self.stage.seed)
             self._trainees = {number: trainee for number, trainee in self._trainees.items() if number >= oldest}
             self.stage.batches.forget(oldest)
         if lessons.recount is not None and (step + 1) % lessons.recount == 0:

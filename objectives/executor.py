@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from discrepancy.embeddings.base import Taken
 from discrepancy.errors import InvalidInput
+from discrepancy.learned import Risk
 from discrepancy.measure import Measure
 from discrepancy.networks.base import Parameters
 from objectives.adversaries import Adversaries
@@ -195,6 +196,19 @@ class Executor:
         if terms is None:
             Values.check([found])
         return found
+
+    @torch.no_grad()
+    def best_labels(self, decoded: Decoded, step: int, name: str) -> Tensor:
+        """The labels of the decoded examples with which the term of this name, a risk by: none, is least in a step."""
+        scene, bound = self.scenes.at(step), self.matches[name]
+        term = [(name, bound.match)]
+        taken = self._taken(scene, self._augmented(decoded.points, decoded.slots, scene), term, plain=True)
+        offered, (draws, _) = Measure(taken, decoded.weights, self._labels(decoded)), scene.random[name]
+        one = torch.zeros_like(decoded.slots)
+        ((block, part),) = bound.features(offered, one, 1, draws, self.stage, scene.parameters).blocks()
+        risk = bound.discrepancies[block]
+        assert isinstance(risk, Risk)
+        return risk.best_labels(scene.summaries[name][block], part)[0]
 
     def _evaluate_at_once(
         self, here: Decoded, leaves: Mapping[str, Tensor], scene: Scene, only: int | None, chosen: Chosen

@@ -12,7 +12,7 @@ from discrepancy.embeddings.base import Taken
 from discrepancy.errors import InvalidInput
 from objectives.objective import TRAINED, Penalty
 
-__all__ = ["CrossEntropy", "TotalVariation"]
+__all__ = ["CrossEntropy", "LabelMargin", "TotalVariation"]
 
 
 class TotalVariation(Penalty, kind="total_variation"):
@@ -63,3 +63,24 @@ class CrossEntropy(Penalty, kind="cross_entropy"):
     def __call__(self, taken: Taken, labels: Tensor, weights: Float[Tensor, " m"]) -> Float[Tensor, ""]:
         losses = functional.cross_entropy(taken[self._logits], labels, reduction="none")
         return torch.dot(losses, weights.to(losses)) / weights.sum()
+
+
+class LabelMargin(Penalty, kind="label_margin"):
+    """How far the largest of an example's labels is above the second, up to 1/c, counted as a gain:
+
+        R = - Σ w min(y₁ - y₂, 1/c) / Σ w,
+
+    so that learned labels go on telling the classes apart, and no further (FRePo's released code).
+    """
+
+    @property
+    def takes(self) -> frozenset[str]:
+        return frozenset({"points"})
+
+    def __call__(self, taken: Taken, labels: Tensor, weights: Float[Tensor, " m"]) -> Float[Tensor, ""]:
+        if labels.ndim == 1 or labels.shape[1] < 2:
+            raise InvalidInput(
+                "'label_margin' needs labels of two classes or more that are learned; use labels: learned, or soft"
+            )
+        first, second = labels.topk(2, 1).values.unbind(1)
+        return -torch.dot((first - second).clamp(max=1 / labels.shape[1]), weights.to(first)) / weights.sum()

@@ -9,7 +9,8 @@ from objectives.contexts.base import Context, Draw, Lessons
 from objectives.contexts.drawn import Fresh, Pool
 from objectives.contexts.interpolated import Interpolated
 from objectives.contexts.queue import Queue
+from objectives.contexts.renewed import Renewed
 from objectives.contexts.trained import Trained
 from objectives.contexts.watch import Watch
 
-__all__ = ["Context", "Draw", "Fresh", "Interpolated", "Lessons", "Pool", "Queue", "Trained", "Watch"]
+__all__ = ["Context", "Draw", "Fresh", "Interpolated", "Lessons", "Pool", "Queue", "Renewed", "Trained", "Watch"]

@@ -38,7 +38,8 @@ class Lessons:
         training: what a round is.
         before: rounds before a network's first use.
         pupils: the networks that have a further round after a step, given its number and the seed.
-        oldest: the first network that is met again after a step, given its number and its network; None where all are.
+        oldest: the first network that is met again after a step, given its number, its network and the seed; None where all
+            are.
         recount: steps after which the accuracies are counted anew; None for never.
         watch: what ends a network and its rounds, where the schedule does not.
     """
@@ -46,7 +47,7 @@ class Lessons:
     training: Training
     before: int
     pupils: Callable[[int, int], Sequence[int]]
-    oldest: Callable[[int, int], int] | None = None
+    oldest: Callable[[int, int, int], int] | None = None
     recount: int | None = None
     watch: Watch | None = None
 

@@ -78,7 +78,7 @@ class Queue(Context, kind="queue"):
             order = torch.randperm(len(present), generator=stream(seed, "pupils", step))
             return [present[place] for place in order[: self.pupils].tolist()]
 
-        def oldest(step: int, network: int) -> int:
+        def oldest(step: int, network: int, seed: int) -> int:
             return self.present(step + 1).start
 
         return Lessons(self.training, 0, pupils, oldest, self.recount)

@@ -65,7 +65,7 @@ class Trained(Context, kind="trained"):
         def pupils(step: int, seed: int) -> Sequence[int]:
             return [step // self.keep] if (step + 1) % self.keep else []
 
-        return Lessons(self.training, self.before, pupils, lambda step, network: network, watch=self.watch)
+        return Lessons(self.training, self.before, pupils, lambda step, network, seed: network, watch=self.watch)
 
     def rounds(self, steps: int) -> int:
         networks = -(-steps // self.keep)

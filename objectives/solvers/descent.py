@@ -19,6 +19,7 @@ from discrepancy.errors import InvalidInput
 from objectives.executor import Values
 from objectives.objective import Match
 from objectives.solvers.base import Problem, Record, Solver, Solving, decoded
+from objectives.solvers.labels import check_solvable, solve_labels
 from objectives.stage import Stage
 from objectives.streams import stream
 from objectives.synthetic import Decoded
@@ -65,6 +66,8 @@ class Descent(Solver, kind="descent"):
         batch: synthetic examples of each class in a step: a random part where more are decoded (IDC, DREAM); None for all.
         project_every: steps from one projection of what is clipped to the next (IDC, DREAM: those of a network); the last step
             has one too.
+        solve_labels: learned labels are not moved, but are those of least risk at every step, and once more after the last one
+            (KIP's label solve). They are found in closed form, and the gradient of the least risk is that at them.
     """
 
     optimizer: str = "sgd"
@@ -79,6 +82,7 @@ class Descent(Solver, kind="descent"):
     terms: Terms = "together"
     batch: int | None = None
     project_every: int = 1
+    solve_labels: bool = False
 
     def __post_init__(self) -> None:
         for name in ("steps", "project_every", "batch"):
@@ -139,6 +143,8 @@ class Descent(Solver, kind="descent"):
                 )
         self._check_shared(problem)
         self._check_groups(problem)
+        if self.solve_labels:
+            self._check_labels(problem)
         return _Descending(self, problem)
 
     def _check_shared(self, problem: Problem) -> None:
@@ -148,6 +154,15 @@ class Descent(Solver, kind="descent"):
                 f"'update' is per_class, an optimiser of its own for each class, but all classes share the parameter "
                 f"'{shared[0]}' of '{problem.synthetic.kind}'; use update: per_class_shared_state or joint"
             )
+
+    def _check_labels(self, problem: Problem) -> None:
+        check_solvable(problem, "solve_labels")
+        settings = ("update", self.update, "joint"), ("terms", self.terms, "together"), ("batch", self.batch, None)
+        for name, value, plain in settings:
+            if value != plain:
+                raise InvalidInput(
+                    f"'solve_labels' solves for all the labels at once; leave '{name}' at {plain or 'null'}"
+                )
 
     def _check_groups(self, problem: Problem) -> None:
         groups = problem.data.train.groups
@@ -192,7 +207,8 @@ class _Descending(Solving):
         self.slots = problem.slots
         initial = problem.initial()
         self.executor = problem.executor(solver.steps, solver.examples(problem))
-        learned = set(initial) - problem.synthetic.fixed
+        self._fixed = problem.synthetic.fixed | ({"labels"} if solver.solve_labels else set())
+        learned = set(initial) - self._fixed
         unknown = {name for name, _ in solver.rates} - learned
         if unknown:
             raise InvalidInput(f"'rates' name {sorted(unknown)}, but the learned parameters are {sorted(learned)}")
@@ -203,9 +219,8 @@ class _Descending(Solving):
 
     def _set_leaves(self, parameters: dict[str, Tensor]) -> None:
         parts = [self.slots == c for c in range(self.problem.data.count)] if self._own_state else [slice(None)]
-        fixed = self.problem.synthetic.fixed
         self.leaves = [
-            {name: value[part].clone().requires_grad_(name not in fixed) for name, value in parameters.items()}
+            {name: value[part].clone().requires_grad_(name not in self._fixed) for name, value in parameters.items()}
             for part in parts
         ]
 
@@ -233,6 +248,8 @@ class _Descending(Solving):
     def advance(self) -> Record:
         classes = [None] if self.solver.update == "joint" else list(range(self.problem.data.count))
         turns = [None] if self.solver.terms == "together" else [(name,) for name, _ in self.problem.objective.terms]
+        if self.solver.solve_labels:
+            solve_labels(self.problem, self.executor, self.leaves[0], self.step)
         values = [self._step(label, turn) for turn in turns for label in classes]
         if self.step == 0:
             Values.check(values)
@@ -240,6 +257,8 @@ class _Descending(Solving):
             with torch.no_grad():  # once all the classes had their turn, as published
                 for leaves in self.leaves:
                     self.problem.synthetic.project(leaves, self.problem.data)
+        if self.solver.solve_labels and self.step + 1 == self.steps:
+            solve_labels(self.problem, self.executor, self.leaves[0], self.step)
         self.executor.adversaries.ascend([value.uphill for value in values])
         loss = torch.stack([value.total for value in values]).sum()
         for scheduler in self.schedulers:

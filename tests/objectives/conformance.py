@@ -146,7 +146,8 @@ def trial(
     ``size`` is the number of examples a class whose settings are taken, where the file has several.
     """
     tree: Any = configured(read(available()[name]), {}, [f"synthetic.per_class={size}"])
-    smaller = [*SMALL, *([f"context.batch={REAL}"] if tree["context"].get("batch") != "all" else [])]
+    small = [setting for setting in SMALL if "network" in tree["context"] or "network" not in setting]
+    smaller = [*small, *([f"context.batch={REAL}"] if tree["context"].get("batch") != "all" else [])]
     made = build(Experiment, override({**tree, "data": {"kind": Digits.kind}}, [*smaller, *settings]))
     data = images(SIZES, channels=3) if data is None else data
     problem = Problem(data, made.objective, made.context, made.synthetic, seed, policy="never", dtype=dtype)

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from discrepancy import MMD, InvalidInput
 from discrepancy.embeddings import Features
-from objectives import Fresh, Interpolated, Match, Queue, Siamese, Trained, Training, Watch
+from objectives import Fresh, Interpolated, Match, Queue, Renewed, Siamese, Trained, Training, Watch
 from objectives.contexts import Context
 from objectives.solvers import Descent
 from objectives.streams import stream
@@ -29,6 +29,14 @@ CONTEXTS: dict[str, Context] = {
         watch=Watch(window=2, examples=6, settled=0.12, moved=0.1, most=4),
     ),
     "queue": Queue(network=NETWORK, size=3, first=2, every=3, pupils=2, training=ON_REAL, batch=5),
+    "renewed": Renewed(network=NETWORK, size=2, keep=2, training=ON_SYNTHETIC, batch=5),
+    "renewed-by-adam": Renewed(
+        network=NETWORK,
+        size=2,
+        keep=2,
+        training=Training(on="synthetic", steps=2, batch=4, lr=0.01, optimizer="adam", loss="squared"),
+        batch=5,
+    ),
     "interpolated": Interpolated(network=NETWORK, size=2, training=ON_REAL, trained=2, batch=5),
 }
 
@@ -191,6 +199,54 @@ def test_a_queue_trains_some_of_its_networks_at_random_after_each_step():
         had = found
     trained = {number for step in range(12) for number in queue.lessons.pupils(step, 0)}
     assert len(trained) > queue.size
+
+
+def test_a_pool_is_renewed_network_by_network():
+    """Each network has K + 1 rounds, one more step, and then a new one in its place; ages are staggered at the start."""
+    size, keep, seed = 3, 6, 5
+    context = Renewed(network=NETWORK, size=size, keep=keep, training=ON_SYNTHETIC, batch=5)
+    numbers = [context.at(step, seed).network for step in range(300)]
+    lessons = context.lessons
+    assert lessons is not None
+    assert lessons.oldest is not None
+    uses = {number: numbers.count(number) for number in set(numbers)}
+    finished = range(max(numbers) - size)
+    first = [uses[number] for number in range(size)]
+    assert first == [keep + 2 - keep // size * (size - 1 - number) for number in range(size)]
+    assert {uses[number] for number in finished if number >= size} == {keep + 2}
+    assert all(len(set(numbers[step:])) > size for step in range(0, 200, 50))  # they come and go
+    for step, number in enumerate(numbers[:200]):
+        last = number in finished and number not in numbers[step + 1 :]
+        assert list(lessons.pupils(step, seed)) == ([] if last else [number])
+        assert lessons.oldest(step, number, seed) <= min(numbers[step + 1 :])
+    again = Renewed(network=NETWORK, size=size, keep=keep, training=ON_SYNTHETIC, batch=5)
+    assert [again.at(step, seed).network for step in (250, 3, 299)] == [numbers[step] for step in (250, 3, 299)]
+    assert numbers != [context.at(step, seed + 1).network for step in range(300)]
+
+
+def test_a_renewed_pool_draws_its_networks_uniformly():
+    context = Renewed(network=NETWORK, size=4, keep=1000, training=ON_SYNTHETIC, batch=5)
+    counts = torch.bincount(torch.tensor([context.at(step, 0).network for step in range(900)]), minlength=4)
+    assert float((counts / 900 - 0.25).abs().max()) < 0.06
+
+
+def test_a_round_by_adam_on_squares():
+    """Torch's own Adam on ½ ‖f(x) - y + 1/c‖², averaged, for labels that are any numbers."""
+    training = Training(on="synthetic", steps=2, batch=10, lr=0.01, optimizer="adam", loss="squared")
+    generator = torch.Generator().manual_seed(0)
+    points, labels = torch.randn(10, 1, 8, 8, generator=generator), torch.randn(10, 3, generator=generator)
+    initial = NETWORK.initial(generator, (1, 8, 8), 3)
+    trainee = Trainee(training, initial)
+    trainee.round(NETWORK, Lesson(lambda rows: points[rows], labels, torch.ones(10)), stream(0, "x"))
+    leaves = {name: value.clone().requires_grad_(True) for name, value in initial.items()}
+    optimiser = torch.optim.Adam(leaves.values(), lr=0.01)
+    for _ in range(2):
+        optimiser.zero_grad()
+        (0.5 * (NETWORK(leaves, points)["logits"] - (labels - 1 / 3)) ** 2).sum(1).mean().backward()
+        optimiser.step()
+    for name, value in trainee.parameters.items():
+        torch.testing.assert_close(value, leaves[name].detach(), atol=2e-4, rtol=1e-3)
+    assert not training.needs_classes
 
 
 def test_accuracy_is_that_of_the_examples_before_they_were_learned():

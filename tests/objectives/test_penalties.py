@@ -14,7 +14,7 @@ from discrepancy.errors import InvalidInput
 from objectives.augment import Siamese
 from objectives.contexts import Fresh, Interpolated, Queue
 from objectives.objective import Match, Penalised
-from objectives.penalties import CrossEntropy, TotalVariation
+from objectives.penalties import CrossEntropy, LabelMargin, TotalVariation
 from objectives.training import Training
 
 
@@ -30,6 +30,20 @@ def test_total_variation_needs_images() -> None:
         InvalidInput, match=r"'total_variation' needs images \(m, C, H, W\), got points of shape \(2, 5\)"
     ):
         TotalVariation()({"points": torch.zeros(2, 5)}, torch.zeros(2).long(), torch.ones(2))
+
+
+def test_label_margin_by_hand() -> None:
+    """Margins 0.5, of which 1/3 counts, 0.1 and 0; the gradient is that of the second alone."""
+    labels = torch.tensor([[0.2, 0.7, 0.1], [-1.0, 0.3, 0.2], [2.0, 2.0, 0.0]], requires_grad=True)
+    value = LabelMargin()({"points": torch.zeros(3, 1)}, labels, torch.tensor([1.0, 2.0, 1.0]))
+    assert value.item() == pytest.approx(-(1 / 3 + 2 * 0.1 + 0) / 4)
+    (slope,) = torch.autograd.grad(value, labels)
+    torch.testing.assert_close(slope[:2], torch.tensor([[0.0, 0.0, 0.0], [0.0, -0.5, 0.5]]))
+
+
+def test_label_margin_needs_label_vectors() -> None:
+    with pytest.raises(InvalidInput, match="'label_margin' needs labels of two classes or more that are learned"):
+        LabelMargin()({"points": torch.zeros(2, 5)}, torch.zeros(2).long(), torch.ones(2))
 
 
 @pytest.mark.parametrize("soft", [False, True], ids=["hard", "soft"])
