@@ -118,8 +118,10 @@ class Parameters(Discrepancy, kind="parameters"):
                 )
         if isinstance(self.synthetic, Ridge) and isinstance(self.synthetic.penalty, Validation):
             raise InvalidInput("'synthetic' needs a number as its 'penalty': validation is for the real side")
-        if isinstance(self.synthetic, Ridge) and self.synthetic.intercept != self.learner.translation_free:
-            raise InvalidInput("'synthetic' must have an 'intercept' where 'learner' has one, and none elsewhere")
+        if isinstance(self.synthetic, Ridge) and isinstance(self.learner, Ridge):
+            for name in ("intercept", "centred"):
+                if getattr(self.synthetic, name) != getattr(self.learner, name):
+                    raise InvalidInput(f"'{name}' of 'synthetic' must be as that of 'learner', {getattr(self.learner, name)}")
 
     @property
     def tags(self) -> frozenset[Tag]:

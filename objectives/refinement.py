@@ -39,7 +39,7 @@ def refined(summary: FittedSummary, real: Callable[[], Iterable[Measure]]) -> Li
         moved, square = torch.zeros_like(centre), 0.0
         for part in real():
             x, weights = part.rows.double(), part.mass_of.double()[..., None]
-            missing = weights * (label_rows(part) - LinearPredictor(table)(x))
+            missing = weights * (label_rows(part, learner.centred) - LinearPredictor(table)(x))
             slope += missing.mT @ (x - centre)
             offset += missing.sum(1)[..., None]
             moved += (weights * (x - centre)).sum(1, keepdim=True)

@@ -23,6 +23,7 @@ from objectives.objective import Match
 from objectives.refinement import refined
 from objectives.solvers.base import Problem, Record, Solver, Solving, decoded
 from objectives.stage import Stage
+from objectives.synthetic import Decoded, Parameterisation
 
 __all__ = ["ClosedForm"]
 
@@ -183,58 +184,74 @@ class _Solved(Solving):
 
     @torch.no_grad()
     def advance(self) -> Record:
-        problem, here = self.problem, decoded(self.problem, self._parameters)
-        summary, draw = self._summary(), self.executor.bank.draw(0)
-        predictor = self._refined(summary)
-        weights, offset = _split(predictor, self.match.learner.translation_free)
-        network = {name: value.double() for name, value in self.executor.bank.parameters(draw).items()}
-        space = _Space(self.bound.embedding, self.stage, self.executor.scenes.random(draw, self.name), network)
-        labels = here.labels if here.labels.ndim == 2 else functional.one_hot(here.labels, problem.data.count)
-        of_synthetic = self.match.synthetic or summary.chosen
-        assert isinstance(of_synthetic, Ridge)
-        penalty = of_synthetic.number * len(labels)
-
-        found = _Exact(self.solver, space, weights, offset, penalty, summary)
-        points, labels = found.condensed(here.points.double(), labels.double(), problem.synthetic)
+        summary, _ = self.learned
+        exact, problem = self._exact(), self.problem
+        here = decoded(problem, self._parameters)
+        points, labels = exact.condensed(here.points.double(), self._rows(here), problem.synthetic)
         self._parameters = self._stored(points, labels)
         kept = decoded(problem, self._parameters)
-        learned_here = found.learned_from(
-            kept.points.double(), labels if kept.labels.ndim == 1 else kept.labels.double()
-        )
-        factor = found.scale if problem.synthetic.labels != "learned" else 1.0
-        error = float((learned_here / factor - weights).norm() / weights.norm().clamp(min=1e-300))
+        labels = labels if kept.labels.ndim == 1 else self._rows(kept)
+        factor = exact.scale if problem.synthetic.labels != "learned" else 1.0
+        found, weights = exact.learned_from(kept.points.double(), labels) / factor, exact.weights
+        error = float((found - weights).norm() / weights.norm().clamp(min=1e-300))
         self._findings = {
             "penalty": summary.chosen.number,
             "examples": int(summary.whole.mass.sum()),
-            "penalty_synthetic": of_synthetic.number,
-            "condition": found.condition,
+            "penalty_synthetic": self._of_synthetic.number,
+            "condition": exact.condition,
             "factor": factor,
             "error": error,
             "norm": float(weights.norm()),
         }
-        if error > max(2 * found.missed, MISSED * max(1.0, found.condition)) and problem.dtype == torch.float64:
-            _warn_missed(error)
+        if error > max(2 * exact.missed, MISSED * max(1.0, exact.condition)) and problem.dtype == torch.float64:
+            warnings.warn(
+                f"from the synthetic set weights are learned that differ from those of the real data by {error:.2g} of their "
+                "norm",
+                NumericalWarning,
+                stacklevel=2,
+            )
         self.step = 1
-        value = (learned_here - weights).square().sum()
+        value = (found - weights).square().sum()
         return Record(0, value, {self.name: value})
 
-    def _summary(self) -> FittedSummary:
-        """What is learned from the real side, streamed."""
-        learner, products = self.match.learner, self.stage.dtype
-        parts = (fitted(learner, part, products) for part in self._real())
-        return functools.reduce(FittedSummary.merge, parts)
+    @functools.cached_property
+    def learned(self) -> tuple[FittedSummary, LinearPredictor]:
+        """What is learned from the real side, which is streamed; the same for every synthetic set of this problem."""
+        products, double = self.stage.dtype, self.solver.precision == "double"
+        parts = (fitted(self.match.learner, part, products) for part in self._real())
+        summary = functools.reduce(FittedSummary.merge, parts)
+        return summary, summary.predictor if double else refined(summary, self._real)
 
     def _real(self) -> Iterator[Measure]:
         return self.executor.scenes.real(0, self.name)
 
-    def _refined(self, summary: FittedSummary) -> LinearPredictor:
-        if self.solver.precision == "double":
-            return summary.predictor
-        return refined(summary, self._real)
+    @property
+    def _of_synthetic(self) -> Ridge:
+        found = self.match.synthetic or self.learned[0].chosen
+        assert isinstance(found, Ridge)
+        return found
+
+    def _exact(self) -> "_Exact":
+        summary, predictor = self.learned
+        draw, table = self.executor.bank.draw(0), predictor.table[0]
+        network = {name: value.double() for name, value in self.executor.bank.parameters(draw).items()}
+        space = _Space(self.bound.embedding, self.stage, self.executor.scenes.random(draw, self.name), network)
+        weights, offset = (table[:, :-1], table[:, -1]) if summary.learner.intercept else (table, None)
+        penalty = self._of_synthetic.number * len(self.problem.layout)
+        return _Exact(self.solver, space, weights, offset, penalty, summary)
+
+    def _rows(self, here: Decoded) -> Float[Tensor, "m c"]:
+        """The labels of synthetic examples as ridge regression sees them."""
+        labels = here.labels if here.labels.ndim == 2 else functional.one_hot(here.labels, self.problem.data.count)
+        return labels.double() - self._shift
+
+    @property
+    def _shift(self) -> float:
+        return 1 / self.problem.data.outputs if self._of_synthetic.centred else 0.0
 
     def _stored(self, points: Tensor, labels: Tensor) -> dict[str, Tensor]:
         problem, kept = self.problem, self._parameters
-        own = labels.to(problem.device, problem.dtype)
+        own = (labels + self._shift).to(problem.device, problem.dtype)
         made = problem.synthetic.from_points(points.to(problem.dtype), problem.data, kept.get("labels"))
         return {**kept, **made, **({"labels": own} if problem.synthetic.labels == "learned" else {})}
 
@@ -267,7 +284,7 @@ class _Exact:
             features, labels = features - features.mean(0), labels - labels.mean(0)
         return learned(features, labels, self.penalty)
 
-    def condensed(self, points: Tensor, labels: Tensor, synthetic: Any) -> tuple[Tensor, Tensor]:
+    def condensed(self, points: Tensor, labels: Tensor, synthetic: Parameterisation) -> tuple[Tensor, Tensor]:
         given = self.space.features(points)
         predicted = self.solver.condense == "labels" or (synthetic.labels == "learned" and synthetic.start != "noise")
         if predicted:
@@ -325,16 +342,3 @@ class _Exact:
         real = self.centre[0][0, 0]
         wanted = labels.mean(0) - self.offset - self.weights @ real
         return real + torch.linalg.pinv(self.weights) @ wanted
-
-
-def _split(predictor: LinearPredictor, intercept: bool) -> tuple[Tensor, Tensor | None]:
-    table = predictor.table[0]
-    return (table[:, :-1], table[:, -1]) if intercept else (table, None)
-
-
-def _warn_missed(error: float) -> None:
-    warnings.warn(
-        f"from the synthetic set weights are learned that differ from those of the real data by {error:.2g} of their norm",
-        NumericalWarning,
-        stacklevel=2,
-    )

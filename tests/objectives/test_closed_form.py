@@ -47,7 +47,7 @@ def data() -> LabelledData:
 def match(via: Embedding | None = None, real: Ridge | None = None, own: float = 0.0, intercept: bool = False) -> Match:
     learner = real or Ridge(penalty=PENALTY, intercept=intercept)
     return Match(
-        Parameters(learner=learner, synthetic=Ridge(penalty=own, intercept=learner.intercept)),
+        Parameters(learner=learner, synthetic=replace(learner, penalty=own, relative=False)),
         via=via or Identity(),
         by="none",
     )
@@ -159,6 +159,20 @@ def test_an_intercept_is_learned_too(data: LabelledData, name: str, labels: str,
     np.testing.assert_allclose(*offsets, atol=1e-8)
 
 
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+@pytest.mark.parametrize("labels", ["hard", "learned"])
+@pytest.mark.parametrize("per_class", [1, 4])
+def test_centred_labels(data: LabelledData, name: str, labels: str, per_class: int):
+    """1/c is taken off the labels of both sides; W then has one rank less than there are classes."""
+    space = SPACES[name]
+    term = match(space[0], real=Ridge(penalty=PENALTY, centred=True))
+    made = condensed(data, space, term, per_class=per_class, start="real", labels=labels)
+    sought = ridge(features(data, space, data.train.points), vectors(data) - 1 / C, PENALTY)
+    found = ridge(features(data, space, made.points), labels_of(made) - 1 / C, 0.0) / made.record["findings"]["factor"]
+    assert error(found, sought) < 1e3 * tolerance(made)
+    assert made.record["findings"]["error"] < 10 * tolerance(made)
+
+
 @pytest.mark.parametrize("name", ["linear", "leaky"])
 def test_predictions_as_labels_keep_points_near_their_start(data: LabelledData, name: str):
     """With labels that are the predictions of W, the points stay nearer to the real ones; and no factor is left."""
@@ -197,13 +211,18 @@ def test_labels_for_points_as_they_are(data: LabelledData):
 
 def test_mixed_precision_finds_the_weights_of_double_precision(data: LabelledData):
     """Those of features in float32, to the last digits; with and without an intercept, and with a penalty over the spread."""
-    for learner in (Ridge(penalty=PENALTY), Ridge(penalty=1e-4, intercept=True), Ridge(penalty=1e-3, relative=True)):
+    for learner in (
+        Ridge(penalty=PENALTY),
+        Ridge(penalty=1e-4, intercept=True),
+        Ridge(penalty=1e-3, relative=True, centred=True),
+    ):
         made = condensed(data, SPACES["linear"], match(real=learner), per_class=4, precision="mixed")
         x = data.normalisation.apply(data.train.points).flatten(1).double().numpy()
         spread = ((x - x.mean(0)) ** 2).sum() / len(x) if learner.intercept else (x**2).sum() / len(x)
         penalty = learner.number * (spread if learner.relative else 1.0)
-        sought = ridge(x, vectors(data), penalty, learner.intercept)
-        found = ridge(features(data, SPACES["linear"], made.points), labels_of(made), 0.0, learner.intercept)
+        shift = 1 / C if learner.centred else 0.0
+        sought = ridge(x, vectors(data) - shift, penalty, learner.intercept)
+        found = ridge(features(data, SPACES["linear"], made.points), labels_of(made) - shift, 0.0, learner.intercept)
         assert error(found, sought) < 1e-11
 
 
