@@ -14,6 +14,7 @@ from torch import Tensor
 from discrepancy.errors import InvalidInput
 from discrepancy.networks.base import Parameters
 from discrepancy.networks.norms import warn_of_few
+from discrepancy.networks.tangent import JACOBIAN, jacobians
 from objectives.batches import Batches
 from objectives.compilation import Compiled, Policy, compiles, eager_seconds, padded
 from objectives.contexts import Context, Draw
@@ -62,6 +63,7 @@ class Stage:
         self.trained_take = tuple(name.removeprefix(TRAINED) for name in named if name.startswith(TRAINED))
         self.has_network = take != {"points"} or context.sampling.lasts is not None
         self.second_order = "gradient" in take
+        self.plain_take = tuple(name for name in self.take if name != JACOBIAN)
         self.batches = Batches(data, context, seed)
         self._check()
         self.augment = context.augment and context.augment.for_data(mirror=data.mirror)
@@ -70,16 +72,19 @@ class Stage:
         self.multiplications, self.graph_bytes, self.chunk, self.whole_batches = 0, 0, 4096, False
         network = context.network
         if self.has_network and network is not None:
-            self.shapes |= network.shapes(data.shape, data.outputs, self.take)
-            gradient = ("gradient",) if self.second_order else ()
-            for names in filter(None, (self.take, self.trained_take, gradient)):
+            self.shapes |= network.shapes(data.shape, data.outputs, self.plain_take)
+            if JACOBIAN in self.take:
+                weights = sum(value.numel() for value in self.parameters(0).values())
+                self.shapes[JACOBIAN], self.graph_bytes = (weights,), weights * self.dtype.itemsize
+            gradient = ("gradient",) if self.second_order or JACOBIAN in self.take else ()
+            for names in filter(None, (self.plain_take, self.trained_take, gradient)):
                 self.graph_bytes += graph_bytes(network, data.shape, data.outputs, names)
-            for names in filter(None, (self.take or self.trained_take, ("logits",) if gradient else ())):
+            for names in filter(None, (self.plain_take or self.trained_take, ("logits",) if gradient else ())):
                 self.multiplications += network.multiplications(data.shape, data.outputs, names)
             self.chunk = chunk_examples(network, data.shape, data.outputs, device)
             self.whole_batches = not network.pointwise
         work = eager_seconds(self.multiplications * self.images(steps, examples), device)
-        self.compiles = compiles(policy, work, device)
+        self.compiles = JACOBIAN not in self.take and compiles(policy, work, device)
         functions = self._forward, self._forward, self._trained_forward, self._answers
         self.real_forward, self.synthetic_forward, self.trained_forward, self.learning_forward = (
             Compiled(function) if self.compiles else function for function in functions
@@ -115,6 +120,11 @@ class Stage:
             raise InvalidInput(
                 f"'{network.kind}' with batch normalisation is not pointwise, so 'all' real data cannot be streamed through "
                 "it; give 'batch' a number or choose another 'norm'"
+            )
+        if network is not None and not network.pointwise and JACOBIAN in self.take:
+            raise InvalidInput(
+                f"a term takes the 'jacobian' of each example, but '{network.kind}' with batch normalisation is not pointwise; "
+                "choose another 'norm'"
             )
         if network is not None and self.has_network:
             warn_of_few(network, self.examples, "a synthetic set")
@@ -170,8 +180,10 @@ class Stage:
         return self.context.network(parameters, points, ("logits",))
 
     def _forward(self, parameters: Parameters, points: Tensor) -> dict[str, Tensor]:
-        assert self.context.network is not None
-        return self.context.network(parameters, points, self.take)
+        network = self.context.network
+        assert network is not None
+        outputs = network(parameters, points, self.plain_take) if self.plain_take else {}
+        return outputs | ({JACOBIAN: jacobians(network, parameters, points)} if JACOBIAN in self.take else {})
 
     def _trained_forward(self, parameters: Parameters, points: Tensor) -> dict[str, Tensor]:
         assert self.context.network is not None

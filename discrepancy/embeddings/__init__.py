@@ -4,7 +4,7 @@ from discrepancy.embeddings.base import Embedding
 from discrepancy.embeddings.cosine import RandomCosine
 from discrepancy.embeddings.gradient import LossGradient
 from discrepancy.embeddings.maps import Attention, ChannelMeans, Normalised
-from discrepancy.embeddings.network import Features, Layers, Logits
+from discrepancy.embeddings.network import Features, Jacobian, Layers, Logits
 from discrepancy.embeddings.points import Identity, RandomFourier, Standardised
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Embedding",
     "Features",
     "Identity",
+    "Jacobian",
     "Layers",
     "Logits",
     "LossGradient",

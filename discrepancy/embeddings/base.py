@@ -30,7 +30,8 @@ class Embedding(Part, family=True):
     @property
     @abstractmethod
     def takes(self) -> frozenset[str]:
-        """The names it needs among ``points``, ``features``, ``layers``, ``activations``, ``logits`` and ``gradient``."""
+        """The names it needs among ``points``, ``features``, ``layers``, ``activations``, ``logits``, ``jacobian`` and
+        ``gradient``."""
 
     @property
     def averages(self) -> bool:

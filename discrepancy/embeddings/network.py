@@ -8,9 +8,10 @@ from torch import Tensor
 from discrepancy.embeddings.base import Embedding, Taken
 from discrepancy.networks.base import Network, Parameters
 from discrepancy.networks.preimages import Preimage
+from discrepancy.networks.tangent import JACOBIAN
 from discrepancy.sorts import Draws
 
-__all__ = ["Features", "Layers", "Logits"]
+__all__ = ["Features", "Jacobian", "Layers", "Logits"]
 
 
 class Features(Embedding, kind="features"):
@@ -65,3 +66,24 @@ class Layers(Embedding, kind="layers"):
     def __call__(self, taken: Taken, draws: Draws = None) -> Mapping[str, Tensor]:
         start = "layer" if self.pooled else "activation"
         return {name: value for name, value in taken.items() if name.startswith(start) and "." not in name}
+
+
+class Jacobian(Embedding, kind="jacobian"):
+    """φ(x) = ∇_θ Σ_k f_k(x) / √c, the gradient of the sum of the logits by all the weights: ⟨φ(x), φ(y)⟩ is the neural tangent
+    kernel of the context's network as it is, in its own parameterisation.
+
+    The kernel of all the logits is a matrix (c, c) for each pair, of which this is the sum over c; at random weights the
+    expectation of the matrix is a multiple of the identity, and that of this kernel the same multiple. With ``kernel_ridge`` and
+    the linear kernel what is kept are p numbers an example, p the number of weights; the products are made in blocks.
+
+    References:
+        Neural Tangent Kernel: Convergence and Generalization in Neural Networks (Jacot, Gabriel, Hongler, 2018, NeurIPS);
+        A Fast, Well-Founded Approximation to the Empirical Neural Tangent Kernel (Mohamadi, Bae, Sutherland, 2023, ICML).
+    """
+
+    @property
+    def takes(self) -> frozenset[str]:
+        return frozenset({JACOBIAN})
+
+    def __call__(self, taken: Taken, draws: Draws = None) -> Tensor:
+        return taken[JACOBIAN]

@@ -3,6 +3,7 @@
 from objectives.solvers.base import Problem, Record, Solver, Solving
 from objectives.solvers.closed_form import ClosedForm
 from objectives.solvers.descent import Descent
+from objectives.solvers.labels import LabelSolve
 from objectives.solvers.selection import Forgetting, GreedyMMD, Herding, KCentre, KernelThinning, Random
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Herding",
     "KCentre",
     "KernelThinning",
+    "LabelSolve",
     "Problem",
     "Random",
     "Record",
