@@ -73,8 +73,8 @@ class Jacobian(Embedding, kind="jacobian"):
     kernel of the context's network as it is, in its own parameterisation.
 
     The kernel of all the logits is a matrix (c, c) for each pair, of which this is the sum over c; at random weights the
-    expectation of the matrix is a multiple of the identity, and that of this kernel the same multiple. With ``kernel_ridge`` and
-    the linear kernel what is kept are p numbers an example, p the number of weights; the products are made in blocks.
+    expectation of the matrix is a multiple of the identity, and that of this kernel the same multiple. For ``kernel_ridge``
+    with the linear kernel p numbers of each example are kept, p the number of weights; products are made in blocks.
 
     References:
         Neural Tangent Kernel: Convergence and Generalization in Neural Networks (Jacot, Gabriel, Hongler, 2018, NeurIPS);
