@@ -123,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
         dest="study", required=True, metavar="STUDY"
     )
     _predict(studies.add_parser("predict", help="which discrepancy predicts the accuracy of networks?"))
+    _exact(studies.add_parser("exact", help="exact ridge regression on several features, and KIP beside it"))
     show = commands.add_parser("show", help="print a method as YAML that 'run' accepts, or describe an artefact")
     show.add_argument("what", metavar="METHOD|ARTEFACT")
     _json(show)
@@ -288,6 +289,27 @@ def _predict(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--rows", type=int, default=20, metavar="N", help="rows that are printed; 0 for all")
     parser.add_argument("--show", action="store_true", help="print the configuration as YAML, and stop")
+    _common(parser)
+
+
+def _exact(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", nargs="+", default=["mnist", "cifar10"], metavar="NAME", help="data sets by name")
+    parser.add_argument("--root", help="where torchvision's data lie, or are downloaded to (or DISCREPANCY_DATA)")
+    parser.add_argument(
+        "--features", nargs="+", default=["linear", "fcnn", "rff"], metavar="NAME", help="of the method ridge, by name"
+    )
+    parser.add_argument("--per-class", type=int, nargs="+", default=[1, 10, 50], metavar="N", help="sizes of the sets")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="draws of the networks and frequencies")
+    parser.add_argument(
+        "--precision", default="double", choices=("double", "mixed"), help="of the pass over the real data"
+    )
+    parser.add_argument(
+        "--kip", type=float, metavar="MINUTES", help="run KIP on the features of fcnn, for so long at most at each size"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="where results are kept and continued (default runs/exact)"
+    )
     _common(parser)
 
 

@@ -276,6 +276,11 @@ def _written(name: str, text: str) -> object:
 
 def study(options: argparse.Namespace) -> None:
     """Run a study, or what is missing of it in its folder."""
+    if options.study == "exact":
+        from experiments.studies.exactness import run_exact
+
+        run_exact(options)
+        return
     from experiments.studies.command import run_predict  # brings scipy's statistics
 
     run_predict(options)

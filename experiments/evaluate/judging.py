@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from discrepancy.errors import InvalidInput
 from discrepancy.learned import FittedSummary, fitted
-from discrepancy.learners import KernelRidge, Learner, Predictor
+from discrepancy.learners import KernelRidge, Learner
 from discrepancy.measure import Measure
 from discrepancy.networks import Parameters as Weights
 from discrepancy.ridge import Ridge, Validation
@@ -277,34 +277,34 @@ class Judge:
 
     @torch.no_grad()
     def _score(
-        self, meeting: Meeting, weights: Weights, predictor: Predictor, examples: int, factor: float
+        self, meeting: Meeting, weights: Weights, predictor: Callable[[Tensor], Tensor], examples: int, factor: float
     ) -> tuple[float, ...]:
-        """The accuracy on the test examples; of targets, the error and the coefficient of determination."""
+        """The accuracy on the test examples and the risk; of targets, the error and the coefficient of determination."""
         test, data = self.data.test, self.data
         assert test is not None
         part = max(1, min(PART_EXAMPLES, available_bytes(self.device) // (64 * max(1, examples))))
-        answers, right = [], 0
+        centre = 1 / data.outputs if isinstance(self.learner, Ridge | KernelRidge) and self.learner.centred else 0.0
+        answers, right, squares = [], 0, 0.0
         for rows in torch.arange(len(test)).split(part):
             points = data.normalisation.apply(test.points[rows].to(self.device), self.dtype)
-            found = predictor(self._features(meeting, weights, points)[None])[0]
-            if data.classes:
-                assert test.labels is not None
-                right += int((found.argmax(1) == test.labels[rows].to(self.device)).sum())
-            else:
+            found = predictor(self._features(meeting, weights, points)[None])[0] / factor + centre
+            if test.labels is None:
                 answers.append(found)
-        if data.classes:
-            return (right / len(test),)
+                continue
+            labels = test.labels[rows].to(self.device)
+            right += int((found.argmax(1) == labels).sum())
+            squares += float((found - functional.one_hot(labels, data.count)).square().sum())
+        if test.labels is not None:
+            return right / len(test), squares / len(test)
         assert data.target_units is not None
         assert test.targets is not None
-        centred = isinstance(self.learner, Ridge | KernelRidge) and self.learner.centred
-        found = torch.cat(answers) / factor + (1 / data.outputs if centred else 0)
-        return errors_of(data.target_units.invert(found), test.targets.to(self.device).double())
+        return errors_of(data.target_units.invert(torch.cat(answers)), test.targets.to(self.device).double())
 
     def _evaluation(
         self, scores: Sequence[tuple[float, ...]], labels: str, examples: int, stored: int, started: float
     ) -> Evaluation:
         assert self.data.test is not None
-        names = ("accuracies",) if self.data.classes else ("rmse", "r2")
+        names = ("accuracies", "risk") if self.data.classes else ("rmse", "r2")
         measured = dict(zip(names, zip(*scores, strict=True), strict=True))
         return Evaluation(
             **{"accuracies": (), **measured},

@@ -169,7 +169,8 @@ class Evaluation:
     """Test accuracies, in 0 .. 1, of networks trained from scratch by one protocol: the last epoch, all the networks.
 
     ``labels`` says what those of the training set are: ``hard``, ``soft``, of a ``teacher``, ``scores`` or ``targets``, and
-    ``loss`` by what they were learned: ``cross_entropy`` or ``squared``. Of a regression there are
+    ``loss`` by what they were learned: ``cross_entropy`` or ``squared``. ``risk`` is the mean squared error ‖f(x) - y‖² on the
+    test examples, of what a learner learned of classes. Of a regression there are
     root mean squared errors ``rmse`` in the units of the targets and coefficients of determination ``r2`` instead, each the
     mean over the targets where these are several; ``mean`` and ``std`` are those of the errors.
     """
@@ -187,6 +188,7 @@ class Evaluation:
     seconds: float
     labels: str = "hard"
     loss: str = "cross_entropy"
+    risk: tuple[float, ...] = ()
     rmse: tuple[float, ...] = ()
     r2: tuple[float, ...] = ()
 
@@ -212,7 +214,11 @@ class Evaluation:
         """All of it as plain data."""
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
         measured = ("accuracies",) if self.accuracies else ("rmse", "r2")
-        kept = {name: value for name, value in plain.items() if name in measured or not isinstance(value, list)}
+        kept = {
+            name: value
+            for name, value in plain.items()
+            if name in measured or not isinstance(value, list) or (name == "risk" and value)
+        }
         return kept | {"mean": self.mean, "std": self.std, "n": self.n}
 
 

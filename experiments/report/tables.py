@@ -66,6 +66,7 @@ def evaluation(found: Comparison) -> str:
     part = "validation" if any(row.validation for row in found.rows.values()) else "test"
     first = next(iter(found.rows.values()))
     measured = (f"{part} accuracy %", "std") if first.accuracies else (f"{part} RMSE", "std", "R²")
+    measured += (f"{part} MSE",) if first.risk else ()
     rows = [
         [
             name,
@@ -96,7 +97,8 @@ def _scores(found: Comparison) -> list[str]:
 def _measured(row: Evaluation) -> list[str]:
     """The mean and the standard deviation of accuracies, in %, or of errors, with the mean share of the variance explained."""
     if row.accuracies:
-        return [f"{100 * row.mean:.1f}", f"{100 * row.std:.1f}" if row.n > 1 else "-"]
+        risk = [f"{fmean(row.risk):.4g}"] if row.risk else []
+        return [f"{100 * row.mean:.1f}", f"{100 * row.std:.1f}" if row.n > 1 else "-", *risk]
     return [f"{row.mean:.4g}", f"{row.std:.2g}" if row.n > 1 else "-", f"{fmean(row.r2):.3f}"]
 
 
