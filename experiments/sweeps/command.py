@@ -28,7 +28,8 @@ __all__ = ["available", "run_sweep"]
 def available() -> dict[str, Traversable]:
     """The sweep files that come with the package, by name."""
     files = (item for item in resources.files("experiments.sweeps").iterdir() if item.name.endswith(".yaml"))
-    return {item.name.removesuffix(".yaml"): item for item in files if item.name != "published.yaml"}
+    named = {item.name.removesuffix(".yaml"): item for item in files if item.name != "published.yaml"}
+    return dict(sorted(named.items()))
 
 
 def run_sweep(options: argparse.Namespace, worker: Worker | None = None) -> int:
