@@ -11,7 +11,7 @@ import functools
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 
+@runtime_checkable
 class Predictor(Protocol):
     """What is learned, one a group."""
 

@@ -25,7 +25,7 @@ from objectives.solvers.base import Problem, Record, Solver, Solving, decoded
 from objectives.stage import Stage
 from objectives.synthetic import Decoded, Parameterisation
 
-__all__ = ["ClosedForm"]
+__all__ = ["ClosedForm", "Solved"]
 
 Precision = Literal["double", "mixed"]
 
@@ -84,9 +84,9 @@ class ClosedForm(Solver, kind="closed_form"):
     def passes(self, problem: Problem, stage: Stage) -> int:
         return (2 if self.precision == "double" else 3) * len(problem.data.train)
 
-    def start(self, problem: Problem) -> "_Solved":
+    def start(self, problem: Problem) -> "Solved":
         name, match = self._check(problem)
-        return _Solved(self, problem, name, match)
+        return Solved(self, problem, name, match)
 
     def _check(self, problem: Problem) -> tuple[str, Match]:
         terms, synthetic, context = problem.objective.terms, problem.synthetic, problem.context
@@ -142,7 +142,9 @@ class _Space:
         return found.points.reshape(-1, *shape), found.condition
 
 
-class _Solved(Solving):
+class Solved(Solving):
+    """An exact solution, of which :attr:`learned` may be taken from another one of the same objective, data and context."""
+
     def __init__(self, solver: ClosedForm, problem: Problem, name: str, match: Match) -> None:
         self.solver, self.problem, self.name, self.steps = solver, problem, name, 1
         dtype = torch.float32 if solver.precision == "mixed" else torch.float64
@@ -197,7 +199,7 @@ class _Solved(Solving):
         self._findings = {
             "penalty": summary.chosen.number,
             "examples": int(summary.whole.mass.sum()),
-            "penalty_synthetic": self._of_synthetic.number,
+            "penalty_synthetic": self.of_synthetic.number,
             "condition": exact.condition,
             "factor": factor,
             "error": error,
@@ -226,18 +228,28 @@ class _Solved(Solving):
         return self.executor.scenes.real(0, self.name)
 
     @property
-    def _of_synthetic(self) -> Ridge:
+    def of_synthetic(self) -> Ridge:
+        """What learns from the synthetic side."""
         found = self.match.synthetic or self.learned[0].chosen
         assert isinstance(found, Ridge)
         return found
 
+    @torch.no_grad()
+    def features(self, points: Float[Tensor, "m ..."]) -> Float[Tensor, "m p"]:
+        """Of points in normalised units, in float64."""
+        return self._space.features(points.to(self.problem.device))
+
+    @functools.cached_property
+    def _space(self) -> "_Space":
+        draw = self.executor.bank.draw(0)
+        network = {name: value.double() for name, value in self.executor.bank.parameters(draw).items()}
+        return _Space(self.bound.embedding, self.stage, self.executor.scenes.random(draw, self.name), network)
+
     def _exact(self) -> "_Exact":
         summary, predictor = self.learned
-        draw, table = self.executor.bank.draw(0), predictor.table[0]
-        network = {name: value.double() for name, value in self.executor.bank.parameters(draw).items()}
-        space = _Space(self.bound.embedding, self.stage, self.executor.scenes.random(draw, self.name), network)
+        table, space = predictor.table[0], self._space
         weights, offset = (table[:, :-1], table[:, -1]) if summary.learner.intercept else (table, None)
-        penalty = self._of_synthetic.number * len(self.problem.layout)
+        penalty = self.of_synthetic.number * len(self.problem.layout)
         return _Exact(self.solver, space, weights, offset, penalty, summary)
 
     def _rows(self, here: Decoded) -> Float[Tensor, "m c"]:
@@ -247,7 +259,7 @@ class _Solved(Solving):
 
     @property
     def _shift(self) -> float:
-        return 1 / self.problem.data.outputs if self._of_synthetic.centred else 0.0
+        return 1 / self.problem.data.outputs if self.of_synthetic.centred else 0.0
 
     def _stored(self, points: Tensor, labels: Tensor) -> dict[str, Tensor]:
         problem, kept = self.problem, self._parameters

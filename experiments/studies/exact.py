@@ -1,0 +1,222 @@
+"""How exact exact ridge regression is, at what cost; and iterated kernel ridge regression beside it, for as long as is allowed.
+
+Tables 3 and 4 of "Provable and Efficient Dataset Distillation for Kernel Ridge Regression" (Chen, Huang, Weng, 2024, NeurIPS).
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from discrepancy import Measure, Risk
+from discrepancy.embeddings import Features
+from discrepancy.errors import InvalidInput
+from discrepancy.kernels import Linear
+from discrepancy.learners import KernelRidge, Learner, Predictor
+from experiments.config import build, dump
+from experiments.data import Source
+from experiments.experiment import Experiment, configured, method_tree
+from objectives.artefact import SyntheticSet
+from objectives.condense import check_finite, result
+from objectives.contexts import Fresh
+from objectives.data import LabelledData
+from objectives.objective import Match
+from objectives.solvers import ClosedForm, Descent
+from objectives.solvers.closed_form import Solved
+from objectives.synthetic import Pixels
+
+__all__ = ["Row", "exact", "iterated"]
+
+PART = 2048
+"""Test examples that are predicted together."""
+
+KIP_STEPS, KIP_RATE, KIP_BATCH, KIP_PENALTY = 30_000, 0.01, 5000, 1e-6
+"""Of the published comparison: Adam, labels solved for at every step, 5,000 real examples a step, 1e-6 tr K/m on the
+diagonal."""
+
+LONG = 10**9
+"""Steps for which one network is kept: all."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One synthetic set: accuracies in [0, 1] on the test examples, of what is learned from all the real data and from the set;
+    the seconds that the real side took, and the set beyond that. Of ``kip`` all the seconds are those of the set, and what is
+    known of exact solutions alone is None."""
+
+    data: str
+    features: str
+    method: str
+    per_class: int
+    seed: int
+    condensed: float
+    real_seconds: float
+    own_seconds: float
+    steps: int
+    minutes: float | None = None
+    original: float | None = None
+    error: float | None = None
+    condition: float | None = None
+    penalty: float | None = None
+    accuracy_float32: float | None = None
+    accuracy_bytes: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        return self.real_seconds + self.own_seconds
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def experiment_of(source: Source, features: str, per_class: int, seed: int, device: str, precision: str) -> Experiment:
+    """The method ``ridge`` as a run of it would be."""
+    changes = {
+        "data": dump(source, defaults=False),
+        "synthetic": {"per_class": per_class},
+        "solver": {"precision": precision},
+        "seed": seed,
+        "device": device,
+    }
+    return build(Experiment, configured(method_tree("ridge"), changes, (), features))
+
+
+def exact(
+    source: Source,
+    data: LabelledData,
+    features: str,
+    sizes: Sequence[int],
+    *,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "double",
+    keep: Callable[[int, SyntheticSet], None] = lambda size, synthetic: None,
+) -> Iterator[Row]:
+    """A row for each size; the real data are read once for all."""
+    first: Solved | None = None
+    original = real_seconds = 0.0
+    for size in sizes:
+        experiment = experiment_of(source, features, size, seed, device, precision)
+        problem = experiment.problem(data)
+        assert isinstance(experiment.solver, ClosedForm)
+        solving = experiment.solver.start(problem)
+        if first is None:
+            start = time.perf_counter()
+            _, predictor = solving.learned
+            real_seconds = time.perf_counter() - start
+            original, first = accuracy(solving, data, predictor), solving
+        else:
+            solving.learned = first.learned
+        start = time.perf_counter()
+        solving.advance()
+        own_seconds = time.perf_counter() - start
+        synthetic = result(problem, solving)
+        keep(size, synthetic)
+        found, labels = solving.findings, labels_of(synthetic)
+        condensed, *less = (
+            None if points is None else learned_from(solving, data, points, labels, solving.of_synthetic)
+            for points in (synthetic.points, *rounded(synthetic))
+        )
+        assert condensed is not None
+        yield Row(
+            data=data.name,
+            features=features,
+            method="ridge",
+            per_class=size,
+            seed=seed,
+            original=original,
+            condensed=condensed,
+            error=found["error"],
+            condition=found["condition"],
+            penalty=found["penalty"],
+            real_seconds=real_seconds,
+            own_seconds=own_seconds,
+            steps=1,
+            accuracy_float32=less[0],
+            accuracy_bytes=less[1],
+        )
+
+
+def iterated(
+    source: Source,
+    data: LabelledData,
+    features: str,
+    per_class: int,
+    minutes: float,
+    *,
+    seed: int = 0,
+    device: str = "auto",
+) -> Row:
+    """KIP on the same features: gradient steps on the error on the real data of kernel ridge
+    regression with the kernel ⟨φ, φ⟩, with the labels solved for, until the steps or the minutes are over."""
+    base = experiment_of(source, features, per_class, seed, device, "double")
+    ((_, term),) = base.objective.terms
+    assert isinstance(term, Match)
+    if not isinstance(term.via, Features):
+        raise InvalidInput(f"KIP is compared on features of a network, not on '{features}'; leave it out there")
+    count = per_class * data.count
+    learner = KernelRidge(kernel=Linear(), penalty=KIP_PENALTY / count, relative=True)
+    problem = replace(
+        base.problem(data),
+        objective=Match(Risk(learner=learner), via=term.via, by="none").named("risk"),
+        context=Fresh(network=base.context.network, batch=max(1, KIP_BATCH // data.count), keep=LONG),
+        synthetic=Pixels(per_class=per_class, labels="learned"),
+        dtype=torch.float32,
+    )
+    solver = Descent(optimizer="adam", lr=KIP_RATE, steps=KIP_STEPS, solve_labels=True)
+    start = time.perf_counter()
+    solving = solver.start(problem)
+    while solving.step < solving.steps and time.perf_counter() - start < 60 * minutes:
+        check_finite(solving.advance())
+    seconds, synthetic = time.perf_counter() - start, result(problem, solving)
+    assert isinstance(base.solver, ClosedForm)
+    space = base.solver.start(base.problem(data))
+    return Row(
+        data=data.name,
+        features=features,
+        method="kip",
+        per_class=per_class,
+        seed=seed,
+        condensed=learned_from(space, data, synthetic.points, labels_of(synthetic), learner),
+        real_seconds=0.0,
+        own_seconds=seconds,
+        steps=solving.step,
+        minutes=minutes,
+    )
+
+
+def learned_from(space: Solved, data: LabelledData, points: Tensor, labels: Tensor, learner: Learner) -> float:
+    """The accuracy of what a learner learns from points in the units of the source."""
+    features = space.features(data.normalisation.apply(points, torch.float64))
+    measure = Measure(features, labels=labels.double().to(features.device)).as_groups()
+    return accuracy(space, data, learner.fit(measure))
+
+
+def accuracy(space: Solved, data: LabelledData, predictor: Predictor) -> float:
+    """The share of the test examples whose largest prediction is that of their class."""
+    test, right = data.test, 0
+    if test is None or test.labels is None:
+        raise InvalidInput(f"'{data.name}' has no test examples with classes; use other data")
+    for rows in torch.arange(len(test)).split(PART):
+        points = data.normalisation.apply(test.points[rows], torch.float64)
+        found = predictor(space.features(points)[None])[0].argmax(1)
+        right += int((found.cpu() == test.labels[rows]).sum())
+    return right / len(test)
+
+
+def labels_of(synthetic: SyntheticSet) -> Tensor:
+    """The label vectors of a set."""
+    labels = synthetic.labels
+    assert labels is not None
+    return labels if labels.ndim == 2 else functional.one_hot(labels.long(), len(synthetic.classes))
+
+
+def rounded(synthetic: SyntheticSet) -> tuple[Tensor, Tensor | None]:
+    """The points rounded to float32, and, of images, to whole numbers within the valid range."""
+    limits = synthetic.limits
+    whole = None if limits != (0, 255) else synthetic.points.round().clamp(0, 255)
+    return synthetic.points.float().double(), whole
