@@ -30,17 +30,22 @@ Space = Literal["parameters", "function"]
 @dataclass(frozen=True, eq=False)
 class FittedSummary:
     """Second moments of the real side, and what is learned from them, at first use; ``held`` are those of the examples that are
-    held out until a penalty is chosen."""
+    held out until a penalty is chosen; ``products`` is what was multiplied in."""
 
     moments: MeanSummary
     learner: Ridge
     classes: int
     held: MeanSummary | None = None
+    products: torch.dtype = torch.float64
 
     @functools.cached_property
     def chosen(self) -> Ridge:
         """The learner with its penalty as a number."""
-        return self.learner if self.held is None else self.learner.chosen(self.moments, self.held, self.classes)
+        return (
+            self.learner
+            if self.held is None
+            else self.learner.chosen(self.moments, self.held, self.classes, self.products)
+        )
 
     @functools.cached_property
     def whole(self) -> MeanSummary:
@@ -82,7 +87,9 @@ def fitted(learner: Learner, real: Measure, products: torch.dtype = torch.float6
         return FittedSummary(learner.summarise(real, products), learner, classes)
     held = learner.penalty.held(real.rows.shape[1]).to(real.rows.device)
     rest, out = (Measure(real.rows[:, part], real.mass_of[:, part], real.labels[:, part]) for part in (~held, held))
-    return FittedSummary(learner.summarise(rest, products), learner, classes, learner.summarise(out, products))
+    return FittedSummary(
+        learner.summarise(rest, products), learner, classes, learner.summarise(out, products), products
+    )
 
 
 class Parameters(Discrepancy, kind="parameters"):
@@ -121,7 +128,9 @@ class Parameters(Discrepancy, kind="parameters"):
         if isinstance(self.synthetic, Ridge) and isinstance(self.learner, Ridge):
             for name in ("intercept", "centred"):
                 if getattr(self.synthetic, name) != getattr(self.learner, name):
-                    raise InvalidInput(f"'{name}' of 'synthetic' must be as that of 'learner', {getattr(self.learner, name)}")
+                    raise InvalidInput(
+                        f"'{name}' of 'synthetic' must be as that of 'learner', {getattr(self.learner, name)}"
+                    )
 
     @property
     def tags(self) -> frozenset[Tag]:

@@ -161,8 +161,11 @@ class Ridge(Learner, kind="ridge"):
         p, moments = table.shape[-1], second_moments(summary)
         return least_squares(table @ moments[:, :p, :p] @ table.mT, table @ moments[:, :p, p:], centred=self.centred)
 
-    def chosen(self, rest: MeanSummary, held: MeanSummary, classes: int) -> "Ridge":
-        """This learner with its penalty chosen: learned from the rest, judged on what was held out.
+    def chosen(
+        self, rest: MeanSummary, held: MeanSummary, classes: int, products: torch.dtype = torch.float64
+    ) -> "Ridge":
+        """This learner with its penalty chosen: learned from the rest, judged on what was held out; the eigendecomposition is
+        in the precision of the ``products``.
 
         Raises:
             InvalidInput: if nothing was held out.
@@ -175,11 +178,13 @@ class Ridge(Learner, kind="ridge"):
             )
         normal = self.normal(rest, classes)
         scale = self._scale(normal.gram.diagonal(dim1=1, dim2=2).sum(-1))
-        values, vectors = torch.linalg.eigh(normal.gram / scale)
+        found, directions = torch.linalg.eigh((normal.gram / scale).to(products))
+        values, vectors = found.double(), directions.double()
+        values = values.clamp(min=torch.finfo(products).eps * float(values.max()))
         turned = vectors.mT @ (normal.products / scale)
         candidates, risks = self.penalty.candidates, []
         for number in candidates:
-            weights = (vectors @ (turned / (values.clamp(min=0) + number)[..., None])).mT
+            weights = (vectors @ (turned / (values + number)[..., None])).mT
             risks.append(float(self.risk(held, normal.predictor(weights)).sum()))
         return replace(self, penalty=candidates[min(range(len(risks)), key=risks.__getitem__)])
 

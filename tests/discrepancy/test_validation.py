@@ -9,6 +9,7 @@ from torch import Tensor
 
 from discrepancy import Measure, Parameters, Ridge, Risk
 from discrepancy.errors import InvalidInput
+from discrepancy.learned import fitted
 from discrepancy.ridge import Validation, second_moments
 
 N, D, C = 203, 6, 2
@@ -96,6 +97,17 @@ def test_products_in_float32_lose_seven_digits_and_no_more():
     np.testing.assert_allclose(exact[0].numpy(), z.T @ z / N, rtol=1e-12)
     error = float((rough - exact).abs().max() / exact.abs().max())
     assert 1e-10 < error < 1e-6
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_the_choice_is_the_same_in_float32_and_of_singular_moments(seed: int):
+    x, y = noisy(seed)
+    x[:, 1] = x[:, 2]
+    measure, learner = Measure(x, labels=y).as_groups(), Ridge(penalty=GRID)
+    exact, rough = (fitted(learner, measure, dtype).chosen for dtype in (torch.float64, torch.float32))
+    assert exact == rough
+    truth, _ = best_by_hand(x.numpy(), y.numpy(), intercept=False, relative=False)
+    assert exact.penalty == pytest.approx(truth)
 
 
 def test_products_of_many_columns_are_symmetric(monkeypatch: pytest.MonkeyPatch):
