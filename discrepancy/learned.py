@@ -79,7 +79,7 @@ class FittedSummary:
 
 
 def fitted(learner: Learner, real: Measure, products: torch.dtype = torch.float64) -> FittedSummary:
-    """What ridge regression needs of the real side, and what it keeps apart to choose a penalty; see :meth:`Ridge.summarise`."""
+    """What ridge regression needs of the real side, what is held out to choose a penalty apart; see :meth:`Ridge.summarise`."""
     assert isinstance(learner, Ridge)
     assert real.labels is not None
     classes = real.labels.shape[-1]
