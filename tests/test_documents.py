@@ -23,9 +23,18 @@ def blocks(document: str, language: str) -> list[str]:
 
 def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    (code,) = blocks("README.md", "python")
+    code, _ = blocks("README.md", "python")
     exec(compile(code, "README.md", "exec"), {})
     assert SyntheticSet.load("digits.safetensors").points.shape == (50, 1, 8, 8)
+
+
+def test_the_exact_example_of_the_readme_is_exact_and_short():
+    _, code = blocks("README.md", "python")
+    names = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert code.count("assert") == 2
+    assert len([line for line in code.splitlines() if line]) <= 20
+    assert 100 < float(names["noise"].std())
 
 
 def test_the_configuration_of_the_readme_is_the_method_dm():
