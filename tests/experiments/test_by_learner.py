@@ -1,6 +1,7 @@
 """The learner protocol: every row is what numpy learns from the same features; the record says what was learned, and where."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -397,7 +398,8 @@ def test_the_command(folder: Path, capsys: pytest.CaptureFixture[str], name: str
     asked = ["evaluate", str(folder / "a.safetensors"), "--protocol", name, "--data", "digits", "--quiet"]
     assert main([*asked, "--networks", "2", "--controls", "random,whole"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == "set examples labels test accuracy % std test MSE n stored time".split()
+    columns = ["set", "examples", "labels", "test accuracy %", "std", "test MSE", "n", "stored", "time"]
+    assert re.split(r"\s\s+", lines[0]) == columns
     assert [line[:11].strip() for line in lines[1:6]] == ["condensed", "in float32", "in 8 bits", "random", "whole"]
     assert "digits, learned by ridge on points (" in lines[6]
     assert "in closed form" in lines[6]
