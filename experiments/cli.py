@@ -306,6 +306,13 @@ def _exact(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kip", type=float, metavar="MINUTES", help="run KIP on the features of fcnn, for so long at most at each size"
     )
+    parser.add_argument(
+        "--noise",
+        type=float,
+        nargs="+",
+        metavar="STD",
+        help="condense again with such noise, and see what it hides of W",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="where results are kept and continued (default runs/exact)"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from experiments.report.tables import table
 
 if TYPE_CHECKING:
-    from experiments.studies.exact import Row
+    from experiments.studies.exact import Noise, Row
 
 __all__ = ["markdown", "text"]
 
@@ -39,32 +39,42 @@ TABLE_4: Mapping[tuple[str, int], tuple[float, float, float, float]] = {
 SIZES = (1, 10, 50)
 
 
-def text(rows: "Sequence[Row]") -> str:
+def text(rows: "Sequence[Row]", hidden: "Sequence[Noise]" = ()) -> str:
     """For a terminal."""
     parts = []
-    for title, columns, lines in _tables(rows):
+    for title, columns, lines in _tables(rows, hidden):
         numeric = [name for name in columns if name not in ("data", "features")]
         parts.append(f"{title}\n\n{table(columns, lines, numeric)}")
     return "\n\n".join(parts)
 
 
-def markdown(rows: "Sequence[Row]") -> str:
+def markdown(rows: "Sequence[Row]", hidden: "Sequence[Noise]" = ()) -> str:
     """The same as Markdown."""
     parts = []
-    for title, columns, lines in _tables(rows):
+    for title, columns, lines in _tables(rows, hidden):
         rules = ["---" if name in ("data", "features") else "---:" for name in columns]
         drawn = [f"| {' | '.join(line)} |" for line in (columns, rules, *lines)]
         parts.append(f"## {title}\n\n" + "\n".join(drawn))
     return "\n\n".join(parts) + "\n"
 
 
-def _tables(rows: "Sequence[Row]") -> list[tuple[str, list[str], list[list[str]]]]:
+def _tables(rows: "Sequence[Row]", hidden: "Sequence[Noise]") -> list[tuple[str, list[str], list[list[str]]]]:
     own = [row for row in rows if row.method == "ridge"]
     made = [("Accuracy in %, of what is learned from all the real data and from the set", *_accuracies(own))]
     kip = [row for row in rows if row.method == "kip"]
     if kip:
         made.append(("Beside KIP on the same features, stopped after the minutes that it had", *_beside(own, kip)))
+    if hidden:
+        made.append(("What whoever holds points and labels computes, with noise Z: it hides nothing", *_hidden(hidden)))
     return made
+
+
+def _hidden(hidden: "Sequence[Noise]") -> tuple[list[str], list[list[str]]]:
+    columns = ["data", "features", "a class", "noise", "error of W", "accuracy %"]
+    return columns, [
+        [row.data, row.features, str(row.per_class), f"{row.noise:g}", f"{row.error:.1e}", f"{100 * row.accuracy:.2f}"]
+        for row in hidden
+    ]
 
 
 def _accuracies(rows: "Sequence[Row]") -> tuple[list[str], list[list[str]]]:

@@ -16,7 +16,8 @@ from discrepancy import Measure, Risk
 from discrepancy.embeddings import Features
 from discrepancy.errors import InvalidInput
 from discrepancy.kernels import Linear
-from discrepancy.learners import KernelRidge, Learner, Predictor
+from discrepancy.learners import KernelRidge, Learner, LinearPredictor, Predictor
+from discrepancy.recovery import duals, features_of, learned
 from experiments.config import build, dump
 from experiments.data import Source
 from experiments.experiment import Experiment, configured, method_tree
@@ -27,9 +28,10 @@ from objectives.data import LabelledData
 from objectives.objective import Match
 from objectives.solvers import ClosedForm, Descent
 from objectives.solvers.closed_form import Solved
+from objectives.streams import stream
 from objectives.synthetic import Pixels
 
-__all__ = ["Row", "exact", "iterated"]
+__all__ = ["Noise", "Row", "exact", "iterated", "recovered"]
 
 PART = 2048
 """Test examples that are predicted together."""
@@ -68,6 +70,23 @@ class Row:
     @property
     def seconds(self) -> float:
         return self.real_seconds + self.own_seconds
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How far from W, relative to its norm, those weights are that whoever holds points and labels computes, with noise of this
+    standard deviation in Z; and their accuracy in [0, 1]."""
+
+    data: str
+    features: str
+    per_class: int
+    seed: int
+    noise: float
+    error: float
+    accuracy: float
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -220,3 +239,36 @@ def rounded(synthetic: SyntheticSet) -> tuple[Tensor, Tensor | None]:
     limits = synthetic.limits
     whole = None if limits != (0, 255) else synthetic.points.round().clamp(0, 255)
     return synthetic.points.float().double(), whole
+
+
+def recovered(
+    source: Source,
+    data: LabelledData,
+    features: str,
+    synthetic: SyntheticSet,
+    noises: Sequence[float],
+    *,
+    seed: int = 0,
+    device: str = "auto",
+) -> Iterator[Noise]:
+    """What noise hides: the W of an exact set, condensed anew with Z of noise, and computed back from features and labels.
+    Theorem 6.2 has each row of D private by such noise, which lies in the null space of Yᵀ."""
+    per_class = len(synthetic) // data.count
+    base = experiment_of(source, features, per_class, seed, device, "double")
+    assert isinstance(base.solver, ClosedForm)
+    space = base.solver.start(base.problem(data))
+    labels = labels_of(synthetic).double().to(space.problem.device)
+    weights = learned(space.features(data.normalisation.apply(synthetic.points, torch.float64)), labels)
+    generator = stream(seed, "noise")
+    for noise in noises:
+        drawn = noise * torch.randn(len(labels), weights.shape[1], generator=generator, dtype=torch.float64)
+        found = learned(features_of(duals(weights, labels, free=drawn.to(weights))), labels)
+        yield Noise(
+            data=data.name,
+            features=features,
+            per_class=per_class,
+            seed=seed,
+            noise=noise,
+            error=float((found - weights).norm() / weights.norm()),
+            accuracy=accuracy(space, data, LinearPredictor(found[None])),
+        )

@@ -1,6 +1,7 @@
 """The study of exact ridge regression on the command line: what ``condense study exact`` calls."""
 
 import argparse
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,9 @@ from experiments.data import source_named
 from experiments.report import exact as report
 from experiments.report import grid
 from experiments.report.progress import shown
-from experiments.studies.exact import Row, exact, iterated
+from experiments.studies.exact import Noise, Row, exact, iterated, recovered
 from experiments.studies.folder import Lines, StudyFolder
+from objectives.artefact import SyntheticSet
 
 __all__ = ["run_exact"]
 
@@ -33,12 +35,14 @@ def run_exact(options: argparse.Namespace) -> None:
     with folder.locked():
         folder.adopt(_tree(options), growing=(), free=())
         rows = list(_rows(options, folder))
-    folder.write_text(folder.report, json.dumps([row.as_dict() for row in rows], indent=1))
-    folder.write_text(folder.path / "table.md", report.markdown(rows))
+        hidden = list(_noise(options, folder)) if options.noise else []
+    found = {"rows": [row.as_dict() for row in rows], "noise": [row.as_dict() for row in hidden]}
+    folder.write_text(folder.report, json.dumps(found, indent=1))
+    folder.write_text(folder.path / "table.md", report.markdown(rows, hidden))
     if options.json:
-        print(json.dumps([row.as_dict() for row in rows]))
+        print(json.dumps(found))
         return
-    print(report.text(rows))
+    print(report.text(rows, hidden))
     print(f"\nwritten to {folder.path}: {folder.report.name}, table.md, sets/")
 
 
@@ -58,11 +62,11 @@ def _rows(options: argparse.Namespace, folder: StudyFolder) -> Iterator[Row]:
             data = source.load()
             wanted = [(data.name, features, "ridge", size, seed, None) for size in options.per_class]
 
-            def keep(size: int, synthetic: object, stem: str = f"{data.name.lower()}-{features}-{seed}") -> None:
-                path = folder.set_file(f"{stem}-{size}")
+            def keep(size: int, synthetic: SyntheticSet, of: tuple[str, str, int] = (name, features, seed)) -> None:
+                path = _set_file(folder, *of, size)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                synthetic.save(path)  # pyright: ignore[reportAttributeAccessIssue]
-                grid.save(synthetic, path.with_suffix(".png"))  # pyright: ignore[reportArgumentType]
+                synthetic.save(path)
+                grid.save(synthetic, path.with_suffix(".png"))
 
             if any(key not in known for key in wanted):
                 settings = {"seed": seed, "device": options.device, "precision": options.precision}
@@ -80,6 +84,19 @@ def _rows(options: argparse.Namespace, folder: StudyFolder) -> Iterator[Row]:
                     lines.append(known[key].as_dict())
                 yield known[key]
         advance(len(cells), "")
+
+
+def _noise(options: argparse.Namespace, folder: StudyFolder) -> Iterator[Noise]:
+    """Of the largest sets that are there, for each features: those of one example a class have no noise."""
+    size = max(options.per_class)
+    for name, features in itertools.product(options.data, options.features):
+        source = source_named(name, options.root)
+        synthetic = SyntheticSet.load(_set_file(folder, name, features, 0, size))
+        yield from recovered(source, source.load(), features, synthetic, options.noise, device=options.device)
+
+
+def _set_file(folder: StudyFolder, name: str, features: str, seed: int, size: int) -> Path:
+    return folder.set_file(f"{name.lower()}-{features}-{seed}-{size}")
 
 
 def _key(row: Row) -> tuple[str, str, str, int, int, float | None]:

@@ -38,7 +38,7 @@ def test_rows_are_what_sklearn_finds_and_are_not_made_twice(tmp_path, capsys, mo
         "--quiet",
     ]
     assert main([*command, "--features", "linear", "--kip", "0.001"]) == 0
-    rows = json.loads(capsys.readouterr().out)
+    rows = json.loads(capsys.readouterr().out)["rows"]
     assert [(row["method"], row["per_class"]) for row in rows] == [("ridge", 1), ("ridge", 3)]
     data = Digits().load()
     x = data.normalisation.apply(data.train.points, torch.float64).flatten(1).numpy()
@@ -52,7 +52,7 @@ def test_rows_are_what_sklearn_finds_and_are_not_made_twice(tmp_path, capsys, mo
         assert accuracy(points, np.eye(10)[made.labels.numpy()], 1e-13) == pytest.approx(truth, abs=1e-12)
     monkeypatch.setattr(exactness, "exact", lambda *_, **__: pytest.fail("made again"))
     assert main([*command, "--features", "linear"]) == 0
-    assert json.loads(capsys.readouterr().out) == rows
+    assert json.loads(capsys.readouterr().out)["rows"] == rows
 
 
 def test_kip_stands_beside_on_the_features_of_a_network(tmp_path, capsys):
@@ -60,7 +60,7 @@ def test_kip_stands_beside_on_the_features_of_a_network(tmp_path, capsys):
     assert main(["study", "exact", *options, "--out", str(tmp_path / "s"), "--quiet"]) == 0
     printed = capsys.readouterr().out
     assert "Beside KIP on the same features" in printed
-    rows = json.loads((tmp_path / "s" / "report.json").read_text())
+    rows = json.loads((tmp_path / "s" / "report.json").read_text())["rows"]
     kip = [row for row in rows if row["method"] == "kip"]
     assert [(row["features"], row["seed"], row["minutes"]) for row in kip] == [("fcnn", 0, 0.01), ("fcnn", 1, 0.01)]
     assert all(row["steps"] >= 1 and row["condensed"] > 0.3 for row in kip)
@@ -69,6 +69,17 @@ def test_kip_stands_beside_on_the_features_of_a_network(tmp_path, capsys):
     table = (tmp_path / "s" / "table.md").read_text()
     assert table.count("| digits | fcnn |") == 1
     assert " ± " in table
+
+
+def test_noise_hides_nothing_from_whoever_holds_both(tmp_path, capsys):
+    options = ["--data", "digits", "--features", "linear", "--per-class", "1", "3", "--noise", "0.01", "1", "100"]
+    assert main(["study", "exact", *options, "--out", str(tmp_path), "--quiet", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["noise"] for row in found["noise"]] == [0.01, 1.0, 100.0]
+    assert {row["per_class"] for row in found["noise"]} == {3}
+    assert all(row["error"] < 1e-8 for row in found["noise"])
+    assert {row["accuracy"] for row in found["noise"]} == {found["rows"][0]["original"]}
+    assert "it hides nothing" in (tmp_path / "table.md").read_text()
 
 
 def test_a_folder_of_another_precision_is_not_continued(tmp_path, capsys):
