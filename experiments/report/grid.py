@@ -23,6 +23,8 @@ TILE, LARGEST_TILE = 64, 96
 GAP, MARGIN, SPACE = 3, 16, 10
 MOST_EXAMPLES, MOST_CLASSES, LINE = 20, 50, 10
 PROPORTION = 1.4
+OUTSIDE = 0.1
+"""Of the valid range, and of the values: images are stretched if more values than this lie farther outside than this."""
 INK, PALE = "#222222", "#777777"
 
 
@@ -38,10 +40,15 @@ def save(synthetic: SyntheticSet, path: Path) -> bool:
 
 def tiles(synthetic: SyntheticSet) -> UInt8[Tensor, "m h w 3"]:
     """The examples as 8-bit colour images, with the valid range (or, where none is stated, that of the values) from black
-    to white. Values outside are clipped; images with neither one nor three channels are shown by their first."""
+    to white. Values outside are clipped; where many are, each image is shown from its least value to its largest. Images with
+    neither one nor three channels are shown by their first."""
     points = synthetic.points.detach().cpu().double().nan_to_num()
-    low, high = synthetic.limits or (float(points.min()), float(points.max()))
-    shades = ((points - low) / ((high - low) or 1.0)).clamp(0, 1)
+    if stretched(synthetic):
+        low, high = points.amin((1, 2, 3), keepdim=True), points.amax((1, 2, 3), keepdim=True)
+        shades = (points - low) / (high - low).clamp(min=1e-300)
+    else:
+        least, largest = synthetic.limits or (float(points.min()), float(points.max()))
+        shades = ((points - least) / ((largest - least) or 1.0)).clamp(0, 1)
     shades = shades if shades.shape[1] == 3 else shades[:, :1].expand(-1, 3, -1, -1)
     longest = max(shades.shape[2:])
     if longest > LARGEST_TILE:
@@ -51,6 +58,15 @@ def tiles(synthetic: SyntheticSet) -> UInt8[Tensor, "m h w 3"]:
         factor = max(1, round(TILE / longest))
         shades = shades.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
     return (255 * shades).round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def stretched(synthetic: SyntheticSet) -> bool:
+    """Whether so many values lie outside of the valid range that images clipped to it would not show what they are."""
+    if synthetic.limits is None:
+        return False
+    low, high = synthetic.limits
+    points, slack = synthetic.points.nan_to_num(), OUTSIDE * (high - low)
+    return float(((points < low - slack) | (points > high + slack)).double().mean()) > OUTSIDE
 
 
 def drawn(synthetic: SyntheticSet) -> Figure:
@@ -132,7 +148,7 @@ def _blocks(rows: int, width: int, height: int) -> int:
 
 
 def _note(synthetic: SyntheticSet, most: int, columns: int, count: int) -> str:
-    parts = []
+    parts = ["each image from its least value to its largest"] if stretched(synthetic) else []
     if most > columns:
         parts.append(f"the first {columns} of {most} examples{' a class' if count else ''}")
     if count > MOST_CLASSES:

@@ -50,6 +50,22 @@ def holds(picture: np.ndarray, tile: np.ndarray) -> list[tuple[int, int]]:
 # --- grid ---------------------------------------------------------------------------------------------------------------
 
 
+def test_images_far_outside_of_the_range_are_shown_each_from_its_least_value_to_its_largest(tmp_path: Path) -> None:
+    ramp = torch.linspace(0, 1, 16).reshape(1, 1, 4, 4)
+    points, labels = torch.cat([1000 * ramp - 500, 90 * ramp + 20, 8000 * ramp]), torch.arange(3)
+    wild = synthetic(points, labels)
+    assert grid.stretched(wild)
+    shades = grid.tiles(wild)
+    assert shades[0].equal(shades[1])
+    assert shades[0].equal(shades[2])
+    assert (int(shades.min()), int(shades.max())) == (0, 255)
+    tame = synthetic(points.clamp(-20, 270), labels)
+    assert not grid.stretched(tame)
+    assert int(grid.tiles(tame)[1].max()) == 110
+    assert not grid.stretched(synthetic(points, labels, limits=None))
+    assert pixels(wild, tmp_path).shape[0] > pixels(tame, tmp_path).shape[0]  # a note below
+
+
 def test_each_example_stands_in_the_row_of_its_class(tmp_path: Path, generator: torch.Generator) -> None:
     points = torch.randint(0, 256, (12, 3, 32, 32), generator=generator).float()
     labels = torch.tensor([2, 0, 1, 0, 2, 1, 0, 1, 2, 0, 1, 2])
