@@ -15,7 +15,7 @@ from sklearn.metrics import r2_score, root_mean_squared_error
 from torch import Tensor
 
 from discrepancy import MMD, KernelRidge, Parameters, Ridge, Risk
-from discrepancy.embeddings import Features, Layers
+from discrepancy.embeddings import Features, Layers, RandomCosine
 from discrepancy.errors import InvalidInput
 from discrepancy.kernels import Gaussian
 from discrepancy.networks import ConvNet
@@ -224,6 +224,19 @@ def test_what_is_condensed_exactly_predicts_as_the_whole(digits: LabelledData) -
         Ridge(penalty=0),
         Ridge(penalty=synthetic.record["findings"]["penalty"]),
     )
+
+
+def test_predictions_are_divided_by_the_factor_that_a_bounded_embedding_needs() -> None:
+    match = Match(
+        Parameters(learner=Ridge(penalty=1e-3), synthetic=Ridge(penalty=0)),
+        via=RandomCosine(features=10, lengthscale=2.0),
+        by="none",
+    )
+    data = Diabetes().load()
+    synthetic = made(data, match, Pool(size=1), Pixels(examples=3), solver=ClosedForm())
+    rows = judged(synthetic, data, ByLearner(), controls=("whole",)).rows
+    assert synthetic.record["findings"]["factor"] > 1.1
+    assert rows["condensed"].rmse == pytest.approx(rows["whole"].rmse, rel=1e-9)
 
 
 def test_a_penalty_that_no_record_has_is_chosen_again(digits: LabelledData) -> None:
