@@ -24,7 +24,7 @@ GAP, MARGIN, SPACE = 3, 16, 10
 MOST_EXAMPLES, MOST_CLASSES, LINE = 20, 50, 10
 PROPORTION = 1.4
 OUTSIDE = 0.1
-"""Of the valid range, and of the values: images are stretched if more values than this lie farther outside than this."""
+"""Images are stretched if more than this share of the values lie outside of the valid range by more than its own width."""
 INK, PALE = "#222222", "#777777"
 
 
@@ -65,7 +65,7 @@ def stretched(synthetic: SyntheticSet) -> bool:
     if synthetic.limits is None:
         return False
     low, high = synthetic.limits
-    points, slack = synthetic.points.nan_to_num(), OUTSIDE * (high - low)
+    points, slack = synthetic.points.nan_to_num(), high - low
     return float(((points < low - slack) | (points > high + slack)).double().mean()) > OUTSIDE
 
 

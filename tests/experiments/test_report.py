@@ -52,14 +52,14 @@ def holds(picture: np.ndarray, tile: np.ndarray) -> list[tuple[int, int]]:
 
 def test_images_far_outside_of_the_range_are_shown_each_from_its_least_value_to_its_largest(tmp_path: Path) -> None:
     ramp = torch.linspace(0, 1, 16).reshape(1, 1, 4, 4)
-    points, labels = torch.cat([1000 * ramp - 500, 90 * ramp + 20, 8000 * ramp]), torch.arange(3)
+    points, labels = torch.cat([4000 * ramp - 2000, 90 * ramp + 20, 8000 * ramp]), torch.arange(3)
     wild = synthetic(points, labels)
     assert grid.stretched(wild)
     shades = grid.tiles(wild)
     assert shades[0].equal(shades[1])
     assert shades[0].equal(shades[2])
     assert (int(shades.min()), int(shades.max())) == (0, 255)
-    tame = synthetic(points.clamp(-20, 270), labels)
+    tame = synthetic(points.clamp(-200, 400), labels)
     assert not grid.stretched(tame)
     assert int(grid.tiles(tame)[1].max()) == 110
     assert not grid.stretched(synthetic(points, labels, limits=None))
@@ -81,7 +81,7 @@ def test_each_example_stands_in_the_row_of_its_class(tmp_path: Path, generator: 
 
 
 def test_values_are_scaled_by_the_valid_range_and_clipped() -> None:
-    points = torch.tensor([-4.0, 0.0, 8.0, 16.0, 99.0, torch.nan]).reshape(1, 1, 1, 6)
+    points = torch.tensor([-4.0, 0.0, 8.0, 16.0, 17.0, torch.nan]).reshape(1, 1, 1, 6)
     shades = grid.tiles(synthetic(points, torch.zeros(1, dtype=torch.long), limits=(0.0, 16.0)))
     factor = shades.shape[1]
     assert shades.shape == (1, factor, 6 * factor, 3)
@@ -337,7 +337,10 @@ def test_kinds_are_listed_with_their_fields_and_defaults() -> None:
     every = tables.kinds(known())
     assert "      match: a discrepancy (" in every
     assert "; required\n      via: an embedding (" in every
-    assert "      options: a mapping from names to numbers or true or false or texts; default {}" in every
+    assert (
+        "      options: a mapping from names to a number or true or false or text or a list of whole numbers; default {}"
+        in every
+    )
     assert (
         "network: a network (alexnet, backbone, convnet, coupling, lenet, mlp, resnet, vgg, vit) or nothing (null)"
         in every
