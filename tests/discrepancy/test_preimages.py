@@ -23,7 +23,6 @@ NETWORKS: dict[str, Network] = {
 CONVNETS: dict[str, Network] = {
     "square": ConvNet(width=2, depth=2, norm="none", activation="leaky_relu", pooling="none"),
     "pooled": ConvNet(width=2, depth=2, norm="none", activation="leaky_relu", pooling="average"),
-    "growing": ConvNet(width=2, depth=2, norm="none", activation="leaky_relu", pooling="average", growth=2),
     "narrowing": ConvNet(width=1, depth=1, norm="none", activation="identity", pooling="none"),
 }
 each = pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS.keys())
