@@ -60,6 +60,8 @@ def judged(
         device=device,
         compile=compile,
     )
+    if "whole" in controls:
+        judge.check_whole()
     condensed = judge.condensed(synthetic)
     variants = rounded(synthetic) if synthetic.points.dtype == torch.float64 else {}
     names = ("condensed", *variants, *controls)

@@ -213,19 +213,23 @@ class Judge:
                 report(trial + 1, number)
         return self._evaluation(scores, first.labelling, len(first), first.stored_bytes, started)
 
-    def whole(self, report: Any = None) -> Evaluation:
-        """All the real examples: summarised part by part where the learner needs moments alone.
+    def check_whole(self) -> None:
+        """Refuse to learn from all the real examples, where the learner needs them all at once, and they are too many.
 
         Raises:
-            InvalidInput: if it needs all the examples at once, and they are too many.
+            InvalidInput: saying what to do instead.
         """
-        started, scores, count = time.perf_counter(), [], len(self.data.train)
-        everything = torch.arange(count)
+        count = len(self.data.train)
         if not self.whole_learner.streams and count > self.protocol.most:
             raise InvalidInput(
                 f"'{self.whole_learner.kind}' would learn from all {count:,} real examples at once, a system of as many "
                 f"equations; leave the control 'whole' out, or allow it: --set most={count}"
             )
+
+    def whole(self, report: Any = None) -> Evaluation:
+        """All the real examples: summarised part by part where the learner needs moments alone."""
+        self.check_whole()
+        started, scores, count = time.perf_counter(), [], len(self.data.train)
         for trial, meeting in enumerate(self.meetings):
             weights = self._weights(meeting, None)
             if isinstance(self.whole_learner, Ridge):
@@ -239,7 +243,7 @@ class Judge:
         train = self.data.train
         labels = train.labels if train.targets is None else train.targets
         stored = train.points.nbytes + (0 if labels is None else labels.nbytes)
-        return self._evaluation(scores, self._labelling, len(everything), stored, started)
+        return self._evaluation(scores, self._labelling, count, stored, started)
 
     def _fitted(self, meeting: Meeting, weights: Weights) -> FittedSummary:
         parts = (fitted(self.whole_learner, part) for part in self._real(meeting, weights))
