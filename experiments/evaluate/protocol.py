@@ -23,7 +23,11 @@ from objectives.mixing import CutMix, Mixing
 
 __all__ = ["PROTOCOLS", "Protocol", "complete", "protocol_named"]
 
-LATER = {"scratch": ("optimizer", "milestones", "mix", "loss"), "mlp": ("slope", "bias")}
+LATER = {
+    "scratch": ("optimizer", "milestones", "mix", "loss"),
+    "mlp": ("slope", "bias"),
+    "convnet": ("growth",),
+}
 """Fields, by kind, that came after the first hashes; they are in a hash only where they differ from their defaults."""
 
 
