@@ -41,7 +41,7 @@ from discrepancy.measure import Grouping, Measure
 from discrepancy.mmd import MMD
 from discrepancy.moments import Coral, Moments
 from discrepancy.quantiles import Quantiles
-from discrepancy.ridge import Ridge
+from discrepancy.ridge import Ridge, Validation
 from discrepancy.sorts import Discrepancy, MeanDiscrepancy, SampleDiscrepancy
 from discrepancy.structure import ClassesDistance, DataSetDistance, Joint
 from discrepancy.transport import MaxSlicedWasserstein, Sinkhorn, SlicedWasserstein, Wasserstein
@@ -89,6 +89,7 @@ __all__ = [
     "SlicedWasserstein",
     "SmoothedTotalVariation",
     "Unsupported",
+    "Validation",
     "Wasserstein",
     "embeddings",
     "kernels",

@@ -13,7 +13,18 @@ from objectives.objective import Match, Objective, Penalised, Penalty, Term
 from objectives.penalties import CrossEntropy, LabelMargin, TotalVariation
 from objectives.reductions import CVaR, Max, Mean, Proportional, Reduction, Sum
 from objectives.sampling import ClusteredRows, RandomRows, Sampling
-from objectives.solvers import Descent, Forgetting, GreedyMMD, Herding, KCentre, KernelThinning, Random, Solver
+from objectives.solvers import (
+    ClosedForm,
+    Descent,
+    Forgetting,
+    GreedyMMD,
+    Herding,
+    KCentre,
+    KernelThinning,
+    LabelSolve,
+    Random,
+    Solver,
+)
 from objectives.synthetic import Parameterisation, Pixels
 from objectives.teacher import Taught, Teacher
 from objectives.training import Training
@@ -27,6 +38,7 @@ __all__ = [
     "Context",
     "CrossEntropy",
     "CutMix",
+    "ClosedForm",
     "Descent",
     "Examples",
     "Forgetting",
@@ -38,6 +50,7 @@ __all__ = [
     "Interpolated",
     "KCentre",
     "KernelThinning",
+    "LabelSolve",
     "LabelMargin",
     "LabelledData",
     "Match",
