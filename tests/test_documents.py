@@ -34,7 +34,7 @@ def test_the_exact_example_of_the_readme_is_exact_and_short():
     exec(compile(code, "README.md", "exec"), names)
     assert code.count("assert") == 2
     assert len([line for line in code.splitlines() if line]) <= 20
-    assert 100 < float(names["noise"].std())
+    assert float(names["noise"].std()) > 100
 
 
 def test_the_configuration_of_the_readme_is_the_method_dm():

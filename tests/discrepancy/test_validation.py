@@ -127,7 +127,10 @@ def test_products_of_many_columns_are_symmetric(monkeypatch: pytest.MonkeyPatch)
         (lambda: Validation(share=0.7), "'share' must be > 0 and at most 0.5, got 0.7"),
         (lambda: Risk(learner=Ridge(penalty=Validation())), "'learner' of 'risk' learns from the synthetic side"),
         (lambda: Parameters(synthetic=Ridge(penalty=Validation())), "'synthetic' needs a number as its 'penalty'"),
-        (lambda: Parameters(synthetic=Ridge(intercept=True)), "'intercept' of 'synthetic' must be as that of 'learner', False"),
+        (
+            lambda: Parameters(synthetic=Ridge(intercept=True)),
+            "'intercept' of 'synthetic' must be as that of 'learner', False",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(make, message: str):
