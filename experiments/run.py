@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from discrepancy.errors import InvalidInput
-from experiments.config import difference, dump, read, write_yaml
+from experiments.config import completed, difference, dump, read, write_yaml
 from experiments.experiment import Experiment, chosen_device
 from experiments.folder import RunFolder
 from experiments.peak import Peak
@@ -129,7 +129,7 @@ def _check_folder(experiment: Experiment, folder: RunFolder, resume: bool) -> No
         return
     if not folder.config.exists():
         raise InvalidInput(f"'{folder.path}' holds no run to resume; run without --resume")
-    changed = difference(read(folder.config), dump(experiment))
+    changed = difference(completed(Experiment, read(folder.config)), dump(experiment))
     if changed:
         raise InvalidInput(
             f"'{folder.path}' was begun with another configuration: {'; '.join(changed)}; resume it as it was, or start "

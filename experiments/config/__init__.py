@@ -8,7 +8,7 @@ place that knows how files are parsed and values are validated.
 """
 
 from experiments.config.builder import build
-from experiments.config.dumper import dump
+from experiments.config.dumper import completed, dump
 from experiments.config.files import Tree, read, write_yaml
 from experiments.config.mistakes import ConfigError, Mistake
 from experiments.config.parts import Kind, KnownField, known, load_parts, load_plugins
@@ -22,6 +22,7 @@ __all__ = [
     "Tree",
     "build",
     "changed",
+    "completed",
     "difference",
     "dump",
     "known",

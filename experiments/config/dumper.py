@@ -6,7 +6,7 @@ from typing import Any, get_origin
 
 from discrepancy.base import Part
 from discrepancy.errors import InvalidInput
-from experiments.config.builder import accepts_leaf
+from experiments.config.builder import accepts_leaf, build
 from experiments.config.hints import (
     Setting,
     alternatives,
@@ -16,8 +16,9 @@ from experiments.config.hints import (
     named_hint,
     settings_of,
 )
+from experiments.config.mistakes import ConfigError
 
-__all__ = ["dump", "dump_as"]
+__all__ = ["completed", "dump", "dump_as"]
 
 
 def dump(value: Any, defaults: bool = True) -> Any:
@@ -28,6 +29,15 @@ def dump(value: Any, defaults: bool = True) -> Any:
             spelling, as a reader likes it.
     """
     return dump_as(type(value), value, defaults)
+
+
+def completed(type_: type[Any], tree: Any) -> Any:
+    """A tree that ``dump`` wrote, maybe in an earlier version, as it would be written now: with the fields that have come
+    since, at their defaults. The same tree where it can no longer be built."""
+    try:
+        return dump(build(type_, tree))
+    except ConfigError:
+        return tree
 
 
 def dump_as(hint: Any, value: Any, defaults: bool) -> Any:

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from discrepancy.errors import InvalidInput
-from experiments.config import Tree, changed, write_yaml
+from experiments.config import Tree, changed, completed, write_yaml
+from experiments.evaluate import Protocol
+from experiments.experiment import Experiment
 from experiments.folder import RunFolder
-from experiments.sweeps.sweep import Cell
+from experiments.sweeps.sweep import Cell, plain_cell
 from objectives.artefact import SyntheticSet
 
 __all__ = ["CellFiles", "SweepFolder"]
@@ -61,7 +63,7 @@ class SweepFolder(RunFolder):
         return CellFiles(self.path / "cells" / cell.base, cell.network)
 
     def check(self, cells: Sequence[Cell]) -> None:
-        """Refuse cells that are not those of this folder; there may be more of them.
+        """Refuse cells that are not those of this folder; there may be more of them, and fields that have come since.
 
         Raises:
             InvalidInput: with every difference.
@@ -69,7 +71,10 @@ class SweepFolder(RunFolder):
         if not self.cells.exists():
             return
         before = json.loads(self.cells.read_text(encoding="utf-8"))
-        found = changed({"cells": before}, {"cells": _described(cells)}, growing=("cells",))
+        now = {"cells": _described(cells)}
+        found = changed({"cells": before}, now, growing=("cells",))
+        if found:
+            found = changed({"cells": {key: _completed(cell) for key, cell in before.items()}}, now, growing=("cells",))
         if found:
             text = "; ".join(line.removeprefix("cells.") for line in found[:20])
             more = f"; and {len(found) - 20} more" if len(found) > 20 else ""
@@ -87,3 +92,8 @@ class SweepFolder(RunFolder):
 
 def _described(cells: Sequence[Cell]) -> dict[str, Any]:
     return {cell.key: cell.describe() for cell in cells}
+
+
+def _completed(cell: dict[str, Any]) -> dict[str, Any]:
+    experiment = cell["experiment"] and completed(Experiment, cell["experiment"])
+    return plain_cell(experiment, completed(Protocol, cell["protocol"]))

@@ -30,7 +30,7 @@ from typing import Any
 from discrepancy.base import named
 from discrepancy.errors import DiscrepancyError, InvalidInput
 from discrepancy.networks import Network
-from experiments.config import ConfigError, Mistake, build, dump, override
+from experiments.config import ConfigError, Mistake, Tree, build, dump, override
 from experiments.config.mistakes import check_name, join, suggestion
 from experiments.data import Source, source_named
 from experiments.evaluate import CONTROLS, Protocol, protocol_named
@@ -152,12 +152,16 @@ class Cell:
 
     def describe(self) -> dict[str, Any]:
         """All that its result follows from, as plain data; not where it is computed, and where the data lie."""
-        experiment = None if self.experiment is None else dump(self.experiment)
-        if experiment is not None:
-            for name in ("device", "compile", "method"):
-                del experiment[name]
-            experiment["data"].pop("root", None)
-        return {"experiment": experiment, "protocol": dump(self.protocol)}
+        return plain_cell(None if self.experiment is None else dump(self.experiment), dump(self.protocol))
+
+
+def plain_cell(experiment: Tree | None, protocol: Tree) -> dict[str, Any]:
+    """See :meth:`Cell.describe`."""
+    if experiment is None:
+        return {"experiment": None, "protocol": protocol}
+    kept = {key: value for key, value in experiment.items() if key not in ("device", "compile", "method")}
+    data = {key: value for key, value in experiment["data"].items() if key != "root"}
+    return {"experiment": {**kept, "data": data}, "protocol": protocol}
 
 
 def join_key(base: str, network: str) -> str:

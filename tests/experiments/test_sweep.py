@@ -210,6 +210,26 @@ def test_other_cells_are_refused_with_the_difference_and_more_are_welcome(
     assert "digits/2/herding" in rows_in(finished)
 
 
+def test_fields_that_came_with_a_later_version_are_at_their_defaults(finished: Path, capsys: pytest.CaptureFixture[str]):
+    file, cells = finished / "cells.json", json.loads((finished / "cells.json").read_text())
+    older = cells["digits/1/dm/0"]
+    del older["protocol"]["loss"]
+    del older["protocol"]["network"]["growth"]
+    del older["experiment"]["context"]["network"]["growth"]
+    file.write_text(json.dumps(cells))
+    before = files_in(finished)
+    same = written(finished.parent / "same.yaml")
+    assert sweep(same, finished, "--resume") == 0
+    assert files_in(finished).keys() == before.keys()
+    assert json.loads(file.read_text())["digits/1/dm/0"]["protocol"]["loss"] == "auto"
+    older["experiment"]["context"]["network"]["width"] = 5
+    file.write_text(json.dumps(cells))
+    assert sweep(same, finished, "--resume") == 2
+    error = capsys.readouterr().err
+    assert "digits/1/dm/0.experiment.context.network.width: 5 -> 4" in error
+    assert "growth" not in error
+
+
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     done: list[str] = []
 
