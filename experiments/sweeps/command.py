@@ -15,12 +15,13 @@ from experiments.config.mistakes import suggestion
 from experiments.report import sweep as report
 from experiments.report.progress import shown
 from experiments.report.tables import duration, table
+from experiments.sweeps.cells import Cell, cells_of
 from experiments.sweeps.folder import SweepFolder
 from experiments.sweeps.planning import Estimate, estimated
 from experiments.sweeps.published import packaged
 from experiments.sweeps.rows import Row, rows_of
 from experiments.sweeps.running import Child, Worker, run_cells
-from experiments.sweeps.sweep import CROSS, Cell, Sweep
+from experiments.sweeps.sweep import CROSS, Sweep
 
 __all__ = ["available", "run_sweep"]
 
@@ -36,7 +37,7 @@ def run_sweep(options: argparse.Namespace, worker: Worker | None = None) -> int:
     """Do what is asked; the exit status is 1 where a cell has failed."""
     tree = _tree(options)
     sweep = build(Sweep, tree)
-    cells = sweep.cells()
+    cells = cells_of(sweep)
     chosen = _chosen(cells, options, sweep)
     folder = SweepFolder(options.out or Path("runs") / f"sweep-{Path(options.file or 'sweep').stem}")
     options.out = folder.path

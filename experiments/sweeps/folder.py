@@ -16,7 +16,7 @@ from experiments.config import Tree, changed, completed, write_yaml
 from experiments.evaluate import Protocol
 from experiments.experiment import Experiment
 from experiments.folder import RunFolder
-from experiments.sweeps.sweep import Cell, plain_cell
+from experiments.sweeps.cells import Cell, plain_cell
 from objectives.artefact import SyntheticSet
 
 __all__ = ["CellFiles", "SweepFolder"]

@@ -9,7 +9,7 @@ from experiments.config import ConfigError, Mistake
 from experiments.evaluate import Protocol, whole_budget
 from experiments.experiment import chosen_device
 from experiments.plan import COMPILED_SPEEDUP, COMPILING_SECONDS, Plan, planned
-from experiments.sweeps.sweep import Cell
+from experiments.sweeps.cells import Cell
 from objectives.compilation import WORTHWHILE_SECONDS, eager_seconds
 from objectives.data import LabelledData
 

@@ -14,7 +14,7 @@ from discrepancy.errors import DiscrepancyError, InvalidInput
 from experiments.config import build, difference, dump, merge, read
 from experiments.evaluate import protocol_named
 from experiments.experiment import Experiment, configured, method_tree
-from experiments.sweeps.sweep import Cell
+from experiments.sweeps.cells import Cell
 
 __all__ = ["Figure", "Published", "Settings", "deviations", "packaged", "recovered"]
 

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 from statistics import fmean, stdev
 from typing import Any
 
+from experiments.sweeps.cells import Cell
 from experiments.sweeps.folder import SweepFolder
 from experiments.sweeps.published import Published, deviations, recovered
-from experiments.sweeps.sweep import Cell
 
 __all__ = ["Row", "rows_of"]
 

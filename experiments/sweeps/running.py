@@ -13,9 +13,9 @@ from pathlib import Path
 from experiments.config import dump
 from experiments.report.progress import Advance
 from experiments.sweeps.cell import Job, Report
+from experiments.sweeps.cells import Cell
 from experiments.sweeps.folder import SweepFolder
 from experiments.sweeps.planning import Estimate
-from experiments.sweeps.sweep import Cell
 
 __all__ = ["Child", "Worker", "job_of", "run_cells"]
 

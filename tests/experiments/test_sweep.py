@@ -210,7 +210,9 @@ def test_other_cells_are_refused_with_the_difference_and_more_are_welcome(
     assert "digits/2/herding" in rows_in(finished)
 
 
-def test_fields_that_came_with_a_later_version_are_at_their_defaults(finished: Path, capsys: pytest.CaptureFixture[str]):
+def test_fields_that_came_with_a_later_version_are_at_their_defaults(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+):
     file, cells = finished / "cells.json", json.loads((finished / "cells.json").read_text())
     older = cells["digits/1/dm/0"]
     del older["protocol"]["loss"]

@@ -10,6 +10,7 @@ from sweeping import TINY, files_in, finished, in_process, rows_in, sweep, templ
 from experiments.cli import main
 from experiments.config import ConfigError, build, dump, read, write_yaml
 from experiments.evaluate import PROTOCOLS
+from experiments.sweeps.cells import cells_of
 from experiments.sweeps.command import available
 from experiments.sweeps.sweep import Sweep
 from objectives.methods import available as methods
@@ -95,7 +96,7 @@ def test_what_cannot_be_run_is_said_before_anything_starts(
 )
 def test_a_wrong_sweep_gets_one_clear_line(changes: dict[str, Any], message: str):
     with pytest.raises(ConfigError, match=re.escape(message)):
-        build(Sweep, {**TINY, **changes}).cells()
+        cells_of(build(Sweep, {**TINY, **changes}))
 
 
 def test_a_sweep_that_is_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -135,7 +136,7 @@ def test_the_packaged_sweep_has_every_method_but_those_of_learners(matching: Swe
     named = {item.method or name for name, item in matching.entries.items()}
     assert named | LEARNERS >= set(methods())
     assert {"whole"} <= set(matching.controls)
-    cells = matching.cells()
+    cells = cells_of(matching)
     first = {(cell.data, cell.per_class) for cell in cells if not cell.optional}
     assert first == {("mnist", 10), ("cifar10", 10)}
     assert {(cell.data, cell.per_class) for cell in cells} >= {
@@ -154,4 +155,4 @@ def test_the_packaged_sweep_reads_back_equal(matching: Sweep):
 def test_nothing_of_the_packaged_sweep_has_the_published_settings(matching: Sweep):
     """Its width is reduced, and so no row of it may count as recovered."""
     vico = PROTOCOLS["vico"]
-    assert all(cell.protocol.network != vico.network for cell in matching.cells())
+    assert all(cell.protocol.network != vico.network for cell in cells_of(matching))

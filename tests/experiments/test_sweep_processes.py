@@ -17,6 +17,7 @@ from experiments.cli import main
 from experiments.config import build, dump
 from experiments.folder import RunFolder
 from experiments.sweeps.cell import Job
+from experiments.sweeps.cells import cells_of
 from experiments.sweeps.folder import SweepFolder
 from experiments.sweeps.running import Child, job_of
 from experiments.sweeps.sweep import Sweep
@@ -65,7 +66,7 @@ def child(*lines: str) -> Child:
 
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
-    return job_of(build(Sweep, TINY).cells()[0], SweepFolder(tmp_path))
+    return job_of(cells_of(build(Sweep, TINY))[0], SweepFolder(tmp_path))
 
 
 def test_a_child_gets_the_job_and_tells_how_far_it_is(tmp_path: Path, job: Job):

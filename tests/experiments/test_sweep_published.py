@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from experiments.config import ConfigError, build
+from experiments.sweeps.cells import Cell, cells_of
 from experiments.sweeps.folder import SweepFolder
 from experiments.sweeps.published import Figure, Published, Settings, deviations, packaged, recovered
 from experiments.sweeps.rows import Row, rows_of
-from experiments.sweeps.sweep import Cell, Sweep
+from experiments.sweeps.sweep import Sweep
 from objectives.methods import available
 
 
@@ -21,7 +22,7 @@ def published() -> Published:
 
 def cell(method: str, *changes: str, per_class: int = 10, protocol: Any = "vico") -> Cell:
     tree = {"data": ["cifar10"], "per_class": [per_class], "controls": [], "protocol": protocol}
-    (made,) = build(Sweep, tree | {"methods": {method: {"set": list(changes)}}}).cells()
+    (made,) = cells_of(build(Sweep, tree | {"methods": {method: {"set": list(changes)}}}))
     return made
 
 
