@@ -158,7 +158,7 @@ def label(options: argparse.Namespace) -> None:
         raise InvalidInput(f"'--out' must be the name of an artefact, FILE.safetensors, got '{options.out}'")
     synthetic = SyntheticSet.load(options.artefact)
     teacher = build(Teacher, override(teacher_tree(options.teacher), options.set), "teacher")
-    data = _source_of(synthetic, options).load()
+    data = source_of(synthetic, options).load()
     with shown("teaching", max(1, teacher.number * teacher.rounds), options.quiet) as advance:
         made = labelled(
             synthetic,
@@ -183,7 +183,7 @@ def evaluate(options: argparse.Namespace) -> None:
         judge = functools.partial(judged, protocol=by_learner(options.set, options.networks))
     else:
         judge = functools.partial(comparison, protocol=protocol_named(options.protocol, options.set, options.networks))
-    data = _source_of(synthetic, options).load()
+    data = source_of(synthetic, options).load()
     controls = [] if options.controls == "none" else [name.strip() for name in options.controls.split(",")]
     device = chosen_device(options.device)
     if options.labels == "hard":
@@ -211,13 +211,20 @@ def evaluate(options: argparse.Namespace) -> None:
     print(json.dumps(found.as_dict()) if options.json else tables.evaluation(found))
 
 
-def _source_of(synthetic: SyntheticSet, options: argparse.Namespace) -> Source:
+def source_of(synthetic: SyntheticSet, options: argparse.Namespace) -> Source:
     if options.data is not None:
         return source_named(options.data, options.root)
     source = synthetic.record.get("config", {}).get("data")
     if source is None:
         raise InvalidInput(f"'{options.artefact}' does not say which data it was made from; name them with --data")
-    return build(Source, source if options.root is None else {**source, "root": options.root})
+    return build(Source, source if options.root is None else _rooted(source, options.root))
+
+
+def _rooted(source: Tree, root: str) -> Tree:
+    """The source with its data at this root, that of the data of which a part is held out too."""
+    if source.get("kind") == HeldOut.kind:
+        return {**source, "of": _rooted(source["of"], root)}
+    return {**source, "root": root}
 
 
 # --- compare ------------------------------------------------------------------------------------------------------------

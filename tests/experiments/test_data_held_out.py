@@ -1,5 +1,6 @@
 """A held-out part in place of the test data: which examples, and a run and an evaluation that never see the others."""
 
+import argparse
 import hashlib
 import json
 from pathlib import Path
@@ -8,9 +9,12 @@ import pytest
 import torch
 
 from discrepancy.errors import InvalidInput
+from experiments import commands
 from experiments.cli import main
 from experiments.config import build, dump
-from experiments.data import Digits, HeldOut, Source
+from experiments.data import Digits, HeldOut, Source, Torchvision
+from objectives import SyntheticSet
+from objectives.data import Normalisation
 
 
 def test_the_parts_divide_the_training_data() -> None:
@@ -52,3 +56,15 @@ def test_a_run_for_validation_is_tested_on_the_held_out_part(
     found = json.loads(capsys.readouterr().out)
     assert found["data"] == "digits (held out)"
     assert {row["test_examples"] for row in found["rows"].values()} == {143}
+
+
+def test_the_root_that_is_given_is_that_of_the_data_of_which_a_part_is_held_out(tmp_path: Path) -> None:
+    source = HeldOut(of=Torchvision(name="MNIST", root="/gone"))
+    record = {"config": {"data": dump(source)}}
+    made = SyntheticSet(
+        torch.zeros(2, 1), torch.arange(2), torch.ones(2), ("a", "b"), Normalisation((0.0,), (1.0,)), record=record
+    )
+    options = argparse.Namespace(data=None, root=str(tmp_path), artefact="a")
+    assert commands.source_of(made, options) == HeldOut(of=Torchvision(name="MNIST", root=str(tmp_path)))
+    options.root = None
+    assert commands.source_of(made, options) == source
