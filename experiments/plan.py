@@ -55,7 +55,8 @@ def planned(experiment: Experiment, data: LabelledData | None = None) -> Plan:
     parameters = problem.initial()
     synthetic = SyntheticSet.of(decoded(problem, parameters), data, parameters, {}, problem.synthetic)
     steps, examples = solver.duration(problem), len(synthetic)
-    stage = solver.start(problem).stage  # refuses what cannot be solved this way
+    solving = solver.start(problem)  # refuses what cannot be solved this way
+    stage = solving.stage
     if stage is None:
         stage = Stage(
             data,
@@ -71,6 +72,7 @@ def planned(experiment: Experiment, data: LabelledData | None = None) -> Plan:
     seconds = passes * _seconds_a_pass(stage)
     if stage.compiles:
         seconds = seconds / COMPILED_SPEEDUP + COMPILING_SECONDS
+    seconds += eager_seconds(solving.multiplications, problem.device)
     teacher = experiment.teacher
     if teacher is not None:
         teacher.check(data)
@@ -87,7 +89,10 @@ def planned(experiment: Experiment, data: LabelledData | None = None) -> Plan:
         multiplications=float(passes) * stage.multiplications,
         compiled=stage.compiles,
         seconds=seconds,
-        memory_bytes=data.train.points.nbytes + 4 * synthetic.points.nbytes + stage.working_bytes,
+        memory_bytes=data.train.points.nbytes
+        + 4 * synthetic.points.nbytes
+        + stage.working_bytes
+        + solving.working_bytes,
         available_bytes=available_bytes(problem.device),
         stored_bytes=synthetic.stored_bytes,
     )

@@ -23,7 +23,7 @@ from objectives.memory import available_bytes, chunk_examples, graph_bytes
 from objectives.objective import TRAINED
 from objectives.streams import stream
 
-__all__ = ["Stage"]
+__all__ = ["PART_EXAMPLES", "Stage"]
 
 PART_EXAMPLES = 4096
 """Real examples that are augmented and summarised together; the network sees them in smaller chunks."""

@@ -130,6 +130,16 @@ class Solving(ABC):
         """The numbers of the training examples that the set consists of; None where it is made."""
 
     @property
+    def working_bytes(self) -> int:
+        """Memory beyond that of the stage; for an estimate."""
+        return 0
+
+    @property
+    def multiplications(self) -> float:
+        """Multiplications beyond the passes of the stage; for an estimate."""
+        return 0.0
+
+    @property
     def findings(self) -> dict[str, Any]:
         """What the solver found out, for the record: plain numbers by name."""
         return {}

@@ -1,6 +1,7 @@
 """The exact solution where both sides learn by ridge regression: synthetic points from which the same weights are learned."""
 
 import functools
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from discrepancy.ridge import Ridge
 from objectives.objective import Match
 from objectives.refinement import refined
 from objectives.solvers.base import Problem, Record, Solver, Solving, decoded
-from objectives.stage import Stage
+from objectives.stage import PART_EXAMPLES, Stage
 from objectives.synthetic import Decoded, Parameterisation
 
 __all__ = ["ClosedForm", "Solved"]
@@ -161,6 +162,22 @@ class Solved(Solving):
     @property
     def stage(self) -> Stage:
         return self.executor.stage
+
+    @property
+    def _numbers(self) -> int:
+        """Of a feature vector and a label vector together."""
+        (shape,) = self.bound.shapes.values()
+        return math.prod(shape) + self.problem.data.outputs
+
+    @property
+    def working_bytes(self) -> int:
+        """Six matrices of moments, their merger, factors and eigenvectors among them, and a part of the real data."""
+        return 8 * (6 * self._numbers**2 + 3 * PART_EXAMPLES * self._numbers)
+
+    @property
+    def multiplications(self) -> float:
+        """Of the moments, half of a symmetric product, and of an eigendecomposition."""
+        return self._numbers**2 * (len(self.problem.data.train) / 2 + 5 * self._numbers)
 
     @property
     def parameters(self) -> dict[str, Tensor]:

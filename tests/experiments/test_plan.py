@@ -6,8 +6,9 @@ from discrepancy import MMD, MeanGradients
 from discrepancy.embeddings import Identity, Logits, LossGradient
 from discrepancy.errors import InvalidInput
 from discrepancy.networks import ConvNet
+from experiments.config import build
 from experiments.data import Digits
-from experiments.experiment import Experiment
+from experiments.experiment import Experiment, configured, method_tree
 from experiments.plan import planned
 from objectives.bases import Bases
 from objectives.contexts import Pool
@@ -96,3 +97,15 @@ def test_a_gradient_is_timed_through_the_network():
     ]
     assert plans[1].multiplications >= plans[0].multiplications
     assert plans[1].seconds > plans[0].seconds / 5
+
+
+def test_an_exact_solution_counts_its_moments():
+    """Six matrices of d + c numbers a side, and the time of an eigendecomposition."""
+    small, large = (
+        planned(build(Experiment, configured(method_tree("ridge"), {"data": "digits", "context": context}, (), "fcnn")))
+        for context in ({"network": {"width": 8}}, {"network": {"width": 64}})
+    )
+    more = 8 * (6 * (74**2 - 18**2) + 3 * 4096 * (64 - 8))
+    assert large.memory_bytes - small.memory_bytes >= more
+    assert large.memory_bytes - small.memory_bytes < 2 * more
+    assert large.steps == 1
