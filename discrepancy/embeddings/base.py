@@ -6,6 +6,7 @@ An embedding of a network does not own it. It names what it *takes* from the con
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
@@ -18,10 +19,22 @@ from discrepancy.networks.base import Forward, Network, Parameters
 from discrepancy.networks.preimages import Preimage
 from discrepancy.sorts import Draws
 
-__all__ = ["Embedding", "Taken"]
+__all__ = ["Embedding", "Taken", "Within"]
 
 Taken = Mapping[str, Tensor]
 """What a context offers for a batch of examples: ``"points"``, and what was taken from its network, each with n rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class Within:
+    """Where an embedding is undone: the shape of a point, the random parts, the network with its weights; and whether to go on
+    with what comes ``nearest`` where a network does not reach what it should."""
+
+    shape: tuple[int, ...]
+    draws: Draws = None
+    network: Network | None = None
+    parameters: Parameters = field(default_factory=dict)
+    nearest: bool = False
 
 
 class Embedding(Part, family=True):
@@ -62,20 +75,8 @@ class Embedding(Part, family=True):
     def __call__(self, taken: Taken, draws: Draws = None) -> Tensor | Mapping[str, Tensor]:
         """The features of n examples."""
 
-    def preimage(
-        self,
-        features: Float[Tensor, "n p"],
-        shape: tuple[int, ...],
-        *,
-        draws: Draws = None,
-        network: Network | None = None,
-        parameters: Parameters | None = None,
-        nearest: bool = False,
-    ) -> Preimage:
-        """Points of this shape, flattened, with the given features, in float64; of a network what it takes, with its weights.
-
-        Args:
-            nearest: go on with what comes nearest where a network does not reach what it should.
+    def preimage(self, features: Float[Tensor, "n p"], within: Within) -> Preimage:
+        """Points, flattened, with the given features, in float64.
 
         Raises:
             Unsupported: if that is not known of this embedding, or of the network.

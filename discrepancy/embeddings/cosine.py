@@ -9,11 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from discrepancy.base import check_least
-from discrepancy.embeddings.base import Embedding, Taken
+from discrepancy.embeddings.base import Embedding, Taken, Within
 from discrepancy.errors import InvalidInput
 from discrepancy.kernels.lengths import Length, check_length, number
 from discrepancy.measure import Measure
-from discrepancy.networks.base import Network, Parameters
 from discrepancy.networks.preimages import Preimage, least
 from discrepancy.sorts import Draws
 
@@ -76,20 +75,11 @@ class RandomCosine(Embedding, kind="random_cosine"):
         """max |√(p/2) φ| / 0.9, at least 1: up to 0.9 the arc cosine is nowhere steeper than 2.3."""
         return max(1.0, float(features.abs().max()) * math.sqrt(features.shape[1] / 2) / LARGEST_COSINE)
 
-    def preimage(
-        self,
-        features: Float[Tensor, "n p"],
-        shape: tuple[int, ...],
-        *,
-        draws: Draws = None,
-        network: Network | None = None,
-        parameters: Parameters | None = None,
-        nearest: bool = False,
-    ) -> Preimage:
+    def preimage(self, features: Float[Tensor, "n p"], within: Within) -> Preimage:
         """As of every embedding; every feature must be at most √(2/p), and there must not be more of them than a point has
         numbers."""
         features = features.double()
-        frequencies, phases = self._parts(draws, features)
+        frequencies, phases = self._parts(within.draws, features)
         cosines = math.sqrt(len(frequencies) / 2) * features
         largest = float(cosines.abs().max())
         if largest > 1 + 1e-12:
@@ -98,7 +88,9 @@ class RandomCosine(Embedding, kind="random_cosine"):
                 f"{largest * math.sqrt(2 / len(frequencies)):.4g}; scale them"
             )
         angles = cosines.clamp(-1, 1).arccos() - phases
-        points, condition = least("frequencies", frequencies, angles * number("lengthscale", self.lengthscale), nearest)
+        points, condition = least(
+            "frequencies", frequencies, angles * number("lengthscale", self.lengthscale), within.nearest
+        )
         steepest = float((1 - cosines.square()).clamp(min=torch.finfo(torch.float64).eps).rsqrt().max())
         lost = float(angles.norm() / cosines.norm().clamp(min=1e-300))  # a rounded angle moves a small cosine by much
         return Preimage(points, condition * steepest * max(1.0, lost))

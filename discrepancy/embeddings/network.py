@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from jaxtyping import Float
 from torch import Tensor
 
-from discrepancy.embeddings.base import Embedding, Taken
-from discrepancy.networks.base import Network, Parameters
+from discrepancy.embeddings.base import Embedding, Taken, Within
 from discrepancy.networks.preimages import Preimage
 from discrepancy.networks.tangent import JACOBIAN
 from discrepancy.sorts import Draws
@@ -24,19 +23,9 @@ class Features(Embedding, kind="features"):
     def __call__(self, taken: Taken, draws: Draws = None) -> Tensor:
         return taken["features"]
 
-    def preimage(
-        self,
-        features: Float[Tensor, "n p"],
-        shape: tuple[int, ...],
-        *,
-        draws: Draws = None,
-        network: Network | None = None,
-        parameters: Parameters | None = None,
-        nearest: bool = False,
-    ) -> Preimage:
-        assert network is not None
-        assert parameters is not None
-        return network.preimage(parameters, features, shape, nearest)
+    def preimage(self, features: Float[Tensor, "n p"], within: Within) -> Preimage:
+        assert within.network is not None
+        return within.network.preimage(within.parameters, features, within.shape, within.nearest)
 
 
 class Logits(Embedding, kind="logits"):

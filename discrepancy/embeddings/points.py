@@ -11,11 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from discrepancy.base import check_choice
-from discrepancy.embeddings.base import Embedding, Taken
+from discrepancy.embeddings.base import Embedding, Taken, Within
 from discrepancy.errors import InvalidInput, NumericalWarning
 from discrepancy.kernels.lengths import Length, check_length, number
 from discrepancy.measure import Measure
-from discrepancy.networks.base import Network, Parameters
 from discrepancy.networks.preimages import Preimage
 from discrepancy.sorts import Draws
 
@@ -32,16 +31,7 @@ class Identity(Embedding, kind="identity"):
     def __call__(self, taken: Taken, draws: Draws = None) -> Tensor:
         return taken["points"]
 
-    def preimage(
-        self,
-        features: Float[Tensor, "n p"],
-        shape: tuple[int, ...],
-        *,
-        draws: Draws = None,
-        network: Network | None = None,
-        parameters: Parameters | None = None,
-        nearest: bool = False,
-    ) -> Preimage:
+    def preimage(self, features: Float[Tensor, "n p"], within: Within) -> Preimage:
         return Preimage(features.double(), 1.0)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from discrepancy.base import check_choice
-from discrepancy.embeddings.base import Embedding
+from discrepancy.embeddings.base import Embedding, Within
 from discrepancy.errors import InvalidInput, NumericalWarning
 from discrepancy.learned import FittedSummary, Parameters, fitted
 from discrepancy.learners import LinearPredictor
@@ -137,9 +137,7 @@ class _Space:
 
     def points(self, features: Float[Tensor, "m p"], nearest: bool) -> tuple[Float[Tensor, "m ..."], float]:
         shape, network = self.stage.data.shape, self.stage.context.network
-        found = self.embedding.preimage(
-            features, shape, draws=self.draws, network=network, parameters=self.parameters, nearest=nearest
-        )
+        found = self.embedding.preimage(features, Within(shape, self.draws, network, self.parameters, nearest))
         return found.points.reshape(-1, *shape), found.condition
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from discrepancy import Gaussian
 from discrepancy.embeddings import RandomCosine
+from discrepancy.embeddings.base import Within
 from discrepancy.errors import InvalidInput
 from discrepancy.kernels import Median
 from discrepancy.measure import Measure
@@ -52,7 +53,7 @@ def test_points_have_the_features(features: int | None):
     draws = drawn(embedding, (2, 3))
     p = features or 6
     wanted = math.sqrt(2 / p) * torch.linspace(-0.9, 0.9, 5 * p, dtype=torch.float64).reshape(5, p)
-    found = embedding.preimage(wanted, (13,), draws=draws)
+    found = embedding.preimage(wanted, Within((2, 3), draws))
     again = embedding({"points": found.points.reshape(5, 2, 3)}, draws)
     assert float((again - wanted).norm() / wanted.norm()) < 100 * torch.finfo(torch.float64).eps * found.condition
 
@@ -60,13 +61,13 @@ def test_points_have_the_features(features: int | None):
 def test_features_that_no_cosine_reaches_are_refused():
     embedding = RandomCosine(features=2)
     with pytest.raises(InvalidInput, match=r"features must be at most √\(2/p\) = 1, .* got 1\.5; scale them"):
-        embedding.preimage(torch.tensor([[0.1, -1.5]]), (3,), draws=drawn(embedding, (3,)))
+        embedding.preimage(torch.tensor([[0.1, -1.5]]), Within((3,), drawn(embedding, (3,))))
 
 
 def test_more_features_than_numbers_are_refused():
     embedding = RandomCosine(features=5)
     with pytest.raises(InvalidInput, match="'frequencies', 5 x 3, reaches only a part"):
-        embedding.preimage(torch.zeros(1, 5), (3,), draws=drawn(embedding, (3,)))
+        embedding.preimage(torch.zeros(1, 5), Within((3,), drawn(embedding, (3,))))
 
 
 def test_a_rule_becomes_a_number():
