@@ -145,8 +145,8 @@ class Ridge(Learner, kind="ridge"):
         return _predictor(weights, centre)
 
     def summarise(self, real: Measure, products: torch.dtype = torch.float64) -> MeanSummary:
-        """Second moments, added up in float64; ``products`` is what is multiplied in: float32 takes half the time, and has an
-        error of 1e-7 of the largest moment."""
+        """Second moments, added up in float64; ``products`` is what is multiplied in: float32 has half the
+        digits to move, and an error of 1e-7 of the largest moment."""
         parts = [self._moments(part, products) for part in real.split(sorts.SUMMARY_POINTS)]
         return functools.reduce(MeanSummary.merge, parts or [self._moments(real, products)])
 
