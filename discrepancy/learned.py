@@ -7,6 +7,7 @@ weights and labels.
 """
 
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -18,7 +19,7 @@ from discrepancy.base import check_choice
 from discrepancy.errors import InvalidInput, Unsupported
 from discrepancy.learners import Learner, LinearPredictor
 from discrepancy.measure import Measure
-from discrepancy.ridge import Ridge, Validation
+from discrepancy.ridge import Moments, Ridge, Validation
 from discrepancy.risks import Loss, sample_risk
 from discrepancy.sorts import Discrepancy, Draws, MeanSummary, SampleSummary, Tag
 
@@ -30,22 +31,17 @@ Space = Literal["parameters", "function"]
 @dataclass(frozen=True, eq=False)
 class FittedSummary:
     """Second moments of the real side, and what is learned from them, at first use; ``held`` are those of the examples that are
-    held out until a penalty is chosen; ``products`` is what was multiplied in."""
+    held out until a penalty is chosen."""
 
     moments: MeanSummary
     learner: Ridge
     classes: int
     held: MeanSummary | None = None
-    products: torch.dtype = torch.float64
 
     @functools.cached_property
     def chosen(self) -> Ridge:
         """The learner with its penalty as a number."""
-        return (
-            self.learner
-            if self.held is None
-            else self.learner.chosen(self.moments, self.held, self.classes, self.products)
-        )
+        return self.learner if self.held is None else self.learner.chosen(self.moments, self.held, self.classes)
 
     @functools.cached_property
     def whole(self) -> MeanSummary:
@@ -78,18 +74,24 @@ class FittedSummary:
         return self.moments.nbytes + (0 if self.held is None else self.held.nbytes)
 
 
-def fitted(learner: Learner, real: Measure, products: torch.dtype = torch.float64) -> FittedSummary:
-    """What ridge regression needs of the real side, what is held out to choose a penalty apart; see :meth:`Ridge.summarise`."""
+def fitted(learner: Learner, parts: Iterable[Measure], products: torch.dtype = torch.float64) -> FittedSummary:
+    """What ridge regression needs of the real side, in parts: what is held out to choose a penalty is kept apart.
+
+    ``products`` is what is multiplied in; float32 has half the digits to move, and an error of 1e-7 of the largest moment.
+    """
     assert isinstance(learner, Ridge)
-    assert real.labels is not None
-    classes = real.labels.shape[-1]
-    if not isinstance(learner.penalty, Validation):
-        return FittedSummary(learner.summarise(real, products), learner, classes)
-    held = learner.penalty.held(real.rows.shape[1]).to(real.rows.device)
-    rest, out = (Measure(real.rows[:, part], real.mass_of[:, part], real.labels[:, part]) for part in (~held, held))
-    return FittedSummary(
-        learner.summarise(rest, products), learner, classes, learner.summarise(out, products), products
-    )
+    all_or_rest, held, classes = Moments(learner, products), Moments(learner, products), 0
+    for part in parts:
+        assert part.labels is not None
+        classes = part.labels.shape[-1]
+        if not isinstance(learner.penalty, Validation):
+            all_or_rest.add(part)
+            continue
+        out = learner.penalty.held(part.rows.shape[1]).to(part.rows.device)
+        for moments, rows in ((all_or_rest, ~out), (held, out)):
+            moments.add(Measure(part.rows[:, rows], part.mass_of[:, rows], part.labels[:, rows]))
+    chosen_on = held.summary if isinstance(learner.penalty, Validation) else None
+    return FittedSummary(all_or_rest.summary, learner, classes, chosen_on)
 
 
 class Parameters(Discrepancy, kind="parameters"):
@@ -161,7 +163,7 @@ class Parameters(Discrepancy, kind="parameters"):
 
     @torch.no_grad()
     def summarise(self, real: Measure, draws: Draws = None) -> FittedSummary:
-        return fitted(self.learner, real)
+        return fitted(self.learner, [real])
 
     def merge(self, first: FittedSummary, second: FittedSummary) -> FittedSummary:
         return first.merge(second)
@@ -250,7 +252,7 @@ class Risk(Discrepancy, kind="risk"):
     def summarise(self, real: Measure, draws: Draws = None) -> FittedSummary | MeanSummary | SampleSummary:
         if self.loss != "squared":
             return SampleSummary(real)
-        return fitted(self.learner, real) if self.excess else self.learner.summarise(real)
+        return fitted(self.learner, [real]) if self.excess else self.learner.summarise(real)
 
     def merge(
         self, first: FittedSummary | MeanSummary | SampleSummary, second: FittedSummary | MeanSummary | SampleSummary

@@ -1,6 +1,5 @@
 """Linear ridge regression, from points or from their second moments, which merge; and penalties chosen on held-out examples."""
 
-import functools
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -8,7 +7,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from discrepancy import sorts
 from discrepancy.base import Part
 from discrepancy.derivatives import safe_root
 from discrepancy.errors import InvalidInput
@@ -23,19 +21,17 @@ from discrepancy.learners import (
 )
 from discrepancy.measure import Measure
 from discrepancy.sorts import MeanSummary
+from discrepancy.symmetric import OuterProducts, Penalised
 from discrepancy.systems import RANK, solve
 
-__all__ = ["Ridge", "Validation", "second_moments"]
-
-COLUMNS = 512
-"""Columns of a symmetric product that are made together: nothing above them is made twice."""
+__all__ = ["Moments", "Ridge", "Validation", "second_moments"]
 
 
 class Validation(Part, family=True, kind="validation"):
     """λ is that number, of ``per_decade`` a decade from ``lowest`` to ``highest``, with which what is learned from the rest of
     the real examples has the least squared error on a held-out ``share`` of them: every so many-th, as they come.
 
-    All the numbers are tried by one eigendecomposition, and the examples are not looked at again.
+    All the numbers are tried by one factorisation, and the examples are not looked at again.
     """
 
     lowest: float = 1e-10
@@ -74,6 +70,26 @@ class Normal:
 
     def predictor(self, weights: Float[Tensor, "g c d"]) -> LinearPredictor:
         return _predictor(weights, self.centre)
+
+
+class Moments:
+    """Σ w z zᵀ of examples that come in parts, for one ridge regression; see there."""
+
+    def __init__(self, learner: "Ridge", products: torch.dtype = torch.float64) -> None:
+        self.learner, self._sums = learner, OuterProducts(products)
+        self._mass: Float[Tensor, " g"] | float = 0.0
+
+    def add(self, examples: Measure) -> None:
+        x, weights = examples.rows, examples.mass_of
+        ones = [torch.ones_like(x[..., :1])] if self.learner.intercept else []
+        self._sums.add([x, *ones, label_rows(examples, self.learner.centred)], weights)
+        self._mass = self._mass + weights.double().sum(-1)
+
+    @property
+    def summary(self) -> MeanSummary:
+        total = self._sums.total
+        assert isinstance(self._mass, Tensor)
+        return MeanSummary(total.flatten(1), self._mass)
 
 
 class Ridge(Learner, kind="ridge"):
@@ -144,16 +160,13 @@ class Ridge(Learner, kind="ridge"):
             weights = (solve(x @ x.mT / scale, shares[..., 0], y, self.number).mT @ x) / scale
         return _predictor(weights, centre)
 
-    def summarise(self, real: Measure, products: torch.dtype = torch.float64) -> MeanSummary:
-        """Second moments, added up in float64; ``products`` is what is multiplied in: float32 has half the
-        digits to move, and an error of 1e-7 of the largest moment."""
-        parts = [self._moments(part, products) for part in real.split(sorts.SUMMARY_POINTS)]
-        return functools.reduce(MeanSummary.merge, parts or [self._moments(real, products)])
+    def summarise(self, real: Measure) -> MeanSummary:
+        moments = Moments(self)
+        moments.add(real)
+        return moments.summary
 
     def risk(self, summary: MeanSummary, predictor: LinearPredictor) -> Float[Tensor, " g"]:
-        table = predictor.table
-        negative = -torch.eye(table.shape[1], dtype=table.dtype, device=table.device)
-        return _weighted_square(torch.cat([table, negative.expand(len(table), -1, -1)], -1), second_moments(summary))
+        return _risk(predictor.table, second_moments(summary))
 
     @torch.no_grad()
     def best_labels(self, summary: MeanSummary, measure: Measure) -> Float[Tensor, "g m c"]:
@@ -161,14 +174,11 @@ class Ridge(Learner, kind="ridge"):
         p, moments = table.shape[-1], second_moments(summary)
         return least_squares(table @ moments[:, :p, :p] @ table.mT, table @ moments[:, :p, p:], centred=self.centred)
 
-    def chosen(
-        self, rest: MeanSummary, held: MeanSummary, classes: int, products: torch.dtype = torch.float64
-    ) -> "Ridge":
-        """This learner with its penalty chosen: learned from the rest, judged on what was held out; the eigendecomposition is
-        in the precision of the ``products``.
+    def chosen(self, rest: MeanSummary, held: MeanSummary, classes: int) -> "Ridge":
+        """This learner with its penalty chosen: learned from the rest, judged on what was held out.
 
         Raises:
-            InvalidInput: if nothing was held out.
+            InvalidInput: if nothing was held out, or the system of the rest is singular with every number.
         """
         if not isinstance(self.penalty, Validation):
             return self
@@ -178,15 +188,20 @@ class Ridge(Learner, kind="ridge"):
             )
         normal = self.normal(rest, classes)
         scale = self._scale(normal.gram.diagonal(dim1=1, dim2=2).sum(-1))
-        found, directions = torch.linalg.eigh((normal.gram / scale).to(products))
-        values, vectors = found.double(), directions.double()
-        values = values.clamp(min=torch.finfo(products).eps * float(values.max()))
-        turned = vectors.mT @ (normal.products / scale)
-        candidates, risks = self.penalty.candidates, []
-        for number in candidates:
-            weights = (vectors @ (turned / (values + number)[..., None])).mT
-            risks.append(float(self.risk(held, normal.predictor(weights)).sum()))
-        return replace(self, penalty=candidates[min(range(len(risks)), key=risks.__getitem__)])
+        groups = zip(normal.gram / scale, normal.products / scale, strict=True)
+        found = [Penalised(gram).solutions(products, self.penalty.candidates) for gram, products in groups]
+        tables = {
+            number: normal.predictor(torch.stack([each[number].mT for each in found])).table
+            for number in self.penalty.candidates
+            if all(number in each for each in found)
+        }
+        if not tables:
+            raise InvalidInput(
+                f"'highest' {self.penalty.highest:.1e} leaves the Gram matrix singular to working precision; raise it"
+            )
+        moments = second_moments(held)
+        risks = {number: float(_risk(table, moments).sum()) for number, table in tables.items()}
+        return replace(self, penalty=min(risks, key=risks.__getitem__))
 
     def of_summary(self, summary: MeanSummary, classes: int) -> LinearPredictor:
         """What is learned from a measure that was summarised."""
@@ -208,12 +223,6 @@ class Ridge(Learner, kind="ridge"):
         p = first.table.shape[-1]
         return _weighted_square(first.table - second.table, second_moments(summary)[:, :p, :p])
 
-    def _moments(self, part: Measure, products: torch.dtype) -> MeanSummary:
-        x, weights = part.rows.to(products), part.mass_of
-        ones = [torch.ones_like(x[..., :1])] if self.intercept else []
-        z = torch.cat([x, *ones, label_rows(part, self.centred).to(products)], -1)
-        return MeanSummary(_symmetric(z, weights.to(products)).flatten(1), weights.double().sum(-1))
-
     def _primal(self, gram: Float[Tensor, "g d d"], products: Float[Tensor, "g d c"]) -> Float[Tensor, "g c d"]:
         scale = self._scale(gram.diagonal(dim1=1, dim2=2).sum(-1))
         ones = torch.ones_like(gram[..., 0])
@@ -232,21 +241,16 @@ def _predictor(
     return LinearPredictor(torch.cat([weights, y.mT - weights @ x.mT], -1))
 
 
-def _symmetric(z: Float[Tensor, "g n z"], weights: Float[Tensor, "g n"]) -> Float[Tensor, "g z z"]:
-    """Σ w z zᵀ in float64."""
-    size, weighted = z.shape[-1], weights[..., None] * z
-    total = torch.empty(len(z), size, size, dtype=torch.float64, device=z.device)
-    for first in range(0, size, COLUMNS):
-        last = min(first + COLUMNS, size)
-        total[:, first:, first:last] = z[..., first:].mT @ weighted[..., first:last]
-        total[:, first:last, last:] = total[:, last:, first:last].mT
-    return total
-
-
 def second_moments(summary: MeanSummary) -> Float[Tensor, "g z z"]:
     """E z zᵀ from the flat sums of a summary."""
     size = round(summary.total.shape[-1] ** 0.5)
     return summary.mean.unflatten(-1, (size, size))
+
+
+def _risk(table: Float[Tensor, "g c p"], moments: Float[Tensor, "g z z"]) -> Float[Tensor, " g"]:
+    """E ‖V x - y‖², of the second moments of (x, y)."""
+    negative = -torch.eye(table.shape[1], dtype=table.dtype, device=table.device)
+    return _weighted_square(torch.cat([table, negative.expand(len(table), -1, -1)], -1), moments)
 
 
 def _weighted_square(table: Float[Tensor, "g c p"], moments: Float[Tensor, "g p p"]) -> Float[Tensor, " g"]:

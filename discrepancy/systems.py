@@ -51,10 +51,12 @@ class _Factor(Function):
     def forward(gram: Tensor, weights: Tensor, penalty: float) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         root = weights.sqrt()[..., None]
         matrix = root * gram * root.mT
+        plain, diagonal = matrix.diagonal(dim1=-2, dim2=-1).clone(), matrix.diagonal(dim1=-2, dim2=-1)
         size = matrix.diagonal(dim1=-2, dim2=-1).mean(-1)
         total = torch.full_like(size, penalty)
         for jitter in JITTERS:
-            factor, failed = torch.linalg.cholesky_ex(matrix + torch.diag_embed(total[..., None].expand(weights.shape)))
+            diagonal.copy_(plain + total[..., None])
+            factor, failed = torch.linalg.cholesky_ex(matrix)
             if not bool(failed.any()) or not bool(torch.isfinite(size).all()):
                 break
             total = torch.where(failed > 0, penalty + jitter * size, total)

@@ -40,11 +40,14 @@ def refined(summary: FittedSummary, real: Callable[[], Iterable[Measure]]) -> Li
         for part in real():
             x, weights = part.rows.double(), part.mass_of.double()[..., None]
             missing = weights * (label_rows(part, learner.centred) - LinearPredictor(table)(x))
-            slope += missing.mT @ (x - centre)
-            offset += missing.sum(1)[..., None]
-            moved += (weights * (x - centre)).sum(1, keepdim=True)
-            square = square + (weights * (x - centre).square()).sum((1, 2))[:, None, None]
             mass = mass + weights.sum(1, keepdim=True)
+            if learner.intercept:
+                x = x - centre
+                offset += missing.sum(1)[..., None]
+                moved += (weights * x).sum(1, keepdim=True)
+            slope += missing.mT @ x
+            if learner.relative:
+                square = square + (weights * x.square()).sum((1, 2))[:, None, None]
         if learner.relative:
             about = (moved / mass).square().sum(-1, keepdim=True) if learner.intercept else 0.0
             scale = square / mass - about

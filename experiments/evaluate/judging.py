@@ -3,7 +3,6 @@
 Features are made chunk by chunk: those of all the test examples, or of all the real ones, never lie in memory together.
 """
 
-import functools
 import itertools
 import time
 from collections import Counter
@@ -246,8 +245,7 @@ class Judge:
         return self._evaluation(scores, self._labelling, count, stored, started)
 
     def _fitted(self, meeting: Meeting, weights: Weights) -> FittedSummary:
-        parts = (fitted(self.whole_learner, part) for part in self._real(meeting, weights))
-        return functools.reduce(FittedSummary.merge, parts)
+        return fitted(self.whole_learner, self._real(meeting, weights))
 
     def _real(self, meeting: Meeting, weights: Weights) -> Iterator[Measure]:
         """The features of all the real examples, part by part, in one group."""

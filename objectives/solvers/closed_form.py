@@ -30,6 +30,9 @@ __all__ = ["ClosedForm", "Solved"]
 
 Precision = Literal["double", "mixed"]
 
+KEPT_BYTES = 2**30
+"""What features may take that are kept in float32, so as not to be made again."""
+
 MISSED = 1e-9
 """The share of the norm of W from which on it is said that W is missed."""
 
@@ -62,7 +65,8 @@ class ClosedForm(Solver, kind="closed_form"):
         root: of the quadratic equation for Φ where the synthetic side has a penalty; ``large`` tends to what is found without
             one, ``small`` to zero.
         precision: of the pass over the real data; ``mixed`` embeds and multiplies in float32, and refines W in further passes
-            until it is that of those features in float64.
+            until it is that of those features in float64. It is for devices where float64 is slow; features are kept for the
+            further passes if they take 1 GiB at most.
         nearest: where the embedding does not reach a feature vector, take what comes nearest.
 
     References: Provable and Efficient Dataset Distillation for Kernel Ridge Regression (Chen, Huang, Weng, 2024, NeurIPS),
@@ -170,12 +174,12 @@ class Solved(Solving):
     @property
     def working_bytes(self) -> int:
         """Six matrices of moments, their merger, factors and eigenvectors among them, and a part of the real data."""
-        return 8 * (6 * self._numbers**2 + 3 * PART_EXAMPLES * self._numbers)
+        return 8 * (6 * self._numbers**2 + 3 * PART_EXAMPLES * self._numbers) + self._kept_bytes
 
     @property
     def multiplications(self) -> float:
-        """Of the moments, half of a symmetric product, and of an eigendecomposition."""
-        return self._numbers**2 * (len(self.problem.data.train) / 2 + 5 * self._numbers)
+        """Of the moments, half of a symmetric product, and of a tridiagonalisation."""
+        return self._numbers**2 * (len(self.problem.data.train) / 2 + 2 * self._numbers / 3)
 
     @property
     def parameters(self) -> dict[str, Tensor]:
@@ -234,13 +238,21 @@ class Solved(Solving):
     @functools.cached_property
     def learned(self) -> tuple[FittedSummary, LinearPredictor]:
         """What is learned from the real side, which is streamed; the same for every synthetic set of this problem."""
-        products, double = self.stage.dtype, self.solver.precision == "double"
-        parts = (fitted(self.match.learner, part, products) for part in self._real())
-        summary = functools.reduce(FittedSummary.merge, parts)
-        return summary, summary.predictor if double else refined(summary, self._real)
+        if self.solver.precision == "double":
+            summary = fitted(self.match.learner, self._real())
+            return summary, summary.predictor
+        kept = list(self._real()) if self._kept_bytes else None
+        summary = fitted(self.match.learner, kept or self._real(), torch.float32)
+        return summary, refined(summary, lambda: kept or self._real())
 
     def _real(self) -> Iterator[Measure]:
         return self.executor.scenes.real(0, self.name)
+
+    @property
+    def _kept_bytes(self) -> int:
+        """Of the features that are kept for further passes over them, if any are."""
+        needed = 4 * self._numbers * len(self.problem.data.train)
+        return needed if self.solver.precision == "mixed" and needed <= KEPT_BYTES else 0
 
     @property
     def of_synthetic(self) -> Ridge:
