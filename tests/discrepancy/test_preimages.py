@@ -9,7 +9,7 @@ from torch import Tensor
 
 from discrepancy.errors import InvalidInput, Unsupported
 from discrepancy.networks import MLP, ConvNet, Coupling, LeNet, Network
-from discrepancy.networks.preimages import least
+from discrepancy.networks.preimages import least, least_convolved
 
 SHAPE = (2, 3, 2)
 NETWORKS: dict[str, Network] = {
@@ -216,3 +216,16 @@ def test_a_layer_that_lost_its_rank_is_refused():
 def test_a_coupling_needs_two_numbers():
     with pytest.raises(InvalidInput, match="needs examples of two numbers or more"):
         weights(Coupling(), (1,))
+
+
+def test_a_convolution_of_nearly_equal_channels_keeps_its_digits():
+    """The square of its matrix has nearly no digits left; what is found by it is refined."""
+    generator = torch.Generator().manual_seed(4)
+    weight = torch.randn(2, 2, 3, 3, generator=generator, dtype=torch.float64)
+    weight[1] = weight[0] + 1e-4 * weight[1]
+    found = torch.randn(3, 2, 6, 6, generator=generator, dtype=torch.float64)
+    wanted = torch.nn.functional.conv2d(found, weight, padding=1)
+    again, condition = least_convolved("convolution", weight, 1, wanted, (6, 6))
+    assert condition > 1e5
+    error = float((torch.nn.functional.conv2d(again, weight, padding=1) - wanted).norm() / wanted.norm())
+    assert error < 1e-13

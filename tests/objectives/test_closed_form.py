@@ -209,8 +209,13 @@ def test_labels_for_points_as_they_are(data: LabelledData):
         torch.testing.assert_close(data.normalisation.apply(made.points, torch.float64), kept)
 
 
-def test_mixed_precision_finds_the_weights_of_double_precision(data: LabelledData):
-    """Those of features in float32, to the last digits; with and without an intercept, and with a penalty over the spread."""
+@pytest.mark.parametrize("kept", [0, 2**30])
+def test_mixed_precision_finds_the_weights_of_double_precision(
+    data: LabelledData, monkeypatch: pytest.MonkeyPatch, kept: int
+):
+    """Those of features in float32, to the last digits; with and without an intercept, and with a penalty over the spread;
+    features kept or made again."""
+    monkeypatch.setattr("objectives.solvers.closed_form.KEPT_BYTES", kept)
     for learner in (
         Ridge(penalty=PENALTY),
         Ridge(penalty=1e-4, intercept=True),
