@@ -27,14 +27,16 @@ Taken = Mapping[str, Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Within:
-    """Where an embedding is undone: the shape of a point, the random parts, the network with its weights; and whether to go on
-    with what comes ``nearest`` where a network does not reach what it should."""
+    """Where an embedding is undone: the shape of a point, the random parts, the network with its weights; whether to go on
+    with what comes ``nearest`` where a network does not reach what it should; and flat points ``near`` which to stay where
+    several have the features: else near zero."""
 
     shape: tuple[int, ...]
     draws: Draws = None
     network: Network | None = None
     parameters: Parameters = field(default_factory=dict)
     nearest: bool = False
+    near: Float[Tensor, "n d"] | None = None
 
 
 class Embedding(Part, family=True):

@@ -26,7 +26,8 @@ class RandomCosine(Embedding, kind="random_cosine"):
 
     ⟨φ(x), φ(y)⟩ is an unbiased estimate of the gaussian kernel of lengthscale l, with more variance than the pairs of
     ``random_fourier``; but where p is at most d, every vector of numbers of at most √(2/p) is reached, by
-    A⁺ l (arccos(√(p/2) φ) - b), which ``preimage`` finds.
+    A⁺ l (arccos(√(p/2) φ) - b), with the angles among ±arccos + 2πk that are nearest to those of chosen points, or to b:
+    ``preimage`` finds them.
 
     Args:
         features: p; None for as many as a point has numbers.
@@ -87,10 +88,10 @@ class RandomCosine(Embedding, kind="random_cosine"):
                 f"features must be at most √(2/p) = {math.sqrt(2 / len(frequencies)):.4g}, which a cosine reaches, got "
                 f"{largest * math.sqrt(2 / len(frequencies)):.4g}; scale them"
             )
-        angles = cosines.clamp(-1, 1).arccos() - phases
-        points, condition = least(
-            "frequencies", frequencies, angles * number("lengthscale", self.lengthscale), within.nearest
-        )
+        length = number("lengthscale", self.lengthscale)
+        start = phases if within.near is None else within.near.to(features) @ frequencies.mT / length + phases
+        angles = _angles(cosines.clamp(-1, 1), start) - phases
+        points, condition = least("frequencies", frequencies, angles * length, within.nearest, within.near)
         steepest = float((1 - cosines.square()).clamp(min=torch.finfo(torch.float64).eps).rsqrt().max())
         lost = float(angles.norm() / cosines.norm().clamp(min=1e-300))  # a rounded angle moves a small cosine by much
         return Preimage(points, condition * steepest * max(1.0, lost))
@@ -99,3 +100,10 @@ class RandomCosine(Embedding, kind="random_cosine"):
         if draws is None:
             raise InvalidInput(f"'{self.kind}' needs its frequencies; pass what draw(generator, shapes) gave")
         return draws["frequencies"].to(like), draws["phases"].to(like)
+
+
+def _angles(cosines: Tensor, near: Tensor) -> Tensor:
+    """The angles with these cosines that are nearest to others."""
+    first, turn = cosines.arccos(), 2 * math.pi
+    up, down = (angle + turn * ((near - angle) / turn).round() for angle in (first, -first))
+    return torch.where((up - near).abs() <= (down - near).abs(), up, down)

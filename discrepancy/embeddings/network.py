@@ -25,7 +25,7 @@ class Features(Embedding, kind="features"):
 
     def preimage(self, features: Float[Tensor, "n p"], within: Within) -> Preimage:
         assert within.network is not None
-        return within.network.preimage(within.parameters, features, within.shape, within.nearest)
+        return within.network.preimage(within.parameters, features, within.shape, within.nearest, within.near)
 
 
 class Logits(Embedding, kind="logits"):

@@ -95,10 +95,12 @@ class Network(Part, family=True):
         features: Float[Tensor, "n p"],
         shape: tuple[int, ...],
         nearest: bool = False,
+        near: Float[Tensor, "n d"] | None = None,
     ) -> Preimage:
         """Points of this shape, flattened, with the given features, in float64.
 
         Args:
+            near: points from which each layer goes no further than it must, where it loses something; without them, from zero.
             nearest: where a layer does not reach what it should, go on with what comes nearest, in a multilayer perceptron.
 
         Raises:

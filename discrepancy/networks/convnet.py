@@ -87,6 +87,7 @@ class ConvNet(Network, kind="convnet"):
         features: Float[Tensor, "n p"],
         shape: tuple[int, ...],
         nearest: bool = False,
+        near: Float[Tensor, "n d"] | None = None,
     ) -> Preimage:
         if self.norm != "none" or self.pooling == "max":
             raise InvalidInput(
@@ -97,15 +98,21 @@ class ConvNet(Network, kind="convnet"):
         maps = sides(steps, *shape[1:])
         before = [(shape[1], shape[2])]
         before += [(side[0] // 2, side[1] // 2) if self.pooling == "average" else side for side in maps[:-1]]
+        parameters = {name: value.double() for name, value in parameters.items()}
+        start: dict[str, Tensor] = {}
+        if near is not None:
+            points = near.double().reshape(-1, *shape)
+            start = {"layer0": points, **self(parameters, points, ("layers", "activations"))}
         x, condition = features.double().reshape(-1, steps[-1].channels, *maps[-1]), 1.0
         for number in range(self.depth, 0, -1):
             if self.pooling == "average":
-                down, right = (side % 2 for side in maps[number - 1])
-                x = functional.pad(x.repeat_interleave(2, 2).repeat_interleave(2, 3), (0, right, 0, down))
+                x = _unpooled(x, maps[number - 1], start.get(f"activation{number}"))
             x, bent = undone(self.activation, 0.01, x)
-            x = x - parameters[f"conv{number}.bias"].double()[:, None, None]
-            name = f"conv{number}.weight"
-            x, own = least_convolved(name, parameters[name], steps[number - 1].border, x, before[number - 1])
+            x = x - parameters[f"conv{number}.bias"][:, None, None]
+            name, border_ = f"conv{number}.weight", steps[number - 1].border
+            x, own = least_convolved(
+                name, parameters[name], border_, x, before[number - 1], start.get(f"layer{number - 1}")
+            )
             condition *= bent * own
         return Preimage(x.flatten(1), condition)
 
@@ -122,3 +129,14 @@ class ConvNet(Network, kind="convnet"):
                 f"images of {shape[1]} x {shape[2]} are too small for a convnet of depth {self.depth}, which halves "
                 f"them {self.depth} times; use {f'depth {deepest} or less, or ' if deepest > 0 else ''}pooling 'none'"
             )
+
+
+def _unpooled(
+    pooled: Float[Tensor, "n q h w"], sides: tuple[int, int], near: Float[Tensor, "n q height width"] | None
+) -> Float[Tensor, "n q height width"]:
+    """What is pooled to that, of these sides: the nearest to another, or the least."""
+    x = near.clone() if near is not None else pooled.new_zeros(*pooled.shape[:2], *sides)
+    missing = pooled - functional.avg_pool2d(x, 2)
+    height, width = (2 * side for side in pooled.shape[2:])
+    x[..., :height, :width] += missing.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    return x

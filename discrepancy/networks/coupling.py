@@ -92,6 +92,7 @@ class Coupling(Network, kind="coupling"):
         features: Float[Tensor, "n p"],
         shape: tuple[int, ...],
         nearest: bool = False,
+        near: Float[Tensor, "n d"] | None = None,
     ) -> Preimage:
         parameters = {name: value.double() for name, value in parameters.items()}
 

@@ -84,11 +84,14 @@ class MLP(Network, kind="mlp"):
         outputs: dict[str, Tensor] = {}
         x = points.flatten(1)
         for layer in range(1, self.depth + 1):
-            x = functional.linear(x, parameters[f"hidden{layer}.weight"], parameters.get(f"hidden{layer}.bias"))
-            leaky = self.activation == "leaky_relu"
-            x = functional.leaky_relu(x, self.slope) if leaky else ACTIVATIONS[self.activation](x)
+            x = self._layer(parameters, layer, x)
             outputs |= layer_outputs(layer, x, take)
         return outputs | read_out(parameters, x, take)
+
+    def _layer(self, parameters: Parameters, layer: int, x: Float[Tensor, "n d"]) -> Float[Tensor, "n q"]:
+        x = functional.linear(x, parameters[f"hidden{layer}.weight"], parameters.get(f"hidden{layer}.bias"))
+        leaky = self.activation == "leaky_relu"
+        return functional.leaky_relu(x, self.slope) if leaky else ACTIVATIONS[self.activation](x)
 
     def preimage(
         self,
@@ -96,12 +99,18 @@ class MLP(Network, kind="mlp"):
         features: Float[Tensor, "n p"],
         shape: tuple[int, ...],
         nearest: bool = False,
+        near: Float[Tensor, "n d"] | None = None,
     ) -> Preimage:
+        parameters = {name: value.double() for name, value in parameters.items()}
+        before = [None if near is None else near.double()]
+        for layer in range(1, self.depth):
+            before.append(None if before[-1] is None else self._layer(parameters, layer, before[-1]))
         x, condition = features.double(), 1.0
         for layer in range(self.depth, 0, -1):
             x, bent = undone(self.activation, self.slope, x)
             bias = parameters.get(f"hidden{layer}.bias")
-            x = x if bias is None else x - bias.double()
-            x, own = least(f"hidden{layer}.weight", parameters[f"hidden{layer}.weight"], x, nearest)
+            x = x if bias is None else x - bias
+            name = f"hidden{layer}.weight"
+            x, own = least(name, parameters[name], x, nearest, before[layer - 1])
             condition *= bent * own
         return Preimage(x, condition)

@@ -1,8 +1,8 @@
 """Points with given features: networks that reach every feature vector are undone layer by layer, each by what is least.
 
 A layer x ↦ W x + b reaches everything if W has full row rank, so if it does not widen; W⁺ (y - b) is then the least of all that
-it maps to y. One that widens reaches what lies in its range. Activations that rise everywhere and reach every number are undone
-number by number.
+it maps to y, and x + W⁺ (y - b - W x) the nearest to a given x. One that widens reaches what lies in its range. Activations
+that rise everywhere and reach every number are undone number by number.
 """
 
 import functools
@@ -35,10 +35,14 @@ class Preimage:
 
 
 def least(
-    name: str, weight: Float[Tensor, "q d"], values: Float[Tensor, "n q"], nearest: bool = False
+    name: str,
+    weight: Float[Tensor, "q d"],
+    values: Float[Tensor, "n q"],
+    nearest: bool = False,
+    near: Float[Tensor, "n d"] | None = None,
 ) -> tuple[Float[Tensor, "n d"], float]:
-    """W⁺ y for each y, and an estimate of the condition number of W, in float64, by a QR factorisation of Wᵀ, or of W where
-    that is higher than wide: then not every y is reached.
+    """x + W⁺ (y - W x) for each y, with x = 0 unless it is given as ``near``, and an estimate of the condition number of W, in
+    float64, by a QR factorisation of Wᵀ; or W⁺ y by one of W, where that is higher than wide: then not every y is reached.
 
     Args:
         nearest: take what comes nearest where a y is not reached.
@@ -56,7 +60,9 @@ def least(
             f"'{name}', {rows} x {columns}, has rank {rank}, and so cannot be undone; draw other weights, or use fewer units"
         )
     if rows <= columns:
-        return torch.linalg.solve_triangular(r.mT, values.mT, upper=False).mT @ q.mT, condition
+        start = values.new_zeros(1, columns) if near is None else near.double()
+        missing = values - start @ weight.mT
+        return start + torch.linalg.solve_triangular(r.mT, missing.mT, upper=False).mT @ q.mT, condition
     found = torch.linalg.solve_triangular(r, q.mT @ values.mT, upper=True).mT
     missed = float((found @ weight.mT - values).norm() / values.norm().clamp(min=1e-300))
     if missed > 1e-9 and not nearest:
@@ -84,10 +90,15 @@ def _condition(r: Float[Tensor, "q q"], rounds: int = 30) -> float:
 
 
 def least_convolved(
-    name: str, weight: Float[Tensor, "q c k k"], border: int, values: Float[Tensor, "n q h w"], sides: tuple[int, int]
+    name: str,
+    weight: Float[Tensor, "q c k k"],
+    border: int,
+    values: Float[Tensor, "n q h w"],
+    sides: tuple[int, int],
+    near: Float[Tensor, "n c *sides"] | None = None,
 ) -> tuple[Float[Tensor, "n c *sides"], float]:
-    """The same of a convolution, whose matrix C is sparse: x = Cᵀ (C Cᵀ)⁻¹ y by one sparse factorisation, refined, for maps of
-    these sides; the condition number is an estimate from the 1-norm of C Cᵀ and of its inverse.
+    """The same of a convolution, whose matrix C is sparse, and C⁺ = Cᵀ (C Cᵀ)⁻¹ by one sparse factorisation, refined, for maps
+    of these sides; the condition number is an estimate from the 1-norm of C Cᵀ and of its inverse.
 
     Raises:
         InvalidInput: if C has no full row rank, to working precision.
@@ -106,7 +117,10 @@ def least_convolved(
     if not squared < 1 / np.finfo(np.float64).eps:
         raise InvalidInput(_narrow(name, matrix.shape))
     wanted = values.detach().double().cpu().flatten(1).numpy().T
-    found = matrix.T @ factor.solve(wanted)
+    start = (
+        np.zeros((matrix.shape[1], len(values))) if near is None else near.detach().cpu().flatten(1).double().numpy().T
+    )
+    found = start + matrix.T @ factor.solve(wanted - matrix @ start)
     for _ in range(2):
         found += matrix.T @ factor.solve(wanted - matrix @ found)
     points = torch.from_numpy(np.ascontiguousarray(found.T)).to(values.device)

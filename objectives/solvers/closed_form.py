@@ -50,7 +50,8 @@ class ClosedForm(Solver, kind="closed_form"):
 
     Z is E(Φ̂) of the points that the synthetic set starts at, so that D is the nearest to theirs (Corollary 4.1.1): of noise,
     or of real examples, which with labels ``learned`` get the predictions of W, and then change least. With one point a class,
-    D is unique and the start has no say.
+    D is unique and the start has no say. Where several points have these features, those nearest to the real examples that
+    they start at are taken, layer by layer, or those nearest to zero.
 
     Random cosines reach numbers of at most √(2/p): where more is asked for, the features are those for t W in place of W, which
     tells the classes alike; learned labels, divided by t, make good for it. With an intercept all the above is of centred
@@ -139,9 +140,12 @@ class _Space:
         assert isinstance(found, Tensor)
         return found.flatten(1)
 
-    def points(self, features: Float[Tensor, "m p"], nearest: bool) -> tuple[Float[Tensor, "m ..."], float]:
+    def points(
+        self, features: Float[Tensor, "m p"], nearest: bool, near: Float[Tensor, "m ..."] | None
+    ) -> tuple[Float[Tensor, "m ..."], float]:
         shape, network = self.stage.data.shape, self.stage.context.network
-        found = self.embedding.preimage(features, Within(shape, self.draws, network, self.parameters, nearest))
+        start = None if near is None else near.flatten(1)
+        found = self.embedding.preimage(features, Within(shape, self.draws, network, self.parameters, nearest, start))
         return found.points.reshape(-1, *shape), found.condition
 
 
@@ -346,7 +350,8 @@ class _Exact:
         features = self._reached(dual)
         if self.offset is not None:
             features = features + self._mean(labels)
-        found, self.condition = self.space.points(features, self.solver.nearest)
+        near = None if synthetic.start == "noise" else points
+        found, self.condition = self.space.points(features, self.solver.nearest, near)
         return found, labels / self.scale if synthetic.labels == "learned" else labels
 
     def _labels(self, given: Tensor) -> Tensor:

@@ -58,6 +58,26 @@ def test_points_have_the_features(features: int | None):
     assert float((again - wanted).norm() / wanted.norm()) < 100 * torch.finfo(torch.float64).eps * found.condition
 
 
+def test_points_are_the_nearest_of_all_with_the_features():
+    """Of one feature of one number, x = (±arccos(c) + 2πk - b) l / a; and a point that has the features already stays."""
+    embedding = RandomCosine(features=1, lengthscale=2.0)
+    draws = {"frequencies": torch.tensor([[1.3]]), "phases": torch.tensor([0.4])}
+    for near in (0.0, 3.1, -17.0):
+        wanted = torch.tensor([[0.3 * 2**0.5]], dtype=torch.float64)
+        start = torch.tensor([[near]], dtype=torch.float64)
+        found = embedding.preimage(wanted, Within((1,), draws, near=start)).points
+        angles = [s * math.acos(0.3) + 2 * math.pi * k for s in (1, -1) for k in range(-9, 10)]
+        truth = min(((angle - 0.4) * 2 / 1.3 for angle in angles), key=lambda x: abs(x - near))
+        assert float(found) == pytest.approx(truth, rel=1e-6)
+    embedding = RandomCosine(lengthscale=2.0)
+    draws, points = drawn(embedding, (2, 3)), 10 * normal(4, 2, 3).double()
+    wanted = embedding({"points": points}, draws)
+    found = embedding.preimage(wanted, Within((2, 3), draws, near=points.flatten(1)))
+    torch.testing.assert_close(found.points, points.flatten(1), rtol=1e-5, atol=1e-5)
+    least = embedding.preimage(wanted, Within((2, 3), draws))
+    assert float(least.points.norm()) < float(points.norm())
+
+
 def test_features_that_no_cosine_reaches_are_refused():
     embedding = RandomCosine(features=2)
     with pytest.raises(InvalidInput, match=r"features must be at most √\(2/p\) = 1, .* got 1\.5; scale them"):

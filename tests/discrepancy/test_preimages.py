@@ -72,6 +72,40 @@ def test_a_convolution_gives_the_least_of_all_images():
     assert 0.5 < found.condition / float(torch.linalg.cond(matrix)) < 10
 
 
+def test_a_narrowing_layer_moves_a_point_no_further_than_it_must():
+    """Beside the pseudo-inverse of a dense matrix, of a linear perceptron and of a convolution with pooling."""
+    cases = [
+        (MLP(width=5, depth=1, activation="identity"), (11,)),
+        (ConvNet(width=1, depth=1, norm="none", activation="identity", pooling="average"), (2, 5, 6)),
+    ]
+    for network, shape in cases:
+        parameters, d = weights(network, shape), math.prod(shape)
+        bias = features(network, parameters, torch.zeros(1, *shape, dtype=torch.float64))
+        matrix = (features(network, parameters, torch.eye(d, dtype=torch.float64).reshape(d, *shape)) - bias).mT
+        near = torch.randn(3, d, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+        wanted = torch.randn(3, len(matrix), generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+        truth = near + (wanted - bias - near @ matrix.mT) @ torch.linalg.pinv(matrix).mT
+        found = network.preimage(parameters, wanted, shape, near=near)
+        if isinstance(network, MLP):
+            torch.testing.assert_close(found.points, truth)
+        again = features(network, parameters, found.points.reshape(-1, *shape))
+        torch.testing.assert_close(again, wanted)
+        least_ = network.preimage(parameters, wanted, shape)
+        assert float((found.points - near).norm()) < float((least_.points - near).norm())
+
+
+@pytest.mark.parametrize(
+    "network", [*NETWORKS.values(), *CONVNETS.values()], ids=[*NETWORKS, *map("convnet {}".format, CONVNETS)]
+)
+def test_a_point_that_has_the_features_already_stays(network: Network):
+    shape = (2, 8, 7)
+    parameters = weights(network, shape)
+    points = torch.randn(3, *shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    wanted = features(network, parameters, points)
+    found = network.preimage(parameters, wanted, shape, near=points.flatten(1))
+    torch.testing.assert_close(found.points, points.flatten(1), rtol=1e-7, atol=1e-7)
+
+
 @pytest.mark.parametrize("name", ["square", "coupling"])
 def test_what_loses_nothing_gives_the_points_back(name: str):
     network = NETWORKS[name]

@@ -173,7 +173,7 @@ def test_centred_labels(data: LabelledData, name: str, labels: str, per_class: i
     assert made.record["findings"]["error"] < 10 * tolerance(made)
 
 
-@pytest.mark.parametrize("name", ["linear", "leaky"])
+@pytest.mark.parametrize("name", ["linear", "leaky", "convolution", "cosine", "fewer cosines"])
 def test_predictions_as_labels_keep_points_near_their_start(data: LabelledData, name: str):
     """With labels that are the predictions of W, the points stay nearer to the real ones; and no factor is left."""
     space, moved = SPACES[name], []
