@@ -190,7 +190,7 @@ def evaluate(options: argparse.Namespace) -> None:
         synthetic = synthetic.hardened()
     with shown("evaluating", 1000, options.quiet) as advance:
         teacher = None
-        if synthetic.labelling == "teacher":
+        if synthetic.labelling == "teacher" and controls:
             teacher = teacher_of(
                 synthetic,
                 Path(options.artefact),

@@ -4,6 +4,7 @@ import functools
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import TypeAdapter
@@ -35,6 +36,9 @@ def build(type_: type[T], tree: Any, path: str = "") -> T:
     A part is written ``{kind: k, field: value}``; as ``k`` alone, with all its defaults; or under its kind, as
     ``{k: {field: value}}`` or, where ``k`` declares a ``shorthand`` field, ``{k: value}``. Kinds of a family that is
     ``tagged_by_field`` are told by the key that has the kind's name.
+
+    Settings without a kind, of a field that can have one kind only, change its default: what they do not name stays as it is
+    there, and not as the kind alone would have it.
 
     Args:
         path: where the tree stands, for the report.
@@ -153,25 +157,32 @@ class _Walk:
         built = tuple((name, self.value(item, value, join(path, name))) for name, value in tree.items())
         return _FAILED if any(value is _FAILED for _, value in built) else built
 
-    def settings(self, cls: type, tree: Mapping[str, Any], path: str, at: str | None = None) -> Any:
-        """An object of a dataclass from its fields; ``at`` is the path of the only one, when it was written in short."""
+    def settings(self, cls: type, tree: Mapping[str, Any], path: str, at: str | None = None, base: Any = None) -> Any:
+        """An object of a dataclass from its fields, the others as in ``base``, or at their defaults; ``at`` is the path of the
+        only one, when it was written in short."""
         known = {setting.name: setting for setting in settings_of(cls)}
         values: dict[str, Any] = {}
         meant: set[str | None] = set()
         for key, item in tree.items():
             if key in known:
-                values[key] = self.value(known[key].hint, item, at or join(path, key))
+                hint, place = known[key].hint, at or join(path, key)
+                default = known[key].default if base is None else getattr(base, key)
+                if _changes(default, hint, item):
+                    values[key] = self.settings(type(default), item, place, base=default)
+                else:
+                    values[key] = self.value(hint, item, place)
             else:
                 meant.add(nearest(key, known))
                 self.fail(join(path, key), f"unknown key{suggestion(key, known)} {listed(known)}")
-        absent = [setting for setting in known.values() if setting.required and setting.name not in tree]
+        needed = known.values() if base is None else ()
+        absent = [setting for setting in needed if setting.required and setting.name not in tree]
         for setting in absent:
             if setting.name not in meant:
                 self.fail(join(path, setting.name), f"is missing; expected {words(setting.hint)}")
         if absent or any(value is _FAILED for value in values.values()):
             return _FAILED
         try:
-            return cls(**values)
+            return cls(**values) if base is None else replace(base, **values)
         except DiscrepancyError as error:
             guilty = re.match(r"'(\w+)'", str(error))
             place = (at or join(path, guilty[1])) if guilty and guilty[1] in known else path
@@ -234,6 +245,18 @@ class _Walk:
                 return self.settings(cls, {}, path)
             return self.fail(path, f"expected a mapping of settings {listed(known)}, got {received(tree)}")
         return self.settings(cls, {shorthand: tree}, path, at=path)
+
+
+def _changes(default: Any, hint: Any, tree: Any) -> bool:
+    """Whether these are settings without a kind for a field whose default is of the only kind that it can have: what they do
+    not name stays as it is there."""
+    return (
+        isinstance(default, Part)
+        and type(default) in alternatives(hint)
+        and isinstance(tree, Mapping)
+        and "kind" not in tree
+        and not tree.keys() & kinds_of(type(default)).keys()
+    )
 
 
 def _unknown(hint: type[Part], name: Any) -> str:

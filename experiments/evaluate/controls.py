@@ -115,7 +115,7 @@ def comparison(
             rows[name] = evaluate(condensed, data, protocol, **options)
         else:
             rows[name] = control(name, counts, len(condensed), data, protocol, teacher=teacher, **options)
-    about = None if teacher is None else teacher.record
+    about = synthetic.record["teacher"] if synthetic.labelling == "teacher" else None
     return Comparison(rows=rows, protocol=protocol, data=data.name, device=str(device), teacher=about)
 
 

@@ -76,7 +76,7 @@ def judged(
             rows[name] = judge.evaluate(lambda _, small=small: small, report=report)
         else:
             rows[name] = _control(name, judge, synthetic, report)
-    about = None if teacher is None else teacher.record
+    about = synthetic.record["teacher"] if synthetic.labelling == "teacher" else None
     return Comparison(rows=rows, protocol=judge.protocol, data=data.name, device=str(device), teacher=about)
 
 

@@ -63,6 +63,26 @@ def test_a_concrete_part_needs_no_kind_and_accepts_its_own() -> None:
     assert "unknown kind 'red' of colour (known: grey)" in report({"kind": "red"}, Grey)[0]
 
 
+class Room(Part, family=True, kind="room"):
+    grey: Grey = Grey(level=0.25, gamma=3.0)
+    other: Grey | None = Grey(level=0.75)
+    any_colour: Colour = Grey(level=0.25)
+
+
+def test_settings_without_a_kind_change_the_default_of_a_field() -> None:
+    assert build(Room, {"grey": {"level": 0.1}}).grey == Grey(level=0.1, gamma=3.0)
+    assert build(Room, {"grey": {"kind": "grey", "level": 0.1}}).grey == Grey(level=0.1)
+    assert build(Room, {"grey": {"grey": {"level": 0.1}}}).grey == Grey(level=0.1)
+    assert build(Room, {"grey": {}}).grey == Grey(level=0.25, gamma=3.0)
+    assert build(Room, {"other": {"gamma": 4}}).other == Grey(level=0.75, gamma=4.0)
+    assert build(Room, {"other": None}).other is None
+    assert report({"grey": {"levle": 1}}, Room) == report({"grey": {"kind": "grey", "levle": 1}}, Room)
+    assert report({"grey": {"gamma": 0.25}}, Room)[0].startswith("grey: level and gamma must differ")
+    assert "'kind' is missing" in report({"any_colour": {"level": 0.1, "gamma": 2}}, Room)[0]
+    for room in (Room(), Room(grey=Grey()), Room(grey=Grey(level=0.1, gamma=3.0)), Room(other=Grey(gamma=2.0))):
+        assert build(Room, dump(room, defaults=False)) == room
+
+
 def test_a_tagged_family_is_told_by_its_field() -> None:
     tree = {"wall": "red", "jobs": {"b": {"paint": {"grey": 1}, "coats": 2}, "a": {"wash": "warm"}}}
     with pytest.raises(ConfigError, match=r"^jobs\.b\.paint\.grey: level and gamma must differ$"):

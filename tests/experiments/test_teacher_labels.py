@@ -1,6 +1,7 @@
 """A teacher's labels on the command line: made by run and label, and the same teacher's for the controls of an evaluation."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,24 @@ def test_a_teacher_whose_weights_are_gone_is_taught_again(folder: Path, tmp_path
         weights
     )  # those of another one are not taken for its own
     assert teacher_of(synthetic, tmp_path / "moved.safetensors", data, device=CPU).hash == again.hash
+
+
+def test_without_controls_nobody_is_taught(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise AssertionError("taught")
+
+    monkeypatch.setattr(Teacher, "taught", refuse)
+    copy = tmp_path / "alone.safetensors"
+    copy.write_bytes((folder / "result.safetensors").read_bytes())
+    small = ["--networks", "1", "--set", "epochs=2", "--set", "network.width=4", "--controls", "none", "--quiet"]
+    assert main(["evaluate", str(copy), *small]) == 0
+    assert "labels of one teacher for every set: convnet, right on" in capsys.readouterr().out
+
+
+def test_one_setting_of_a_teachers_training_leaves_the_others() -> None:
+    assert build(Teacher, {"training": {"batch": 32}}).training == replace(Teacher().training, batch=32)
 
 
 def test_evaluate_shows_labels_and_teacher_and_hard_labels_for_all(
