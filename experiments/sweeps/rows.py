@@ -22,7 +22,7 @@ class Row:
         control: whether it is one.
         done, sets: how many of its sets are judged, and how many there will be.
         accuracies: of all the networks trained on all the sets, in percent.
-        seconds: of condensing a set, in the mean; without evaluation and the reading of data.
+        seconds: of condensing a set and labelling it, in the mean; without evaluation and the reading of data.
         peak_bytes: of memory in condensing a set, at most; ``peak_of`` says of what.
         labels: hard, or what they are in place of it.
         augmented: whether the networks are trained with augmentation.
@@ -109,7 +109,9 @@ def _row(cells: Sequence[Cell], folder: SweepFolder, published: Published) -> Ro
         known["computed_on"] = f"torch {judged[0]['torch']} on {judged[0]['device']}"
         known |= {"labels": found[0]["labels"], "augmented": first.protocol.augment is not None}
     if records:
-        known["seconds"] = fmean(record["seconds"] for record in records)
+        known["seconds"] = fmean(
+            record["seconds"] + record.get("teacher", {}).get("seconds", 0.0) for record in records
+        )
         known["peak_bytes"] = max(record["memory"]["peak_bytes"] for record in records)
         known |= {"peak_of": records[0]["memory"]["of"], "steps": records[0]["steps"]}
     accuracies = tuple(100 * value for item in found for value in item["accuracies"])

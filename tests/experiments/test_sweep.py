@@ -85,6 +85,19 @@ def test_several_sets_of_a_method_are_one_row(tmp_path: Path, in_process: None):
     assert row["seconds"] == pytest.approx(fmean(made.record["seconds"] for made in sets))
 
 
+def test_the_seconds_of_a_teacher_count(tmp_path: Path, in_process: None):
+    teacher = "teacher={network: {kind: convnet, width: 4, depth: 2}, rounds: 1, training: {steps: 4}}"
+    methods = {"random": {"shared": False}, "taught": {"method": "random", "shared": False, "set": [teacher]}}
+    file = written(tmp_path / "tiny.yaml", per_class=[1], controls=[], methods=methods)
+    assert sweep(file, tmp_path / "out") == 0
+    row = rows_in(tmp_path / "out")["digits/1/taught"]
+    record = SyntheticSet.load(tmp_path / "out/cells/digits/1/taught/0/result.safetensors").record
+    assert record["teacher"]["seconds"] > 0
+    assert row["seconds"] == pytest.approx(record["seconds"] + record["teacher"]["seconds"])
+    assert row["labels"] == "teacher"
+    assert rows_in(tmp_path / "out")["digits/1/random"]["labels"] == "hard"
+
+
 def test_under_other_networks(tmp_path: Path, in_process: None, capsys: pytest.CaptureFixture[str]):
     cross = {"networks": {"mlp": {"kind": "mlp", "width": 4}}, "set": ["epochs=3"], "per_class": [1]}
     file, out = written(tmp_path / "tiny.yaml", cross=cross), tmp_path / "out"
