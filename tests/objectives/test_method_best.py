@@ -1,90 +1,60 @@
-"""The library's own hybrid: features of networks in training and what these know, on a part of the enlarged cells, by Adam."""
-
-from collections.abc import Mapping
+"""The library's own hybrid: the loss and the steps of m3d (test_method_m3d.py has both), and labels of a teacher that is
+trained on the real data."""
 
 import pytest
 import torch
-from conformance import AUGMENTED, PRECISE, Sight, Trial, agree, same_value_and_gradient, trial
-from small import images
-from torch import Tensor
 from torch.nn import functional
 
-from objectives.streams import stream
+from discrepancy.networks import ConvNet
+from experiments.config import build
+from experiments.experiment import Experiment, configured, method_tree
+from objectives.condense import result, solve
+from objectives.data import LabelledData
 
-DATA = images((8, 11, 13), channels=3)
-KNOWN = ("context.size=1", "context.first=1", "context.training.steps=2", "context.training.batch=8")
-"""One network, which is trained after every step."""
+SMALL = (
+    "context.network.width=4",
+    "teacher.network.width=4",
+    "solver.steps=2",
+    "teacher.training.steps=3",
+    "device=cpu",
+)
 
-WEIGHT = 20.0
 
-
-def four_of_one(sight: Sight, stored: Tensor, label: int) -> Tensor:
-    """The four quarters of each image of a class, its pixels from 0 to 1, at the full size, one image after the other."""
-    problem = sight.trial.problem
-    own, half = stored[problem.slots == label], stored.shape[-1] // 2
-    cells = [own[..., i : i + half, j : j + half] for i in (0, half) for j in (0, half)]
-    grown = torch.stack([functional.interpolate(cell, own.shape[2:], mode="bilinear") for cell in cells], 1)
-    mean, std = (
-        torch.tensor(values, dtype=stored.dtype).reshape(-1, 1, 1) / 255
-        for values in (problem.data.normalisation.mean, problem.data.normalisation.std)
+def experiment(name: str, *settings: str) -> Experiment:
+    return build(
+        Experiment, configured(method_tree(name), {"data": {"kind": "digits"}, "synthetic": {"per_class": 2}}, settings)
     )
-    return (grown.flatten(0, 1) - mean) / std
 
 
-def known(some: Trial) -> float:
-    """The share of the examples of its training so far that the network of the step that comes next told rightly."""
-    saved = some.executor.bank.state()["trainees"].get(0, {"right": 0, "shown": 0})
-    return saved["right"] / max(saved["shown"], 1)
+def test_only_the_labels_are_not_those_of_m3d():
+    best, m3d = experiment("best"), experiment("m3d", "context.network.width=32", "solver.steps=600")
+    for part in ("synthetic", "objective", "context", "solver"):
+        assert getattr(best, part) == getattr(m3d, part)
+    assert m3d.teacher is None
 
 
-def of_class(sight: Sight, cells: Tensor, label: int) -> Tensor:
-    """‖mean ψ(A(real)) - mean ψ(A(cells))‖² + 20 · accuracy · mean cross-entropy of the cells."""
-    real, mine = sight.augmented(sight.real(label), label), sight.augmented(cells, label)
-    a, b = (sight.outputs(x, "features")["features"].mean(0) for x in (real, mine))
-    surprise = functional.cross_entropy(sight.outputs(mine)["logits"], torch.full((len(mine),), label))
-    return (a - b).square().sum() + WEIGHT * known(sight.trial) * surprise
-
-
-def of_all(sight: Sight, parameters: Mapping[str, Tensor]) -> Tensor:
-    stored = parameters["images"]
-    return torch.stack([of_class(sight, four_of_one(sight, stored, label), label) for label in sight.classes]).sum()
-
-
-@PRECISE
-@AUGMENTED
-@pytest.mark.parametrize("rounds", [0, 2], ids=["new", "trained"])
-def test_value_and_gradient(dtype: torch.dtype, settings: tuple[str, ...], rounds: int):
-    some = trial("best", (*KNOWN, *settings), dtype=dtype, data=DATA)
-    for _ in range(rounds):
-        some.run.advance()
-    assert (known(some) > 0) == (rounds > 0)
-    same_value_and_gradient(some, of_all)
-
-
-@AUGMENTED
-def test_steps_of_adam_on_a_part_of_the_cells(settings: tuple[str, ...]):
-    """m ← 0.9 m + 0.1 ∇, v ← 0.999 v + 0.001 ∇², x ← x - 0.01 m̂ / (√v̂ + 1e-8), held between 0 and 1; ∇ is of five of the eight
-    cells of each class."""
-    some = trial("best", (*KNOWN, *settings, "solver.batch=5"), data=DATA)
-    first, second = 0.0, 0.0
-    for step in range(3):
-        sight, stored = some.sight(), some.leaves()["images"]
-        losses = []
-        for label in sight.classes:
-            chosen = torch.randperm(8, generator=stream(0, "synthetic", step, label))[:5]
-            losses.append(of_class(sight, four_of_one(sight, stored, label)[chosen], label))
-        (slope,) = torch.autograd.grad(torch.stack(losses).sum(), stored)
-        first, second = 0.9 * first + 0.1 * slope, 0.999 * second + 0.001 * slope.square()
-        speed = first / (1 - 0.9 ** (step + 1)) / ((second / (1 - 0.999 ** (step + 1))).sqrt() + 1e-8)
-        record = some.run.advance()
-        agree(record.loss, torch.stack(losses).sum().detach(), some.dtype)
-        agree(some.run.parameters["images"], (stored.detach() - some.solver.lr * speed).clamp(0, 1), some.dtype)
-    assert known(some) > 0
-
-
-def test_networks_of_mixed_ages_learn_from_the_real_examples():
-    context = trial("best", data=DATA).problem.context
-    ages = {context.at(step, 0).network for step in range(40)}
-    assert ages == {0, 1, 2, 3}
-    assert context.lessons is not None
-    assert context.lessons.training.on == "real"
+def test_every_cell_gets_the_teachers_softmax():
+    """Twenty rounds of plain descent, at a fifth of the rate from the twelfth on and a fifth of that from the eighteenth, and
+    the softmax of the logits of what came of them for each of the four cells of an image."""
+    some = experiment("best", *SMALL)
+    problem = some.problem()
+    data, teacher = problem.data, some.teacher
+    assert isinstance(data, LabelledData)
+    assert teacher is not None
+    assert isinstance(teacher.network, ConvNet)
+    training = teacher.training
+    assert (training.momentum, training.weight_decay, training.augment, training.mix) == (0, 0, None, None)
+    assert [
+        training.lr * training.decay ** sum(m <= turn for m in training.milestones) for turn in (0, 11, 12, 18)
+    ] == (pytest.approx([0.02, 0.02, 0.004, 0.0008]))
+    solving = some.solver.start(problem)
+    solve(solving)
+    plain, taught = result(problem, solving), teacher.taught(data, seed=problem.seed)
+    labelled = taught.label(plain)
+    (member,) = taught.members
+    x = data.normalisation.apply(labelled.points)
+    logits = teacher.network(member.parameters, x, ("logits",))["logits"]
+    assert labelled.labels is not None
+    torch.testing.assert_close(labelled.labels, functional.softmax(logits, -1))
+    assert len(labelled) == 4 * 20
+    torch.testing.assert_close(labelled.points, plain.points)
