@@ -50,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     warnings.showwarning = _show_warning
     from experiments import commands  # heavy imports only now: --help and a typing mistake answer at once
+    from experiments.folder import RunFolder
     from experiments.run import Interrupted
 
     try:
@@ -70,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(130, f"{stopped}; continue with: condense run --out {options.out or 'FOLDER'} --resume")
     except KeyboardInterrupt:
         goes_on = f"; the same command continues in {options.out}" if options.command == "study" else ""
+        if options.command == "run" and options.out and RunFolder(options.out).config.exists():
+            goes_on = f"; continue with: condense run --out {options.out} --resume"
         if options.command == "sweep":
             goes_on = f"; continue with: condense sweep --out {options.out} --resume"
         return _fail(130, f"interrupted{goes_on}")

@@ -104,8 +104,9 @@ def run(
         about = _record(experiment, solving.resolved, seconds())
         about |= {"steps": solving.steps, "memory": {"peak_bytes": peak.bytes, "of": peak.measured}}
         synthetic = result(problem, solving, about)
-        synthetic.save(folder.result)
-        if experiment.teacher is not None:
+        if experiment.teacher is None:
+            synthetic.save(folder.result)
+        else:
             synthetic = labelled(
                 synthetic,
                 experiment.teacher,

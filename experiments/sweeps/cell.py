@@ -38,7 +38,7 @@ PATIENCE = 60.0
 SECONDS_BETWEEN_REPORTS = 0.5
 
 Report = Callable[[str, float, str], None]
-"""Called with the stage (condensing, judging), the share of it that is done, and a note."""
+"""Called with the stage (condensing, teaching, judging), the share of it that is done, and a note."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,14 @@ def perform(job: Job, report: Report) -> None:
                 report("condensing", progress.step / progress.steps, f"loss {progress.loss:.4g}")
 
         resume = files.run.config.exists()
-        run(job.experiment, files.run, resume=resume, on_progress=on_progress, patience=PATIENCE)
+        run(
+            job.experiment,
+            files.run,
+            resume=resume,
+            on_progress=on_progress,
+            on_round=lambda done, total: report("teaching", 0.999, f"{done}/{total}"),
+            patience=PATIENCE,
+        )
     found = _judged(job, files, lambda done, note: report("judging", done, ""))
     files.run.write_text(files.evaluation, json.dumps(found.as_dict(), indent=1))
 

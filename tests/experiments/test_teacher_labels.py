@@ -66,6 +66,25 @@ def test_a_resumed_run_is_labelled_alike(folder: Path, tmp_path: Path) -> None:
     assert first.labels.equal(again.labels)
 
 
+def test_a_run_that_ends_while_the_teacher_learns_leaves_no_artefact_and_goes_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*args: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "stopped"
+    with monkeypatch.context() as patch:
+        patch.setattr(Teacher, "taught", stopped)
+        assert main([*RUN, "--teacher", TEACHER, "--out", str(out)]) == 130
+    assert f"continue with: condense run --out {out} --resume" in capsys.readouterr().err
+    assert not (out / "result.safetensors").exists()
+    assert main(["run", "--out", str(out), "--resume", "--quiet"]) == 0
+    again, before = (SyntheticSet.load(place / "result.safetensors") for place in (out, folder))
+    assert again.labels is not None
+    assert before.labels is not None
+    assert torch.equal(again.labels, before.labels)
+
+
 def test_a_plan_counts_the_labels(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*RUN, "--teacher", TEACHER, "--dry-run", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["stored_bytes"] == 20 * (64 * 4 + 10 * 4)
