@@ -177,7 +177,7 @@ class Solved(Solving):
 
     @property
     def working_bytes(self) -> int:
-        """Six matrices of moments, their merger, factors and eigenvectors among them, and a part of the real data."""
+        """Six matrices of moments, their merger, factors and reflectors among them, and a part of the real data."""
         return 8 * (6 * self._numbers**2 + 3 * PART_EXAMPLES * self._numbers) + self._kept_bytes
 
     @property
