@@ -17,7 +17,7 @@ __all__ = ["Cell", "cells_of", "plain_cell"]
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One evaluation of the table, and the run before it unless it is a control or a set of another cell.
+    """One evaluation of the table, and the run before it, unless it is a control or its set is there.
 
     Args:
         data, per_class, name: where it stands; ``name`` is that of an entry, or of a control.
@@ -47,10 +47,6 @@ class Cell:
     @property
     def key(self) -> str:
         return join_key(self.base, self.network)
-
-    @property
-    def condenses(self) -> bool:
-        return self.experiment is not None and not self.network
 
     def describe(self) -> dict[str, Any]:
         """All that its result follows from, as plain data; not where it is computed, and where the data lie."""

@@ -175,7 +175,7 @@ def _state(cell: Cell, folder: SweepFolder) -> str:
         return "done"
     if files.failed is not None:
         return "failed"
-    return "begun" if cell.condenses and files.run.config.exists() else "open"
+    return "begun" if files.run.config.exists() else "open"
 
 
 def _write(sweep: Sweep, cells: Sequence[Cell], folder: SweepFolder) -> list[Row]:

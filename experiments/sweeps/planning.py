@@ -37,7 +37,7 @@ def estimated(cells: Sequence[Cell], on_cell: Callable[[int], None] | None = Non
     """
     found: dict[str, Estimate] = {}
     mistakes: dict[str, list[str]] = {}
-    plans: dict[str, Plan] = {}  # of a set, which other networks may judge too
+    plans: dict[str, Plan] = {}  # of a set, which is condensed once, for whichever of its cells comes first
     done = 0
     for source in dict.fromkeys(cell.source for cell in cells):
         of_source = [cell for cell in cells if cell.source == source]
@@ -68,7 +68,7 @@ def _with_places(text: str, places: Iterable[Any]) -> str:
 def _estimate(cell: Cell, data: LabelledData, plans: dict[str, Plan]) -> Estimate:
     data.require(cell.per_class, f"a sweep at {cell.per_class} a class")
     examples, protocol = cell.per_class * data.count, cell.protocol
-    plan = plans.get(cell.base)
+    plan, made = plans.get(cell.base), cell.base in plans
     if plan is None and cell.experiment is not None:
         plan = plans[cell.base] = planned(cell.experiment, data)
     if plan is not None:
@@ -76,7 +76,7 @@ def _estimate(cell: Cell, data: LabelledData, plans: dict[str, Plan]) -> Estimat
     elif cell.name == "whole":
         protocol, examples = whole_budget(examples, data, protocol), len(data.train)
     judging = judging_seconds(protocol, data, examples, cell.device)
-    if plan is None or not cell.condenses:
+    if plan is None or made:
         return Estimate(judging=judging)
     return Estimate(condensing=plan.seconds, judging=judging, memory_bytes=plan.memory_bytes)
 

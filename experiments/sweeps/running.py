@@ -32,7 +32,7 @@ def job_of(cell: Cell, folder: SweepFolder) -> Job:
         per_class=cell.per_class,
         seed=cell.seed,
         device=cell.device,
-        experiment=cell.experiment if cell.condenses else None,
+        experiment=cell.experiment,
         control=cell.name if cell.experiment is None else None,
         network=cell.network,
     )
@@ -72,10 +72,7 @@ def _do(cell: Cell, folder: SweepFolder, worker: Worker, report: Report) -> None
     files = folder.files(cell)
     files.run.path.mkdir(parents=True, exist_ok=True)
     files.failure.unlink(missing_ok=True)
-    if cell.network and cell.experiment is not None and not files.run.result.exists():
-        reason = f"the set of {cell.base} has not been condensed"
-    else:
-        reason = worker(job_of(cell, folder), report, files.log)
+    reason = worker(job_of(cell, folder), report, files.log)
     if reason is not None:
         files.run.write_text(files.failure, json.dumps({"reason": reason}))
 
