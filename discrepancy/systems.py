@@ -9,6 +9,7 @@ factorisation once more and no division by a weight.
 """
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from torch.autograd import Function
 from discrepancy.derivatives import safe_root
 from discrepancy.errors import InvalidInput, NumericalWarning
 
-__all__ = ["JITTERS", "RANK", "solve"]
+__all__ = ["JITTERS", "RANK", "solve", "solver"]
 
 RANK = 1e-12
 """Eigenvalues of a Gram matrix below this part of the largest count as zero where there is no penalty (so singular values of
@@ -42,6 +43,16 @@ def solve(
         return root * (inverse @ (root * targets))
     factor, total = _Factor.apply(gram, weights, penalty)  # pyright: ignore
     return _Solve.apply(gram, weights, targets, factor, total)  # pyright: ignore
+
+
+@torch.no_grad()
+def solver(gram: Float[Tensor, "g m m"], penalty: float) -> Callable[[Float[Tensor, "g m c"]], Float[Tensor, "g m c"]]:
+    """T ↦ (K + λ)⁻¹ T, factorised once for all T."""
+    if penalty == 0:
+        inverse = torch.linalg.pinv(gram, rtol=RANK, hermitian=True)
+        return lambda targets: inverse @ targets
+    factor, _ = _Factor.apply(gram, torch.ones_like(gram[..., 0]), penalty)  # pyright: ignore
+    return lambda targets: torch.cholesky_solve(targets, factor)
 
 
 class _Factor(Function):

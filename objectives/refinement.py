@@ -9,13 +9,13 @@ from discrepancy.errors import NumericalWarning
 from discrepancy.learned import FittedSummary
 from discrepancy.learners import LinearPredictor, label_rows
 from discrepancy.measure import Measure
-from discrepancy.systems import solve
+from discrepancy.systems import solver
 
 __all__ = ["refined"]
 
 ROUNDS = 6
 ENOUGH = 1e-13
-"""The relative size of a correction after which there is no other."""
+"""The relative error that is left, at most."""
 
 
 def refined(summary: FittedSummary, real: Callable[[], Iterable[Measure]]) -> LinearPredictor:
@@ -25,15 +25,17 @@ def refined(summary: FittedSummary, real: Callable[[], Iterable[Measure]]) -> Li
 
         r = E (y - V x̃) - ...,    W ← W + G⁻¹ (E (y - W x - b) (x - x̄)ᵀ - λ W),    b ← b + E (y - W x - b),
 
-    until a correction is below 1e-13 of W, or no smaller than the one before it, which gives a `NumericalWarning` where it is
-    above 1e-9. What is found does not depend on the error of the moments, only how many rounds it takes.
+    until what is left is below 1e-13 of W, or a correction is no smaller than the one before it, which gives a
+    `NumericalWarning` where it is above 1e-9. Corrections shrink by one factor a round, so that after one of size s, a share q
+    of that before, q s is left. What is found does not depend on the error of the moments, only how many rounds it takes.
     """
     learner, normal = summary.chosen, summary.learner.normal(summary.whole, summary.classes)
-    scale = normal.gram.diagonal(dim1=1, dim2=2).sum(-1)[:, None, None] if learner.relative else 1.0
-    table = summary.predictor.table.clone()
+    rough = normal.gram.diagonal(dim1=1, dim2=2).sum(-1)[:, None, None] if learner.relative else 1.0
+    solved, scale = solver(normal.gram / rough, learner.number), rough
+    table = normal.predictor(solved(normal.products / rough).mT).table.clone()
     d = normal.gram.shape[-1]
     centre = normal.centre[0] if normal.centre is not None else torch.zeros_like(table[:, :1, :d])
-    ones, before = torch.ones_like(normal.gram[..., 0]), torch.inf
+    before = 1.0  # the table itself corrects a zero
     for _ in range(ROUNDS):
         mass, slope, offset = 0.0, torch.zeros_like(table[..., :d]), torch.zeros_like(table[..., :1])
         moved, square = torch.zeros_like(centre), 0.0
@@ -52,15 +54,15 @@ def refined(summary: FittedSummary, real: Callable[[], Iterable[Measure]]) -> Li
             about = (moved / mass).square().sum(-1, keepdim=True) if learner.intercept else 0.0
             scale = square / mass - about
         slope = slope / mass - learner.number * scale * table[..., :d]
-        step = solve(normal.gram / scale, ones, slope.mT / scale, learner.number).mT
+        step = solved(slope.mT / rough).mT
         size = float(step.norm() / table[..., :d].norm().clamp(min=1e-300))
         if size >= before:
             break
         table[..., :d] += step
         if learner.intercept:
             table[..., d:] += offset / mass - step @ centre.mT
-        before = size
-        if size < ENOUGH:
+        left, before = size * size / before, size
+        if left < ENOUGH:
             break
     if before > 1e-9:
         warnings.warn(

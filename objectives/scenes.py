@@ -1,5 +1,6 @@
 """The real side of an objective: one draw of a context made real, with the summaries of its batch, kept where it comes back."""
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass
@@ -22,6 +23,10 @@ __all__ = ["Candidates", "Scene", "Scenes"]
 
 CACHE_BYTES = 2 << 30
 """Memory for summaries that come back; beyond it the oldest are made again when needed."""
+
+STREAMED_BYTES = {"cpu": 4 << 20, "cuda": 1 << 30}
+"""Of features that are looked at once. On a CPU they stay in its cache, and malloc keeps the memory for the next part; of what
+is above 32 MiB every page is asked of the system anew."""
 
 Summaries = Mapping[str, Mapping[str, Any]]
 """The summary of every block of every match."""
@@ -95,7 +100,9 @@ class Scenes:
         """The real batch that is current at a step, part by part, as one match sees it: features and labels, in one group."""
         draw, bound = self.bank.draw(step), self.matches[name]
         draws, augmentation = self.random(draw, name), self.stage.augmentation(draw.augmentation)
-        for taken, indices in self.stage.real_parts(draw, self.bank.parameters(draw), augmentation):
+        largest = self.stage.dtype.itemsize * max(map(math.prod, (*self.stage.shapes.values(), *bound.shapes.values())))
+        examples = STREAMED_BYTES.get(self.stage.device.type, STREAMED_BYTES["cuda"]) // largest
+        for taken, indices in self.stage.real_parts(draw, self.bank.parameters(draw), augmentation, examples):
             mass = torch.ones(len(indices), device=self.stage.device)
             yield bound.embedded(Measure(taken, mass, self.stage.label_vectors(indices)), draws).as_groups()
 

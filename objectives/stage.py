@@ -211,7 +211,7 @@ class Stage:
         for chunk in points.split(size):
             outputs = forward(parameters, padded(chunk, size))
             pieces.append({name: value[: len(chunk)] for name, value in outputs.items()})
-        return {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
+        return pieces[0] if len(pieces) == 1 else {n: torch.cat([piece[n] for piece in pieces]) for n in pieces[0]}
 
     def normalised(self, indices: Tensor) -> Tensor:
         """These real examples in normalised units."""
@@ -249,12 +249,14 @@ class Stage:
 
     @torch.no_grad()
     def real_parts(
-        self, draw: Draw, parameters: Parameters, augmentation: Mapping[str, Tensor]
+        self, draw: Draw, parameters: Parameters, augmentation: Mapping[str, Tensor], examples: int | None = None
     ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-        """The real batch of a draw in parts of bounded memory: what is taken, and which examples they are."""
+        """The real batch of a draw in parts of about so many examples: what is taken, and which examples they are."""
         indices = self.rows(draw, parameters)
         size = self.size(len(indices))
-        part = max(1, PART_EXAMPLES // size) * size
+        part = max(1, examples or PART_EXAMPLES)
+        if self.take:
+            part = max(1, part // size) * size
         if len(indices) > part:
             indices = indices[_mixed(self.data.strata[indices])]
         for first, rows in enumerate(indices.split(part)):

@@ -60,7 +60,7 @@ class Normalisation:
     ) -> Float[Tensor, "n channels ..."]:
         """Source units (uint8 allowed) -> normalised units, in ``dtype``."""
         mean, std = self._columns(points, dtype)
-        return (points - mean).div_(std).to(dtype)
+        return points.to(mean.dtype, copy=True).sub_(mean).div_(std).to(dtype)
 
     def invert(self, points: Float[Tensor, "n channels ..."]) -> Float[Tensor, "n channels ..."]:
         """Normalised units -> source units, in the precision of ``points``; nothing is rounded or clipped."""

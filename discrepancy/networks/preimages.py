@@ -42,7 +42,8 @@ def least(
     near: Float[Tensor, "n d"] | None = None,
 ) -> tuple[Float[Tensor, "n d"], float]:
     """x + W⁺ (y - W x) for each y, with x = 0 unless it is given as ``near``, and an estimate of the condition number of W, in
-    float64, by a QR factorisation of Wᵀ; or W⁺ y by one of W, where that is higher than wide: then not every y is reached.
+    float64, by an LU factorisation of W, or a QR factorisation of Wᵀ where that is higher than wide; or W⁺ y by one of W, where
+    that is higher than wide: then not every y is reached.
 
     Args:
         nearest: take what comes nearest where a y is not reached.
@@ -52,8 +53,8 @@ def least(
     """
     weight, values = weight.double(), values.double()
     rows, columns = weight.shape
-    q, r = torch.linalg.qr(weight.mT if rows <= columns else weight)
-    condition = _condition(r)
+    factor = (_Square if rows == columns else _Narrow)(weight.mT if rows <= columns else weight)
+    condition = _condition(factor, min(rows, columns))
     if not condition < 1 / (max(rows, columns) * torch.finfo(torch.float64).eps):
         rank = int(torch.linalg.matrix_rank(weight))
         raise InvalidInput(
@@ -62,8 +63,8 @@ def least(
     if rows <= columns:
         start = values.new_zeros(1, columns) if near is None else near.double()
         missing = values - start @ weight.mT
-        return start + torch.linalg.solve_triangular(r.mT, missing.mT, upper=False).mT @ q.mT, condition
-    found = torch.linalg.solve_triangular(r, q.mT @ values.mT, upper=True).mT
+        return start + factor.spread(missing.mT).mT, condition
+    found = factor.solved(values.mT).mT
     missed = float((found @ weight.mT - values).norm() / values.norm().clamp(min=1e-300))
     if missed > 1e-9 and not nearest:
         raise InvalidInput(
@@ -73,20 +74,65 @@ def least(
     return found, condition
 
 
-def _condition(r: Float[Tensor, "q q"], rounds: int = 30) -> float:
-    """σ₁/σ_q of a triangular matrix by the power method for RᵀR and for its inverse, from below, and good to some per cent."""
-    if not bool((r.diagonal() != 0).all()):
-        return float("inf")
+def _condition(factor: "_Square | _Narrow", size: int, rounds: int = 30) -> float:
+    """σ₁/σ_q of a matrix by the power method for AᵀA and for its inverse, from below, and good to some per cent; not finite if
+    it is singular."""
     ends = []
-    for step in (
-        lambda x: r.mT @ (r @ x),
-        lambda x: torch.linalg.solve_triangular(r, torch.linalg.solve_triangular(r.mT, x, upper=False), upper=True),
-    ):
-        x = torch.randn(len(r), 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(r)
+    for step in (factor.gram, factor.gram_solved):
+        x = torch.randn(size, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(factor.device)
         for _ in range(rounds):
             x = step(x / x.norm())
         ends.append(float(x.norm()))
     return (ends[0] * ends[1]) ** 0.5
+
+
+class _Square:
+    """A = P L U."""
+
+    def __init__(self, matrix: Float[Tensor, "q q"]) -> None:
+        self.device, self._matrix = matrix.device, matrix
+        self._factors, self._pivots, _ = torch.linalg.lu_factor_ex(matrix)
+
+    def solved(self, y: Float[Tensor, "q n"]) -> Float[Tensor, "q n"]:
+        """A⁻¹ y."""
+        return torch.linalg.lu_solve(self._factors, self._pivots, y)
+
+    def spread(self, y: Float[Tensor, "q n"]) -> Float[Tensor, "q n"]:
+        """(Aᵀ)⁻¹ y."""
+        return torch.linalg.lu_solve(self._factors, self._pivots, y, adjoint=True)
+
+    def gram(self, x: Float[Tensor, "q n"]) -> Float[Tensor, "q n"]:
+        """AᵀA x."""
+        return self._matrix.mT @ (self._matrix @ x)
+
+    def gram_solved(self, x: Float[Tensor, "q n"]) -> Float[Tensor, "q n"]:
+        """(AᵀA)⁻¹ x."""
+        return self.solved(self.spread(x))
+
+
+class _Narrow:
+    """A = Q R, of a matrix that is higher than wide."""
+
+    def __init__(self, matrix: Float[Tensor, "d q"]) -> None:
+        self.device = matrix.device
+        self._q, self._r = torch.linalg.qr(matrix)
+
+    def solved(self, y: Float[Tensor, "d n"]) -> Float[Tensor, "q n"]:
+        """A⁺ y."""
+        return torch.linalg.solve_triangular(self._r, self._q.mT @ y, upper=True)
+
+    def spread(self, y: Float[Tensor, "q n"]) -> Float[Tensor, "d n"]:
+        """(Aᵀ)⁺ y."""
+        return self._q @ torch.linalg.solve_triangular(self._r.mT, y, upper=False)
+
+    def gram(self, x: Float[Tensor, "q n"]) -> Float[Tensor, "q n"]:
+        """AᵀA x."""
+        return self._r.mT @ (self._r @ x)
+
+    def gram_solved(self, x: Float[Tensor, "q n"]) -> Float[Tensor, "q n"]:
+        """(AᵀA)⁻¹ x."""
+        half = torch.linalg.solve_triangular(self._r.mT, x, upper=False)
+        return torch.linalg.solve_triangular(self._r, half, upper=True)
 
 
 def least_convolved(

@@ -246,9 +246,10 @@ def test_risk_of_a_kernel_has_two_derivatives_block_by_block(monkeypatch):
 
 
 def test_jitter_is_reported_with_its_size():
-    """Two equal points and a penalty far below rounding: the factorisation needs help, and says so."""
-    x = torch.tensor([[1.0, 3.0, 0.7], [1.0, 3.0, 0.7]]).double() / 3
-    measure = Measure(x, labels=torch.ones(2, 1).double()).as_groups()
+    """Equal points and a penalty far below rounding: the factorisation needs help, and says so. Every number is a power of two,
+    so that the second pivot is zero with any order of operations."""
+    x = torch.tensor([[2.0, 0.0, 0.0, 0.0, 0.0]]).double().repeat(4, 1)
+    measure = Measure(x, labels=torch.ones(4, 1).double()).as_groups()
     with pytest.warns(
         NumericalWarning, match=r"e-1\d \(1e-1\d of its mean\) was added to the diagonal .* raise 'penalty'"
     ):

@@ -370,9 +370,9 @@ def test_chunks_do_not_matter(kernel: Gaussian | None, batch: Any, chunk: int) -
     assert_same(at_once.evaluate(here, 0), in_chunks.evaluate(here, 0))
 
 
-@pytest.mark.parametrize("via", [Identity(), Features()], ids=["points", "features"])
-def test_parts_hold_the_classes_in_proportion(via: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("objectives.stage.PART_EXAMPLES", 20)
+@pytest.mark.parametrize(("via", "part"), [(Identity(), 14), (Features(), 20)], ids=["points", "features"])
+def test_parts_hold_the_classes_in_proportion(via: Any, part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("objectives.stage.PART_EXAMPLES", part)  # of features whole chunks, of 14
     some = problem(images(sizes=(16, 32, 64)), Match(MMD(), via=via), context=Pool(network=NETWORK, size=1))
     stage = some.executor(1).stage
     stage.chunk = 14
