@@ -166,6 +166,16 @@ def test_a_dry_run_says_how_long_and_touches_nothing(
     assert list((tmp_path / "here").iterdir()) == []
 
 
+def test_a_plan_counts_what_is_condensed_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """By whichever cell needs the set first."""
+    cross = {"networks": {"mlp": "mlp", "lenet": "lenet"}, "controls": []}
+    file = written(tmp_path / "tiny.yaml", cross=cross, per_class=[1])
+    for chosen, first in (((), "digits/1/dm/0"), (("--portions", "cross"), "digits/1/dm/0/mlp")):
+        assert main(["sweep", file, "--dry-run", "--quiet", "--json", "--only", "dm", *chosen]) == 0
+        cells = json.loads(capsys.readouterr().out)["cells"]
+        assert [cell["cell"] for cell in cells if cell["condensing"] > 0] == [first]
+
+
 def test_a_dry_run_of_a_folder_says_what_is_done(finished: Path, capsys: pytest.CaptureFixture[str]):
     (finished / "cells/digits/1/random/0/evaluation.json").unlink()
     (finished / "cells/digits/2/whole/0/evaluation.json").unlink()
