@@ -61,9 +61,10 @@ def least(
             f"'{name}', {rows} x {columns}, has rank {rank}, and so cannot be undone; draw other weights, or use fewer units"
         )
     if rows <= columns:
-        start = values.new_zeros(1, columns) if near is None else near.double()
-        missing = values - start @ weight.mT
-        return start + factor.spread(missing.mT).mT, condition
+        found = values.new_zeros(1, columns) if near is None else near.double()
+        for _ in range(2):  # the second time mends the rounding errors of the first
+            found = found + factor.spread((values - found @ weight.mT).mT).mT
+        return found, condition
     found = factor.solved(values.mT).mT
     missed = float((found @ weight.mT - values).norm() / values.norm().clamp(min=1e-300))
     if missed > 1e-9 and not nearest:

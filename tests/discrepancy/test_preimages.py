@@ -239,6 +239,17 @@ def test_the_condition_of_a_layer_beside_that_of_its_singular_values(shape: tupl
     assert 0.8 < condition / np.linalg.cond(weight.numpy()) < 1 + 1e-9
 
 
+@pytest.mark.parametrize("columns", [200, 260], ids=["square", "narrowing"])
+def test_what_is_left_is_the_rounding_of_the_points(columns: int):
+    """‖W x - y‖ is below ε ‖W‖ ‖x‖; a single solution leaves several times that."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(200, columns, generator=generator, dtype=torch.float64)
+    wanted = torch.randn(3, 200, generator=generator, dtype=torch.float64)
+    found, _ = least("weight", weight, wanted)
+    scale = torch.finfo(torch.float64).eps * torch.linalg.matrix_norm(weight, 2) * found.norm()
+    assert float((found @ weight.mT - wanted).norm() / scale) < 1
+
+
 def test_a_layer_that_lost_its_rank_is_refused():
     network = NETWORKS["one layer"]
     parameters = weights(network)

@@ -168,10 +168,10 @@ def test_a_dry_run_says_how_long_and_touches_nothing(
 
 def test_a_plan_counts_what_is_condensed_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """By whichever cell needs the set first."""
-    cross = {"networks": {"mlp": "mlp", "lenet": "lenet"}, "controls": []}
-    file = written(tmp_path / "tiny.yaml", cross=cross, per_class=[1])
+    cross = {"networks": {"mlp": "mlp", "wider": {"kind": "mlp", "width": 8}}, "controls": []}
+    file = written(tmp_path / "tiny.yaml", cross=cross)
     for chosen, first in (((), "digits/1/dm/0"), (("--portions", "cross"), "digits/1/dm/0/mlp")):
-        assert main(["sweep", file, "--dry-run", "--quiet", "--json", "--only", "dm", *chosen]) == 0
+        assert main(["sweep", file, "--dry-run", "--quiet", "--json", "--only", "digits/1/dm/*", *chosen]) == 0
         cells = json.loads(capsys.readouterr().out)["cells"]
         assert [cell["cell"] for cell in cells if cell["condensing"] > 0] == [first]
 
