@@ -250,12 +250,13 @@ def test_what_is_left_is_the_rounding_of_the_points(columns: int):
     assert float((found @ weight.mT - wanted).norm() / scale) < 1
 
 
-def test_a_layer_that_lost_its_rank_is_refused():
-    network = NETWORKS["one layer"]
+@pytest.mark.parametrize(("name", "rows"), [("one layer", 7), ("square", 12)])
+def test_a_layer_that_lost_its_rank_is_refused(name: str, rows: int):
+    network = NETWORKS[name]
     parameters = weights(network)
     parameters["hidden1.weight"][3] = parameters["hidden1.weight"][2]
-    with pytest.raises(InvalidInput, match=r"'hidden1\.weight', 7 x 12, has rank 6"):
-        network.preimage(parameters, torch.ones(1, 7, dtype=torch.float64), SHAPE)
+    with pytest.raises(InvalidInput, match=rf"'hidden1\.weight', {rows} x 12, has rank {rows - 1}"):
+        network.preimage(parameters, torch.ones(1, rows, dtype=torch.float64), SHAPE)
 
 
 def test_a_coupling_needs_two_numbers():
