@@ -80,14 +80,15 @@ def fitted(learner: Learner, parts: Iterable[Measure], products: torch.dtype = t
     ``products`` is what is multiplied in; float32 has half the digits to move, and an error of 1e-7 of the largest moment.
     """
     assert isinstance(learner, Ridge)
-    all_or_rest, held, classes = Moments(learner, products), Moments(learner, products), 0
+    all_or_rest, held, classes, before = Moments(learner, products), Moments(learner, products), 0, 0
     for part in parts:
         assert part.labels is not None
         classes = part.labels.shape[-1]
         if not isinstance(learner.penalty, Validation):
             all_or_rest.add(part)
             continue
-        out = learner.penalty.held(part.rows.shape[1]).to(part.rows.device)
+        out = learner.penalty.held(part.rows.shape[1], before).to(part.rows.device)
+        before += len(out)
         for moments, rows in ((all_or_rest, ~out), (held, out)):
             moments.add(Measure(part.rows[:, rows], part.mass_of[:, rows], part.labels[:, rows]))
     chosen_on = held.summary if isinstance(learner.penalty, Validation) else None

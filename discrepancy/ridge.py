@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from discrepancy.base import Part
@@ -27,9 +27,13 @@ from discrepancy.systems import RANK, solve
 __all__ = ["Moments", "Ridge", "Validation", "second_moments"]
 
 
+GOLDEN = (5**0.5 - 1) / 2
+
+
 class Validation(Part, family=True, kind="validation"):
     """λ is that number, of ``per_decade`` a decade from ``lowest`` to ``highest``, with which what is learned from the rest of
-    the real examples has the least squared error on a held-out ``share`` of them: every so many-th, as they come.
+    the real examples has the least squared error on a held-out ``share`` of them: as they come, those numbers n for which the
+    fraction of n (√5 - 1)/2 is below the share. They are spread evenly over every stretch, and over classes that take turns.
 
     All the numbers are tried by one factorisation, and the examples are not looked at again.
     """
@@ -54,10 +58,10 @@ class Validation(Part, family=True, kind="validation"):
         count = round(float(powers[1] - powers[0]) * self.per_decade) + 1
         return torch.logspace(float(powers[0]), float(powers[1]), count, dtype=torch.float64).tolist()
 
-    def held(self, count: int) -> Tensor:
-        """Which of so many examples, in the order in which they come, are held out."""
-        every = round(1 / self.share)
-        return torch.arange(count) % every == every - 1
+    def held(self, count: int, before: int = 0) -> Bool[Tensor, " count"]:
+        """Which of so many examples, in the order in which they come after others, are held out."""
+        numbers = torch.arange(before + 1, before + count + 1, dtype=torch.float64)
+        return (numbers * GOLDEN) % 1 < self.share
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,8 +24,14 @@ def noisy(seed: int = 0) -> tuple[Tensor, Tensor]:
     return x, 0.5 * x @ truth + 8 * torch.randn(N, C, generator=generator, dtype=torch.float64) + 3.0
 
 
-def best_by_hand(x: np.ndarray, y: np.ndarray, intercept: bool, relative: bool) -> tuple[float, list[float]]:
-    held = np.arange(len(x)) % 10 == 9
+def held_by_hand(count: int, before: int = 0) -> np.ndarray:
+    return np.array([math.fmod(n * (math.sqrt(5) - 1) / 2, 1) < 0.1 for n in range(before + 1, before + count + 1)])
+
+
+def best_by_hand(
+    x: np.ndarray, y: np.ndarray, intercept: bool, relative: bool, held: np.ndarray | None = None
+) -> tuple[float, list[float]]:
+    held = held_by_hand(len(x)) if held is None else held
     errors = []
     for number in GRID.candidates:
         rest_x, rest_y = x[~held], y[~held]
@@ -40,7 +46,7 @@ def best_by_hand(x: np.ndarray, y: np.ndarray, intercept: bool, relative: bool) 
 
 @pytest.mark.parametrize("intercept", [False, True])
 @pytest.mark.parametrize("relative", [False, True])
-@pytest.mark.parametrize("seed", [3, 4])
+@pytest.mark.parametrize("seed", [3, 7, 12])
 def test_the_penalty_is_the_best_of_all_on_what_was_held_out(intercept: bool, relative: bool, seed: int):
     x, y = noisy(seed)
     match = Parameters(learner=Ridge(penalty=GRID, intercept=intercept, relative=relative))
@@ -54,20 +60,40 @@ def test_the_penalty_is_the_best_of_all_on_what_was_held_out(intercept: bool, re
 
 
 def test_summaries_of_batches_merge():
-    """Batches of twenty hold out the same examples as the whole."""
+    """Each holds out its own share."""
     x, y = noisy(3)
     match = Parameters(learner=Ridge(penalty=GRID))
-    everything = Measure(x, torch.ones(N), y).as_groups()
-    whole = match.summarise(everything)
-    parts = [match.summarise(part) for part in everything.split(20)]
-    merged = parts[0]
-    for part in parts[1:]:
-        merged = match.merge(merged, part)
-    torch.testing.assert_close(merged.predictor.table, whole.predictor.table)
-    assert merged.chosen == whole.chosen
-    chosen = whole.select(torch.tensor([0]))
-    torch.testing.assert_close(chosen.predictor.table, whole.predictor.table)
-    assert chosen.chosen == whole.chosen
+    merged, *rest = (match.summarise(part) for part in Measure(x, torch.ones(N), y).as_groups().split(70))
+    for summary in rest:
+        merged = match.merge(merged, summary)
+    held = np.concatenate([held_by_hand(70), held_by_hand(70), held_by_hand(63)])
+    truth, _ = best_by_hand(x.numpy(), y.numpy(), False, False, held)
+    assert merged.chosen.penalty == pytest.approx(truth)
+    plain = Ridge(penalty=truth).fit(Measure(x, labels=y).as_groups())
+    torch.testing.assert_close(merged.predictor.table, plain.table)
+    chosen = merged.select(torch.tensor([0]))
+    torch.testing.assert_close(chosen.predictor.table, plain.table)
+    assert chosen.chosen == merged.chosen
+
+
+@pytest.mark.parametrize("size", [1, 20, 170])
+def test_what_is_held_out_of_a_stream_does_not_depend_on_its_parts(size: int):
+    x, y = noisy(3)
+    whole = Measure(x, torch.ones(N), y).as_groups()
+    of_parts, at_once = fitted(Ridge(penalty=GRID), whole.split(size)), fitted(Ridge(penalty=GRID), [whole])
+    assert of_parts.held is not None
+    assert at_once.held is not None
+    torch.testing.assert_close(of_parts.held.mean, at_once.held.mean)
+    torch.testing.assert_close(of_parts.moments.mean, at_once.moments.mean)
+
+
+@pytest.mark.parametrize("classes", [2, 10, 20, 100])
+def test_classes_that_take_turns_are_held_out_alike(classes: int):
+    """As those of a stream do; every so many-th example would be of the same few classes."""
+    labels = torch.arange(40_000) % classes
+    shares = Validation(share=0.05).held(len(labels)).double()
+    of_class = torch.stack([shares[labels == label].mean() for label in range(classes)])
+    torch.testing.assert_close(of_class, torch.full_like(of_class, 0.05), atol=0.008, rtol=0)
 
 
 def test_the_synthetic_side_may_have_a_learner_of_its_own():
@@ -101,7 +127,7 @@ def test_products_in_float32_lose_seven_digits_and_no_more():
     assert 1e-10 < error < 1e-6
 
 
-@pytest.mark.parametrize("seed", [3, 4])
+@pytest.mark.parametrize("seed", [3, 7, 12])
 def test_the_choice_is_the_same_in_float32_and_of_singular_moments(seed: int):
     x, y = noisy(seed)
     x[:, 1] = x[:, 2]
