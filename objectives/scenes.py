@@ -101,7 +101,7 @@ class Scenes:
         draw, bound = self.bank.draw(step), self.matches[name]
         draws, augmentation = self.random(draw, name), self.stage.augmentation(draw.augmentation)
         largest = self.stage.dtype.itemsize * max(map(math.prod, (*self.stage.shapes.values(), *bound.shapes.values())))
-        examples = STREAMED_BYTES.get(self.stage.device.type, STREAMED_BYTES["cuda"]) // largest
+        examples = max(1, STREAMED_BYTES.get(self.stage.device.type, STREAMED_BYTES["cuda"]) // largest)
         for taken, indices in self.stage.real_parts(draw, self.bank.parameters(draw), augmentation, examples):
             mass = torch.ones(len(indices), device=self.stage.device)
             yield bound.embedded(Measure(taken, mass, self.stage.label_vectors(indices)), draws).as_groups()

@@ -254,7 +254,7 @@ class Stage:
         """The real batch of a draw in parts of about so many examples: what is taken, and which examples they are."""
         indices = self.rows(draw, parameters)
         size = self.size(len(indices))
-        part = max(1, examples or PART_EXAMPLES)
+        part = examples or PART_EXAMPLES
         if self.take:
             part = max(1, part // size) * size
         if len(indices) > part:

@@ -17,6 +17,7 @@ from discrepancy.networks import MLP, ConvNet, Coupling, Network
 from discrepancy.ridge import Validation
 from objectives import LabelledData, Match, Pixels, Pool, SyntheticSet, condense
 from objectives.condense import solve
+from objectives.scenes import STREAMED_BYTES
 from objectives.solvers import ClosedForm, Problem
 from objectives.streams import stream
 
@@ -229,6 +230,18 @@ def test_mixed_precision_finds_the_weights_of_double_precision(
         sought = ridge(x, vectors(data) - shift, penalty, learner.intercept)
         found = ridge(features(data, SPACES["linear"], made.points), labels_of(made) - shift, 0.0, learner.intercept)
         assert error(found, sought) < 1e-11
+
+
+@pytest.mark.parametrize("nbytes", [1, 5 * 8 * 64, 1 << 30])
+def test_the_real_side_comes_in_parts_of_bounded_size(data: LabelledData, monkeypatch: pytest.MonkeyPatch, nbytes: int):
+    monkeypatch.setitem(STREAMED_BYTES, "cpu", nbytes)
+    some = Problem(data, match().named("ridge"), Pool(size=1), Pixels(per_class=1), dtype=torch.float64)
+    parts = [measure.rows[0] for measure in some.executor(1).scenes.real(0, "ridge")]
+    size = max(1, nbytes // (8 * D))
+    assert [len(part) for part in parts[:-1]] == [size] * (len(parts) - 1)
+    assert len(parts[-1]) <= size
+    together, every = torch.cat(parts), data.normalisation.apply(data.train.points, torch.float64).flatten(1)
+    torch.testing.assert_close(together.sort(0).values, every.sort(0).values)
 
 
 def test_the_penalty_is_chosen_once_and_recorded(data: LabelledData):
