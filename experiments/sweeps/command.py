@@ -42,7 +42,7 @@ def run_sweep(options: argparse.Namespace, worker: Worker | None = None) -> int:
     folder = SweepFolder(options.out or Path("runs") / f"sweep-{Path(options.file or 'sweep').stem}")
     options.out = folder.path
     if options.dry_run:
-        _show_plan(chosen, folder, _estimates(chosen, options), options.json)
+        _show_plan(chosen, folder, _estimates(chosen, folder, options), options.json)
         return 0
     if options.report_only:
         if not folder.cells.exists():
@@ -55,7 +55,7 @@ def run_sweep(options: argparse.Namespace, worker: Worker | None = None) -> int:
     with folder.locked():
         folder.check(cells)
         todo = [cell for cell in chosen if folder.files(cell).judged is None]
-        estimates = _estimates(todo, options)
+        estimates = _estimates(todo, folder, options)
         folder.adopt(dump(sweep, defaults=False), cells)
         worker = worker or Child(imports=tuple(options.imports or ()), threads=options.threads)
         total = max(1, int(sum(estimate.seconds for estimate in estimates.values())))
@@ -141,9 +141,10 @@ def _is_meant(cell: Cell, pattern: str) -> bool:
     return pattern in cell.key.split("/") or fnmatchcase(cell.key, pattern) or fnmatchcase(cell.key, f"{pattern}/*")
 
 
-def _estimates(cells: Sequence[Cell], options: argparse.Namespace) -> dict[str, Estimate]:
+def _estimates(cells: Sequence[Cell], folder: SweepFolder, options: argparse.Namespace) -> dict[str, Estimate]:
+    made = {cell.base for cell in cells if folder.files(cell).run.result.exists()}
     with shown("checking", len(cells), options.quiet) as advance:
-        return estimated(cells, lambda done: advance(done, ""))
+        return estimated(cells, made, lambda done: advance(done, ""))
 
 
 def _show_plan(cells: Sequence[Cell], folder: SweepFolder, estimates: dict[str, Estimate], as_json: bool) -> None:

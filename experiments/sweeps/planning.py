@@ -1,6 +1,6 @@
 """What a sweep will take, and whether every cell can be run: data are read once, and every run is begun and given up."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,8 +29,10 @@ class Estimate:
         return self.condensing + self.judging
 
 
-def estimated(cells: Sequence[Cell], on_cell: Callable[[int], None] | None = None) -> dict[str, Estimate]:
-    """The estimate of every cell, by key.
+def estimated(
+    cells: Sequence[Cell], made: Collection[str] = (), on_cell: Callable[[int], None] | None = None
+) -> dict[str, Estimate]:
+    """The estimate of every cell, by key; the sets of ``made`` are there already.
 
     Raises:
         ConfigError: with everything that cannot be run, and all that is wrong with the data.
@@ -48,7 +50,7 @@ def estimated(cells: Sequence[Cell], on_cell: Callable[[int], None] | None = Non
             continue
         for cell in of_source:
             try:
-                found[cell.key] = _estimate(cell, data, plans)
+                found[cell.key] = _estimate(cell, data, plans, made)
             except DiscrepancyError as error:
                 mistakes.setdefault(f"{cell.network or cell.name}: {error}", []).append(f"{cell.data}/{cell.per_class}")
             done += 1
@@ -65,10 +67,10 @@ def _with_places(text: str, places: Iterable[Any]) -> str:
     return f"{text} (for {', '.join(distinct)})" if distinct else text
 
 
-def _estimate(cell: Cell, data: LabelledData, plans: dict[str, Plan]) -> Estimate:
+def _estimate(cell: Cell, data: LabelledData, plans: dict[str, Plan], made: Collection[str]) -> Estimate:
     data.require(cell.per_class, f"a sweep at {cell.per_class} a class")
     examples, protocol = cell.per_class * data.count, cell.protocol
-    plan, made = plans.get(cell.base), cell.base in plans
+    plan, there = plans.get(cell.base), cell.base in plans or cell.base in made
     if plan is None and cell.experiment is not None:
         plan = plans[cell.base] = planned(cell.experiment, data)
     if plan is not None:
@@ -76,7 +78,7 @@ def _estimate(cell: Cell, data: LabelledData, plans: dict[str, Plan]) -> Estimat
     elif cell.name == "whole":
         protocol, examples = whole_budget(examples, data, protocol), len(data.train)
     judging = judging_seconds(protocol, data, examples, cell.device)
-    if plan is None or made:
+    if plan is None or there:
         return Estimate(judging=judging)
     return Estimate(condensing=plan.seconds, judging=judging, memory_bytes=plan.memory_bytes)
 

@@ -182,7 +182,9 @@ def test_a_dry_run_of_a_folder_says_what_is_done(finished: Path, capsys: pytest.
     capsys.readouterr()
     file = str(finished.parent / "tiny.yaml")
     assert main(["sweep", file, "--out", str(finished), "--dry-run", "--quiet", "--json"]) == 0
-    states = {cell["cell"]: cell["state"] for cell in json.loads(capsys.readouterr().out)["cells"]}
+    cells = {cell["cell"]: cell for cell in json.loads(capsys.readouterr().out)["cells"]}
+    assert {cell["condensing"] for cell in cells.values()} == {0}
+    states = {name: cell["state"] for name, cell in cells.items()}
     assert states["digits/1/random/0"] == "begun"
     assert states["digits/2/whole/0"] == "open"
     assert states["digits/1/dm/0"] == "done"
