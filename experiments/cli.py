@@ -7,14 +7,16 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from discrepancy.errors import DiscrepancyError, InvalidInput
 from experiments.config import ConfigError
 
 __all__ = ["main"]
+
+T = TypeVar("T")
 
 EPILOG = """examples:
   condense run dm --data digits                          a published method on packaged data
@@ -204,7 +206,8 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", help="where torchvision's data lie (or DISCREPANCY_DATA)")
     parser.add_argument(
         "--controls",
-        default="random,herding",
+        type=_by_commas(str),
+        default=["random", "herding"],
         help="any of random, herding, whole, by commas; or none (default random,herding)",
     )
     parser.add_argument(
@@ -262,9 +265,14 @@ def _sweep(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--resume", action="store_true", help="do what is missing in the folder")
     parser.add_argument("--all", action="store_true", help="optional portions too")
-    parser.add_argument("--portions", metavar="NAMES", help="these portions only, by commas; 'cross' is one")
     parser.add_argument(
-        "--only", nargs="+", metavar="NAME", help="these methods, data or sizes, or patterns such as 'mnist/10/d*'"
+        "--portions", type=_by_commas(str), metavar="NAMES", help="these portions only, by commas; 'cross' is one"
+    )
+    parser.add_argument(
+        "--only",
+        type=_by_commas(str),
+        metavar="NAMES",
+        help="these methods, data or sizes, by commas, or patterns such as 'mnist/10/d*'",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="check every cell, print how long each will take, and stop"
@@ -281,7 +289,7 @@ def _predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", metavar="FILE", help="a YAML or TOML file; the packaged study without")
     parser.add_argument("--data", help="a data set by name, an .npz file, or a folder of images")
     parser.add_argument("--root", help="where torchvision's data lie, or are downloaded to (or DISCREPANCY_DATA)")
-    parser.add_argument("--per-class", type=int, nargs="+", metavar="N", help="sizes of the sets")
+    parser.add_argument("--per-class", type=_by_commas(int), metavar="N,...", help="sizes of the sets, by commas")
     parser.add_argument("--seed", type=int, metavar="N")
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
@@ -296,12 +304,28 @@ def _predict(parser: argparse.ArgumentParser) -> None:
 
 
 def _exact(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", nargs="+", default=["mnist", "cifar10"], metavar="NAME", help="data sets by name")
+    parser.add_argument(
+        "--data",
+        type=_by_commas(str),
+        default=["mnist", "cifar10"],
+        metavar="NAMES",
+        help="data sets by name, by commas (default mnist,cifar10)",
+    )
     parser.add_argument("--root", help="where torchvision's data lie, or are downloaded to (or DISCREPANCY_DATA)")
     parser.add_argument(
-        "--features", nargs="+", default=["linear", "fcnn", "rff"], metavar="NAME", help="of the method ridge, by name"
+        "--features",
+        type=_by_commas(str),
+        default=["linear", "fcnn", "rff"],
+        metavar="NAMES",
+        help="of the method ridge, by commas (default linear,fcnn,rff)",
     )
-    parser.add_argument("--per-class", type=int, nargs="+", default=[1, 10, 50], metavar="N", help="sizes of the sets")
+    parser.add_argument(
+        "--per-class",
+        type=_by_commas(int),
+        default=[1, 10, 50],
+        metavar="N,...",
+        help="sizes of the sets, by commas (default 1,10,50)",
+    )
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="draws of the networks and frequencies")
     parser.add_argument(
         "--precision", default="double", choices=("double", "mixed"), help="of the pass over the real data"
@@ -311,9 +335,8 @@ def _exact(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--noise",
-        type=float,
-        nargs="+",
-        metavar="STD",
+        type=_by_commas(float),
+        metavar="STD,...",
         help="condense again with such noise, and see what it hides of W",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
@@ -321,6 +344,19 @@ def _exact(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, metavar="FOLDER", help="where results are kept and continued (default runs/exact)"
     )
     _common(parser)
+
+
+def _by_commas(kind: Callable[[str], T]) -> Callable[[str], list[T]]:
+    """How an option of several values is read: one word, which never takes the arguments that follow it."""
+
+    def read(text: str) -> list[T]:
+        try:
+            return [kind(part.strip()) for part in text.split(",")]
+        except ValueError:
+            numbers = "whole numbers" if kind is int else "numbers"
+            raise argparse.ArgumentTypeError(f"'{text}' should be {numbers} with commas between them") from None
+
+    return read
 
 
 def _common(parser: argparse.ArgumentParser) -> None:

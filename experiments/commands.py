@@ -184,7 +184,7 @@ def evaluate(options: argparse.Namespace) -> None:
     else:
         judge = functools.partial(comparison, protocol=protocol_named(options.protocol, options.set, options.networks))
     data = source_of(synthetic, options).load()
-    controls = [] if options.controls == "none" else [name.strip() for name in options.controls.split(",")]
+    controls = [] if options.controls == ["none"] else options.controls
     device = chosen_device(options.device)
     if options.labels == "hard":
         synthetic = synthetic.hardened()

@@ -118,7 +118,7 @@ def _with_paths(tree: Tree, base: Path) -> Tree:
 def _chosen(cells: Sequence[Cell], options: argparse.Namespace, sweep: Sweep) -> list[Cell]:
     """Those of the portions that are asked for, and of the names."""
     known = [*dict(sweep.portions), *([] if sweep.cross is None else [CROSS])]
-    wanted = [name.strip() for name in (options.portions or "").split(",") if name.strip()]
+    wanted = options.portions or []
     for name in wanted:
         if name not in known:
             raise InvalidInput(f"'--portions' names '{name}', which is none of {', '.join(known) or 'none'}")

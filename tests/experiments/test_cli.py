@@ -121,6 +121,22 @@ def test_a_mistake_gets_one_clear_line_and_status_2(arguments, message, tmp_path
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--per-class", "1,b"], "'1,b' should be whole numbers with commas between them"),
+        (["--per-class", "1.5"], "'1.5' should be whole numbers with commas between them"),
+        (["--noise", "1;2"], "'1;2' should be numbers with commas between them"),
+        (["--data", "mnist", "cifar10"], "unrecognized arguments: cifar10"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else "",
+)
+def test_several_values_stand_between_commas(arguments, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["study", "exact", *arguments])
+    assert message in capsys.readouterr().err
+
+
 def test_duplicate_keys_in_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "twice.yaml").write_text("seed: 1\nseed: 2\n")
     assert main(["run", str(tmp_path / "twice.yaml"), "--data", "digits"]) == 2

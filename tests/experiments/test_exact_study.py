@@ -30,8 +30,7 @@ def test_rows_are_what_sklearn_finds_and_are_not_made_twice(tmp_path, capsys, mo
         "--data",
         "digits",
         "--per-class",
-        "1",
-        "3",
+        "1,3",
         "--out",
         str(tmp_path / "s"),
         "--json",
@@ -56,7 +55,7 @@ def test_rows_are_what_sklearn_finds_and_are_not_made_twice(tmp_path, capsys, mo
 
 
 def test_kip_stands_beside_on_the_features_of_a_network(tmp_path, capsys):
-    options = ["--data", "digits", "--features", "linear", "fcnn", "--per-class", "2", "--kip", "0.01", "--seeds", "2"]
+    options = ["--data", "digits", "--features", "linear,fcnn", "--per-class", "2", "--kip", "0.01", "--seeds", "2"]
     assert main(["study", "exact", *options, "--out", str(tmp_path / "s"), "--quiet"]) == 0
     printed = capsys.readouterr().out
     assert "Beside KIP on the same features" in printed
@@ -72,7 +71,7 @@ def test_kip_stands_beside_on_the_features_of_a_network(tmp_path, capsys):
 
 
 def test_noise_hides_nothing_from_whoever_holds_both(tmp_path, capsys):
-    options = ["--data", "digits", "--features", "linear", "--per-class", "1", "3", "--noise", "0.01", "1", "100"]
+    options = ["--data", "digits", "--features", "linear", "--per-class", "1,3", "--noise", "0.01,1,100"]
     assert main(["study", "exact", *options, "--out", str(tmp_path), "--quiet", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [row["noise"] for row in found["noise"]] == [0.01, 1.0, 100.0]

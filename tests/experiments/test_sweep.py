@@ -142,6 +142,7 @@ def test_optional_portions_and_names(tmp_path: Path, capsys: pytest.CaptureFixtu
         "digits/1/dm/0/mlp",
     ]
     assert keys(capsys, file, "--only", "digits/2/r*") == ["digits/2/random/0"]
+    assert keys(capsys, file, "--only", "random, digits/2/whole") == first[1:]
     assert main(["sweep", file, "--dry-run", "--only", "nothing", "--quiet"]) == 2
     assert "'--only' has 'nothing'" in capsys.readouterr().err
     assert main(["sweep", file, "--dry-run", "--portions", "second", "--quiet"]) == 2
