@@ -52,9 +52,9 @@ def _lines(title: str, total: int, out: Console) -> Advance:
         if done < total and now - last < SECONDS_BETWEEN_LINES:
             return
         last = now
-        left = (now - start) / max(done, 1) * (total - done)
+        left = f", {(now - start) / done * (total - done):.0f} s left" if done else ""
         out.print(
-            f"{title}: {done}/{total}, {now - start:.0f} s, {left:.0f} s left {note}".rstrip(),
+            f"{title}: {done}/{total}, {now - start:.0f} s{left} {note}".rstrip(),
             highlight=False,
             soft_wrap=True,
         )

@@ -31,7 +31,7 @@ from objectives.solvers.closed_form import Solved
 from objectives.streams import stream
 from objectives.synthetic import Pixels
 
-__all__ = ["Noise", "Row", "exact", "iterated", "recovered"]
+__all__ = ["Noise", "Row", "exact", "experiment_of", "iterated", "recovered"]
 
 PART = 2048
 """Test examples that are predicted together."""
@@ -169,9 +169,13 @@ def iterated(
     *,
     seed: int = 0,
     device: str = "auto",
+    on_step: Callable[[int, float], None] = lambda step, minutes: None,
 ) -> Row:
     """KIP on the same features: gradient steps on the error on the real data of kernel ridge
-    regression with the kernel ⟨φ, φ⟩, with the labels solved for, until the steps or the minutes are over."""
+    regression with the kernel ⟨φ, φ⟩, with the labels solved for, until the steps or the minutes are over.
+
+    ``on_step`` is told the steps that are done and the minutes that they took.
+    """
     base = experiment_of(source, features, per_class, seed, device, "double")
     ((_, term),) = base.objective.terms
     assert isinstance(term, Match)
@@ -188,10 +192,12 @@ def iterated(
     )
     solver = Descent(optimizer="adam", lr=KIP_RATE, steps=KIP_STEPS, solve_labels=True)
     start = time.perf_counter()
-    solving = solver.start(problem)
-    while solving.step < solving.steps and time.perf_counter() - start < 60 * minutes:
+    solving, seconds = solver.start(problem), 0.0
+    while solving.step < solving.steps and seconds < 60 * minutes:
         check_finite(solving.advance())
-    seconds, synthetic = time.perf_counter() - start, result(problem, solving)
+        seconds = time.perf_counter() - start
+        on_step(solving.step, seconds / 60)
+    synthetic = result(problem, solving)
     assert isinstance(base.solver, ClosedForm)
     space = base.solver.start(base.problem(data))
     return Row(

@@ -1,20 +1,22 @@
 """The study of exact ridge regression on the command line: what ``condense study exact`` calls."""
 
 import argparse
+import functools
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from discrepancy.errors import InvalidInput
 from experiments.config import Tree
-from experiments.data import source_named
+from experiments.data import Source, source_named
 from experiments.report import exact as report
 from experiments.report import grid
 from experiments.report.progress import shown
-from experiments.studies.exact import Noise, Row, exact, iterated, recovered
+from experiments.studies.exact import Noise, Row, exact, experiment_of, iterated, recovered
 from experiments.studies.folder import Lines, StudyFolder
 from objectives.artefact import SyntheticSet
+from objectives.data import LabelledData
 
 __all__ = ["run_exact"]
 
@@ -30,6 +32,10 @@ def run_exact(options: argparse.Namespace) -> None:
             raise InvalidInput(f"'--{name.replace('_', '-')}' must be at least 1, got {values}")
     if options.kip is not None and not options.kip > 0:
         raise InvalidInput(f"'--kip' must be a number of minutes > 0, got {options.kip}")
+    for name, features in itertools.product(options.data, options.features):
+        experiment_of(
+            source_named(name, options.root), features, options.per_class[0], 0, options.device, options.precision
+        )
     folder = StudyFolder(options.out or Path("runs") / "exact")
     options.out = folder.path
     with folder.locked():
@@ -77,13 +83,27 @@ def _rows(options: argparse.Namespace, folder: StudyFolder) -> Iterator[Row]:
             if options.kip is None or features != KIP_FEATURES:
                 continue
             for size in options.per_class:
-                advance(number, f"{name} {features}, kip at {size} a class, for {options.kip:g} min at most")
                 key = (data.name, features, "kip", size, seed, options.kip)
                 if key not in known:
-                    known[key] = iterated(source, data, features, size, options.kip, seed=seed, device=options.device)
+                    known[key] = _kip(source, data, features, size, seed, options, functools.partial(advance, number))
                     lines.append(known[key].as_dict())
                 yield known[key]
         advance(len(cells), "")
+
+
+def _kip(
+    source: Source,
+    data: LabelledData,
+    features: str,
+    size: int,
+    seed: int,
+    options: argparse.Namespace,
+    note: Callable[[str], None],
+) -> Row:
+    def tell(step: int, spent: float) -> None:
+        note(f"{data.name} {features}, kip at {size} a class: step {step}, {spent:.1f} of at most {options.kip:g} min")
+
+    return iterated(source, data, features, size, options.kip, seed=seed, device=options.device, on_step=tell)
 
 
 def _noise(options: argparse.Namespace, folder: StudyFolder) -> Iterator[Noise]:

@@ -1,6 +1,7 @@
 """The study of exact ridge regression, and the method ridge on the command line: accuracies beside those of scikit-learn."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from sklearn.linear_model import Ridge
 
 from experiments.cli import main
 from experiments.data import Digits
+from experiments.report import progress
 from experiments.studies import exactness
 from objectives.artefact import SyntheticSet
 
@@ -54,11 +56,14 @@ def test_rows_are_what_sklearn_finds_and_are_not_made_twice(tmp_path, capsys, mo
     assert json.loads(capsys.readouterr().out)["rows"] == rows
 
 
-def test_kip_stands_beside_on_the_features_of_a_network(tmp_path, capsys):
+def test_kip_stands_beside_on_the_features_of_a_network(tmp_path, capsys, monkeypatch: pytest.MonkeyPatch):
     options = ["--data", "digits", "--features", "linear,fcnn", "--per-class", "2", "--kip", "0.01", "--seeds", "2"]
-    assert main(["study", "exact", *options, "--out", str(tmp_path / "s"), "--quiet"]) == 0
-    printed = capsys.readouterr().out
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    assert main(["study", "exact", *options, "--out", str(tmp_path / "s")]) == 0
+    printed, shown = capsys.readouterr()
     assert "Beside KIP on the same features" in printed
+    assert "digits fcnn, kip at 2 a class: step 1, " in shown
+    assert re.search(r"exact: 0/4, \d+ s digits linear", shown)  # of the time left nothing is known yet
     rows = json.loads((tmp_path / "s" / "report.json").read_text())["rows"]
     kip = [row for row in rows if row["method"] == "kip"]
     assert [(row["features"], row["seed"], row["minutes"]) for row in kip] == [("fcnn", 0, 0.01), ("fcnn", 1, 0.01)]
@@ -106,12 +111,14 @@ def test_a_folder_of_another_precision_is_not_continued(tmp_path, capsys):
         (["--per-class", "0"], "'--per-class' must be at least 1"),
         (["--seeds", "0"], "'--seeds' must be at least 1"),
         (["--kip", "0"], "'--kip' must be a number of minutes > 0"),
-        (["--features", "fcn"], "there are no features 'fcn'; did you mean 'fcnn'?"),
+        (["--features", "linear,fcn"], "there are no features 'fcn'; did you mean 'fcnn'?"),
+        (["--data", "digits,minst"], "did you mean MNIST?"),
     ],
 )
-def test_mistakes(tmp_path, capsys, options: list[str], message: str):
+def test_mistakes_come_before_any_work(tmp_path, capsys, options: list[str], message: str):
     assert main(["study", "exact", "--data", "digits", "--out", str(tmp_path / "s"), "--quiet", *options]) == 2
     assert message in capsys.readouterr().err
+    assert not (tmp_path / "s").exists()
 
 
 @pytest.mark.parametrize("features", ["linear", "fcnn", "cnn", "coupling", "rff"])
