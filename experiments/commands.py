@@ -23,7 +23,7 @@ from experiments.folder import RunFolder
 from experiments.plan import planned
 from experiments.report import comparison as comparison_report
 from experiments.report import grid, tables
-from experiments.report.progress import shown
+from experiments.report.progress import shown, staged
 from experiments.run import run as run_experiment
 from experiments.teaching import labelled, teacher_of, teacher_tree
 from objectives.artefact import SyntheticSet
@@ -70,11 +70,18 @@ def run(options: argparse.Namespace) -> None:
         return
     folder = RunFolder(options.out or _default_folder(experiment))
     options.out = folder.path
-    with shown(f"condensing with {experiment.title}", _steps(experiment), options.quiet) as advance:
+    with staged(options.quiet) as stage:
+        advance = stage(f"condensing with {experiment.title}", _steps(experiment))
 
         def on_progress(progress: Progress) -> None:
             if progress.record.step % 10 == 0 or progress.step == progress.steps:
                 advance(progress.step, f"loss {progress.loss:.4g}")
+
+        def on_round(done: int, total: int) -> None:
+            nonlocal advance
+            if done == 0:
+                advance = stage("teaching", total)
+            advance(done, "")
 
         outcome = run_experiment(
             experiment,
@@ -82,7 +89,7 @@ def run(options: argparse.Namespace) -> None:
             resume=options.resume,
             checkpoint_every=options.checkpoint_every,
             on_progress=on_progress,
-            on_round=lambda done, total: advance(_steps(experiment), f"teacher {done}/{total}"),
+            on_round=on_round,
         )
     summary = {
         "artefact": str(folder.result),

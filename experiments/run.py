@@ -60,7 +60,7 @@ def run(
         resume: continue from the folder's checkpoint; k + k steps equal 2k steps bit for bit on a CPU.
         checkpoint_every: steps between two checkpoints.
         log_every: steps between two lines of metrics.
-        on_round: called with the rounds of training that a teacher has had, and their total.
+        on_round: called with the rounds of training that a teacher has had, from none, and their total.
         patience: seconds to wait for a folder that is in use.
 
     Raises:

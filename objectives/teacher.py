@@ -101,7 +101,7 @@ class Teacher(Part, family=True, kind="teacher"):
         """The teacher, once it has learned the data; the same seed gives the same networks on a CPU.
 
         Args:
-            on_round: called with the rounds that are done and their total.
+            on_round: called with the rounds that are done, from none, and their total.
         """
         self.check(data)
         device = torch.device(device)
@@ -131,14 +131,16 @@ class Teacher(Part, family=True, kind="teacher"):
         device: torch.device,
         on_round: Callable[[int, int], None] | None,
     ) -> "Member":
-        network, done = self.network, number * self.rounds
+        network = self.network
+        told = on_round or (lambda done, total: None)
         start = network.initial(stream(seed, "teacher", number, "network"), data.shape, data.count)
         trainee = Trainee(self.training, {name: value.to(device) for name, value in start.items()})
         lesson = real_lesson(data, device)
+        done, total = number * self.rounds, self.number * self.rounds
+        told(done, total)
         for turn in range(self.rounds):
             trainee.round(network, lesson, stream(seed, "teacher", number, "train", turn))
-            if on_round is not None:
-                on_round(done + turn + 1, self.number * self.rounds)
+            told(done + turn + 1, total)
         parameters = trainee.parameters
         if network.pointwise:
             return Member(parameters)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-__all__ = ["Advance", "console", "shown"]
+__all__ = ["Advance", "console", "shown", "staged"]
 
 Advance = Callable[[int, str], None]
 """``advance(done, note)``: so much of the total is done; the note is shown beside the bar."""
@@ -41,6 +41,18 @@ def shown(title: str, total: int, quiet: bool = False) -> Iterator[Advance]:
             yield lambda done, note="": bar.update(task, completed=done, note=note)
     else:
         yield _lines(title, total, out)
+
+
+@contextlib.contextmanager
+def staged(quiet: bool = False) -> Iterator[Callable[[str, int], Advance]]:
+    """Show the progress of one thing after the other: each ``stage(title, total)`` ends the bar before it."""
+    with contextlib.ExitStack() as bar:
+
+        def stage(title: str, total: int) -> Advance:
+            bar.close()
+            return bar.enter_context(shown(title, total, quiet))
+
+        yield stage
 
 
 def _lines(title: str, total: int, out: Console) -> Advance:

@@ -111,6 +111,12 @@ def test_controls_have_the_labels_of_the_same_teacher(folder: Path) -> None:
     assert found.as_dict()["teacher"]["hash"] == teacher.hash
 
 
+def test_the_teacher_has_a_bar_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*RUN[:-1], "--teacher", TEACHER, "--out", str(tmp_path / "run")]) == 0
+    shown = capsys.readouterr().err
+    assert -1 < shown.find("condensing with dm: 2/2, ") < shown.find("teaching: 2/2, ")
+
+
 def test_a_teacher_whose_weights_are_gone_is_taught_again(folder: Path, tmp_path: Path) -> None:
     data, synthetic = Digits().load(), SyntheticSet.load(folder / "result.safetensors")
     asked: list[int] = []
@@ -118,7 +124,7 @@ def test_a_teacher_whose_weights_are_gone_is_taught_again(folder: Path, tmp_path
         synthetic, tmp_path / "moved.safetensors", data, device=CPU, on_round=lambda *n: asked.append(n[0])
     )
     assert again.hash == synthetic.record["teacher"]["hash"]
-    assert asked == [1, 2]
+    assert asked == [0, 1, 2]
     weights = beside(tmp_path / "moved.safetensors")
     build(Teacher, teacher_tree(TEACHER)).taught(data, seed=9).save(
         weights
