@@ -80,6 +80,7 @@ def run(options: argparse.Namespace) -> None:
         def on_round(done: int, total: int) -> None:
             nonlocal advance
             if done == 0:
+                advance(_steps(experiment), "condensed")
                 advance = stage("teaching", total)
             advance(done, "")
 
