@@ -24,7 +24,7 @@ from torch import Tensor
 from discrepancy.base import check_choice
 from discrepancy.errors import InvalidInput
 
-__all__ = ["duals", "features_of", "labels_for", "largest_penalty", "learned", "reachable", "turned"]
+__all__ = ["condition", "duals", "features_of", "labels_for", "largest_penalty", "learned", "reachable", "turned"]
 
 Root = Literal["small", "large"]
 
@@ -60,6 +60,17 @@ def duals(
         return found
     free = free.double()
     return found + free - labels @ (inverse @ free)
+
+
+def condition(features: Float[Tensor, "m p"], labels: Float[Tensor, "m c"], weights: Float[Tensor, "c p"]) -> float:
+    """‖Y‖ σ₁ / (σ_r² ‖W‖), in the spectral norm: by how much a relative error of the features, of rank r, may grow in the
+    weights W = Yᵀ (Φ⁺)ᵀ, to first order; at least 1."""
+    sigma = torch.linalg.svdvals(features.double())
+    kept = sigma[: _rank(sigma, features.shape)]
+    whole = float(torch.linalg.matrix_norm(weights.double(), 2))
+    if len(kept) == 0 or whole == 0:
+        return 1.0
+    return max(1.0, float(torch.linalg.matrix_norm(labels.double(), 2) * kept[0] / kept[-1] ** 2) / whole)
 
 
 def reachable(weights: Float[Tensor, "c p"], labels: Float[Tensor, "m c"]) -> Float[Tensor, "c p"]:
@@ -121,8 +132,13 @@ def _decomposed(matrix: Tensor, rank: Callable[[Tensor], int] | None = None) -> 
     """V, σ and Uᵀ of a reduced singular value decomposition in float64, of this rank; by default without what is zero to
     working precision."""
     v, sigma, u = torch.linalg.svd(matrix.double(), full_matrices=False)
-    found = int((sigma > max(matrix.shape) * EPS * sigma[:1]).sum()) if rank is None else rank(sigma)
+    found = _rank(sigma, matrix.shape) if rank is None else rank(sigma)
     return v[:, :found], sigma[:found], u[:found]
+
+
+def _rank(sigma: Float[Tensor, " r"], shape: tuple[int, ...]) -> int:
+    """How many singular values of a matrix of this shape are not zero to working precision."""
+    return int((sigma > max(shape) * EPS * sigma[:1]).sum())
 
 
 def _worth(sigma: Float[Tensor, " r"]) -> int:

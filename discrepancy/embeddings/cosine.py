@@ -73,8 +73,9 @@ class RandomCosine(Embedding, kind="random_cosine"):
         return math.sqrt(2 / len(frequencies)) * angles.cos()
 
     def excess(self, features: Float[Tensor, "n p"]) -> float:
-        """max |√(p/2) φ| / 0.9, at least 1: up to 0.9 the arc cosine is nowhere steeper than 2.3."""
-        return max(1.0, float(features.abs().max()) * math.sqrt(features.shape[1] / 2) / LARGEST_COSINE)
+        """1 where all are reached, else max |√(p/2) φ| / 0.9: up to 0.9 the arc cosine is nowhere steeper than 2.3."""
+        largest = float(features.abs().max()) * math.sqrt(features.shape[1] / 2)
+        return largest / LARGEST_COSINE if largest > 1 + 1e-12 else 1.0
 
     def preimage(self, features: Float[Tensor, "n p"], within: Within) -> Preimage:
         """As of every embedding; every feature must be at most √(2/p), and there must not be more of them than a point has

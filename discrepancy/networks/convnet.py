@@ -1,7 +1,7 @@
 """The ConvNet on which data set condensation is measured: blocks of convolution, normalisation, activation, pooling."""
 
 from collections.abc import Collection, Sequence
-from typing import get_args
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -24,16 +24,18 @@ from discrepancy.networks.preimages import Preimage, least_convolved, undone
 
 __all__ = ["ConvNet"]
 
+Padding = Literal["published", "same"]
+
 
 class ConvNet(Network, kind="convnet"):
     """``depth`` × [convolution 3 × 3, normalisation, activation, pooling 2 × 2], then one linear layer.
 
     Every layer has as many channels as the one before times ``growth`` (FRePo's networks double them), the first ``width``.
 
-    Images of 28 × 28 get a border of 3 in the first convolution, which makes them 32 × 32; all others keep their size.
-    ``group`` means four groups of channels, and ``layer`` normalises over channels and positions together. A 1 × 1 map
-    has no spread, so instance normalisation makes it zero (plus the shift). A convolution has no bias where instance or
-    batch normalisation follows, which would take it away again, exactly.
+    Images of 28 × 28 get a border of 3 in the first convolution, which makes them 32 × 32, as published; all others keep their
+    size, and with padding ``same`` those too. ``group`` means four groups of channels, and ``layer`` normalises over channels
+    and positions together. A 1 × 1 map has no spread, so instance normalisation makes it zero (plus the shift). A convolution
+    has no bias where instance or batch normalisation follows, which would take it away again, exactly.
 
     Parameters are named ``convL.weight``, ``convL.bias``, ``normL.weight``, ``normL.bias`` for L = 1, ..., depth, and
     ``linear.weight``, ``linear.bias``.
@@ -49,6 +51,7 @@ class ConvNet(Network, kind="convnet"):
     activation: Activation = "relu"
     pooling: Pooling = "average"
     growth: int = 1
+    padding: Padding = "published"
 
     def __post_init__(self) -> None:
         for name, value in (("width", self.width), ("depth", self.depth), ("growth", self.growth)):
@@ -57,6 +60,7 @@ class ConvNet(Network, kind="convnet"):
         check_choice("norm", self.norm, get_args(Norm))
         check_choice("activation", self.activation, get_args(Activation))
         check_choice("pooling", self.pooling, get_args(Pooling))
+        check_choice("padding", self.padding, get_args(Padding))
         check_groups(self.norm, self.width)
 
     @property
@@ -118,7 +122,8 @@ class ConvNet(Network, kind="convnet"):
 
     def _steps(self, shape: Sequence[int]) -> list[Step]:
         widths = [self.width * self.growth**layer for layer in range(self.depth)]
-        return [Step(width, 3, 1 if layer else border(shape, 1), self.pooling) for layer, width in enumerate(widths)]
+        first = border(shape, 1) if self.padding == "published" else 1
+        return [Step(width, 3, 1 if layer else first, self.pooling) for layer, width in enumerate(widths)]
 
     def _check_fits(self, shape: tuple[int, ...]) -> None:
         check_image(self.kind, shape)

@@ -194,7 +194,7 @@ def _narrow(name: str, shape: tuple[int, int]) -> str:
     rank = f"rank {shape[1]} at most" if shape[0] > shape[1] else "no full row rank"
     return (
         f"'{name}', as a matrix {shape[0]} x {shape[1]}, has {rank}, and so reaches only a part of all the features; a "
-        f"convolution must not have more channels than it takes"
+        f"convolution must not have more channels than it takes, nor larger maps (padding: same keeps 28 x 28)"
     )
 
 

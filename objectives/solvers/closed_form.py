@@ -18,7 +18,7 @@ from discrepancy.errors import InvalidInput, NumericalWarning
 from discrepancy.learned import FittedSummary, Parameters, fitted
 from discrepancy.learners import LinearPredictor
 from discrepancy.measure import Measure
-from discrepancy.recovery import Root, duals, features_of, labels_for, learned, reachable, turned
+from discrepancy.recovery import Root, condition, duals, features_of, labels_for, learned, reachable, turned
 from discrepancy.ridge import Ridge
 from objectives.objective import Match
 from objectives.refinement import refined
@@ -53,9 +53,16 @@ class ClosedForm(Solver, kind="closed_form"):
     D is unique and the start has no say. Where several points have these features, those nearest to the real examples that
     they start at are taken, layer by layer, or those nearest to zero.
 
+    The record says how far they ``moved``, ‖X - X̂‖ / ‖X̂‖ in normalised units. For the identity that is little; an embedding
+    that is undone magnifies it by up to its condition number, and then little of the start is left.
+
     Random cosines reach numbers of at most √(2/p): where more is asked for, the features are those for t W in place of W, which
     tells the classes alike; learned labels, divided by t, make good for it. With an intercept all the above is of centred
     features and labels, and the mean of the points is chosen so that the intercept comes out too.
+
+    Without a penalty on the synthetic side the error ‖W_S - W‖ / ‖W‖ is at most 100 ε times the ``condition`` in the record,
+    that of the embedding as it was undone times that of the regression (:func:`discrepancy.recovery.condition`), plus the share
+    of W in directions of rounding alone, which are left out.
 
     With fewer points than classes, or an embedding that does not reach everything and ``nearest``, what comes nearest is taken,
     and a warning says how far W is missed. What else is impossible is refused, with the bound that it breaks.
@@ -71,7 +78,8 @@ class ClosedForm(Solver, kind="closed_form"):
         nearest: where the embedding does not reach a feature vector, take what comes nearest.
 
     References: Provable and Efficient Dataset Distillation for Kernel Ridge Regression (Chen, Huang, Weng, 2024, NeurIPS),
-    Theorems 4.1, 4.2, 5.1 and 5.3, Corollary 4.1.1.
+    Theorems 4.1, 4.2, 5.1 and 5.3, Corollary 4.1.1. Deep linear networks that widen (5.3) get by with one point a class, where
+    the theorem has one more in all: what ridge regression learns lies in the range of the network, and so do all D.
     """
 
     condense: Literal["points", "labels"] = "points"
@@ -212,23 +220,26 @@ class Solved(Solving):
         summary, _ = self.learned
         exact, problem = self._exact(), self.problem
         here = decoded(problem, self._parameters)
-        points, labels = exact.condensed(here.points.double(), self._rows(here), problem.synthetic)
+        start = here.points.double()
+        points, labels = exact.condensed(start, self._rows(here), problem.synthetic)
         self._parameters = self._stored(points, labels)
         kept = decoded(problem, self._parameters)
         labels = labels if kept.labels.ndim == 1 else self._rows(kept)
         factor = exact.scale if problem.synthetic.labels != "learned" else 1.0
         found, weights = exact.learned_from(kept.points.double(), labels) / factor, exact.weights
-        error = float((found - weights).norm() / weights.norm().clamp(min=1e-300))
+        error = float(_relative(found - weights, weights))
         self._findings = {
             "penalty": summary.chosen.number,
             "examples": int(summary.whole.mass.sum()),
             "penalty_synthetic": self.of_synthetic.number,
-            "condition": exact.condition,
+            "condition": exact.condition_of(kept.points.double(), labels),
+            "condition_embedding": exact.condition,
             "factor": factor,
             "error": error,
             "norm": float(weights.norm()),
+            **({} if problem.synthetic.start == "noise" else {"moved": float(_relative(points - start, start))}),
         }
-        if error > max(2 * exact.missed, MISSED * max(1.0, exact.condition)) and problem.dtype == torch.float64:
+        if error > max(2 * exact.missed, MISSED * exact.condition) and problem.dtype == torch.float64:
             warnings.warn(
                 f"from the synthetic set weights are learned that differ from those of the real data by {error:.2g} of their "
                 "norm",
@@ -304,7 +315,7 @@ class _Exact:
 
     Attributes:
         scale: t, where the features are those for t W.
-        condition: of the embedding, as it was undone.
+        condition: of the embedding, as it was undone, by which an error of features may have grown in the points.
         missed: the share of W that no points with these labels give.
     """
 
@@ -327,6 +338,14 @@ class _Exact:
             features, labels = features - features.mean(0), labels - labels.mean(0)
         return learned(features, labels, self.penalty)
 
+    def condition_of(self, points: Tensor, labels: Tensor) -> float:
+        """By how much a relative error of features may grow in what is learned from the points: that of the embedding times
+        that of the regression."""
+        features = self.space.features(points)
+        if self.offset is not None:
+            features, labels = features - features.mean(0), labels - labels.mean(0)
+        return self.condition * condition(features, labels, self.scale * self.weights)
+
     def condensed(self, points: Tensor, labels: Tensor, synthetic: Parameterisation) -> tuple[Tensor, Tensor]:
         given = self.space.features(points)
         predicted = self.solver.condense == "labels" or (synthetic.labels == "learned" and synthetic.start != "noise")
@@ -337,12 +356,14 @@ class _Exact:
         centred = labels if self.offset is None else labels - labels.mean(0)
         start = given if self.offset is None else given - given.mean(0)
         nearest = reachable(self.weights, centred)
-        self.missed = float((nearest - self.weights).norm() / self.weights.norm().clamp(min=1e-300))
+        self.missed = float(_relative(nearest - self.weights, self.weights))
         if self.missed > MISSED:
-            rank = int(torch.linalg.matrix_rank(centred))
+            rank, count = int(torch.linalg.matrix_rank(centred)), len(self.weights)
+            few = len(labels) < count
             warnings.warn(
                 f"the labels of the {len(labels)} synthetic examples have rank {rank}, from which not all weights are learned: "
-                f"the nearest miss them by {self.missed:.2g} of their norm; use at least as many examples as classes",
+                f"the nearest miss them by {self.missed:.2g} of their norm; use "
+                f"{f'at least {count} examples' if few else 'labels: learned'}",
                 NumericalWarning,
                 stacklevel=2,
             )
@@ -386,3 +407,9 @@ class _Exact:
         real = self.centre[0][0, 0]
         wanted = labels.mean(0) - self.offset - self.weights @ real
         return real + torch.linalg.pinv(self.weights) @ wanted
+
+
+def _relative(difference: Tensor, whole: Tensor) -> Tensor:
+    """‖difference‖ / ‖whole‖, or ‖difference‖ where the whole is zero."""
+    norm = whole.norm()
+    return difference.norm() / torch.where(norm > 0, norm, 1.0)

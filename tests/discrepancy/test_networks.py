@@ -229,6 +229,8 @@ def test_shapes_and_work_of_the_published_network():
     convolutions = 9 * 128 * (3 * 32**2 + 128 * 16**2 + 128 * 8**2)
     assert network.multiplications((3, 32, 32), 10) == convolutions + 2048 * 10
     assert network.shapes((1, 28, 28), 10, ("features",)) == {"features": (2048,)}
+    same = ConvNet(padding="same").shapes((1, 28, 28), 10, ("layers", "features"))
+    assert [same[f"layer{layer}"] for layer in (1, 2, 3)] == [(128, 14, 14), (128, 7, 7), (128, 3, 3)]
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

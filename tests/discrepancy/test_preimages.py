@@ -1,6 +1,7 @@
 """Networks that are undone: points have the features that were asked for, the least of all where there are several."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -57,6 +58,18 @@ def test_images_have_the_features(network: Network, shape: tuple[int, ...]):
     found = network.preimage(parameters, wanted, shape)
     again = features(network, parameters, found.points.reshape(-1, *shape))
     assert float((again - wanted).norm() / wanted.norm()) < 100 * torch.finfo(torch.float64).eps * found.condition
+
+
+def test_28_by_28_keeps_its_size_where_it_is_undone():
+    network, shape = ConvNet(width=1, depth=1, norm="none", activation="leaky_relu", pooling="none"), (1, 28, 28)
+    kept = replace(network, padding="same")
+    points = torch.randn(2, *shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    wanted = features(kept, weights(kept, shape), points)
+    found = kept.preimage(weights(kept, shape), wanted, shape).points
+    torch.testing.assert_close(found, points.flatten(1), rtol=0, atol=1e-10)
+    enlarged = features(network, weights(network, shape), points)
+    with pytest.raises(InvalidInput, match=r"1024 x 784, has rank 784 at most, .*padding: same keeps 28 x 28"):
+        network.preimage(weights(network, shape), enlarged, shape)
 
 
 def test_a_convolution_gives_the_least_of_all_images():

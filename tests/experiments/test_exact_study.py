@@ -122,13 +122,19 @@ def test_mistakes_come_before_any_work(tmp_path, capsys, options: list[str], mes
 
 
 @pytest.mark.parametrize("features", ["linear", "fcnn", "cnn", "coupling", "rff"])
-def test_the_method_with_its_features_by_name(tmp_path, capsys, features: str):
-    folder = tmp_path / features
-    assert main(["run", "ridge", "--data", "digits", "--features", features, "--out", str(folder), "--quiet"]) == 0
+@pytest.mark.parametrize("data", ["digits", "28 x 28"])
+def test_the_method_with_its_features_by_name(tmp_path, capsys, features: str, data: str):
+    folder, shape = tmp_path / features, (10, 1, 8, 8) if data == "digits" else (2, 1, 28, 28)
+    if data != "digits":
+        random, data = np.random.default_rng(0), str(tmp_path / "larger.npz")
+        images, labels = random.integers(0, 256, (50, 28, 28), dtype=np.uint8), np.arange(50) % 2
+        np.savez(data, x_train=images, y_train=labels, x_test=images[:10], y_test=labels[:10])
+    assert main(["run", "ridge", "--data", data, "--features", features, "--out", str(folder), "--quiet"]) == 0
     made = SyntheticSet.load(folder / "result.safetensors")
-    assert made.points.shape == (10, 1, 8, 8)
+    assert made.points.shape == shape
     assert made.points.dtype == torch.float64
-    assert made.record["findings"]["error"] < 1e-11
+    found = made.record["findings"]
+    assert found["error"] < 100 * np.finfo(np.float64).eps * found["condition"] < 1e-3
     assert (folder / "result.png").exists()
 
 

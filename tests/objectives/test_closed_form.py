@@ -3,6 +3,7 @@ numpy finds on the features of the real data."""
 
 import math
 import warnings
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -94,7 +95,9 @@ def ridge(x: np.ndarray, y: np.ndarray, penalty: float, intercept: bool = False)
         x, y = x - x.mean(0), y - y.mean(0)
     if penalty == 0:
         return np.linalg.lstsq(x, y, rcond=1e-11)[0].T
-    return np.linalg.solve(x.T @ x + penalty * len(x) * np.eye(x.shape[1]), x.T @ y).T
+    d = x.shape[1]
+    x, y = np.vstack([x, np.sqrt(penalty * len(x)) * np.eye(d)]), np.vstack([y, np.zeros((d, y.shape[1]))])
+    return np.linalg.lstsq(x, y)[0].T
 
 
 def vectors(data: LabelledData) -> np.ndarray:
@@ -111,7 +114,7 @@ def error(found: np.ndarray, sought: np.ndarray) -> float:
 
 
 def tolerance(made: SyntheticSet) -> float:
-    return 100 * float(np.finfo(np.float64).eps) * max(10.0, made.record["findings"]["condition"])
+    return 100 * float(np.finfo(np.float64).eps) * made.record["findings"]["condition"]
 
 
 @in_each_space
@@ -123,8 +126,14 @@ def test_the_same_weights_are_learned(data: LabelledData, space, per_class: int,
         pytest.skip("there are 17 real examples")
     sought = ridge(features(data, space, data.train.points), vectors(data), PENALTY)
     found = ridge(features(data, space, made.points), labels_of(made), 0.0) / made.record["findings"]["factor"]
-    assert error(found, sought) < 100 * tolerance(made)
-    assert made.record["findings"]["error"] < 10 * tolerance(made)
+    assert error(found, sought) < tolerance(made)
+    assert made.record["findings"]["error"] < tolerance(made)
+    sigma = np.linalg.svd(features(data, space, made.points), compute_uv=False)
+    least, scale = sigma[sigma > 1e-12 * sigma[0]][-1], made.record["findings"]["factor"]
+    own = np.linalg.norm(labels_of(made), 2) * sigma[0] / least**2 / np.linalg.norm(scale * sought, 2)
+    assert made.record["findings"]["condition"] == pytest.approx(
+        made.record["findings"]["condition_embedding"] * own, rel=1e-6
+    )
     assert made.points.dtype == torch.float64
 
 
@@ -135,7 +144,7 @@ def test_with_a_penalty_on_the_synthetic_side(data: LabelledData, name: str, roo
     made = condensed(data, space, match(space[0], own=own), per_class=3, root=root)
     sought = ridge(features(data, space, data.train.points), vectors(data), PENALTY)
     found = ridge(features(data, space, made.points), labels_of(made), own)
-    assert error(found, sought) < 1e3 * tolerance(made)
+    assert error(found, sought) < 1e-11
 
 
 def test_cosines_with_a_penalty_are_made_smaller_until_they_are_reached(data: LabelledData):
@@ -155,7 +164,7 @@ def test_an_intercept_is_learned_too(data: LabelledData, name: str, labels: str,
     x, y = features(data, space, data.train.points), vectors(data)
     synthetic, own = features(data, space, made.points), labels_of(made)
     sought, found = ridge(x, y, PENALTY, intercept=True), ridge(synthetic, own, 0.0, intercept=True)
-    assert error(found, sought) < 1e4 * tolerance(made)
+    assert error(found, sought) < tolerance(made)
     offsets = [b.mean(0) - w @ a.mean(0) for a, b, w in ((x, y, sought), (synthetic, own, found))]
     np.testing.assert_allclose(*offsets, atol=1e-8)
 
@@ -170,8 +179,8 @@ def test_centred_labels(data: LabelledData, name: str, labels: str, per_class: i
     made = condensed(data, space, term, per_class=per_class, start="real", labels=labels)
     sought = ridge(features(data, space, data.train.points), vectors(data) - 1 / C, PENALTY)
     found = ridge(features(data, space, made.points), labels_of(made) - 1 / C, 0.0) / made.record["findings"]["factor"]
-    assert error(found, sought) < 1e3 * tolerance(made)
-    assert made.record["findings"]["error"] < 10 * tolerance(made)
+    assert error(found, sought) < tolerance(made)
+    assert made.record["findings"]["error"] < tolerance(made)
 
 
 @pytest.mark.parametrize("name", ["linear", "leaky", "convolution", "cosine", "fewer cosines"])
@@ -188,8 +197,20 @@ def test_predictions_as_labels_keep_points_near_their_start(data: LabelledData, 
         found = ridge(features(data, space, made.points), labels_of(made), 0.0)
         if labels == "learned":
             assert made.record["findings"]["factor"] == 1.0
-            assert error(found, sought) < 1e3 * tolerance(made)
+            assert error(found, sought) < tolerance(made)
     assert moved[1] < 0.6 * moved[0]
+
+
+@pytest.mark.parametrize("per_class", [4, 15])
+@pytest.mark.parametrize("name", ["linear", "leaky", "cosine"])
+def test_how_far_points_move_is_recorded(data: LabelledData, name: str, per_class: int):
+    """With as many points as features their predictions are exact, and nothing that is reached has to move."""
+    made = condensed(data, SPACES[name], per_class=per_class, start="real", labels="learned")
+    start = Pixels(per_class=per_class, start="real").initial(data, 0)["points"].double()
+    moved = data.normalisation.apply(made.points, torch.float64) - start
+    assert made.record["findings"]["moved"] == pytest.approx(float(moved.norm() / start.norm()), abs=1e-12)
+    assert (made.record["findings"]["moved"] < 1e-9) == (per_class * C >= D)
+    assert "moved" not in condensed(data, SPACES[name], per_class=1).record["findings"]
 
 
 def test_labels_for_points_as_they_are(data: LabelledData):
@@ -274,9 +295,20 @@ def test_the_artefact_is_exact_and_one_of_float32_is_not(data: LabelledData, tmp
 
 @pytest.mark.parametrize(
     "trouble",
-    ["collinear", "constant", "fewer examples than features", "no penalty", "soft labels", "an empty feature"],
+    [
+        "collinear",
+        "constant",
+        "fewer examples than features",
+        "no penalty",
+        "neither examples nor penalty",
+        "a chosen penalty",
+        "soft labels",
+        "an empty feature",
+    ],
 )
-def test_troubled_data(data: LabelledData, trouble: str):
+@pytest.mark.parametrize("name", ["linear", "leaky"])
+@pytest.mark.parametrize("intercept", [False, True])
+def test_troubled_data(data: LabelledData, trouble: str, name: str, intercept: bool):
     points, labels, learner, y = data.train.points.clone(), data.strata, Ridge(penalty=PENALTY), vectors(data)
     flat = points.flatten(1)
     given: Tensor = labels
@@ -286,20 +318,36 @@ def test_troubled_data(data: LabelledData, trouble: str):
         flat[:, 5] = 3.0
     if trouble == "an empty feature":
         flat[:, 0] = 0.0
-    if trouble == "fewer examples than features":
+    if trouble in ("fewer examples than features", "neither examples nor penalty"):
         flat, given, y = flat[::5], labels[::5], y[::5]
     if trouble == "no penalty":
         flat[:, 3], learner = 2 * flat[:, 4], Ridge(penalty=0.0)
+    if trouble == "neither examples nor penalty":
+        learner = Ridge(penalty=0.0)
+    if trouble == "a chosen penalty":
+        flat[:, 3], learner = 2 * flat[:, 4], Ridge(penalty=Validation())
     if trouble == "soft labels":
         given = torch.rand(len(flat), C, generator=torch.Generator().manual_seed(1)).softmax(1)
-    troubled = LabelledData.of(flat, given)
+    troubled, space = LabelledData.of(flat, given), SPACES[name]
     if troubled.train.soft is not None:
         y = troubled.train.soft.double().numpy()
-    made = condensed(troubled, SPACES["linear"], match(real=learner), per_class=2)
-    x = troubled.normalisation.apply(flat, torch.float64).numpy()
-    sought = ridge(x, y, learner.number)
-    found = ridge(features(troubled, SPACES["linear"], made.points), labels_of(made), 0.0)
-    assert error(found, sought) < 1e-9
+    rounded = trouble == "soft labels" and intercept  # to float32: their sum is not quite 1, but that of hard ones is
+    says = pytest.warns(NumericalWarning, match="use labels: learned") if rounded else nullcontext()
+    with says:
+        made = condensed(troubled, space, match(space[0], replace(learner, intercept=intercept)), per_class=2)
+    sought = ridge(features(troubled, space, flat), y, made.record["findings"]["penalty"], intercept)
+    found = ridge(features(troubled, space, made.points), labels_of(made), 0.0, intercept)
+    assert error(found, sought) < (1e-6 if rounded else max(tolerance(made), 1e-12))
+
+
+def test_nothing_is_learned_where_nothing_differs(data: LabelledData):
+    """Of constant features an intercept is all, W is zero, and so is its error."""
+    same = LabelledData.of(torch.full((20, 4), 3.0, dtype=torch.float64), torch.arange(20) % 2)
+    made = condensed(same, SPACES["linear"], match(intercept=True), per_class=2)
+    assert made.record["findings"]["norm"] == 0
+    assert made.record["findings"]["error"] < 1e-14
+    found = ridge(made.points.numpy(), np.eye(2)[np.array([0, 0, 1, 1])], 0.0, intercept=True)
+    assert np.abs(found).max() < 1e-14
 
 
 def with_targets(columns: int) -> LabelledData:
