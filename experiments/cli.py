@@ -259,7 +259,9 @@ def _compare(parser: argparse.ArgumentParser) -> None:
 
 
 def _sweep(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", nargs="?", metavar="FILE", help="a sweep file, or the name of a packaged one: matching")
+    parser.add_argument(
+        "file", nargs="?", metavar="FILE", help="a sweep file, or a packaged one: matching, best_ablation"
+    )
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="where everything is kept and continued (default runs/sweep-NAME)"
     )

@@ -16,7 +16,10 @@ def check_scores(objective: Objective, context: Context) -> None:
     """
     lessons = context.lessons
     if lessons is not None and lessons.training.on == "synthetic" and lessons.training.needs_classes:
-        raise _refused(f"the context '{context.kind}' trains its networks on the synthetic set by cross-entropy")
+        raise _refused(
+            f"the context '{context.kind}' trains its networks on the synthetic set by cross-entropy (unless its training has "
+            "loss: squared)"
+        )
     for name, term in objective.terms:
         if isinstance(term, Penalised) and term.penalty.needs_classes:
             raise _refused(f"term '{name}' is a {term.penalty.kind}")

@@ -127,7 +127,10 @@ class Stage:
                 "choose another 'norm'"
             )
         if network is not None and self.has_network:
-            warn_of_few(network, self.examples, "a synthetic set")
+            if self.second_order:  # each class alone goes through the network
+                warn_of_few(network, self.examples // self.data.count, "a class")
+            else:
+                warn_of_few(network, self.examples, "a synthetic set")
         if context.augment is not None and len(self.data.shape) != 3:
             raise InvalidInput(
                 f"'augment' needs images (C, H, W); these examples have shape {self.data.shape}: remove it"

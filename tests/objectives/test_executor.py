@@ -8,8 +8,8 @@ import torch
 from small import NETWORK, SIZES, decoded, images, problem, table
 from torch import Tensor, nn
 
-from discrepancy import MMD, Gaussian
-from discrepancy.embeddings import Features, Identity, Layers, RandomFourier, Standardised
+from discrepancy import MMD, Gaussian, MeanGradients
+from discrepancy.embeddings import Features, Identity, Layers, LossGradient, RandomFourier, Standardised
 from discrepancy.errors import InvalidInput, NumericalWarning
 from discrepancy.kernels import Median
 from discrepancy.networks import ConvNet
@@ -486,6 +486,19 @@ def test_batch_statistics_of_few_examples_are_warned_of(per_class: int, warned: 
         images(sizes=(11, 11, 11)), context=Fresh(network=BATCH, batch=4), synthetic=Pixels(per_class=per_class)
     )
     remedies = "a synthetic set of 30 examples, which are few .*; use norm: instance .*, more examples a class, or"
+    with pytest.warns(NumericalWarning, match=remedies) if warned else contextlib.nullcontext():
+        some.executor(1)
+
+
+@pytest.mark.parametrize(("per_class", "warned"), [(31, True), (32, False)])
+def test_gradients_take_batch_statistics_of_each_class_alone(per_class: int, warned: bool):
+    some = problem(
+        images(sizes=(32, 32, 32)),
+        Match(MeanGradients(), via=LossGradient()),
+        context=Fresh(network=BATCH, batch=4),
+        synthetic=Pixels(per_class=per_class),
+    )
+    remedies = "a class of 31 examples, which are few .*; use norm: instance"
     with pytest.warns(NumericalWarning, match=remedies) if warned else contextlib.nullcontext():
         some.executor(1)
 
