@@ -3,8 +3,8 @@
 import functools
 import math
 import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -13,18 +13,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from discrepancy.base import check_choice
-from discrepancy.embeddings.base import Embedding, Within
 from discrepancy.errors import InvalidInput, NumericalWarning
 from discrepancy.learned import FittedSummary, Parameters, fitted
 from discrepancy.learners import LinearPredictor
 from discrepancy.measure import Measure
-from discrepancy.recovery import Root, condition, duals, features_of, labels_for, learned, reachable, turned
+from discrepancy.recovery import Root
 from discrepancy.ridge import Ridge
 from objectives.objective import Match
 from objectives.refinement import refined
 from objectives.solvers.base import Problem, Record, Solver, Solving, decoded
+from objectives.solvers.exact import MISSED, Exact, Space, relative
 from objectives.stage import PART_EXAMPLES, Stage
-from objectives.synthetic import Decoded, Parameterisation
+from objectives.synthetic import Decoded
 
 __all__ = ["ClosedForm", "Solved"]
 
@@ -32,9 +32,6 @@ Precision = Literal["double", "mixed"]
 
 KEPT_BYTES = 2**30
 """What features may take that are kept in float32, so as not to be made again."""
-
-MISSED = 1e-9
-"""The share of the norm of W from which on it is said that W is missed."""
 
 
 class ClosedForm(Solver, kind="closed_form"):
@@ -64,7 +61,9 @@ class ClosedForm(Solver, kind="closed_form"):
     that of the embedding as it was undone times that of the regression (:func:`discrepancy.recovery.condition`), plus the share
     of W in directions of rounding alone, which are left out.
 
-    With fewer points than classes, or an embedding that does not reach everything and ``nearest``, what comes nearest is taken,
+    Data with classes have ``per_class`` points of each; :mod:`discrepancy.recovery` itself takes any number of points.
+
+    With fewer points than targets, or an embedding that does not reach everything and ``nearest``, what comes nearest is taken,
     and a warning says how far W is missed. What else is impossible is refused, with the bound that it breaks.
 
     Args:
@@ -134,29 +133,6 @@ class ClosedForm(Solver, kind="closed_form"):
         return name, term
 
 
-@dataclass(frozen=True, eq=False)
-class _Space:
-    """The embedding of one draw, in float64, both ways."""
-
-    embedding: Embedding
-    stage: Stage
-    draws: Mapping[str, Tensor] | None
-    parameters: Mapping[str, Tensor]
-
-    def features(self, points: Float[Tensor, "m ..."]) -> Float[Tensor, "m p"]:
-        found = self.embedding(self.stage.taken(self.parameters, points.double()), self.draws)
-        assert isinstance(found, Tensor)
-        return found.flatten(1)
-
-    def points(
-        self, features: Float[Tensor, "m p"], nearest: bool, near: Float[Tensor, "m ..."] | None
-    ) -> tuple[Float[Tensor, "m ..."], float]:
-        shape, network = self.stage.data.shape, self.stage.context.network
-        start = None if near is None else near.flatten(1)
-        found = self.embedding.preimage(features, Within(shape, self.draws, network, self.parameters, nearest, start))
-        return found.points.reshape(-1, *shape), found.condition
-
-
 class Solved(Solving):
     """An exact solution, of which :attr:`learned` may be taken from another one of the same objective, data and context."""
 
@@ -221,23 +197,27 @@ class Solved(Solving):
         exact, problem = self._exact(), self.problem
         here = decoded(problem, self._parameters)
         start = here.points.double()
-        points, labels = exact.condensed(start, self._rows(here), problem.synthetic)
+        if self.solver.condense == "labels":
+            points, labels = start, exact.labels(exact.space.features(start))
+        else:
+            points, labels = exact.condensed(start, self._rows(here), problem.synthetic)
         self._parameters = self._stored(points, labels)
         kept = decoded(problem, self._parameters)
         labels = labels if kept.labels.ndim == 1 else self._rows(kept)
         factor = exact.scale if problem.synthetic.labels != "learned" else 1.0
-        found, weights = exact.learned_from(kept.points.double(), labels) / factor, exact.weights
-        error = float(_relative(found - weights, weights))
+        learned, condition = exact.learned_from(kept.points.double(), labels)
+        found, weights = learned / factor, exact.weights
+        error = float(relative(found - weights, weights))
         self._findings = {
             "penalty": summary.chosen.number,
             "examples": int(summary.whole.mass.sum()),
             "penalty_synthetic": self.of_synthetic.number,
-            "condition": exact.condition_of(kept.points.double(), labels),
+            "condition": condition,
             "condition_embedding": exact.condition,
             "factor": factor,
             "error": error,
             "norm": float(weights.norm()),
-            **({} if problem.synthetic.start == "noise" else {"moved": float(_relative(points - start, start))}),
+            **({} if problem.synthetic.start == "noise" else {"moved": float(relative(points - start, start))}),
         }
         if error > max(2 * exact.missed, MISSED * exact.condition) and problem.dtype == torch.float64:
             warnings.warn(
@@ -282,17 +262,21 @@ class Solved(Solving):
         return self._space.features(points.to(self.problem.device))
 
     @functools.cached_property
-    def _space(self) -> "_Space":
+    def _space(self) -> Space:
         draw = self.executor.bank.draw(0)
         network = {name: value.double() for name, value in self.executor.bank.parameters(draw).items()}
-        return _Space(self.bound.embedding, self.stage, self.executor.scenes.random(draw, self.name), network)
+        return Space(self.bound.embedding, self.stage, self.executor.scenes.random(draw, self.name), network)
 
-    def _exact(self) -> "_Exact":
+    def _exact(self) -> Exact:
         summary, predictor = self.learned
         table, space = predictor.table[0], self._space
-        weights, offset = (table[:, :-1], table[:, -1]) if summary.learner.intercept else (table, None)
         penalty = self.of_synthetic.number * len(self.problem.layout)
-        return _Exact(self.solver, space, weights, offset, penalty, summary)
+        settings = {"penalty": penalty, "root": self.solver.root, "nearest": self.solver.nearest}
+        if not summary.learner.intercept:
+            return Exact(space, table, **settings)
+        centre = summary.learner.normal(summary.whole, summary.classes).centre
+        assert centre is not None
+        return Exact(space, table[:, :-1], table[:, -1], centre[0][0, 0], **settings)
 
     def _rows(self, here: Decoded) -> Float[Tensor, "m c"]:
         """The labels of synthetic examples as ridge regression sees them."""
@@ -308,108 +292,3 @@ class Solved(Solving):
         own = (labels + self._shift).to(problem.device, problem.dtype)
         made = problem.synthetic.from_points(points.to(problem.dtype), problem.data, kept.get("labels"))
         return {**kept, **made, **({"labels": own} if problem.synthetic.labels == "learned" else {})}
-
-
-class _Exact:
-    """Points, or labels, from which these weights (c, p) and this offset (c,) are learned.
-
-    Attributes:
-        scale: t, where the features are those for t W.
-        condition: of the embedding, as it was undone, by which an error of features may have grown in the points.
-        missed: the share of W that no points with these labels give.
-    """
-
-    def __init__(
-        self,
-        solver: ClosedForm,
-        space: _Space,
-        weights: Float[Tensor, "c p"],
-        offset: Float[Tensor, " c"] | None,
-        penalty: float,
-        summary: FittedSummary,
-    ) -> None:
-        self.solver, self.space, self.weights, self.offset, self.penalty = solver, space, weights, offset, penalty
-        self.centre = None if offset is None else summary.learner.normal(summary.whole, summary.classes).centre
-        self.scale, self.condition, self.missed = 1.0, 1.0, 0.0
-
-    def learned_from(self, points: Tensor, labels: Tensor) -> Float[Tensor, "c p"]:
-        features = self.space.features(points)
-        if self.offset is not None:
-            features, labels = features - features.mean(0), labels - labels.mean(0)
-        return learned(features, labels, self.penalty)
-
-    def condition_of(self, points: Tensor, labels: Tensor) -> float:
-        """By how much a relative error of features may grow in what is learned from the points: that of the embedding times
-        that of the regression."""
-        features = self.space.features(points)
-        if self.offset is not None:
-            features, labels = features - features.mean(0), labels - labels.mean(0)
-        return self.condition * condition(features, labels, self.scale * self.weights)
-
-    def condensed(self, points: Tensor, labels: Tensor, synthetic: Parameterisation) -> tuple[Tensor, Tensor]:
-        given = self.space.features(points)
-        predicted = self.solver.condense == "labels" or (synthetic.labels == "learned" and synthetic.start != "noise")
-        if predicted:
-            labels = self._labels(given)
-        if self.solver.condense == "labels":
-            return points, labels
-        centred = labels if self.offset is None else labels - labels.mean(0)
-        start = given if self.offset is None else given - given.mean(0)
-        nearest = reachable(self.weights, centred)
-        self.missed = float(_relative(nearest - self.weights, self.weights))
-        if self.missed > MISSED:
-            rank, count = int(torch.linalg.matrix_rank(centred)), len(self.weights)
-            few = len(labels) < count
-            warnings.warn(
-                f"the labels of the {len(labels)} synthetic examples have rank {rank}, from which not all weights are learned: "
-                f"the nearest miss them by {self.missed:.2g} of their norm; use "
-                f"{f'at least {count} examples' if few else 'labels: learned'}",
-                NumericalWarning,
-                stacklevel=2,
-            )
-        dual = duals(self.weights, centred, turned(start, self.penalty))
-        features = self._reached(dual)
-        if self.offset is not None:
-            features = features + self._mean(labels)
-        near = None if synthetic.start == "noise" else points
-        found, self.condition = self.space.points(features, self.solver.nearest, near)
-        return found, labels / self.scale if synthetic.labels == "learned" else labels
-
-    def _labels(self, given: Tensor) -> Tensor:
-        if self.offset is None:
-            return labels_for(given, self.weights, self.penalty)
-        mean = given.mean(0)
-        return labels_for(given - mean, self.weights, self.penalty) + self.weights @ mean + self.offset
-
-    def _reached(self, dual: Tensor) -> Tensor:
-        """Φ with E(Φ) = t D, of a size that the embedding reaches."""
-        while True:
-            features = features_of(self.scale * dual, self.penalty, self.solver.root)
-            excess = self.space.embedding.excess(features)
-            if excess <= 1 + 1e-12:
-                return features
-            if self.offset is not None:
-                raise InvalidInput(
-                    f"'{self.space.embedding.kind}' reaches features of a bounded size only, which with an 'intercept' cannot "
-                    "be divided; use a ridge without one"
-                )
-            if self.penalty and self.solver.root == "large":
-                raise InvalidInput(
-                    f"features are {excess:.2g} times as large as '{self.space.embedding.kind}' reaches; use root: small, "
-                    "whose features vanish with the penalty, or no penalty on the synthetic side"
-                )
-            self.scale *= 1 / excess if self.penalty else excess
-
-    def _mean(self, labels: Tensor) -> Float[Tensor, " p"]:
-        """μ with W μ + b = mean of the labels: the nearest to the mean of the real features."""
-        assert self.offset is not None
-        assert self.centre is not None
-        real = self.centre[0][0, 0]
-        wanted = labels.mean(0) - self.offset - self.weights @ real
-        return real + torch.linalg.pinv(self.weights) @ wanted
-
-
-def _relative(difference: Tensor, whole: Tensor) -> Tensor:
-    """‖difference‖ / ‖whole‖, or ‖difference‖ where the whole is zero."""
-    norm = whole.norm()
-    return difference.norm() / torch.where(norm > 0, norm, 1.0)
