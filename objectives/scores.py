@@ -17,8 +17,8 @@ def check_scores(objective: Objective, context: Context) -> None:
     lessons = context.lessons
     if lessons is not None and lessons.training.on == "synthetic" and lessons.training.needs_classes:
         raise _refused(
-            f"the context '{context.kind}' trains its networks on the synthetic set by cross-entropy (unless its training has "
-            "loss: squared)"
+            f"the context '{context.kind}' trains its networks on the synthetic set by cross-entropy",
+            "a training with loss: squared",
         )
     for name, term in objective.terms:
         if isinstance(term, Penalised) and term.penalty.needs_classes:
@@ -29,8 +29,8 @@ def check_scores(objective: Objective, context: Context) -> None:
             raise _refused(f"term '{name}' learns '{term.match.learner.kind}'")
 
 
-def _refused(what: str) -> InvalidInput:
+def _refused(what: str, remedy: str = "a risk of ridge or kernel_ridge") -> InvalidInput:
     return InvalidInput(
         f"'labels' is learned, so labels are any real numbers, but {what}, which needs classes or distributions; use labels: "
-        "soft, or a risk of ridge or kernel_ridge"
+        f"soft, or {remedy}"
     )

@@ -26,7 +26,7 @@ __all__ = ["PROTOCOLS", "Protocol", "complete", "protocol_named"]
 LATER = {
     "scratch": ("optimizer", "milestones", "mix", "loss"),
     "mlp": ("slope", "bias"),
-    "convnet": ("growth",),
+    "convnet": ("growth", "padding"),
 }
 """Fields, by kind, that came after the first hashes; they are in a hash only where they differ from their defaults."""
 

@@ -152,7 +152,9 @@ def test_grouping_goes_by_what_an_example_was_made_for() -> None:
     ids=["penalty", "penalty by class", "class means", "gradient", "training"],
 )
 def test_what_takes_labels_for_shares_of_classes_refuses_scores(objective: Any, context: Any, what: str) -> None:
-    with pytest.raises(InvalidInput, match=f"any real numbers, but {what}, which needs classes .*; use labels: soft"):
+    remedy = "a training with loss: squared" if "trained" in what else "a risk of ridge"
+    message = f"any real numbers, but {what}, which needs classes .*; use labels: soft, or {remedy}"
+    with pytest.raises(InvalidInput, match=message):
         condense(images(), objective, context=context, synthetic=SCORED, steps=1)
 
 
