@@ -65,7 +65,8 @@ class Exact:
         nearest: bool = False,
     ) -> None:
         self.space, self.weights, self.offset, self.centre = space, weights, offset, centre
-        self.penalty, self.root, self.nearest = penalty, root, nearest
+        self.penalty, self.nearest = penalty, nearest
+        self.root: Root = root
         self.scale, self.condition, self.missed = 1.0, 1.0, 0.0
 
     def learned_from(self, points: Tensor, labels: Tensor) -> tuple[Float[Tensor, "c p"], float]:
