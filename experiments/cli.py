@@ -153,7 +153,7 @@ def _run(parser: argparse.ArgumentParser) -> None:
         help="hold a tenth of the training data out, and let 'evaluate' test on it: for choices, which no test data may guide",
     )
     parser.add_argument("--per-class", type=int, metavar="N", help="synthetic examples a class")
-    parser.add_argument("--examples", type=int, metavar="N", help="synthetic examples in all, for data without classes")
+    parser.add_argument("--examples", type=int, metavar="N", help="synthetic examples in all")
     parser.add_argument("--features", metavar="NAME", help="one of the method's features by name, e.g. fcnn of ridge")
     parser.add_argument("--steps", type=int, metavar="N")
     parser.add_argument("--seed", type=int, metavar="N")

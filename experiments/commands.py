@@ -122,9 +122,13 @@ def _tree(options: argparse.Namespace) -> Tree:
         changes["data"] = dump(source_named(options.data, options.root), defaults=False)
     elif options.root is not None:
         changes["data"] = {"root": options.root}
-    sizes = {name: value for name in ("per_class", "examples") if (value := getattr(options, name)) is not None}
-    if sizes:
-        changes["synthetic"] = sizes
+    if options.per_class is not None and options.examples is not None:
+        raise InvalidInput("give --per-class or --examples, one of them")
+    if options.per_class is not None:
+        said = (tree.get("synthetic") or {}).keys() & {"examples"}
+        changes["synthetic"] = {"per_class": options.per_class, **dict.fromkeys(said)}
+    if options.examples is not None:
+        changes["synthetic"] = {"examples": options.examples}
     if options.steps is not None:
         changes["solver"] = {"steps": options.steps}
     if options.teacher is not None:

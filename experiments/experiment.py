@@ -110,8 +110,9 @@ def configured(
           - {from: 1, context: {keep: 1}}
           - {from: 50, context: {keep: 50}}
 
-    Those of the largest ``from`` that the number reaches are written onto the file's own, below the changes. It may also have
-    settings by name, of which ``features`` chooses one, below the sizes:
+    Those of the largest ``from`` that ``per_class`` reaches are written onto the file's own, below the changes; ``examples``,
+    which are in all, change nothing about that. It may also have settings by name, of which ``features`` chooses one, below
+    the sizes:
 
         features:
           fcnn: {context: {network: {kind: mlp}}}

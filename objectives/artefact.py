@@ -164,7 +164,9 @@ class SyntheticSet(Dataset[tuple[Tensor, ...]]):
             if self.labels is not None and self.labelling == "teacher":
                 labels = self.labels.nbytes
             elif self.labels is not None and "labels" not in self.parameters:
-                labels = decoder["per_class"] * len(self.classes) * self.labels.element_size()
+                labels = (
+                    decoder.get("examples") or decoder["per_class"] * len(self.classes)
+                ) * self.labels.element_size()
             return sum(value.nbytes for value in self.parameters.values()) + labels
         weights = 0 if bool((self.weights == self.weights[0]).all()) else self.weights.nbytes
         return self.points.nbytes + (0 if self.labels is None else self.labels.nbytes) + weights

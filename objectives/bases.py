@@ -34,7 +34,7 @@ class Bases(Parameterisation, kind="bases"):
 
     Args:
         per_class: stored codes of each class.
-        examples: of data without classes, all of them.
+        examples: all of them, in place of ``per_class``.
         number: of bases.
         start: ``real``: the bases are the principal directions (uncentred: data are centred by their normalisation) of a sample
             with as many real examples of each class, and the codes those of distinct random training examples, projected.
@@ -69,7 +69,7 @@ class Bases(Parameterisation, kind="bases"):
             bases = torch.randn(self.number, *data.shape, generator=generator)
             codes = torch.randn(len(self.slots(data)), self.number, generator=generator)
             return {"bases": bases, "codes": codes / math.sqrt(self.number)}
-        examples = self._real(data, choose, self.each(data)).flatten(1).double()
+        examples = self._real(data, choose).flatten(1).double()
         size = math.sqrt(examples.shape[1])
         directions = self._directions(data, seed)
         return {

@@ -79,8 +79,8 @@ def condense(
         context: owner of the network; fresh draws without a network by default.
         synthetic: form and start of the synthetic set; ``Pixels()`` by default.
         solver: ``Descent()`` by default.
-        per_class: shorthand for the same field of ``synthetic``, for data with classes.
-        examples: the same for data without classes.
+        per_class: shorthand for the same field of ``synthetic``.
+        examples: the same for that field, in place of ``per_class``; data without classes need it.
         steps: shorthand for the same field of ``solver``.
         teacher: learns the data, and labels what was found.
         seed: of all the random streams; the same seed gives the same set on a CPU.
@@ -96,6 +96,8 @@ def condense(
     """
     synthetic = synthetic or Pixels()
     solver = solver or Descent()
+    if per_class is not None and examples is not None:
+        raise InvalidInput("give 'per_class' or 'examples', one of them")
     if per_class is not None:
         synthetic = replace(synthetic, per_class=per_class)
     if examples is not None:

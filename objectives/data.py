@@ -276,13 +276,20 @@ class LabelledData:
         """The number of training examples of each class; of all, where there are none."""
         return tuple(len(members) for members in self.members)
 
-    def class_batch(self, generator: torch.Generator, size: int) -> Int[Tensor, " b"]:
-        """``size`` random training examples of each class, without replacement: their numbers, sorted by class.
+    def class_batch(self, generator: torch.Generator, size: int | Sequence[int]) -> Int[Tensor, " b"]:
+        """``size`` random training examples of each class (or so many of one after another), without replacement: their
+        numbers, sorted by class.
 
         A class with fewer gives all that it has. What is drawn from the generator does not depend on ``size``.
         """
         # One serial randperm a class beats one random key an example and a batched topk, which waits for threads.
-        return torch.cat([rows[torch.randperm(len(rows), generator=generator)[:size]] for rows in self.members])
+        sizes = [size] * self.count if isinstance(size, int) else size
+        return torch.cat(
+            [
+                rows[torch.randperm(len(rows), generator=generator)[:most]]
+                for rows, most in zip(self.members, sizes, strict=True)
+            ]
+        )
 
     def require(self, size: int, purpose: str) -> None:
         """Refuse when a class has fewer than ``size`` training examples.

@@ -28,7 +28,7 @@ class Formation(Parameterisation, kind="formation"):
 
     Args:
         per_class: stored images of each class.
-        examples: of data without classes, all of them.
+        examples: all of them, in place of ``per_class``.
         factor: cells a side; it divides both sides of the images (the published code also allows others: it fills the last
             cells up with grey). With 1 these are pixels.
         start: ``real`` (every cell is another random training example of the class, one pixel in ``factor`` of each row and
@@ -77,7 +77,7 @@ class Formation(Parameterisation, kind="formation"):
         if self.start == "noise":
             shape = (len(self.slots(data)), *data.shape)
             return {"images": self._stored(torch.randn(shape, generator=stream(seed, "start")), data)}
-        real = self._real(data, choose, self.each(data) * self.copies)
+        real = self._real(data, choose, self.copies)
         averaged = self.start == "averaged"
         cells = functional.avg_pool2d(real, self.factor) if averaged else real[..., :: self.factor, :: self.factor]
         return {"images": self._stored(self._joined(cells), data)}

@@ -29,7 +29,7 @@ class Frequencies(Parameterisation, kind="frequencies"):
 
     Args:
         per_class: stored images of each class.
-        examples: of data without classes, all of them.
+        examples: all of them, in place of ``per_class``.
         keep: frequencies kept of each direction, the lowest.
         start: ``real`` (the coefficients of distinct random training examples of the class), ``noise`` (standard normal
             coefficients: smooth noise).
@@ -63,7 +63,7 @@ class Frequencies(Parameterisation, kind="frequencies"):
         if self.start == "noise":
             shape = (len(self.slots(data)), data.shape[0], self.keep, self.keep)
             return {"coefficients": torch.randn(shape, generator=stream(seed, "start"))}
-        real = self._real(data, choose, self.each(data)).double()
+        real = self._real(data, choose).double()
         found = cosines(self.keep, height, real) @ real @ cosines(self.keep, width, real).T
         return {"coefficients": found.float()}
 

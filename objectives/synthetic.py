@@ -82,8 +82,9 @@ class Parameterisation(Part, family=True):
     """How a synthetic set is stored, decoded and started.
 
     A kind says how points are stored; labels and weights are the same for all. There is one of each for a stored example,
-    which all that it decodes to have in common. How many are stored is said as ``per_class`` where the data have classes, and
-    as ``examples`` where they have none.
+    which all that it decodes to have in common. How many are stored is said as ``per_class``, of every class, or as
+    ``examples``, in all; data without classes need the latter. Where there are classes, these share ``examples`` out as evenly
+    as can be, the first ones getting one more, and ``per_class`` has no say.
 
     Learned labels of data with classes are scores: any real numbers, one a class, which start one-hot. They are what a least
     squares learner is to answer, and no distributions: nothing that is a cross-entropy takes them.
@@ -119,19 +120,23 @@ class Parameterisation(Part, family=True):
         """Whether the parameter ``points`` is the points themselves, in its units, so that any given ones can be held."""
         return False
 
-    def each(self, data: LabelledData) -> int:
-        """How many are stored of each class, or in all where there are no classes.
+    def sizes(self, data: LabelledData) -> tuple[int, ...]:
+        """How many are stored of each class; of all, where there are none.
 
         Raises:
-            InvalidInput: if it is said in the other way.
+            InvalidInput: if there are no classes, and ``examples`` is not said.
         """
-        if data.classes and self.examples is not None:
-            raise InvalidInput(
-                f"'examples' is {self.examples}, but '{data.name}' has classes; say how many of each, with per_class"
-            )
-        if not data.classes and self.examples is None:
-            raise InvalidInput(f"'{data.name}' has no classes; say how many examples there are to be, with 'examples'")
-        return self.per_class if self.examples is None else self.examples
+        if self.examples is None:
+            if not data.classes:
+                raise InvalidInput(
+                    f"'{data.name}' has no classes; say how many examples there are to be, with 'examples'"
+                )
+            return (self.per_class,) * data.count
+        return tuple(len(part) for part in torch.arange(self.examples).tensor_split(data.count))
+
+    def each(self, data: LabelledData) -> int:
+        """How many are stored of the class of which the most are."""
+        return max(self.sizes(data))
 
     def layout(self, data: LabelledData) -> Layout:
         """What is fixed of the stored examples."""
@@ -142,21 +147,20 @@ class Parameterisation(Part, family=True):
         return None
 
     def slots(self, data: LabelledData) -> Int[Tensor, " m"]:
-        """The class of each stored example: ``per_class`` of every class, sorted; zeros where there are no classes."""
-        return torch.arange(data.count).repeat_interleave(self.each(data))
+        """The class of each stored example, sorted; zeros where there are no classes."""
+        return torch.arange(data.count).repeat_interleave(torch.tensor(self.sizes(data)))
 
     def groups(self, data: LabelledData) -> Int[Tensor, " m"]:
         """The group of each stored example: within a class, the groups that the class has take turns, the largest first."""
-        each = self.each(data)
-        assigned = torch.zeros(data.count * each, dtype=torch.long)
+        sizes = self.sizes(data)
         if data.train.groups is None:
-            return assigned
-        for label in range(data.count):
-            sizes = torch.bincount(data.train.groups[data.strata == label])
-            present = sizes.argsort(descending=True, stable=True)[: int((sizes > 0).sum())]
-            turns = torch.arange(each) % len(present)
-            assigned[label * each : (label + 1) * each] = present[turns]
-        return assigned
+            return torch.zeros(sum(sizes), dtype=torch.long)
+        assigned = []
+        for label, size in enumerate(sizes):
+            members = torch.bincount(data.train.groups[data.strata == label])
+            present = members.argsort(descending=True, stable=True)[: int((members > 0).sum())]
+            assigned.append(present[torch.arange(size) % len(present)])
+        return torch.cat(assigned)
 
     @abstractmethod
     def content(self, data: LabelledData, seed: int, choose: Choose) -> dict[str, Tensor]:
@@ -241,7 +245,7 @@ class Parameterisation(Part, family=True):
         if self.scored(data) and targets is None:
             parameters["labels"] = own
         if self.weights == "learned":
-            parameters["weights"] = torch.zeros(data.count * self.each(data))
+            parameters["weights"] = torch.zeros(len(own))
         return parameters
 
     def _check(self, starts: tuple[str, ...]) -> None:
@@ -263,10 +267,12 @@ class Parameterisation(Part, family=True):
         else:
             stored.clamp_(0, 1)
 
-    def _real(self, data: LabelledData, choose: Choose, each: int) -> Tensor:
-        """``each`` of the training examples of every class, sorted by class, in normalised units."""
+    def _real(self, data: LabelledData, choose: Choose, copies: int = 1) -> Tensor:
+        """``copies`` training examples of its class for every stored example, in normalised units."""
+        each = self.each(data) * copies
         data.require(each, "start: real")
-        return data.normalisation.apply(data.train.points[choose(each)])
+        wanted = [torch.arange(each) < size * copies for size in self.sizes(data)]
+        return data.normalisation.apply(data.train.points[choose(each)[torch.cat(wanted)]])
 
     def _neighbours(self, data: LabelledData, rows: Tensor) -> Tensor:
         """These training examples; where several make one stored example, those with targets sorted by the first of these."""
@@ -282,7 +288,7 @@ class Pixels(Parameterisation, kind="pixels"):
         per_class: examples of each class.
         start: ``noise`` (standard normal in normalised units), ``real`` (distinct random training examples of the class),
             ``class-mean`` (the mean of the class plus a tenth of normal noise, which tells the copies apart).
-        examples: of data without classes, all of them.
+        examples: all of them, in place of ``per_class``.
         labels: ``hard``; ``soft``: a learned distribution softmax(ℓ) that starts with 0.9 on its own class; ``learned``:
             scores, any real numbers, that start one-hot. Of targets, ``hard`` ones stay as they are, and ``learned`` ones are
             learned.
@@ -312,12 +318,12 @@ class Pixels(Parameterisation, kind="pixels"):
 
     def content(self, data: LabelledData, seed: int, choose: Choose) -> dict[str, Tensor]:
         if self.start == "real":
-            return {"points": self._stored(self._real(data, choose, self.each(data)), data)}
+            return {"points": self._stored(self._real(data, choose), data)}
         noise = torch.randn(len(self.slots(data)), *data.shape, generator=stream(seed, "start"))
         if self.start == "noise":
             return {"points": self._stored(noise, data)}
         data.require_classes("start: class-mean")
-        means = data.class_means().repeat_interleave(self.per_class, 0)
+        means = data.class_means()[self.slots(data)]
         return {"points": self._stored(means + 0.1 * noise, data)}
 
     def points(self, parameters: Mapping[str, Tensor], layout: Layout) -> Tensor:

@@ -131,7 +131,7 @@ def control(
     if name == "random":
         return random_control(counts, data, protocol, **options)
     if name == "herding":
-        chosen = herding(max(counts), protocol, options["seed"], options["device"])
+        chosen = herding(counts, protocol, options["seed"], options["device"])
         return selected_control(chosen, data, protocol, **options)
     return whole_control(examples, data, protocol, **options)
 
@@ -226,25 +226,27 @@ def whole_budget(examples: int, data: LabelledData, protocol: Protocol) -> Proto
     return replace(protocol, epochs=min(epochs, protocol.epochs))
 
 
-def herding(count: int, protocol: Protocol, seed: int, device: str | torch.device) -> Selection:
+def herding(counts: Sequence[int], protocol: Protocol, seed: int, device: str | torch.device) -> Selection:
     """Herding by the mean of the features of one random network of the protocol: so many examples of each class."""
 
     def select(data: LabelledData) -> Tensor:
         by: Grouped = "class" if data.classes else "none"
         match = Match(MMD(kernel=Linear()), via=Features(), by=by)
-        return herded(data, match, Pool(network=protocol.network, size=1), count, seed, torch.device(device))
+        return herded(data, match, Pool(network=protocol.network, size=1), counts, seed, torch.device(device))
 
     return select
 
 
 def herded(
-    data: LabelledData, match: Match, context: Context, count: int, seed: int, device: torch.device
+    data: LabelledData, match: Match, context: Context, counts: Sequence[int], seed: int, device: torch.device
 ) -> Int[Tensor, " m"]:
-    """Herding by a match: so many examples of each class."""
-    synthetic = Pixels(per_class=count) if data.classes else Pixels(examples=count)
+    """Herding by a match: so many examples of each class, the first of as many as the largest gets."""
+    most = max(counts)
+    synthetic = Pixels(per_class=most) if data.classes else Pixels(examples=most)
     solving = Herding().start(Problem(data, match.as_objective(), context, synthetic, seed, device))
     solve(solving)
-    return solving.state()["chosen"].cpu()
+    chosen = solving.state()["chosen"].cpu().split(most)
+    return torch.cat([rows[:count] for rows, count in zip(chosen, counts, strict=True)])
 
 
 def _share(report: Callable[[float, str], None], name: str, position: int, count: int) -> Progress:

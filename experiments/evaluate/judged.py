@@ -108,7 +108,7 @@ def _control(name: str, judge: Judge, synthetic: SyntheticSet, report: Any) -> E
         return judge.evaluate(draw, judge.protocol.networks, report)
     match = Match(MMD(kernel=Linear()), via=judge.match.via, by="class" if judge.data.classes else "none")
     context = Pool(network=judge.lesson.context.network, size=1)
-    chosen = herded(judge.data, match, context, max(counts), judge.seed, judge.device)
+    chosen = herded(judge.data, match, context, counts, judge.seed, judge.device)
     small = judge.real(chosen)
     return judge.evaluate(lambda _: small, report=report)
 

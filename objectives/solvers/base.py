@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from discrepancy.base import Part
+from discrepancy.errors import InvalidInput
 from objectives.compilation import Policy
 from objectives.contexts import Context
 from objectives.data import LabelledData
 from objectives.executor import Executor
-from objectives.objective import Objective
+from objectives.objective import Match, Objective
 from objectives.scores import check_scores
 from objectives.stage import Stage
 from objectives.streams import stream
@@ -40,6 +41,7 @@ class Problem:
         """The objective bound to the data, for so many steps of so many synthetic examples, by default all."""
         if self.synthetic.scored(self.data):
             check_scores(self.objective, self.context)
+        self._check_classes()
         return Executor(
             self.data,
             self.objective,
@@ -51,6 +53,15 @@ class Problem:
             policy=self.policy,
             dtype=self.dtype,
         )
+
+    def _check_classes(self) -> None:
+        """Refuse terms that compare each class where some have no synthetic example."""
+        by_class = [name for name, term in self.objective.terms if isinstance(term, Match) and term.by == "class"]
+        if by_class and 0 in self.synthetic.sizes(self.data):
+            raise InvalidInput(
+                f"term '{by_class[0]}' is by: class, but {sum(self.synthetic.sizes(self.data))} synthetic examples leave "
+                f"some of the {self.data.count} classes of '{self.data.name}' without any; raise 'examples', or use by: none"
+            )
 
     def initial(self) -> dict[str, Tensor]:
         """The synthetic parameters at the start, where the problem is solved."""

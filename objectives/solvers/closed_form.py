@@ -61,10 +61,9 @@ class ClosedForm(Solver, kind="closed_form"):
     that of the embedding as it was undone times that of the regression (:func:`discrepancy.recovery.condition`), plus the share
     of W in directions of rounding alone, which are left out.
 
-    Data with classes have ``per_class`` points of each; :mod:`discrepancy.recovery` itself takes any number of points.
-
-    With fewer points than targets, or an embedding that does not reach everything and ``nearest``, what comes nearest is taken,
-    and a warning says how far W is missed. What else is impossible is refused, with the bound that it breaks.
+    Any number of points will do, ``per_class`` of each class or ``examples`` in all. With fewer points than classes or targets,
+    or an embedding that does not reach everything and ``nearest``, what comes nearest is taken, and a warning says how far W is
+    missed. What else is impossible is refused, with the bound that it breaks.
 
     Args:
         condense: ``points``, for labels as they are; or ``labels``, for points as they are at the start: exact from as many

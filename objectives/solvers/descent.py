@@ -171,10 +171,10 @@ class Descent(Solver, kind="descent"):
             return
         missing = set(groups.tolist()) - set(problem.groups.tolist())
         if missing:
-            how = "per_class" if problem.data.classes else "examples"
+            how = "per_class" if problem.synthetic.examples is None else "examples"
             raise InvalidInput(
                 f"term '{terms[0]}' is by: group, but no synthetic example belongs to group {min(missing)}; "
-                f"raise '{how}', which is {problem.synthetic.each(problem.data)}"
+                f"raise '{how}', which is {getattr(problem.synthetic, how)}"
             )
 
 

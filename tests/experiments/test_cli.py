@@ -105,6 +105,11 @@ def test_every_mistake_of_a_configuration_in_one_report(tmp_path: Path, capsys: 
         (["run"], "name a method or a configuration file"),
         (["run", "dm", "--data", "digits", "--per-class", "0"], "'per_class' must be at least 1, got 0"),
         (["run", "random", "--data", "digits", "--per-class", "999"], "needs 999 examples of each class"),
+        (
+            ["run", "dm", "--data", "digits", "--per-class", "1", "--examples", "9"],
+            "give --per-class or --examples, one",
+        ),
+        (["run", "dm", "--data", "digits", "--examples", "9"], "9 synthetic examples leave some of the 10 classes"),
         (["run", "dm", "--data", "digits", "--set", "solver.optimizer=sgdd"], "did you mean 'sgd'?"),
         (["run", "dm", "--data", "digits", "--device", "cuda:99x"], "'device'"),
         (["run", "dm", "--data", "digits", "--checkpoint-every", "0"], "'--checkpoint-every' must be at least 1"),
@@ -135,6 +140,18 @@ def test_several_values_stand_between_commas(arguments, message, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["study", "exact", *arguments])
     assert message in capsys.readouterr().err
+
+
+def test_a_number_a_class_takes_the_place_of_examples_in_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file = tmp_path / "mine.yaml"
+    assert main(["show", "random"]) == 0
+    file.write_text(capsys.readouterr().out)
+    sizes = {"--set=synthetic.examples=13": [2, 2, 2] + [1] * 7, "--per-class=2": [2] * 10}
+    for number, (option, expected) in enumerate(sizes.items()):
+        out = tmp_path / str(number)
+        assert main(["run", str(file), "--data", "digits", option, "--quiet", "--out", str(out)]) == 0
+        assert torch.bincount(SyntheticSet.load(out / "result.safetensors").numbers).tolist() == expected
+        file = out / "config.yaml"
 
 
 def test_duplicate_keys_in_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -361,9 +361,12 @@ def test_selection_is_evaluated_as_it_is(digits: LabelledData) -> None:
 
 
 def test_herding_chooses_distinct_examples_of_each_class(digits: LabelledData) -> None:
-    chosen = herding(3, SMALL, 0, "cpu")(digits)
+    chosen = herding([3] * 10, SMALL, 0, "cpu")(digits)
     assert len(chosen.unique()) == 30
     assert torch.bincount(digits.train.labels[chosen]).tolist() == [3] * 10
+    fewer = [3, 1, 0, 2] + [3] * 6
+    kept = [row for label, count in enumerate(fewer) for row in chosen[3 * label : 3 * label + count].tolist()]
+    assert herding(fewer, SMALL, 0, "cpu")(digits).tolist() == kept
 
 
 def synthetic_of(digits: LabelledData) -> SyntheticSet:

@@ -137,6 +137,34 @@ def test_the_same_weights_are_learned(data: LabelledData, space, per_class: int,
     assert made.points.dtype == torch.float64
 
 
+@in_each_space
+@pytest.mark.parametrize("more", [0, 1, 2, 5])
+@pytest.mark.parametrize("start", ["noise", "real"])
+@pytest.mark.parametrize("labels", ["hard", "learned"])
+def test_from_any_number_of_points_on_from_one_a_class(data: LabelledData, space, more: int, start: str, labels: str):
+    """One more than classes is what Theorem 5.3 has for deep linear networks."""
+    made = condensed(data, space, examples=C + more, start=start, labels=labels)
+    assert len(made) == C + more
+    sought = ridge(features(data, space, data.train.points), vectors(data), PENALTY)
+    found = ridge(features(data, space, made.points), labels_of(made), 0.0) / made.record["findings"]["factor"]
+    assert error(found, sought) < tolerance(made)
+
+
+@pytest.mark.parametrize("name", ["linear", "leaky", "coupling", "deep linear, wide"])
+@pytest.mark.parametrize("few", [1, 2])
+def test_from_fewer_points_than_classes_the_rows_of_theirs(data: LabelledData, name: str, few: int):
+    """Hard labels of some classes tell the rows of W of these, and nothing of the others."""
+    space = SPACES[name]
+    with pytest.warns(NumericalWarning, match=rf"the nearest miss them by .*; use at least {C} examples"):
+        made = condensed(data, space, examples=few)
+    sought = ridge(features(data, space, data.train.points), vectors(data), PENALTY)
+    found = ridge(features(data, space, made.points), labels_of(made), 0.0)
+    nearest = np.where(np.arange(C)[:, None] < few, sought, 0)
+    assert error(found, nearest) < tolerance(made)
+    missed = np.linalg.norm(sought[few:]) / np.linalg.norm(sought)
+    assert made.record["findings"]["error"] == pytest.approx(missed, rel=1e-9)
+
+
 @pytest.mark.parametrize("root", ["small", "large"])
 @pytest.mark.parametrize("name", ["linear", "leaky", "coupling"])
 def test_with_a_penalty_on_the_synthetic_side(data: LabelledData, name: str, root):

@@ -18,8 +18,9 @@ from objectives.data import LabelledData
 from objectives.objective import Match, Summand
 from objectives.penalties import TotalVariation
 from objectives.reductions import Proportional
-from objectives.solvers import Herding, Random, Solver, Solving
+from objectives.solvers import Forgetting, GreedyMMD, Herding, KCentre, KernelThinning, Random, Solver, Solving
 from objectives.synthetic import Pixels
+from objectives.training import Training
 
 
 def finished(data: LabelledData, objective: Summand, solver: Solver, per_class: int, **options: Any) -> Solving:
@@ -190,3 +191,29 @@ def test_a_class_with_too_few_examples(solver: Solver) -> None:
 def test_herding_refuses(objective: Summand, context: Context, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         start(images(), objective, Herding(), context=context)
+
+
+@pytest.mark.parametrize(
+    "solver",
+    [
+        Random(),
+        Herding(),
+        KCentre(),
+        GreedyMMD(weights="equal"),
+        KernelThinning(),
+        Forgetting(rounds=2, training=Training(steps=5, batch=8)),
+    ],
+    ids=lambda solver: solver.kind,
+)
+def test_classes_share_so_many_examples_out(solver: Solver) -> None:
+    data = images()
+    context = Pool(network=NETWORK) if isinstance(solver, Forgetting) else Pool()
+    match = Match(MMD(kernel=Gaussian(lengthscale=8.0)))
+    solving = start(data, match, solver, synthetic=Pixels(examples=7), context=context)
+    solve(solving)
+    rows = chosen(solving)
+    assert data.strata[rows].tolist() == [0, 0, 0, 1, 1, 2, 2]
+    assert len(set(rows)) == 7
+    even = chosen(finished(data, match, solver, 3, context=context))
+    if not isinstance(solver, KernelThinning):
+        assert rows == [row for place, row in enumerate(even) if place not in (5, 8)]

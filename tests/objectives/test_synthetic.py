@@ -1,5 +1,7 @@
 """The synthetic side: where it starts, how it decodes, where it may be; and the laws of all its forms."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from small import images, table, unchecked
@@ -53,6 +55,55 @@ def test_decoding_some_rows_gives_some_rows(form: str) -> None:
     assert part.slots.tolist() == [1] * 2 * synthetic.copies
     for name in ("points", "weights", "labels"):
         torch.testing.assert_close(getattr(part, name), getattr(whole, name)[whole.slots == 1], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("examples", "sizes"), [(3, [1, 1, 1]), (5, [2, 2, 1]), (7, [3, 2, 2])])
+def test_classes_share_so_many_examples_out(form: str, examples: int, sizes: list[int]) -> None:
+    data, synthetic = images((13, 17, 23)), replace(FORMS[form], examples=examples, start="real")
+    parameters, layout = synthetic.initial(data, 0), synthetic.layout(data)
+    assert layout.slots.tolist() == [label for label, size in enumerate(sizes) for _ in range(size)]
+    decoded = synthetic.decode(parameters, layout)
+    assert decoded.labels.argmax(1).equal(layout.slots.repeat_interleave(synthetic.copies))
+    own = replace(synthetic, examples=None, per_class=max(sizes))
+    kept = torch.cat([torch.arange(max(sizes)) < size for size in sizes])
+    for name, value in own.initial(data, 0).items():
+        expected = value if name in synthetic.shared else value[kept]
+        torch.testing.assert_close(parameters[name], expected)
+    hard = replace(synthetic, labels="hard")
+    made = condense(data, Match(MMD()), context=Pool(), synthetic=hard, steps=2)
+    assert len(made) == examples * synthetic.copies
+    assert made.numbers.equal(layout.slots.repeat_interleave(synthetic.copies))
+    assert torch.bincount(made.numbers).tolist() == [size * synthetic.copies for size in sizes]
+
+
+@pytest.mark.parametrize("form", ["formation", "frequencies", "bases"])
+def test_bytes_of_examples_shared_out(form: str) -> None:
+    data = images()
+    synthetic = replace(FORMS[form], examples=5, labels="hard", weights="equal")
+    made = condense(data, Match(MMD()), context=Pool(), synthetic=synthetic, steps=1)
+    floats = sum(value.numel() for value in synthetic.initial(data, 0).values())
+    assert made.stored_bytes == 4 * floats + 8 * 5
+
+
+def test_class_means_of_examples_shared_out() -> None:
+    data, synthetic = images(), Pixels(examples=4, start="class-mean")
+    points = synthetic.initial(data, 0)["points"]
+    nearest = torch.cdist(points.flatten(1), data.class_means().flatten(1)).argmin(1)
+    assert nearest.tolist() == synthetic.slots(data).tolist() == [0, 0, 1, 2]
+
+
+def test_a_class_without_examples_cannot_be_compared() -> None:
+    data = images()
+    message = r"term 'mmd' is by: class, but 2 synthetic examples leave some of the 3 classes of 'data' without any"
+    with pytest.raises(InvalidInput, match=message):
+        condense(data, Match(MMD()), context=Pool(), examples=2)
+    with pytest.raises(InvalidInput, match=message):
+        condense(data, Match(MMD()), context=Pool(), examples=2, solver=Herding())
+    made = condense(data, Match(MMD(), by="none"), context=Pool(), examples=2, steps=1)
+    assert made.numbers.tolist() == [0, 1]
+    with pytest.raises(InvalidInput, match="give 'per_class' or 'examples', one of them"):
+        condense(data, Match(MMD()), context=Pool(), examples=6, per_class=2)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -163,6 +214,8 @@ def test_groups_take_turns_largest_first() -> None:
     groups = torch.tensor([2, 2, 2, 0, 0, 1, 1, 1, 1, 0])
     data = LabelledData.of(torch.randn(10, 3, generator=torch.Generator()), y, groups=groups)
     assert Pixels(per_class=4).groups(data).tolist() == [2, 0, 1, 2, 1, 0, 1, 0]
+    assert Pixels(examples=7).groups(data).tolist() == [2, 0, 1, 2, 1, 0, 1]
+    assert Pixels(examples=1).groups(data).tolist() == [2]
 
 
 def test_no_groups_is_one_group() -> None:

@@ -336,14 +336,6 @@ def test_a_selection_by_class_is_refused(solver: Solver) -> None:
         condense(regression(), Match(MMD()), context=Pool(), solver=solver, examples=3)
 
 
-def test_classes_are_counted_by_class() -> None:
-    data = LabelledData.of(torch.randn(8, 2, generator=torch.Generator().manual_seed(1)), [0, 1] * 4)
-    with pytest.raises(
-        InvalidInput, match=r"'examples' is 3, but 'data' has classes; say how many of each, with per_class"
-    ):
-        condense(data, Match(MMD()), context=Pool(), examples=3)
-
-
 def test_an_objective_of_points_alone_cannot_learn_targets() -> None:
     objective = Objective((("points", Match(MMD(), by="none")),))
     with pytest.raises(InvalidInput, match="'labels' are learned, but no term depends on them"):

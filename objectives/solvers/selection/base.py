@@ -38,7 +38,7 @@ class Selecting(Solving):
     def __init__(self, problem: Problem, kind: str, steps: int) -> None:
         problem.data.require(problem.synthetic.each(problem.data), f"solver: {kind}")
         _held(problem)
-        self.problem, self.steps = problem, steps
+        self.problem, self.steps, self.sizes = problem, steps, problem.synthetic.sizes(problem.data)
         self._chosen = torch.zeros(0, dtype=torch.long)
         self._weights: Tensor | None = None
 
@@ -79,9 +79,9 @@ class Selecting(Solving):
 
 
 class WithinClasses(Selecting):
-    """One class a step, by a rule ``choose(executor, candidates, label)``."""
+    """One class a step, by a rule ``choose(executor, candidates, label, count)``."""
 
-    def __init__(self, problem: Problem, kind: str, choose: Callable[[Executor, Tensor, int], Choice]) -> None:
+    def __init__(self, problem: Problem, kind: str, choose: Callable[[Executor, Tensor, int, int], Choice]) -> None:
         super().__init__(problem, kind, problem.data.count)
         self.choose, self.executor = choose, problem.executor(self.steps)
 
@@ -96,7 +96,7 @@ class WithinClasses(Selecting):
     @torch.no_grad()
     def _advance(self) -> Tensor:
         members = self.problem.data.members[self.step]
-        choice = self.choose(self.executor, members, self.step)
+        choice = self.choose(self.executor, members, self.step, self.sizes[self.step])
         self._chosen = torch.cat([self._chosen, members[choice.rows.cpu()]])
         if choice.weights is not None:
             weights = choice.weights.to("cpu", self.problem.dtype)

@@ -45,9 +45,8 @@ class KCentre(Solver, kind="k_centre"):
     def start(self, problem: Problem) -> WithinClasses:
         check_embeddings(problem, self.kind)
         check_positive(problem, self.kind)
-        count = problem.synthetic.each(problem.data)
 
-        def choose(executor: Executor, members: Tensor, label: int) -> Choice:
+        def choose(executor: Executor, members: Tensor, label: int, count: int) -> Choice:
             blocks = [_Block(match) for match in executor.scenes.candidates(members, label, summaries=False)]
             return farthest_first(blocks, count)
 

@@ -114,9 +114,9 @@ class _Forgetting(Selecting):
         return torch.cat(found)
 
     def _selected(self) -> Tensor:
-        count = self.problem.synthetic.each(self.problem.data)
         ranks = ranked(self.events, self.learned, most=self.solver.choose == "most")
-        return torch.cat([rows[ranks[rows].argsort(stable=True)[:count]] for rows in self.problem.data.members])
+        members = zip(self.problem.data.members, self.sizes, strict=True)
+        return torch.cat([rows[ranks[rows].argsort(stable=True)[:size]] for rows, size in members])
 
     def state(self) -> dict[str, Any]:
         counted = {"right": self.right, "learned": self.learned, "events": self.events.clone()}

@@ -41,9 +41,8 @@ class Herding(Solver, kind="herding"):
 
     def start(self, problem: Problem) -> WithinClasses:
         check_embeddings(problem, self.kind)
-        count = problem.synthetic.each(problem.data)
 
-        def choose(executor: Executor, members: Tensor, label: int) -> Choice:
+        def choose(executor: Executor, members: Tensor, label: int, count: int) -> Choice:
             return grown(executor.scenes.candidates(members, label), count)
 
         return WithinClasses(problem, self.kind, choose)
@@ -88,9 +87,8 @@ class GreedyMMD(Solver, kind="greedy_mmd"):
         check_mmd(problem, self.kind)
         if self.weights == "optimal":
             check_weights(problem, self.kind)
-        count = problem.synthetic.each(problem.data)
 
-        def choose(executor: Executor, members: Tensor, label: int) -> Choice:
+        def choose(executor: Executor, members: Tensor, label: int, count: int) -> Choice:
             matches = executor.scenes.candidates(members, label)
             return grown(matches, count) if self.weights == "equal" else weighted(Quadratic(matches), count)
 

@@ -26,7 +26,6 @@ class Random(Solver, kind="random"):
 
 class _Drawing(Selecting):
     def _advance(self) -> Tensor:
-        data = self.problem.data
-        count = self.problem.synthetic.each(data)
-        self._chosen = data.class_batch(stream(self.problem.seed, "random"), count)
+        generator = stream(self.problem.seed, "random")
+        self._chosen = self.problem.data.class_batch(generator, self.sizes)
         return torch.zeros(())

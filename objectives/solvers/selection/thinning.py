@@ -60,9 +60,8 @@ class KernelThinning(Solver, kind="kernel_thinning"):
 
     def start(self, problem: Problem) -> WithinClasses:
         check_mmd(problem, self.kind)
-        count = problem.synthetic.each(problem.data)
 
-        def choose(executor: Executor, members: Tensor, label: int) -> Choice:
+        def choose(executor: Executor, members: Tensor, label: int, count: int) -> Choice:
             form, generator = (
                 Quadratic(executor.scenes.candidates(members, label)),
                 stream(problem.seed, "thinning", label),
