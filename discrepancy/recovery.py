@@ -24,7 +24,7 @@ from torch import Tensor
 from discrepancy.base import check_choice
 from discrepancy.errors import InvalidInput
 
-__all__ = ["condition", "duals", "features_of", "labels_for", "largest_penalty", "learned", "reachable", "turned"]
+__all__ = ["conditioned", "duals", "features_of", "labels_for", "largest_penalty", "learned", "reachable", "turned"]
 
 Root = Literal["small", "large"]
 
@@ -42,7 +42,21 @@ def turned(features: Float[Tensor, "m p"], penalty: float = 0.0) -> Float[Tensor
 
 def learned(features: Float[Tensor, "m p"], labels: Float[Tensor, "m c"], penalty: float = 0.0) -> Float[Tensor, "c p"]:
     """W_S = Yᵀ E(Φ)."""
-    return labels.double().mT @ turned(features, penalty)
+    return conditioned(features, labels, penalty)[0]
+
+
+def conditioned(
+    features: Float[Tensor, "m p"], labels: Float[Tensor, "m c"], penalty: float = 0.0
+) -> tuple[Float[Tensor, "c p"], float]:
+    """W_S, and ‖Y‖ σ₁ / (σ_r² ‖W_S‖), in the spectral norm and at least 1: by how much a relative error of the features, of
+    rank r, may grow in W_S for λ = 0, to first order."""
+    v, sigma, u = _decomposed(features)
+    labels = labels.double()
+    found = (labels.mT @ (v * (sigma / (sigma.square() + penalty)))) @ u
+    whole = float(torch.linalg.matrix_norm(found, 2))
+    if len(sigma) == 0 or whole == 0:
+        return found, 1.0
+    return found, max(1.0, float(torch.linalg.matrix_norm(labels, 2) * sigma[0] / sigma[-1] ** 2) / whole)
 
 
 def duals(
@@ -60,17 +74,6 @@ def duals(
         return found
     free = free.double()
     return found + free - labels @ (inverse @ free)
-
-
-def condition(features: Float[Tensor, "m p"], labels: Float[Tensor, "m c"], weights: Float[Tensor, "c p"]) -> float:
-    """‖Y‖ σ₁ / (σ_r² ‖W‖), in the spectral norm: by how much a relative error of the features, of rank r, may grow in the
-    weights W = Yᵀ (Φ⁺)ᵀ, to first order; at least 1."""
-    sigma = torch.linalg.svdvals(features.double())
-    kept = sigma[: _rank(sigma, features.shape)]
-    whole = float(torch.linalg.matrix_norm(weights.double(), 2))
-    if len(kept) == 0 or whole == 0:
-        return 1.0
-    return max(1.0, float(torch.linalg.matrix_norm(labels.double(), 2) * kept[0] / kept[-1] ** 2) / whole)
 
 
 def reachable(weights: Float[Tensor, "c p"], labels: Float[Tensor, "m c"]) -> Float[Tensor, "c p"]:

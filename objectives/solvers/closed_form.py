@@ -58,8 +58,8 @@ class ClosedForm(Solver, kind="closed_form"):
     features and labels, and the mean of the points is chosen so that the intercept comes out too.
 
     Without a penalty on the synthetic side the error ‖W_S - W‖ / ‖W‖ is at most 100 ε times the ``condition`` in the record,
-    that of the embedding as it was undone times that of the regression (:func:`discrepancy.recovery.condition`), plus the share
-    of W in directions of rounding alone, which are left out.
+    that of the embedding as it was undone times that of the regression (:func:`discrepancy.recovery.conditioned`), plus the
+    share of W in directions of rounding alone, which are left out.
 
     Any number of points will do, ``per_class`` of each class or ``examples`` in all. With fewer points than classes or targets,
     or an embedding that does not reach everything and ``nearest``, what comes nearest is taken, and a warning says how far W is

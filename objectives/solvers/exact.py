@@ -10,7 +10,7 @@ from torch import Tensor
 
 from discrepancy.embeddings.base import Embedding, Within
 from discrepancy.errors import InvalidInput, NumericalWarning
-from discrepancy.recovery import Root, condition, duals, features_of, labels_for, learned, reachable, turned
+from discrepancy.recovery import Root, conditioned, duals, features_of, labels_for, reachable, turned
 from objectives.stage import Stage
 from objectives.synthetic import Parameterisation
 
@@ -75,8 +75,8 @@ class Exact:
         features = self.space.features(points)
         if self.offset is not None:
             features, labels = features - features.mean(0), labels - labels.mean(0)
-        found = learned(features, labels, self.penalty)
-        return found, self.condition * condition(features, labels, found)
+        found, condition = conditioned(features, labels, self.penalty)
+        return found, self.condition * condition
 
     def condensed(self, points: Tensor, labels: Tensor, synthetic: Parameterisation) -> tuple[Tensor, Tensor]:
         """Points, and their labels, near points at the start; labels that are learned are predictions of the weights, unless
