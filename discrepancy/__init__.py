@@ -10,8 +10,9 @@ configuration file and used as a key.
 """
 
 from discrepancy import embeddings, kernels, networks, transport
-from discrepancy.characteristic import CharacteristicFunction
 from discrepancy.cover import CoveringRadius
+from discrepancy.datasets import ClassesDistance, DataSetDistance, Joint
+from discrepancy.discrepancy import Discrepancy, MeanDiscrepancy, SampleDiscrepancy
 from discrepancy.divergences import (
     ClassifierDivergence,
     Coverage,
@@ -21,7 +22,6 @@ from discrepancy.divergences import (
     Recall,
     SmoothedTotalVariation,
 )
-from discrepancy.energy import EnergyDistance
 from discrepancy.errors import (
     DiscrepancyError,
     InvalidInput,
@@ -30,20 +30,20 @@ from discrepancy.errors import (
     PerformanceWarning,
     Unsupported,
 )
-from discrepancy.gaussians import Frechet, GaussianKL
-from discrepancy.gradients import MeanGradients
-from discrepancy.hypothesis import LinearHypotheses
-from discrepancy.joint_mmd import JointMMD
 from discrepancy.kernels import Gaussian
-from discrepancy.learned import Parameters, Risk
-from discrepancy.learners import ClassMeans, KernelRidge
+from discrepancy.learning.gradients import MeanGradients
+from discrepancy.learning.learned import Parameters, Risk
+from discrepancy.learning.learners import ClassMeans, KernelRidge
+from discrepancy.learning.ridge import Ridge, Validation
+from discrepancy.mean_embeddings.characteristic import CharacteristicFunction
+from discrepancy.mean_embeddings.energy import EnergyDistance
+from discrepancy.mean_embeddings.joint_mmd import JointMMD
+from discrepancy.mean_embeddings.mmd import MMD
 from discrepancy.measure import Grouping, Measure
-from discrepancy.mmd import MMD
-from discrepancy.moments import Coral, Moments
-from discrepancy.quantiles import Quantiles
-from discrepancy.ridge import Ridge, Validation
-from discrepancy.sorts import Discrepancy, MeanDiscrepancy, SampleDiscrepancy
-from discrepancy.structure import ClassesDistance, DataSetDistance, Joint
+from discrepancy.moments.gaussians import Frechet, GaussianKL
+from discrepancy.moments.hypothesis_classes import LinearHypotheses
+from discrepancy.moments.moments import Coral, Moments
+from discrepancy.moments.quantiles import Quantiles
 from discrepancy.transport import MaxSlicedWasserstein, Sinkhorn, SlicedWasserstein, Wasserstein
 
 __all__ = [

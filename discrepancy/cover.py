@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from discrepancy import pairwise
-from discrepancy.base import check_choice
-from discrepancy.derivatives import safe_root
+from discrepancy.discrepancy import Draws, SampleDiscrepancy, SampleSummary, Tag
 from discrepancy.measure import Measure
-from discrepancy.sorts import Draws, SampleDiscrepancy, SampleSummary, Tag
+from discrepancy.numerics import pairwise
+from discrepancy.numerics.derivatives import safe_root
+from discrepancy.parts import check_choice
 
 __all__ = ["CoveringRadius"]
 

@@ -12,8 +12,8 @@ import torch
 from discrepancy.errors import InvalidInput
 from experiments import export as exporting
 from experiments.compare import compare as compared
-from experiments.compare import survey_of
-from experiments.compare.survey import DEFAULT, discrepancies_of, named_sets
+from experiments.compare import request_of
+from experiments.compare.request import DEFAULT, discrepancies_of, named_sets
 from experiments.config import Tree, build, dump, known, load_parts, load_plugins, override, read, write_yaml
 from experiments.config.files import parse_value
 from experiments.data import HeldOut, Source, source_named
@@ -26,10 +26,10 @@ from experiments.report import grid, tables
 from experiments.report.progress import shown, staged
 from experiments.run import run as run_experiment
 from experiments.teaching import labelled, teacher_of, teacher_tree
-from objectives.artefact import SyntheticSet
 from objectives.condense import Progress
 from objectives.methods import available
 from objectives.storage import replacing
+from objectives.synthetic.artefact import SyntheticSet
 from objectives.teacher import Teacher
 
 __all__ = [
@@ -244,11 +244,11 @@ def _rooted(source: Tree, root: str) -> Tree:
 
 def compare(options: argparse.Namespace) -> None:
     """How far data sets are from a real one: a table, and the files that were asked for."""
-    survey = survey_of(_asked(options))
+    request = request_of(_asked(options))
     if options.out is not None:
         comparison_report.prepare(options.out)
     with shown("comparing", 1000, options.quiet) as advance:
-        answer = compared(survey, lambda done, note: advance(int(1000 * done), note))
+        answer = compared(request, lambda done, note: advance(int(1000 * done), note))
     if options.csv is not None:
         with replacing(options.csv) as temporary:
             temporary.write_text(comparison_report.as_csv(answer), encoding="utf-8")

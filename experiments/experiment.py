@@ -11,14 +11,15 @@ from discrepancy.errors import InvalidInput
 from experiments.config import ConfigError, Mistake, Tree, merge, override, read
 from experiments.config.mistakes import suggestion
 from experiments.data.base import Source
-from objectives.compilation import Policy
 from objectives.contexts import Context
-from objectives.data import LabelledData
+from objectives.data.labelled import LabelledData
+from objectives.engine.compile import Policy
 from objectives.methods import available
-from objectives.objective import Objective
 from objectives.solvers import Problem, Solver
-from objectives.synthetic import Parameterisation, Pixels
+from objectives.synthetic.parameterisation import Parameterisation
+from objectives.synthetic.pixels import Pixels
 from objectives.teacher import Teacher
+from objectives.terms.objective import Objective
 
 __all__ = ["Experiment", "Method", "chosen_device", "configured", "method_tree"]
 

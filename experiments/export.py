@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 from discrepancy.errors import InvalidInput
-from objectives.artefact import SyntheticSet
 from objectives.storage import StorageError, replacing
+from objectives.synthetic.artefact import SyntheticSet
 
 __all__ = ["export"]
 

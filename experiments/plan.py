@@ -8,12 +8,12 @@ from functools import partial
 import torch
 
 from experiments.experiment import Experiment
-from objectives.artefact import SyntheticSet
-from objectives.compilation import eager_seconds
-from objectives.data import LabelledData
-from objectives.memory import available_bytes
+from objectives.data.labelled import LabelledData
+from objectives.engine.compile import eager_seconds
+from objectives.engine.extractor import Extractor
+from objectives.engine.memory import available_bytes
 from objectives.solvers.base import decoded
-from objectives.stage import Stage
+from objectives.synthetic.artefact import SyntheticSet
 
 __all__ = ["Plan", "planned"]
 
@@ -56,9 +56,9 @@ def planned(experiment: Experiment, data: LabelledData | None = None) -> Plan:
     synthetic = SyntheticSet.of(decoded(problem, parameters), data, parameters, {}, problem.synthetic)
     steps, examples = solver.duration(problem), len(synthetic)
     solving = solver.start(problem)  # refuses what cannot be solved this way
-    stage = solving.stage
-    if stage is None:
-        stage = Stage(
+    extractor = solving.extractor
+    if extractor is None:
+        extractor = Extractor(
             data,
             problem.context,
             solver.takes | {"points"},
@@ -68,9 +68,9 @@ def planned(experiment: Experiment, data: LabelledData | None = None) -> Plan:
             device=problem.device,
             policy="never",
         )
-    passes = solver.passes(problem, stage)
-    seconds = passes * _seconds_a_pass(stage)
-    if stage.compiles:
+    passes = solver.passes(problem, extractor)
+    seconds = passes * _seconds_a_pass(extractor)
+    if extractor.compiles:
         seconds = seconds / COMPILED_SPEEDUP + COMPILING_SECONDS
     seconds += eager_seconds(solving.multiplications, problem.device)
     teacher = experiment.teacher
@@ -86,26 +86,26 @@ def planned(experiment: Experiment, data: LabelledData | None = None) -> Plan:
         examples=examples,
         shape=data.shape,
         forward_passes=passes,
-        multiplications=float(passes) * stage.multiplications,
-        compiled=stage.compiles,
+        multiplications=float(passes) * extractor.multiplications,
+        compiled=extractor.compiles,
         seconds=seconds,
         memory_bytes=data.train.points.nbytes
         + 4 * synthetic.points.nbytes
-        + stage.working_bytes
+        + extractor.working_bytes
         + solving.working_bytes,
         available_bytes=available_bytes(problem.device),
         stored_bytes=synthetic.stored_bytes,
     )
 
 
-def _seconds_a_pass(stage: Stage) -> float:
+def _seconds_a_pass(extractor: Extractor) -> float:
     """The time of an eager forward pass of one example, whatever the terms take of it: the best of several chunks."""
-    indices = torch.arange(min(stage.chunk, len(stage.data.train)))
-    parameters, network = stage.parameters(0), stage.context.network
-    if not stage.has_network or network is None:
-        return _best(partial(stage.real, indices, parameters), stage.device) / len(indices)
-    seconds = _best(partial(stage.logits, indices, parameters), stage.device) / len(indices)
-    return seconds * stage.multiplications / network.multiplications(stage.data.shape, stage.data.count)
+    indices = torch.arange(min(extractor.chunk, len(extractor.data.train)))
+    parameters, network = extractor.parameters(0), extractor.context.network
+    if not extractor.has_network or network is None:
+        return _best(partial(extractor.real, indices, parameters), extractor.device) / len(indices)
+    seconds = _best(partial(extractor.logits, indices, parameters), extractor.device) / len(indices)
+    return seconds * extractor.multiplications / network.multiplications(extractor.data.shape, extractor.data.count)
 
 
 def _best(action: Callable[[], object], device: torch.device) -> float:

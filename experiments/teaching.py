@@ -12,8 +12,8 @@ import torch
 from discrepancy.errors import InvalidInput
 from experiments.config import Tree, build, read
 from experiments.config.files import parse_value
-from objectives.artefact import SyntheticSet
-from objectives.data import LabelledData
+from objectives.data.labelled import LabelledData
+from objectives.synthetic.artefact import SyntheticSet
 from objectives.teacher import Taught, Teacher
 
 __all__ = ["Rounds", "beside", "labelled", "teacher_of", "teacher_tree"]

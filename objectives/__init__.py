@@ -1,18 +1,9 @@
 """What is minimised, over what, and how: objectives, contexts, synthetic sets and solvers."""
 
-from objectives.artefact import SyntheticSet
-from objectives.augment import Augmentation, Chain, Siamese
-from objectives.bases import Bases
 from objectives.condense import Progress, condense
 from objectives.contexts import Context, Fresh, Interpolated, Pool, Queue, Renewed, Trained, Watch
-from objectives.data import Examples, LabelledData, Normalisation
-from objectives.formations import Formation
-from objectives.frequencies import Frequencies
-from objectives.mixing import CutMix, Mixing
-from objectives.objective import Match, Objective, Penalised, Penalty, Term
-from objectives.penalties import CrossEntropy, LabelMargin, TotalVariation
-from objectives.reductions import CVaR, Max, Mean, Proportional, Reduction, Sum
-from objectives.sampling import ClusteredRows, RandomRows, Sampling
+from objectives.data.labelled import Examples, LabelledData, Normalisation
+from objectives.data.sampling import ClusteredRows, RandomRows, Sampling
 from objectives.solvers import (
     ClosedForm,
     Descent,
@@ -25,9 +16,19 @@ from objectives.solvers import (
     Random,
     Solver,
 )
-from objectives.synthetic import Parameterisation, Pixels
+from objectives.synthetic.artefact import SyntheticSet
+from objectives.synthetic.bases import Bases
+from objectives.synthetic.formation import Formation
+from objectives.synthetic.frequencies import Frequencies
+from objectives.synthetic.parameterisation import Parameterisation
+from objectives.synthetic.pixels import Pixels
 from objectives.teacher import Taught, Teacher
-from objectives.training import Training
+from objectives.terms.objective import Match, Objective, Penalised, Penalty, Term
+from objectives.terms.penalties import CrossEntropy, LabelMargin, TotalVariation
+from objectives.terms.reductions import CVaR, Max, Mean, Proportional, Reduction, Sum
+from objectives.training.augmentation import Augmentation, Chain, Siamese
+from objectives.training.mixing import CutMix, Mixing
+from objectives.training.training import Training
 
 __all__ = [
     "Augmentation",

@@ -9,17 +9,18 @@ from typing import Any
 
 import torch
 
-from discrepancy.base import plain
 from discrepancy.errors import InvalidInput, NonFinite
-from objectives.artefact import SyntheticSet
-from objectives.compilation import Policy
+from discrepancy.parts import plain
 from objectives.contexts import Context, Fresh
-from objectives.data import LabelledData
-from objectives.objective import Summand
+from objectives.data.labelled import LabelledData
+from objectives.engine.compile import Policy
 from objectives.solvers.base import Problem, Record, Solver, Solving, decoded
 from objectives.solvers.descent import Descent
-from objectives.synthetic import Parameterisation, Pixels
+from objectives.synthetic.artefact import SyntheticSet
+from objectives.synthetic.parameterisation import Parameterisation
+from objectives.synthetic.pixels import Pixels
 from objectives.teacher import Teacher
+from objectives.terms.objective import Summand
 
 __all__ = ["Progress", "condense", "solve"]
 

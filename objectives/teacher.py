@@ -19,16 +19,16 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from discrepancy.base import Part, plain
 from discrepancy.errors import InvalidInput
 from discrepancy.networks import ConvNet, Network
-from discrepancy.networks.base import Parameters, Statistics
-from objectives.artefact import SyntheticSet
-from objectives.data import Examples, LabelledData, Normalisation
-from objectives.memory import chunk_examples
+from discrepancy.networks.base import NetworkParameters, Statistics
+from discrepancy.parts import Part, plain
+from objectives.data.labelled import Examples, LabelledData, Normalisation
+from objectives.engine.memory import chunk_examples
+from objectives.rng import rng
 from objectives.storage import replacing
-from objectives.streams import stream
-from objectives.training import Trainee, Training, real_lesson
+from objectives.synthetic.artefact import SyntheticSet
+from objectives.training.training import NetworkTrainer, Training, real_training_data
 
 __all__ = ["Member", "Taught", "Teacher"]
 
@@ -106,7 +106,7 @@ class Teacher(Part, family=True, kind="teacher"):
         self.check(data)
         device = torch.device(device)
         if data.test is None and not self.weights:
-            data = data.split(HELD_OUT, stream(seed, "teacher", "held out"))
+            data = data.split(HELD_OUT, rng(seed, "teacher", "held out"))
             part = "held-out training"
         else:
             part = "training" if data.test is None else "test"
@@ -115,7 +115,7 @@ class Teacher(Part, family=True, kind="teacher"):
         ]
         made = Taught(self, tuple(members), data.normalisation, data.classes, seed, device)
         judged = data.train if data.test is None else data.test
-        return replace(made, judged=Judged(part, len(judged), made.accuracy(judged)))
+        return replace(made, judged=TeacherAccuracy(part, len(judged), made.accuracy(judged)))
 
     def label(
         self, synthetic: SyntheticSet, data: LabelledData, *, seed: int = 0, device: str | torch.device = "cpu"
@@ -133,21 +133,21 @@ class Teacher(Part, family=True, kind="teacher"):
     ) -> "Member":
         network = self.network
         told = on_round or (lambda done, total: None)
-        start = network.initial(stream(seed, "teacher", number, "network"), data.shape, data.count)
-        trainee = Trainee(self.training, {name: value.to(device) for name, value in start.items()})
-        lesson = real_lesson(data, device)
+        start = network.initial(rng(seed, "teacher", number, "network"), data.shape, data.count)
+        network_trainer = NetworkTrainer(self.training, {name: value.to(device) for name, value in start.items()})
+        training_data = real_training_data(data, device)
         done, total = number * self.rounds, self.number * self.rounds
         told(done, total)
         for turn in range(self.rounds):
-            trainee.round(network, lesson, stream(seed, "teacher", number, "train", turn))
+            network_trainer.round(network, training_data, rng(seed, "teacher", number, "train", turn))
             told(done + turn + 1, total)
-        parameters = trainee.parameters
+        parameters = network_trainer.parameters
         if network.pointwise:
             return Member(parameters)
-        generator = stream(seed, "teacher", number, "statistics")
+        generator = rng(seed, "teacher", number, "statistics")
         order = torch.randperm(len(data.train), generator=generator).split(self.training.batch)
         batches = [rows for rows in order[:BATCHES] if len(rows) == len(order[0])]
-        return Member(parameters, _statistics(network, parameters, [lesson.points(rows) for rows in batches]))
+        return Member(parameters, _statistics(network, parameters, [training_data.points(rows) for rows in batches]))
 
     def _given(self, data: LabelledData) -> list["Member"]:
         """The networks in the files."""
@@ -163,7 +163,7 @@ class Teacher(Part, family=True, kind="teacher"):
 class Member:
     """One network of a teacher: its weights, and the statistics of its batch normalisation where it has some."""
 
-    parameters: Parameters
+    parameters: NetworkParameters
     statistics: Statistics | None = None
 
     @property
@@ -182,7 +182,7 @@ STATISTICS = "statistics."
 
 
 @dataclass(frozen=True)
-class Judged:
+class TeacherAccuracy:
     """How often a teacher was right, in 0 .. 1, on so many examples of a part of the data."""
 
     part: str
@@ -200,7 +200,7 @@ class Taught:
     classes: tuple[str, ...]
     seed: int
     device: torch.device
-    judged: Judged | None = None
+    judged: TeacherAccuracy | None = None
 
     @torch.no_grad()
     def __call__(self, points: Shaped[Tensor, "m ..."]) -> Float[Tensor, "m c"]:
@@ -282,7 +282,7 @@ class Taught:
             safetensors.torch.save_file(tensors, temporary, {"teacher": json.dumps(self.record)})
 
 
-def _statistics(network: Network, parameters: Parameters, batches: Sequence[Tensor]) -> Statistics:
+def _statistics(network: Network, parameters: NetworkParameters, batches: Sequence[Tensor]) -> Statistics:
     """Means and unbiased variances of every batch normalisation, averaged over batches of one size."""
     with torch.no_grad():
         seen = [network(parameters, points, ("statistics",)) for points in batches]

@@ -8,7 +8,7 @@ from jaxtyping import TypeCheckError
 
 from discrepancy.measure import Grouping
 from experiments.data.base import hashed_order
-from objectives.data import Normalisation
+from objectives.data.labelled import Normalisation
 
 pytestmark = pytest.mark.skipif(os.environ.get("DISCREPANCY_UNHOOKED") == "1", reason="the hook is off in this session")
 

@@ -13,11 +13,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from discrepancy.base import check_choice
+from discrepancy.discrepancy import Draws, SampleDiscrepancy, SampleSummary, Tag
 from discrepancy.divergences.neighbours import Sample, samples
 from discrepancy.errors import InvalidInput, NumericalWarning
 from discrepancy.measure import Measure
-from discrepancy.sorts import Draws, SampleDiscrepancy, SampleSummary, Tag
+from discrepancy.parts import check_choice
 
 __all__ = ["ClassifierDivergence"]
 

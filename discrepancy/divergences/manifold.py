@@ -25,9 +25,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from discrepancy.discrepancy import Draws, SampleDiscrepancy, SampleSummary, Tag
 from discrepancy.divergences.neighbours import Sample, check_count, held, own_balls, samples
 from discrepancy.measure import Measure
-from discrepancy.sorts import Draws, SampleDiscrepancy, SampleSummary, Tag
 
 __all__ = ["Coverage", "Density", "Precision", "Recall"]
 

@@ -17,11 +17,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from discrepancy.base import check_choice
+from discrepancy.discrepancy import Draws, SampleDiscrepancy, SampleSummary, Tag
 from discrepancy.errors import InvalidInput
 from discrepancy.measure import Measure
-from discrepancy.pairwise import BLOCK_BYTES
-from discrepancy.sorts import Draws, SampleDiscrepancy, SampleSummary, Tag
+from discrepancy.numerics.pairwise import BLOCK_BYTES
+from discrepancy.parts import check_choice
 
 __all__ = [
     "Balls",

@@ -10,11 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd import Function
 
+from discrepancy.discrepancy import Draws, SampleDiscrepancy, SampleSummary, Tag
 from discrepancy.divergences.neighbours import blocks, check_count
 from discrepancy.errors import InvalidInput, Unsupported
 from discrepancy.kernels.lengths import Length, check_length, number
 from discrepancy.measure import Measure
-from discrepancy.sorts import Draws, SampleDiscrepancy, SampleSummary, Tag
 
 __all__ = ["SmoothedTotalVariation"]
 

@@ -12,12 +12,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from discrepancy.base import Part
+from discrepancy.discrepancy import Draws
 from discrepancy.errors import Unsupported
 from discrepancy.measure import Measure
-from discrepancy.networks.base import Forward, Network, Parameters
+from discrepancy.networks.base import Forward, Network, NetworkParameters
 from discrepancy.networks.preimages import Preimage
-from discrepancy.sorts import Draws
+from discrepancy.parts import Part
 
 __all__ = ["Embedding", "Taken", "Within"]
 
@@ -34,7 +34,7 @@ class Within:
     shape: tuple[int, ...]
     draws: Draws = None
     network: Network | None = None
-    parameters: Parameters = field(default_factory=dict)
+    parameters: NetworkParameters = field(default_factory=dict)
     nearest: bool = False
     near: Float[Tensor, "n d"] | None = None
 
@@ -53,7 +53,7 @@ class Embedding(Part, family=True):
         """Whether the mean over a measure is made at once, by ``mean_of``, and features of single examples never are."""
         return False
 
-    def mean_of(self, network: Forward, parameters: Parameters, measure: Measure) -> Mapping[str, Tensor]:
+    def mean_of(self, network: Forward, parameters: NetworkParameters, measure: Measure) -> Mapping[str, Tensor]:
         """The mean of φ over a flat, labelled measure of examples, by block, where the embedding ``averages``."""
         raise Unsupported(f"'{self.kind}' embeds examples one by one; call it")
 

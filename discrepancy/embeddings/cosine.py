@@ -8,13 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from discrepancy.base import check_least
+from discrepancy.discrepancy import Draws
 from discrepancy.embeddings.base import Embedding, Taken, Within
 from discrepancy.errors import InvalidInput
 from discrepancy.kernels.lengths import Length, check_length, number
 from discrepancy.measure import Measure
 from discrepancy.networks.preimages import Preimage, least
-from discrepancy.sorts import Draws
+from discrepancy.parts import check_least
 
 __all__ = ["RandomCosine"]
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from discrepancy.discrepancy import Draws
 from discrepancy.embeddings.base import Embedding, Taken
-from discrepancy.gradients import mean_loss_gradients
+from discrepancy.learning.gradients import mean_loss_gradients
 from discrepancy.measure import Measure
-from discrepancy.networks.base import Forward, Parameters
-from discrepancy.sorts import Draws
+from discrepancy.networks.base import Forward, NetworkParameters
 
 __all__ = ["LossGradient"]
 
@@ -44,7 +44,7 @@ class LossGradient(Embedding, kind="loss_gradient"):
         offered = {name.removeprefix(PREFIX): value for name, value in taken.items() if name.startswith(PREFIX)}
         return {name: value for name, value in offered.items() if self._counts(name, value.ndim - 1)}
 
-    def mean_of(self, network: Forward, parameters: Parameters, measure: Measure) -> Mapping[str, Tensor]:
+    def mean_of(self, network: Forward, parameters: NetworkParameters, measure: Measure) -> Mapping[str, Tensor]:
         """The mean over a labelled measure: blocks ``(*parameter_shape)``, or ``(g, *parameter_shape)`` if it is grouped."""
         extra = int(measure.grouped)
         means = mean_loss_gradients(network, parameters, measure)

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from discrepancy.discrepancy import Draws
 from discrepancy.embeddings.base import Embedding, Taken
 from discrepancy.embeddings.network import Features, Layers
 from discrepancy.errors import InvalidInput
 from discrepancy.measure import Measure
-from discrepancy.sorts import Draws
 
 __all__ = ["Attention", "ChannelMeans", "Normalised"]
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from jaxtyping import Float
 from torch import Tensor
 
+from discrepancy.discrepancy import Draws
 from discrepancy.embeddings.base import Embedding, Taken, Within
 from discrepancy.networks.preimages import Preimage
 from discrepancy.networks.tangent import JACOBIAN
-from discrepancy.sorts import Draws
 
 __all__ = ["Features", "Jacobian", "Layers", "Logits"]
 

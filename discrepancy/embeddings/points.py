@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from discrepancy.base import check_choice
+from discrepancy.discrepancy import Draws
 from discrepancy.embeddings.base import Embedding, Taken, Within
 from discrepancy.errors import InvalidInput, NumericalWarning
 from discrepancy.kernels.lengths import Length, check_length, number
 from discrepancy.measure import Measure
 from discrepancy.networks.preimages import Preimage
-from discrepancy.sorts import Draws
+from discrepancy.parts import check_choice
 
 __all__ = ["Identity", "RandomFourier", "Standardised"]
 

@@ -26,10 +26,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd import Function
 
-from discrepancy.base import Part
 from discrepancy.errors import Unsupported
 from discrepancy.kernels.lengths import Length
 from discrepancy.measure import Measure
+from discrepancy.parts import Part
 
 __all__ = ["Dot", "Kernel", "Profile", "Radial", "margin"]
 
@@ -119,7 +119,7 @@ class Kernel(Part, family=True):
         return _entries(self, torch.zeros_like(norms) if self.radial else norms)
 
     def __call__(self, x: Float[Tensor, "*g n d"], y: Float[Tensor, "*g m d"]) -> Float[Tensor, "*g n m"]:
-        """The dense matrix k(xᵢ, yⱼ), differentiable; for small samples (sums over pairs: :mod:`discrepancy.pairwise`).
+        """The dense matrix k(xᵢ, yⱼ), differentiable, for small samples. Sums over pairs: :mod:`discrepancy.numerics.pairwise`.
 
         Where ``x is y`` a radial kernel knows that the distances on the diagonal are exactly zero.
         """

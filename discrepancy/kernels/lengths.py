@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from discrepancy.base import Part
 from discrepancy.errors import InvalidInput
 from discrepancy.measure import Measure
+from discrepancy.parts import Part
 
 __all__ = ["Length", "Median", "Quantile", "check_length", "check_positive", "number", "squared_distances"]
 

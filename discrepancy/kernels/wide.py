@@ -34,11 +34,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd import Function
 
-from discrepancy.base import check_choice, check_least
-from discrepancy.derivatives import safe_root
 from discrepancy.errors import InvalidInput, Unsupported
 from discrepancy.kernels.base import Kernel, Profile, margin
 from discrepancy.kernels.lengths import check_positive
+from discrepancy.numerics.derivatives import safe_root
+from discrepancy.parts import check_choice, check_least
 
 __all__ = ["NNGP", "NTK", "Wide"]
 

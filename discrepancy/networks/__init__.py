@@ -2,7 +2,7 @@
 
 from discrepancy.networks.alexnet import AlexNet
 from discrepancy.networks.backbone import Backbone
-from discrepancy.networks.base import Network, Parameters, Statistics
+from discrepancy.networks.base import Network, NetworkParameters, Statistics
 from discrepancy.networks.convnet import ConvNet
 from discrepancy.networks.coupling import Coupling
 from discrepancy.networks.lenet import LeNet
@@ -20,7 +20,7 @@ __all__ = [
     "LeNet",
     "MLP",
     "Network",
-    "Parameters",
+    "NetworkParameters",
     "ResNet",
     "Statistics",
     "VGG",

@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from discrepancy.base import check_choice
 from discrepancy.errors import InvalidInput
-from discrepancy.networks.base import OUTPUTS, Network, Parameters, Statistics, layer_outputs
+from discrepancy.networks.base import OUTPUTS, Network, NetworkParameters, Statistics, layer_outputs
 from discrepancy.networks.modules import check_known, close_to, drawn, outer_names, read, skeleton
+from discrepancy.parts import check_choice
 
 __all__ = ["Backbone"]
 
@@ -75,7 +75,7 @@ class Backbone(Network, kind="backbone"):
 
     def __call__(
         self,
-        parameters: Parameters,
+        parameters: NetworkParameters,
         points: Float[Tensor, "n *shape"],
         take: Collection[str] = ("logits",),
         statistics: Statistics | None = None,
@@ -98,7 +98,7 @@ class Backbone(Network, kind="backbone"):
         return outputs | ({"logits": logits} if "logits" in take else {})
 
     def _run(
-        self, module: nn.Module, weights: Parameters, points: Tensor, layers: bool
+        self, module: nn.Module, weights: NetworkParameters, points: Tensor, layers: bool
     ) -> tuple[Any, dict[str, Tensor]]:
         """The module's own output, and that of the layers that are looked at, in the order in which they first ran."""
         asked = (self.layer, *(self.layers if layers else ()))

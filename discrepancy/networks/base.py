@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from discrepancy.base import Part
 from discrepancy.errors import Unsupported
 from discrepancy.networks.preimages import Preimage
+from discrepancy.parts import Part
 
 __all__ = [
     "ACTIVATIONS",
@@ -25,7 +25,7 @@ __all__ = [
     "Activation",
     "Forward",
     "Network",
-    "Parameters",
+    "NetworkParameters",
     "Statistics",
     "layer_outputs",
     "read_out",
@@ -46,8 +46,8 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "identity": lambda x: x,
 }
 
-Parameters = Mapping[str, Tensor]
-Forward = Callable[[Parameters, Tensor], Mapping[str, Tensor]]
+NetworkParameters = Mapping[str, Tensor]
+Forward = Callable[[NetworkParameters, Tensor], Mapping[str, Tensor]]
 """(parameters, points) -> outputs by name, ``logits`` among them: a network, or its compiled form."""
 
 Statistics = Mapping[str, tuple[Tensor, Tensor]]
@@ -75,7 +75,7 @@ class Network(Part, family=True):
     @abstractmethod
     def __call__(
         self,
-        parameters: Parameters,
+        parameters: NetworkParameters,
         points: Tensor,
         take: Collection[str] = ("logits",),
         statistics: Statistics | None = None,
@@ -91,7 +91,7 @@ class Network(Part, family=True):
 
     def preimage(
         self,
-        parameters: Parameters,
+        parameters: NetworkParameters,
         features: Float[Tensor, "n p"],
         shape: tuple[int, ...],
         nearest: bool = False,
@@ -150,7 +150,7 @@ def read_out_parameters(generator: torch.Generator, features: int, classes: int)
     }
 
 
-def read_out(parameters: Parameters, features: Tensor, take: Collection[str]) -> dict[str, Tensor]:
+def read_out(parameters: NetworkParameters, features: Tensor, take: Collection[str]) -> dict[str, Tensor]:
     """The features and the logits, those that are taken."""
     outputs = {"features": features} if "features" in take else {}
     if "logits" in take:

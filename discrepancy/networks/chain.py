@@ -12,10 +12,10 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from discrepancy.base import check_choice
 from discrepancy.errors import InvalidInput
-from discrepancy.networks.base import ACTIVATIONS, OUTPUTS, Activation, Parameters, Statistics, uniform
+from discrepancy.networks.base import ACTIVATIONS, OUTPUTS, Activation, NetworkParameters, Statistics, uniform
 from discrepancy.networks.norms import BIASED, Norm, moments, norm_parameters, normalised
+from discrepancy.parts import check_choice
 
 __all__ = ["Pooling", "Step", "border", "chain", "chain_parameters", "check_fits", "check_image", "sides"]
 
@@ -86,7 +86,7 @@ def chain_parameters(
 
 
 def chain(
-    parameters: Parameters,
+    parameters: NetworkParameters,
     points: Float[Tensor, "n channels height width"],
     steps: Sequence[Step],
     norm: Norm,

@@ -8,12 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from discrepancy.base import check_choice
 from discrepancy.errors import InvalidInput
 from discrepancy.networks.base import (
     Activation,
     Network,
-    Parameters,
+    NetworkParameters,
     Statistics,
     read_out,
     read_out_parameters,
@@ -21,6 +20,7 @@ from discrepancy.networks.base import (
 from discrepancy.networks.chain import Pooling, Step, border, chain, chain_parameters, check_image, sides
 from discrepancy.networks.norms import Norm, check_groups
 from discrepancy.networks.preimages import Preimage, least_convolved, undone
+from discrepancy.parts import check_choice
 
 __all__ = ["ConvNet"]
 
@@ -76,7 +76,7 @@ class ConvNet(Network, kind="convnet"):
 
     def __call__(
         self,
-        parameters: Parameters,
+        parameters: NetworkParameters,
         points: Float[Tensor, "n channels height width"],
         take: Collection[str] = ("logits",),
         statistics: Statistics | None = None,
@@ -87,7 +87,7 @@ class ConvNet(Network, kind="convnet"):
 
     def preimage(
         self,
-        parameters: Parameters,
+        parameters: NetworkParameters,
         features: Float[Tensor, "n p"],
         shape: tuple[int, ...],
         nearest: bool = False,

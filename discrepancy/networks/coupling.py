@@ -8,12 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from discrepancy.base import check_choice, check_least
 from discrepancy.errors import InvalidInput
 from discrepancy.networks.base import (
     OUTPUTS,
     Network,
-    Parameters,
+    NetworkParameters,
     Statistics,
     layer_outputs,
     read_out,
@@ -21,6 +20,7 @@ from discrepancy.networks.base import (
     uniform,
 )
 from discrepancy.networks.preimages import Preimage
+from discrepancy.parts import check_choice, check_least
 
 __all__ = ["Coupling"]
 
@@ -70,7 +70,7 @@ class Coupling(Network, kind="coupling"):
 
     def __call__(
         self,
-        parameters: Parameters,
+        parameters: NetworkParameters,
         points: Float[Tensor, "n *shape"],
         take: Collection[str] = ("logits",),
         statistics: Statistics | None = None,
@@ -88,7 +88,7 @@ class Coupling(Network, kind="coupling"):
 
     def preimage(
         self,
-        parameters: Parameters,
+        parameters: NetworkParameters,
         features: Float[Tensor, "n p"],
         shape: tuple[int, ...],
         nearest: bool = False,
@@ -109,7 +109,7 @@ class Coupling(Network, kind="coupling"):
         points = back(features.double())
         return Preimage(points, _stretch(forward, points) * _stretch(back, features.double()))
 
-    def _affine(self, parameters: Parameters, layer: int, kept: Tensor) -> tuple[Tensor, Tensor]:
+    def _affine(self, parameters: NetworkParameters, layer: int, kept: Tensor) -> tuple[Tensor, Tensor]:
         """The logarithm of the factors, and the shifts."""
         name = f"coupling{layer}"
         inner = functional.linear(kept, parameters[f"{name}.inner.weight"], parameters[f"{name}.inner.bias"]).relu()

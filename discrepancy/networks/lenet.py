@@ -8,12 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from discrepancy.base import check_choice
 from discrepancy.networks.base import (
     ACTIVATIONS,
     Activation,
     Network,
-    Parameters,
+    NetworkParameters,
     Statistics,
     layer_outputs,
     read_out,
@@ -21,6 +20,7 @@ from discrepancy.networks.base import (
     uniform,
 )
 from discrepancy.networks.chain import Step, border, chain, chain_parameters, check_fits
+from discrepancy.parts import check_choice
 
 __all__ = ["LeNet"]
 
@@ -60,7 +60,7 @@ class LeNet(Network, kind="lenet"):
 
     def __call__(
         self,
-        parameters: Parameters,
+        parameters: NetworkParameters,
         points: Float[Tensor, "n channels height width"],
         take: Collection[str] = ("logits",),
         statistics: Statistics | None = None,

@@ -9,14 +9,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from discrepancy.base import check_choice
 from discrepancy.errors import InvalidInput
 from discrepancy.networks.base import (
     ACTIVATIONS,
     OUTPUTS,
     Activation,
     Network,
-    Parameters,
+    NetworkParameters,
     Statistics,
     layer_outputs,
     read_out,
@@ -24,6 +23,7 @@ from discrepancy.networks.base import (
     uniform,
 )
 from discrepancy.networks.preimages import Preimage, least, undone
+from discrepancy.parts import check_choice
 
 __all__ = ["MLP"]
 
@@ -74,7 +74,7 @@ class MLP(Network, kind="mlp"):
 
     def __call__(
         self,
-        parameters: Parameters,
+        parameters: NetworkParameters,
         points: Float[Tensor, "n *shape"],
         take: Collection[str] = ("logits",),
         statistics: Statistics | None = None,
@@ -88,14 +88,14 @@ class MLP(Network, kind="mlp"):
             outputs |= layer_outputs(layer, x, take)
         return outputs | read_out(parameters, x, take)
 
-    def _layer(self, parameters: Parameters, layer: int, x: Float[Tensor, "n d"]) -> Float[Tensor, "n q"]:
+    def _layer(self, parameters: NetworkParameters, layer: int, x: Float[Tensor, "n d"]) -> Float[Tensor, "n q"]:
         x = functional.linear(x, parameters[f"hidden{layer}.weight"], parameters.get(f"hidden{layer}.bias"))
         leaky = self.activation == "leaky_relu"
         return functional.leaky_relu(x, self.slope) if leaky else ACTIVATIONS[self.activation](x)
 
     def preimage(
         self,
-        parameters: Parameters,
+        parameters: NetworkParameters,
         features: Float[Tensor, "n p"],
         shape: tuple[int, ...],
         nearest: bool = False,

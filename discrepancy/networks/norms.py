@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from discrepancy.errors import InvalidInput, NumericalWarning
-from discrepancy.networks.base import Network, Parameters, Statistics
+from discrepancy.networks.base import Network, NetworkParameters, Statistics
 
 __all__ = ["BIASED", "FEW", "Norm", "check_groups", "moments", "norm_parameters", "normalised", "warn_of_few"]
 
@@ -67,7 +67,7 @@ def moments(
 def normalised(
     x: Float[Tensor, "n channels height width"],
     norm: Norm,
-    parameters: Parameters,
+    parameters: NetworkParameters,
     name: str,
     statistics: Statistics | None,
     layer: str,

@@ -10,14 +10,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from discrepancy.base import check_choice
 from discrepancy.errors import InvalidInput
 from discrepancy.networks.base import (
     ACTIVATIONS,
     OUTPUTS,
     Activation,
     Network,
-    Parameters,
+    NetworkParameters,
     Statistics,
     layer_outputs,
     read_out,
@@ -26,6 +25,7 @@ from discrepancy.networks.base import (
 )
 from discrepancy.networks.chain import check_image
 from discrepancy.networks.norms import check_groups, moments, norm_parameters, normalised
+from discrepancy.parts import check_choice
 
 __all__ = ["ResNet"]
 
@@ -120,7 +120,7 @@ class ResNet(Network, kind="resnet"):
 
     def __call__(
         self,
-        parameters: Parameters,
+        parameters: NetworkParameters,
         points: Float[Tensor, "n channels height width"],
         take: Collection[str] = ("logits",),
         statistics: Statistics | None = None,
@@ -143,7 +143,9 @@ class ResNet(Network, kind="resnet"):
         features = x.flatten(1) if self.halving == "average" else x.mean((2, 3))
         return outputs | read_out(parameters, features, take)
 
-    def _block(self, block: Block, parameters: Parameters, x: Tensor, norm: Callable[[Tensor, str], Tensor]) -> Tensor:
+    def _block(
+        self, block: Block, parameters: NetworkParameters, x: Tensor, norm: Callable[[Tensor, str], Tensor]
+    ) -> Tensor:
         name, strided = block.name, block.halves and self.halving == "stride"
         averaged = block.halves and self.halving == "average"
         stride = 2 if strided else 1

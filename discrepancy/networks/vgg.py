@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from discrepancy.base import check_choice
 from discrepancy.errors import InvalidInput
-from discrepancy.networks.base import Activation, Network, Parameters, Statistics, read_out, read_out_parameters
+from discrepancy.networks.base import Activation, Network, NetworkParameters, Statistics, read_out, read_out_parameters
 from discrepancy.networks.chain import Step, border, chain, chain_parameters, check_fits
 from discrepancy.networks.norms import Norm, check_groups
+from discrepancy.parts import check_choice
 
 __all__ = ["VGG"]
 
@@ -70,7 +70,7 @@ class VGG(Network, kind="vgg"):
 
     def __call__(
         self,
-        parameters: Parameters,
+        parameters: NetworkParameters,
         points: Float[Tensor, "n channels height width"],
         take: Collection[str] = ("logits",),
         statistics: Statistics | None = None,

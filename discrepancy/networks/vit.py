@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from discrepancy.base import check_choice
 from discrepancy.errors import InvalidInput
-from discrepancy.networks.base import OUTPUTS, Network, Parameters, Statistics, layer_outputs, read_out, uniform
+from discrepancy.networks.base import OUTPUTS, Network, NetworkParameters, Statistics, layer_outputs, read_out, uniform
 from discrepancy.networks.chain import check_image
+from discrepancy.parts import check_choice
 
 __all__ = ["ViT"]
 
@@ -82,7 +82,7 @@ class ViT(Network, kind="vit"):
 
     def __call__(
         self,
-        parameters: Parameters,
+        parameters: NetworkParameters,
         points: Float[Tensor, "n channels height width"],
         take: Collection[str] = ("logits",),
         statistics: Statistics | None = None,

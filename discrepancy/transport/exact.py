@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional
 
-from discrepancy.derivatives import first_order_only
+from discrepancy.discrepancy import Draws, SampleDiscrepancy, SampleSummary, Tag
 from discrepancy.errors import InvalidInput, NonFinite, Unsupported
 from discrepancy.measure import Measure
-from discrepancy.sorts import Draws, SampleDiscrepancy, SampleSummary, Tag
+from discrepancy.numerics.derivatives import first_order_only
 from discrepancy.transport.line import QuantileTables, check_power, line_cost, power, rooted, shared_levels
 
 __all__ = ["PAIRS", "Plan", "Wasserstein", "least_cost", "optimal_plan"]

@@ -20,8 +20,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from discrepancy.derivatives import safe_root
 from discrepancy.errors import InvalidInput
+from discrepancy.numerics.derivatives import safe_root
 
 __all__ = ["QuantileTables", "check_power", "line_cost", "power", "rooted", "shared_levels"]
 

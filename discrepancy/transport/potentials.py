@@ -23,8 +23,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from discrepancy import pairwise
 from discrepancy.errors import NumericalWarning
+from discrepancy.numerics import pairwise
 
 __all__ = ["HELD_BYTES", "Cost", "Entropic", "Potentials"]
 

@@ -12,10 +12,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd import Function
 
+from discrepancy.discrepancy import Draws, SampleDiscrepancy, SampleSummary, Tag
 from discrepancy.errors import InvalidInput, Unsupported
 from discrepancy.kernels.lengths import Length, check_length, check_positive, number
 from discrepancy.measure import Measure
-from discrepancy.sorts import Draws, SampleDiscrepancy, SampleSummary, Tag
 from discrepancy.transport.potentials import Entropic
 
 __all__ = ["Sinkhorn"]

@@ -12,11 +12,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from discrepancy.derivatives import first_order_only
+from discrepancy.discrepancy import Adversary, Draws, SampleDiscrepancy, SampleSummary, Tag
 from discrepancy.errors import InvalidInput
 from discrepancy.measure import Measure
-from discrepancy.pairwise import BLOCK_BYTES
-from discrepancy.sorts import Adversary, Draws, SampleDiscrepancy, SampleSummary, Tag
+from discrepancy.numerics.derivatives import first_order_only
+from discrepancy.numerics.pairwise import BLOCK_BYTES
 from discrepancy.transport.line import QuantileTables, check_power, line_cost, rooted, shared_levels
 
 __all__ = ["MaxSlicedWasserstein", "SlicedWasserstein"]

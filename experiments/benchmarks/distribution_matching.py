@@ -16,8 +16,8 @@ from discrepancy.embeddings import Features
 from discrepancy.networks import ConvNet
 from experiments.benchmarks.timing import alternating
 from objectives import Descent, Fresh, LabelledData, Match, Pixels, Pool, Siamese
-from objectives.compilation import Policy
 from objectives.contexts import Context
+from objectives.engine.compile import Policy
 from objectives.solvers import Problem
 
 __all__ = ["rows"]

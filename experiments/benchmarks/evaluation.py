@@ -15,8 +15,8 @@ from torch.nn import functional
 from discrepancy.networks import ConvNet
 from experiments.benchmarks.timing import alternating
 from experiments.evaluate import Protocol, TrainingSet, evaluate
-from objectives.compilation import Policy
-from objectives.data import LabelledData
+from objectives.data.labelled import LabelledData
+from objectives.engine.compile import Policy
 
 __all__ = ["rows"]
 

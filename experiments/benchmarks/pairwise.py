@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from discrepancy import MMD, Gaussian, Measure
+from discrepancy.discrepancy import SampleSummary
 from discrepancy.kernels import Energy, Kernel, Laplace, Median
-from discrepancy.sorts import SampleSummary
 from experiments.benchmarks.timing import alternating
 
 __all__ = ["rows"]

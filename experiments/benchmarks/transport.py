@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from discrepancy import Discrepancy, Measure
-from discrepancy.sorts import SampleSummary
+from discrepancy.discrepancy import SampleSummary
 from discrepancy.transport import Sinkhorn, SlicedWasserstein, Wasserstein
 from experiments.benchmarks.memory import extra_megabytes, peak_megabytes
 from experiments.benchmarks.timing import alternating

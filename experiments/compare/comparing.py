@@ -11,21 +11,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from discrepancy.discrepancy import Discrepancy
 from discrepancy.errors import InvalidInput, Unsupported
 from discrepancy.measure import Measure
-from discrepancy.sorts import Discrepancy
 from experiments.compare.answer import ALL, Answer, Described
 from experiments.compare.embedding import RESOLVE_SAMPLE, Embedded
 from experiments.compare.estimates import Bound, Measured, cap_of
 from experiments.compare.groups import Group, check, groups_of, whole
 from experiments.compare.permutation import PERMUTATION_CAP, p_value
+from experiments.compare.request import ComparisonRequest
 from experiments.compare.rows import rows_of
 from experiments.compare.sides import Side, overlap, side_of
-from experiments.compare.survey import Survey
 from experiments.config import dump
 from experiments.experiment import chosen_device
-from objectives.memory import available_bytes
-from objectives.streams import stream
+from objectives.engine.memory import available_bytes
+from objectives.rng import rng
 
 __all__ = ["compare"]
 
@@ -35,40 +35,40 @@ SHARED = 0.01
 Progress = Callable[[float, str], None]
 
 
-def compare(survey: Survey, on_progress: Progress | None = None) -> Answer:
-    """Everything that a survey asks for. ``on_progress`` is called with the share of the work that is done and a note.
+def compare(request: ComparisonRequest, on_progress: Progress | None = None) -> Answer:
+    """Everything that a request asks for. ``on_progress`` is called with the share of the work that is done and a note.
 
     Raises:
         InvalidInput: if data sets do not fit each other, or no discrepancy has a value for any of them.
     """
-    return _Comparing(survey, on_progress or (lambda done, note: None)).answer()
+    return _Comparing(request, on_progress or (lambda done, note: None)).answer()
 
 
 class _Comparing:
-    def __init__(self, survey: Survey, report: Progress) -> None:
-        self.survey, self.report, self.begun = survey, report, time.perf_counter()
-        self.device = chosen_device(survey.device)
+    def __init__(self, request: ComparisonRequest, report: Progress) -> None:
+        self.request, self.report, self.begun = request, report, time.perf_counter()
+        self.device = chosen_device(request.device)
         self.notes: dict[str, list[str]] = {}  # what is said, of which discrepancies and groups
         self.reasons: list[str] = []  # why there is no value, or no interval
         report(0.0, "reading")
-        self.real = side_of(_word(survey.real), survey.real, survey.root)
-        self.sets = [side_of(name, what, survey.root) for name, what in survey.sets]
-        check(self.real, self.sets, survey.by)
+        self.real = side_of(_word(request.real), request.real, request.root)
+        self.sets = [side_of(name, what, request.root) for name, what in request.sets]
+        check(self.real, self.sets, request.by)
         sides = (self.real, *self.sets)
         self.bare = [side.name for side in sides if side.labels is None]
         without = [side for side in sides if not side.classes]
-        if without and survey.by == "both":
+        if without and request.by == "both":
             have = "no labels, so there are no classes" if without[0].labels is None else "targets and no classes"
             self.note(f"'{without[0].name}' has {have}")
-        self.by = "none" if without else survey.by
+        self.by = "none" if without else request.by
         self.groups = groups_of(self.real, self.sets, self.by)
         for group in self.groups:
             for side, (rows, _) in zip(self.sets, group.sets, strict=True):
                 if not len(rows):
                     self.note("there is no example", f"{group.name} of '{side.name}'")
         self.sampled = [self._independent(side) for side in self.sets]
-        self.found: dict[str, dict[str, list[Measured]]] = {name: {} for name, _ in survey.discrepancies}
-        self.p: dict[str, dict[tuple[str, int], float]] = {name: {} for name, _ in survey.discrepancies}
+        self.found: dict[str, dict[str, list[Measured]]] = {name: {} for name, _ in request.discrepancies}
+        self.p: dict[str, dict[tuple[str, int], float]] = {name: {} for name, _ in request.discrepancies}
         self.resolved: dict[str, Any] = {}
 
     def note(self, text: str, of: str = "") -> None:
@@ -81,7 +81,7 @@ class _Comparing:
         return tuple(f"{_listed(of)}: {text}" if any(of) else text for text, of in self.notes.items())
 
     def _independent(self, side: Side) -> bool:
-        wanted = self.survey.independent
+        wanted = self.request.independent
         made = [item.name for item in (self.real, side) if not item.sampled]
         if made:
             if wanted:
@@ -97,23 +97,23 @@ class _Comparing:
         return share <= SHARED
 
     def answer(self) -> Answer:
-        survey = self.survey
-        for number in range(survey.networks):
+        request = self.request
+        for number in range(request.networks):
             self._network(number)
         self.report(1.0, "")
         rows = []
-        for name, discrepancy in survey.discrepancies:
+        for name, discrepancy in request.discrepancies:
             groups, names = self._groups_of(name, discrepancy), [side.name for side in self.sets]
             found, p = self.found[name], self.p[name]
-            rows += rows_of(name, names, groups, found, p, survey.networks, survey.confidence)
+            rows += rows_of(name, names, groups, found, p, request.networks, request.confidence)
         if all(row.estimate is None for row in rows):
             raise InvalidInput(next(iter(self.reasons), "no discrepancy has a finite value for any of the sets"))
         return Answer(
-            real=(self.real.name, _described(self.real, survey.real)),
-            sets={side.name: _described(side, what) for side, (_, what) in zip(self.sets, survey.sets, strict=True)},
+            real=(self.real.name, _described(self.real, request.real)),
+            sets={side.name: _described(side, what) for side, (_, what) in zip(self.sets, request.sets, strict=True)},
             rows=tuple(rows),
-            config=dump(survey),
-            hash=survey.hash,
+            config=dump(request),
+            hash=request.hash,
             resolved=self.resolved,
             versions={
                 "discrepancy": metadata.version("discrepancy"),
@@ -135,17 +135,17 @@ class _Comparing:
 
     def _network(self, number: int) -> None:
         """All that is measured on the features of one network."""
-        survey, share = self.survey, 1 / self.survey.networks
+        request, share = self.request, 1 / self.request.networks
         self.report(share * number, "embedding")
-        embedded = Embedded(self.real, survey.via, survey.network, number, survey.seed, self.device)
+        embedded = Embedded(self.real, request.via, request.network, number, request.seed, self.device)
         _check_memory(embedded, self.real)
         real = embedded.features(self.real)
         sets = [embedded.features(side) for side in self.sets]
-        groups = {name: self._groups_of(name, discrepancy) for name, discrepancy in survey.discrepancies}
+        groups = {name: self._groups_of(name, discrepancy) for name, discrepancy in request.discrepancies}
         # A group of n points costs about n times a constant, and a little in any case.
         total = sum(len(group.real) + 200.0 for found in groups.values() for group in found) * len(real)
         done = 0.0
-        for name, discrepancy in survey.discrepancies:
+        for name, discrepancy in request.discrepancies:
             for block, features in real.items():
                 bound = self._bound(name, discrepancy, number, block, features)
                 others = [side[block] for side in sets]
@@ -161,17 +161,17 @@ class _Comparing:
                     done += cost
 
     def _bound(self, name: str, discrepancy: Discrepancy, number: int, block: str, features: Tensor) -> Bound:
-        seed = self.survey.seed
-        rows = torch.randperm(len(features), generator=stream(seed, "resolve"))[:RESOLVE_SAMPLE].sort().values
+        seed = self.request.seed
+        rows = torch.randperm(len(features), generator=rng(seed, "resolve"))[:RESOLVE_SAMPLE].sort().values
         labels = self.real.label_vectors(self.real)[rows].to(self.device) if discrepancy.labelled else None
         try:
             resolved = discrepancy.resolve(Measure(features[rows.to(features.device)], labels=labels))
-            draws = resolved.draw(stream(seed, "random", name, block, number), tuple(features.shape[1:]))
+            draws = resolved.draw(rng(seed, "random", name, block, number), tuple(features.shape[1:]))
         except (InvalidInput, Unsupported) as error:
             raise InvalidInput(f"discrepancy '{name}': {error}") from None
         moved = None if draws is None else {key: value.to(self.device) for key, value in draws.items()}
         self.resolved.setdefault(name, dump(resolved))
-        return Bound(resolved, moved, self.survey.splits)
+        return Bound(resolved, moved, self.request.splits)
 
     def _group(
         self,
@@ -199,7 +199,7 @@ class _Comparing:
         ]
         share = 0.5 if tested else 1.0
         try:
-            measured = bound.measured(mine, theirs, self.survey.seed, group.name, lambda done: advance(share * done))
+            measured = bound.measured(mine, theirs, self.request.seed, group.name, lambda done: advance(share * done))
             for place, (i, other) in enumerate(tested):
                 if max(len(mine), len(other)) > PERMUTATION_CAP:
                     self.note(f"permutations of {PERMUTATION_CAP} random points a side", "p")
@@ -207,8 +207,8 @@ class _Comparing:
                     discrepancy,
                     mine,
                     other,
-                    self.survey.permutations,
-                    stream(self.survey.seed, "permute", group.name, self.sets[i].name),
+                    self.request.permutations,
+                    rng(self.request.seed, "permute", group.name, self.sets[i].name),
                     lambda done, place=place: advance(0.5 + 0.5 * (place + done) / len(tested)),
                 )
         except (InvalidInput, Unsupported) as error:
@@ -235,7 +235,7 @@ class _Comparing:
         cap = cap_of(discrepancy)
         if cap is not None and len(rows) > cap:
             self.note(f"{cap:,} random points of the {len(rows):,} of '{side.name}'", f"{name}, {group.name}")
-            chosen = torch.randperm(len(rows), generator=stream(self.survey.seed, "cap", group.name))[:cap]
+            chosen = torch.randperm(len(rows), generator=rng(self.request.seed, "cap", group.name))[:cap]
             rows, weights = rows[chosen], weights[chosen]
         labels = side.label_vectors(self.real)[rows].to(self.device) if discrepancy.labelled else None
         everything = torch.equal(rows, torch.arange(len(features)))

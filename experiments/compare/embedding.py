@@ -5,16 +5,16 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from discrepancy.discrepancy import Draws
 from discrepancy.embeddings.base import Embedding
 from discrepancy.errors import InvalidInput
 from discrepancy.measure import Measure
 from discrepancy.networks import MLP, ConvNet
 from discrepancy.networks.base import Network
-from discrepancy.sorts import Draws
 from experiments.compare.sides import Side
-from objectives.compilation import compiled, eager_seconds, padded
-from objectives.memory import chunk_examples
-from objectives.streams import stream
+from objectives.engine.compile import compiled, eager_seconds, padded
+from objectives.engine.memory import chunk_examples
+from objectives.rng import rng
 
 __all__ = ["RESOLVE_SAMPLE", "Embedded", "default_network"]
 
@@ -54,14 +54,14 @@ class Embedded:
             classes = max(len(real.classes), 2)
             shapes |= self.network.shapes(real.shape, classes, self.take)
             self.chunk = chunk_examples(self.network, real.shape, classes, device)
-            initial = self.network.initial(stream(seed, "network", number), real.shape, classes, affine=False)
+            initial = self.network.initial(rng(seed, "network", number), real.shape, classes, affine=False)
             self.parameters = {name: value.to(device) for name, value in initial.items()}
             work = eager_seconds(len(real) * self.network.multiplications(real.shape, classes, self.take), device)
         self.forward = compiled(self._forward, "auto", work, device)
         self.draws: Draws = None
-        taken = self._taken(self._normalised(real, _sample(len(real), stream(seed, "resolve"))))
+        taken = self._taken(self._normalised(real, _sample(len(real), rng(seed, "resolve"))))
         self.via = via.resolve(Measure(taken))
-        drawn = self.via.draw(stream(seed, "random", "via", number), shapes)
+        drawn = self.via.draw(rng(seed, "random", "via", number), shapes)
         self.draws = None if drawn is None else {name: value.to(device) for name, value in drawn.items()}
 
     def _forward(self, parameters: Mapping[str, Tensor], points: Tensor) -> dict[str, Tensor]:

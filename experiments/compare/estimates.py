@@ -17,17 +17,17 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from discrepancy.derivatives import safe_root
-from discrepancy.energy import EnergyDistance
+from discrepancy.discrepancy import Discrepancy, Draws
 from discrepancy.errors import InvalidInput, NumericalWarning
 from discrepancy.kernels import Energy, Kernel
+from discrepancy.mean_embeddings.energy import EnergyDistance
+from discrepancy.mean_embeddings.mmd import MMD
 from discrepancy.measure import Measure
-from discrepancy.mmd import MMD
-from discrepancy.pairwise import cross_sum, self_sum
-from discrepancy.sorts import Discrepancy, Draws
+from discrepancy.numerics.derivatives import safe_root
+from discrepancy.numerics.pairwise import cross_sum, self_sum
 from experiments.compare.halves import Halved, blocks_of, splits_of
 from experiments.compare.yardstick import LARGEST, REFERENCE, SIZES, PowerLaw, simulated
-from objectives.streams import stream
+from objectives.rng import rng
 
 __all__ = ["CAPS", "Bound", "Measured", "cap_of"]
 
@@ -63,7 +63,7 @@ Advance = Callable[[float], None]
 
 def cap_of(discrepancy: Discrepancy) -> int | None:
     """Points a side above which a random part of them is compared; None where there is no limit."""
-    if discrepancy.streams or as_mmd(discrepancy) is not None:
+    if discrepancy.mergeable or as_mmd(discrepancy) is not None:
         return None
     return CAPS.get(discrepancy.kind, KEPT_CAP)
 
@@ -98,7 +98,7 @@ class Bound:
         self, real: Measure, sets: Sequence[Measure | None], seed: int, group: str, advance: Advance = lambda done: None
     ) -> Measured:
         """D of a flat real sample and of every set, with halves and yardstick."""
-        generator = stream(seed, "halves", group, len(real))
+        generator = rng(seed, "halves", group, len(real))
         with torch.no_grad():
             mmd = as_mmd(self.discrepancy)
             if mmd is not None:
@@ -174,7 +174,7 @@ class Bound:
             except InvalidInput as error:
                 reason, halves = f"no interval: {error}", [[] for _ in sets]
             largest = self._largest(real)
-            yardstick = simulated(self.summary, self.values, real, stream(seed, "yardstick", group), largest, advance)
+            yardstick = simulated(self.summary, self.values, real, rng(seed, "yardstick", group), largest, advance)
         found: list[Halved | None] = []
         for value, pairs in zip(values, halves, strict=True):
             first, second = torch.tensor(pairs, dtype=torch.float64).reshape(-1, 2).unbind(1)
@@ -183,7 +183,7 @@ class Bound:
 
     def _largest(self, real: Measure) -> int:
         """The largest sample of the yardstick: as the work allows where points are compared with points."""
-        if self.discrepancy.streams:
+        if self.discrepancy.mergeable:
             return SIZES[-1]
         if cap_of(self.discrepancy) is not None:
             return LARGEST
@@ -197,7 +197,7 @@ class Bound:
             raise InvalidInput("it is a supremum over the real points, which grows with their number")
         if n < 2:
             raise InvalidInput(f"halves need at least 2 real points, got {n}; give more")
-        if not self.discrepancy.streams:
+        if not self.discrepancy.mergeable:
             for first in splits_of(n, self.splits, generator):
                 yield self.summary(real.select(first)), self.summary(real.select(~first)), n - 1
             return

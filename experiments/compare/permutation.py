@@ -16,10 +16,10 @@ from dataclasses import replace
 
 import torch
 
-from discrepancy.energy import EnergyDistance
+from discrepancy.discrepancy import Discrepancy
+from discrepancy.mean_embeddings.energy import EnergyDistance
+from discrepancy.mean_embeddings.mmd import MMD
 from discrepancy.measure import Measure
-from discrepancy.mmd import MMD
-from discrepancy.sorts import Discrepancy
 
 __all__ = ["PERMUTATION_CAP", "p_value"]
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from discrepancy.errors import InvalidInput
 from experiments.config.mistakes import suggestion
 from experiments.data import Npz, Source, source_named
-from objectives.artefact import SyntheticSet
-from objectives.data import Examples, Normalisation
+from objectives.data.labelled import Examples, Normalisation
+from objectives.synthetic.artefact import SyntheticSet
 
 __all__ = ["PARTS", "Side", "overlap", "side_of"]
 

@@ -26,7 +26,7 @@ __all__ = ["LARGEST", "REFERENCE", "SIZES", "Curve", "PowerLaw", "Size", "Yardst
 SIZES = tuple(2**power for power in range(12))
 LARGEST = 256
 """The largest of them where the cost of a comparison grows faster than the number of points."""
-DRAWS = 8
+N_DRAWS = 8
 REFERENCE = 4096
 """Real points, at most, that stand for P where the yardstick is simulated."""
 
@@ -84,12 +84,12 @@ class PowerLaw:
 
 @dataclass(frozen=True)
 class Curve:
-    """E D(P, Q_k) at a few k with its standard error, by simulation with ``draws`` samples at each."""
+    """E D(P, Q_k) at a few k with its standard error, by simulation with ``n_draws`` samples at each."""
 
     sizes: tuple[int, ...]
     means: tuple[float, ...]
     errors: tuple[float, ...]
-    draws: int = DRAWS
+    n_draws: int = N_DRAWS
 
     def expected(self, k: float) -> float:
         return _at(self.sizes, self.means, k)
@@ -102,7 +102,7 @@ class Curve:
         k = _inverse(self.sizes, self.means, value)
         around = None
         if interval is not None:
-            reach = float(stats.t.ppf(0.975, self.draws - 1))
+            reach = float(stats.t.ppf(0.975, self.n_draws - 1))
             lower = [mean - reach * error for mean, error in zip(self.means, self.errors, strict=True)]
             upper = [mean + reach * error for mean, error in zip(self.means, self.errors, strict=True)]
             around = Interval(
@@ -116,7 +116,7 @@ class Curve:
         chosen = [[part.sizes.index(k) for part in parts] for k in sizes]
         means = [scale * sum(part.means[i] for part, i in zip(parts, at, strict=True)) for at in chosen]
         errors = [scale * math.hypot(*(part.errors[i] for part, i in zip(parts, at, strict=True))) for at in chosen]
-        return Curve(sizes, tuple(means), tuple(errors), min(part.draws for part in parts))
+        return Curve(sizes, tuple(means), tuple(errors), min(part.n_draws for part in parts))
 
 
 Yardstick = Union[PowerLaw, Curve]  # noqa: UP007  (read by beartype)
@@ -144,14 +144,14 @@ def simulated(
     ks = [k for k in SIZES if k <= min(len(pool), largest)]
     found: list[tuple[int, float, float]] = []
     for number, k in enumerate(ks):
-        samples = [real.select(pool[torch.randperm(len(pool), generator=generator)[:k]]) for _ in range(DRAWS)]
+        samples = [real.select(pool[torch.randperm(len(pool), generator=generator)[:k]]) for _ in range(N_DRAWS)]
         try:
             of_parts = [values(part, samples) for part in parts]
         except InvalidInput:  # a single point has no covariance, say
             continue
         drawn = [2 * whole - (first + second) / 2 for whole, first, second in zip(*of_parts, strict=True)]
         if all(map(math.isfinite, drawn)):
-            found.append((k, fmean(drawn), stdev(drawn) / math.sqrt(DRAWS)))
+            found.append((k, fmean(drawn), stdev(drawn) / math.sqrt(N_DRAWS)))
         advance(0.65 + 0.35 * (number + 1) / len(ks))
     if len(found) < 2:
         return None

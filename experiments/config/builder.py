@@ -9,8 +9,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import TypeAdapter
 
-from discrepancy.base import Part
 from discrepancy.errors import DiscrepancyError
+from discrepancy.parts import Part
 from experiments.config.hints import (
     alternatives,
     is_leaf,

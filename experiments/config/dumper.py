@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, get_origin
 
-from discrepancy.base import Part
 from discrepancy.errors import InvalidInput
+from discrepancy.parts import Part
 from experiments.config.builder import accepts_leaf, build
 from experiments.config.hints import (
     Setting,

@@ -5,7 +5,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from discrepancy.base import Part
+from discrepancy.parts import Part
 
 __all__ = [
     "Setting",

@@ -10,7 +10,7 @@ from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from discrepancy.base import FAMILIES, Part
+from discrepancy.parts import FAMILIES, Part
 from experiments.config.dumper import dump_as
 from experiments.config.hints import kinds_of, settings_of, words
 from experiments.config.mistakes import ConfigError, Mistake

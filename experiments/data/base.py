@@ -11,9 +11,9 @@ from dataclasses import replace
 from jaxtyping import Int
 from torch import Tensor
 
-from discrepancy.base import Part
 from discrepancy.errors import InvalidInput
-from objectives.data import LabelledData, Normalisation
+from discrepancy.parts import Part
+from objectives.data.labelled import LabelledData, Normalisation
 
 __all__ = ["Source", "check_fraction", "hashed_order", "with_fixed_test"]
 

@@ -4,7 +4,7 @@ import torch
 from sklearn.datasets import load_diabetes
 
 from experiments.data.base import Source, hashed_order
-from objectives.data import LabelledData
+from objectives.data.labelled import LabelledData
 
 __all__ = ["Diabetes"]
 

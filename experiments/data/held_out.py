@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from experiments.data.base import Source, check_fraction, hashed_order
-from objectives.data import LabelledData
+from objectives.data.labelled import LabelledData
 
 __all__ = ["HeldOut"]
 

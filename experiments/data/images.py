@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 
 from discrepancy.errors import InvalidInput
 from experiments.data.base import Source, check_fraction, with_fixed_test
-from objectives.data import LabelledData
+from objectives.data.labelled import LabelledData
 
 __all__ = ["Images"]
 

@@ -11,7 +11,7 @@ from torchvision import datasets
 
 from discrepancy.errors import InvalidInput
 from experiments.data.base import Source
-from objectives.data import LabelledData, Normalisation
+from objectives.data.labelled import LabelledData, Normalisation
 
 __all__ = ["ROOT_VARIABLE", "SETS", "Torchvision", "default_root", "squeezed"]
 

@@ -1,4 +1,4 @@
-"""Judging a small training set by the networks that are trained on it from scratch."""
+"""ProtocolChoice a small training set by the networks that are trained on it from scratch."""
 
 from experiments.evaluate.by_learner import NAMES, ByLearner, by_learner
 from experiments.evaluate.controls import (
@@ -13,7 +13,7 @@ from experiments.evaluate.controls import (
     whole_budget,
     whole_control,
 )
-from experiments.evaluate.judged import judged
+from experiments.evaluate.learner_comparison import judged
 from experiments.evaluate.protocol import PROTOCOLS, Protocol, protocol_named
 from experiments.evaluate.records import Evaluation, TrainingSet
 from experiments.evaluate.training import evaluate, evaluate_each, held_out

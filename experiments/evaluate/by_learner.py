@@ -10,25 +10,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from discrepancy.base import Part, check_least
+from discrepancy.discrepancy import Discrepancy
 from discrepancy.embeddings import Identity
 from discrepancy.embeddings.base import Embedding
 from discrepancy.errors import InvalidInput
-from discrepancy.learned import Parameters, Risk
-from discrepancy.learners import Learner
+from discrepancy.learning.learned import Parameters, Risk
+from discrepancy.learning.learners import Learner
+from discrepancy.learning.ridge import Ridge, Validation
 from discrepancy.networks import Network
-from discrepancy.ridge import Ridge, Validation
-from discrepancy.sorts import Discrepancy
+from discrepancy.parts import Part, check_least
 from experiments.config import build, dump, override
 from experiments.evaluate.protocol import complete
-from objectives.artefact import SyntheticSet
 from objectives.contexts import Context, Fresh
-from objectives.objective import Match, Objective
 from objectives.solvers import Solver
 from objectives.solvers.descent import Descent
-from objectives.training import Training
+from objectives.synthetic.artefact import SyntheticSet
+from objectives.terms.objective import Match, Objective
+from objectives.training.training import Training
 
-__all__ = ["NAMES", "ByLearner", "Lesson", "by_learner", "learners", "lesson_of"]
+__all__ = ["NAMES", "ByLearner", "LearningSetup", "by_learner", "learners", "learning_setup_of"]
 
 NAMES = ("learner", "ridge")
 """What the protocol is called on the command line."""
@@ -87,7 +87,7 @@ class ByLearner(Part, family=True, kind="learner"):
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
+class LearningSetup:
     """What an artefact says of how it is to be learned from: a match that holds the learner, by its name, the context, the
     steps of the run and its seed; by what predictions are to be divided; and the penalty that was chosen on the real side."""
 
@@ -108,7 +108,7 @@ def by_learner(changes: Sequence[str] = (), networks: int | None = None) -> ByLe
     return protocol if networks is None else replace(protocol, networks=networks)
 
 
-def lesson_of(synthetic: SyntheticSet, protocol: ByLearner, seed: int = 0) -> Lesson:
+def learning_setup_of(synthetic: SyntheticSet, protocol: ByLearner, seed: int = 0) -> LearningSetup:
     """How the set is to be learned from.
 
     Raises:
@@ -117,7 +117,7 @@ def lesson_of(synthetic: SyntheticSet, protocol: ByLearner, seed: int = 0) -> Le
     if protocol.learner is not None:
         context = Fresh(network=protocol.network, batch="all")
         match = Match(Risk(learner=protocol.learner), via=protocol.via or Identity(), by="none")
-        return Lesson("learner", match, context, seed, 1)
+        return LearningSetup("learner", match, context, seed, 1)
     config = synthetic.record.get("config", {})
     if "objective" not in config or "context" not in config:
         raise _without_learner("its record has no objective")
@@ -140,7 +140,7 @@ def lesson_of(synthetic: SyntheticSet, protocol: ByLearner, seed: int = 0) -> Le
         )
     solver = build(Solver, config["solver"]) if "solver" in config else None
     findings = synthetic.record.get("findings", {})
-    return Lesson(
+    return LearningSetup(
         name,
         match,
         build(Context, config["context"]),

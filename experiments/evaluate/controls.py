@@ -14,21 +14,21 @@ from torch import Tensor
 from discrepancy.embeddings import Features
 from discrepancy.errors import InvalidInput
 from discrepancy.kernels import Linear
-from discrepancy.mmd import MMD
+from discrepancy.mean_embeddings.mmd import MMD
 from experiments.evaluate.by_learner import ByLearner
 from experiments.evaluate.protocol import Protocol
 from experiments.evaluate.records import Evaluation, TrainingSet
 from experiments.evaluate.training import Progress, evaluate, evaluate_each, held_out
-from objectives.artefact import SyntheticSet
-from objectives.compilation import Policy
 from objectives.condense import solve
 from objectives.contexts import Context, Pool
-from objectives.data import LabelledData
-from objectives.objective import Grouped, Match
+from objectives.data.labelled import LabelledData
+from objectives.engine.compile import Policy
+from objectives.rng import rng
 from objectives.solvers import Herding, Problem
-from objectives.streams import stream
-from objectives.synthetic import Pixels
+from objectives.synthetic.artefact import SyntheticSet
+from objectives.synthetic.pixels import Pixels
 from objectives.teacher import Taught
+from objectives.terms.objective import Grouped, Match
 
 __all__ = [
     "CONTROLS",
@@ -165,7 +165,7 @@ def random_rows(counts: Sequence[int], data: LabelledData, seed: int, number: in
     Raises:
         InvalidInput: if a class has fewer examples than that.
     """
-    generator, chosen = stream(seed, "control", "random", number), []
+    generator, chosen = rng(seed, "control", "random", number), []
     for name, rows, count in zip(data.classes or ("",), data.members, counts, strict=True):
         if count > len(rows):
             of = f" of class '{name}'" if data.classes else ""

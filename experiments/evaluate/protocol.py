@@ -14,12 +14,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from discrepancy.base import Part, check_choice
 from discrepancy.errors import InvalidInput
 from discrepancy.networks import MLP, ConvNet, Network
+from discrepancy.parts import Part, check_choice
 from experiments.config import build, dump, override, read
-from objectives.augment import Augmentation, Chain, Siamese
-from objectives.mixing import CutMix, Mixing
+from objectives.training.augmentation import Augmentation, Chain, Siamese
+from objectives.training.mixing import CutMix, Mixing
 
 __all__ = ["PROTOCOLS", "Protocol", "complete", "protocol_named"]
 

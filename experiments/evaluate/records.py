@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from discrepancy.errors import InvalidInput
-from objectives.artefact import SyntheticSet
-from objectives.data import Examples, LabelledData, Normalisation
+from objectives.data.labelled import Examples, LabelledData, Normalisation
+from objectives.synthetic.artefact import SyntheticSet
 from objectives.teacher import Taught
 
 __all__ = ["Evaluation", "TrainingSet"]

@@ -19,14 +19,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from discrepancy.errors import InvalidInput, NonFinite
-from discrepancy.networks import Network, Parameters, Statistics
+from discrepancy.networks import Network, NetworkParameters, Statistics
 from discrepancy.networks.norms import warn_of_few
 from experiments.evaluate.protocol import Protocol
 from experiments.evaluate.records import Evaluation, TrainingSet
-from objectives.compilation import Policy, compiled, eager_seconds, padded
-from objectives.data import LabelledData
-from objectives.memory import chunk_examples
-from objectives.streams import stream
+from objectives.data.labelled import LabelledData
+from objectives.engine.compile import Policy, compiled, eager_seconds, padded
+from objectives.engine.memory import chunk_examples
+from objectives.rng import rng
 
 __all__ = ["Progress", "Trainer", "errors_of", "evaluate", "evaluate_each", "held_out"]
 
@@ -137,7 +137,7 @@ def evaluate_each(
 
 def held_out(data: LabelledData, seed: int) -> LabelledData:
     """The data with a stratified tenth of the training examples in place of the test examples."""
-    return data.split(VALIDATION, stream(seed, "validation"))
+    return data.split(VALIDATION, rng(seed, "validation"))
 
 
 def _report(progress: Progress, before: int, total: int, epochs: int) -> None:
@@ -180,13 +180,13 @@ class Trainer:
 
     def train(
         self, examples: TrainingSet, seed: int, network: int, report: Callable[[int], None] | None = None
-    ) -> tuple[Parameters, Statistics | None]:
-        """Parameters and running statistics after the last epoch."""
+    ) -> tuple[NetworkParameters, Statistics | None]:
+        """NetworkParameters and running statistics after the last epoch."""
         protocol = self.protocol
-        initial = protocol.network.initial(stream(seed, "evaluate", network, "network"), self.shape, self.classes)
+        initial = protocol.network.initial(rng(seed, "evaluate", network, "network"), self.shape, self.classes)
         parameters = {name: value.to(self.device).requires_grad_() for name, value in initial.items()}
-        order = stream(seed, "evaluate", network, "order")
-        augmentation, mixing = (stream(seed, "evaluate", network, name) for name in ("augment", "mix"))
+        order = rng(seed, "evaluate", network, "order")
+        augmentation, mixing = (rng(seed, "evaluate", network, name) for name in ("augment", "mix"))
         running: dict[str, tuple[Tensor, Tensor]] = {}
         losses = torch.zeros(protocol.epochs, device=self.device)
         descent = self._descent(parameters, protocol.lr)
@@ -209,7 +209,7 @@ class Trainer:
                 report(epoch + 1)
         return parameters, running or None
 
-    def _descent(self, parameters: Parameters, lr: float) -> torch.optim.Optimizer:
+    def _descent(self, parameters: NetworkParameters, lr: float) -> torch.optim.Optimizer:
         """A new optimiser, without momentum."""
         protocol = self.protocol
         if protocol.optimizer == "adamw":
@@ -239,7 +239,7 @@ class Trainer:
         return mix.points(points, draws), masses / torch.where(mixed > 0, mixed, 1.0), mixed[:, 0]
 
     def _backward(
-        self, parameters: Parameters, points: Tensor, targets: Tensor, weights: Tensor
+        self, parameters: NetworkParameters, points: Tensor, targets: Tensor, weights: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Adds the gradient of a batch's loss to the parameters' own; the loss, and the batch's own statistics."""
         network, total, moments = self.protocol.network, torch.zeros((), device=self.device), {}
@@ -251,14 +251,14 @@ class Trainer:
             total += loss.detach()
         return total, moments
 
-    def accuracy(self, parameters: Parameters, statistics: Statistics | None) -> float:
+    def accuracy(self, parameters: NetworkParameters, statistics: Statistics | None) -> float:
         """The share of the test examples whose largest logit is that of their class."""
         right = torch.zeros((), dtype=torch.long, device=self.device)
         for rows, logits in self._answers(parameters, statistics):
             right += (logits.argmax(1) == self.test_labels[rows]).sum()
         return right.item() / len(self.test_labels)
 
-    def errors(self, parameters: Parameters, statistics: Statistics | None) -> tuple[float, float]:
+    def errors(self, parameters: NetworkParameters, statistics: Statistics | None) -> tuple[float, float]:
         """The root mean squared error on the test examples, in the units of the targets, and the coefficient of
         determination."""
         assert self.target_units is not None
@@ -266,7 +266,7 @@ class Trainer:
         return errors_of(self.target_units.invert(answers), self.test_labels.double())
 
     @torch.no_grad()
-    def _answers(self, parameters: Parameters, statistics: Statistics | None) -> Iterator[tuple[Tensor, Tensor]]:
+    def _answers(self, parameters: NetworkParameters, statistics: Statistics | None) -> Iterator[tuple[Tensor, Tensor]]:
         """What the network answers to the test examples, chunk by chunk, with their numbers."""
         parameters = {name: value.detach() for name, value in parameters.items()}
         for rows in torch.arange(len(self.test_labels), device=self.device).split(self.test_chunk):
@@ -284,7 +284,7 @@ def errors_of(answers: Float[Tensor, "n k"], targets: Float[Tensor, "n k"]) -> t
 
 
 def _loss(
-    network: Network, parameters: Parameters, points: Tensor, targets: Tensor, weights: Tensor
+    network: Network, parameters: NetworkParameters, points: Tensor, targets: Tensor, weights: Tensor
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Σ wᵢ · cross-entropy, and the statistics of batch normalisation where there is some."""
     take = ("logits",) if network.pointwise else ("logits", "statistics")
@@ -294,7 +294,7 @@ def _loss(
 
 
 def _squares(
-    network: Network, parameters: Parameters, points: Tensor, targets: Tensor, weights: Tensor
+    network: Network, parameters: NetworkParameters, points: Tensor, targets: Tensor, weights: Tensor
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Σ wᵢ ‖f(xᵢ) - yᵢ‖², and the statistics of batch normalisation where there is some."""
     take = ("logits",) if network.pointwise else ("logits", "statistics")
@@ -303,7 +303,7 @@ def _squares(
     return (weights * surprise).sum(), {name: value.detach() for name, value in outputs.items()}
 
 
-def _logits(network: Network, parameters: Parameters, points: Tensor, statistics: Statistics | None) -> Tensor:
+def _logits(network: Network, parameters: NetworkParameters, points: Tensor, statistics: Statistics | None) -> Tensor:
     return network(parameters, points, ("logits",), statistics)["logits"]
 
 

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional
 
-from objectives.artefact import SyntheticSet
 from objectives.storage import replacing
+from objectives.synthetic.artefact import SyntheticSet
 
 __all__ = ["drawn", "save", "tiles"]
 

@@ -16,20 +16,20 @@ from discrepancy import Measure, Risk
 from discrepancy.embeddings import Features
 from discrepancy.errors import InvalidInput
 from discrepancy.kernels import Linear
-from discrepancy.learners import KernelRidge, Learner, LinearPredictor, Predictor
-from discrepancy.recovery import duals, features_of, learned
+from discrepancy.learning.learners import KernelRidge, Learner, LinearPredictor, Predictor
+from discrepancy.learning.recovery import duals, features_of, learned
 from experiments.config import build, dump
 from experiments.data import Source
 from experiments.experiment import Experiment, configured, method_tree
-from objectives.artefact import SyntheticSet
 from objectives.condense import check_finite, result
 from objectives.contexts import Fresh
-from objectives.data import LabelledData
-from objectives.objective import Match
+from objectives.data.labelled import LabelledData
+from objectives.rng import rng
 from objectives.solvers import ClosedForm, Descent
-from objectives.solvers.closed_form import Solved
-from objectives.streams import stream
-from objectives.synthetic import Pixels
+from objectives.solvers.closed_form.closed_form import Solved
+from objectives.synthetic.artefact import SyntheticSet
+from objectives.synthetic.pixels import Pixels
+from objectives.terms.objective import Match
 
 __all__ = ["Noise", "Row", "exact", "experiment_of", "iterated", "recovered"]
 
@@ -265,7 +265,7 @@ def recovered(
     space = base.solver.start(base.problem(data))
     labels = labels_of(synthetic).double().to(space.problem.device)
     weights = learned(space.features(data.normalisation.apply(synthetic.points, torch.float64)), labels)
-    generator = stream(seed, "noise")
+    generator = rng(seed, "noise")
     for noise in noises:
         drawn = noise * torch.randn(len(labels), weights.shape[1], generator=generator, dtype=torch.float64)
         found = learned(features_of(duals(weights, labels, free=drawn.to(weights))), labels)

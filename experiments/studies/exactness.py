@@ -15,8 +15,8 @@ from experiments.report import grid
 from experiments.report.progress import shown
 from experiments.studies.exact import Noise, Row, exact, experiment_of, iterated, recovered
 from experiments.studies.folder import Lines, StudyFolder
-from objectives.artefact import SyntheticSet
-from objectives.data import LabelledData
+from objectives.data.labelled import LabelledData
+from objectives.synthetic.artefact import SyntheticSet
 
 __all__ = ["run_exact"]
 

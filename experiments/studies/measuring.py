@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
+from discrepancy.discrepancy import Discrepancy
 from discrepancy.errors import DiscrepancyError, NumericalWarning, PerformanceWarning
-from discrepancy.sorts import Discrepancy
 from experiments.studies.views import Level, Sides
-from objectives.binding import moved
-from objectives.streams import stream
+from objectives.rng import rng
+from objectives.terms.binding import moved
 
 __all__ = ["Measured", "measured"]
 
@@ -80,7 +80,7 @@ def _add(
     synthetic = {name: dict(sets[name].blocks()) for name in totals}
     for block, part in real.blocks():
         own, points = found[block], part.tensors[""]
-        random = moved(own.draw(stream(key[0], "discrepancy", block, key[1]), tuple(points.shape[2:])), points.device)
+        random = moved(own.draw(rng(key[0], "discrepancy", block, key[1]), tuple(points.shape[2:])), points.device)
         summary = own.summarise(part, random)
         for name, blocks in synthetic.items():
             if name in reasons:

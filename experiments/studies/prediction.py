@@ -13,9 +13,9 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Literal
 
-from discrepancy.base import named
+from discrepancy.discrepancy import Discrepancy
 from discrepancy.errors import InvalidInput
-from discrepancy.sorts import Discrepancy
+from discrepancy.parts import named
 from experiments.config.mistakes import check_name, suggestion
 from experiments.data.base import Source
 from experiments.evaluate import PROTOCOLS, Protocol

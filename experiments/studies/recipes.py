@@ -14,17 +14,18 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
-from discrepancy.base import Part
 from discrepancy.errors import InvalidInput
-from objectives.artefact import SyntheticSet
-from objectives.compilation import Policy
+from discrepancy.parts import Part
 from objectives.condense import check_finite, result
 from objectives.contexts import Context
-from objectives.data import LabelledData
-from objectives.objective import Objective
+from objectives.data.labelled import LabelledData
+from objectives.engine.compile import Policy
+from objectives.rng import rng
 from objectives.solvers import Descent, Problem, Solver
-from objectives.streams import stream
-from objectives.synthetic import Decoded, Parameterisation, Pixels
+from objectives.synthetic.artefact import SyntheticSet
+from objectives.synthetic.parameterisation import Decoded, Parameterisation
+from objectives.synthetic.pixels import Pixels
+from objectives.terms.objective import Objective
 
 __all__ = ["Averaged", "Blurred", "Centres", "Condensed", "Mislabelled", "Noise", "Noisy", "Random", "Recipe", "Task"]
 
@@ -46,14 +47,14 @@ class Task:
         """Random distinct real examples, sorted by class, in normalised units."""
         size = self.per_class if per_class is None else per_class
         self.data.require(size, "this set")
-        return self.normalised(self.data.class_batch(self.stream("real"), size))
+        return self.normalised(self.data.class_batch(self.rng("real"), size))
 
     def normalised(self, rows: Tensor) -> Float[Tensor, "m ..."]:
         """The training examples with these numbers."""
         return self.data.normalisation.apply(self.data.train.points[rows])
 
-    def stream(self, name: str) -> torch.Generator:
-        return stream(self.seed, name)
+    def rng(self, name: str) -> torch.Generator:
+        return rng(self.seed, name)
 
     def made(self, points: Float[Tensor, "m ..."]) -> SyntheticSet:
         """The set of these points, sorted by class, with hard labels and equal weights."""
@@ -146,7 +147,7 @@ class Noise(Repeated, kind="noise"):
         _check_count(self.count)
 
     def points(self, task: Task) -> Float[Tensor, "m ..."]:
-        return torch.randn(task.data.count * task.per_class, *task.data.shape, generator=task.stream("noise"))
+        return torch.randn(task.data.count * task.per_class, *task.data.shape, generator=task.rng("noise"))
 
 
 class Noisy(Graded, kind="noisy"):
@@ -160,7 +161,7 @@ class Noisy(Graded, kind="noisy"):
 
     def points(self, task: Task, strength: float) -> Float[Tensor, "m ..."]:
         points = task.real()
-        return points + strength * torch.randn(points.shape, generator=task.stream("noise"))
+        return points + strength * torch.randn(points.shape, generator=task.rng("noise"))
 
 
 class Blurred(Graded, kind="blurred"):
@@ -194,7 +195,7 @@ class Averaged(Graded, kind="averaged"):
             raise InvalidInput(f"'strengths' of averages must be whole numbers, got {self.strengths}")
 
     def points(self, task: Task, strength: float) -> Float[Tensor, "m ..."]:
-        generator, size = task.stream("real"), (task.per_class, int(strength))
+        generator, size = task.rng("real"), (task.per_class, int(strength))
         rows = [members[torch.randint(len(members), size, generator=generator)] for members in task.data.members]
         return torch.cat([task.normalised(drawn.flatten()).unflatten(0, size).mean(1) for drawn in rows])
 
@@ -209,7 +210,7 @@ class Mislabelled(Graded, kind="mislabelled"):
         _check_graded(self.strengths, self.count, 0, 1)
 
     def points(self, task: Task, strength: float) -> Float[Tensor, "m ..."]:
-        points, data, generator = task.real(), task.data, task.stream("labels")
+        points, data, generator = task.real(), task.data, task.rng("labels")
         wrong = torch.randperm(len(points), generator=generator)[: max(1, round(strength * len(points)))]
         others = (wrong // task.per_class + torch.randint(1, data.count, wrong.shape, generator=generator)) % data.count
         rows = [
@@ -232,7 +233,7 @@ class Centres(Repeated, kind="centres"):
     def points(self, task: Task) -> Float[Tensor, "m ..."]:
         task.data.require(task.per_class, f"recipe: {self.kind}")
         found = []
-        for label, rows in enumerate(task.data.class_batch(task.stream("real"), CENTRES_FROM).split(self._sizes(task))):
+        for label, rows in enumerate(task.data.class_batch(task.rng("real"), CENTRES_FROM).split(self._sizes(task))):
             examples = task.normalised(rows)
             pixels, seed = examples.flatten(1), (task.seed + label) % 2**32
             means = KMeans(task.per_class, random_state=seed).fit(pixels.numpy())

@@ -14,10 +14,10 @@ from experiments.studies.measuring import measured
 from experiments.studies.prediction import Prediction
 from experiments.studies.recipes import Task
 from experiments.studies.views import embedded
-from objectives.artefact import SyntheticSet
-from objectives.compilation import WORTHWHILE_SECONDS, Policy, eager_seconds
-from objectives.data import LabelledData
-from objectives.streams import stream
+from objectives.data.labelled import LabelledData
+from objectives.engine.compile import WORTHWHILE_SECONDS, Policy, eager_seconds
+from objectives.rng import rng
+from objectives.synthetic.artefact import SyntheticSet
 
 __all__ = ["FREE", "GROWING", "Shown", "predict"]
 
@@ -64,7 +64,7 @@ class _Running:
 
     def seed(self, *names: str | int) -> int:
         """The seed of a part of the study; parts that are added leave those of the others as they were."""
-        return stream(self.study.seed, "study", *names).initial_seed()
+        return rng(self.study.seed, "study", *names).initial_seed()
 
     def make_sets(self) -> None:
         """Every run of a recipe of which a set is missing."""
@@ -140,7 +140,7 @@ class _Running:
                 draws = embedded(
                     view,
                     self.data,
-                    self.data.class_batch(stream(study.seed, "study", "real"), study.real),
+                    self.data.class_batch(rng(study.seed, "study", "real"), study.real),
                     {key: self._set(key) for key in study.keys if any(key in keys for keys in names.values())},
                     seed=self.seed("view", view_name),
                     device=self.device,

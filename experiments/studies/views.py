@@ -15,19 +15,19 @@ from torch.nn import functional
 
 from discrepancy.embeddings import Embedding, Identity
 from discrepancy.errors import InvalidInput
-from discrepancy.gradients import mean_loss_gradients
+from discrepancy.learning.gradients import mean_loss_gradients
 from discrepancy.measure import Grouping, Measure
 from discrepancy.networks import Network
-from discrepancy.networks.base import Parameters
+from discrepancy.networks.base import NetworkParameters
 from experiments.evaluate import Protocol, TrainingSet
 from experiments.evaluate.training import Trainer
-from objectives.artefact import SyntheticSet
-from objectives.binding import moved
-from objectives.compilation import Policy
 from objectives.contexts import Fresh
-from objectives.data import LabelledData
-from objectives.stage import Stage
-from objectives.streams import stream
+from objectives.data.labelled import LabelledData
+from objectives.engine.compile import Policy
+from objectives.engine.extractor import Extractor
+from objectives.rng import rng
+from objectives.synthetic.artefact import SyntheticSet
+from objectives.terms.binding import moved
 
 __all__ = ["Level", "Sides", "View", "embedded"]
 
@@ -46,19 +46,19 @@ class View:
         via: the embedding.
         network: an untrained network, new for each draw.
         trained: how a network is trained on all the real training examples instead, a new one for each draw.
-        draws: over how many draws a discrepancy is averaged.
+        n_draws: over how many draws a discrepancy is averaged.
         without: discrepancies that are not computed here, by name: those that cost too much in so many dimensions.
     """
 
     via: Embedding = Identity()  # noqa: RUF009  (frozen, like every part)
     network: Network | None = None
     trained: Protocol | None = None
-    draws: int = 1
+    n_draws: int = 1
     without: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.draws < 1:
-            raise InvalidInput(f"'draws' must be at least 1, got {self.draws}")
+        if self.n_draws < 1:
+            raise InvalidInput(f"'n_draws' must be at least 1, got {self.n_draws}")
         if self.network is not None and self.trained is not None:
             raise InvalidInput("'network' and 'trained' exclude each other; 'trained' names its own network")
         if "gradient" in self.via.takes:
@@ -140,8 +140,8 @@ def embedded(
     """The training examples with these numbers, and all the sets, in every draw of the view."""
     points = torch.cat([made.normalised for made in sets.values()]).to(device)
     context = Fresh(network=view.architecture, batch=max(1, len(real) // data.count))
-    stage = Stage(
-        data, context, view.via.takes, seed=seed, examples=len(points), steps=view.draws, device=device, policy=policy
+    extractor = Extractor(
+        data, context, view.via.takes, seed=seed, examples=len(points), steps=view.n_draws, device=device, policy=policy
     )
     train = data.train.take(real)
     own = Measure(
@@ -155,12 +155,12 @@ def embedded(
     )
     small = dict(zip(names, _divided(Measure(points, weights, labels), lengths), strict=True))
     embedding, found = view.via, []
-    for number, parameters in enumerate(_networks(view, data, stage, seed, policy)):
-        taken = stage.real(real, parameters)
+    for number, parameters in enumerate(_networks(view, data, extractor, seed, policy)):
+        taken = extractor.real(real, parameters)
         if not embedding.resolved:
             embedding = embedding.resolve(Measure({k: v[:: _step(len(real))] for k, v in taken.items()}))
-        random = moved(embedding.draw(stream(seed, "random", number), stage.shapes), device)
-        features = Measure(embedding(stage.taken(parameters, points), random), weights, labels)
+        random = moved(embedding.draw(rng(seed, "random", number), extractor.shapes), device)
+        features = Measure(embedding(extractor.taken(parameters, points), random), weights, labels)
         parts = dict(zip(names, _divided(features, lengths), strict=True))
         gradients = None if view.architecture is None else partial(_both, view.architecture, parameters, own, small)
         found.append(Sides(Measure(embedding(taken, random), labels=own.labels), parts, gradients))
@@ -179,14 +179,14 @@ def _step(count: int) -> int:
     return -(-count // RESOLVE_SAMPLE)
 
 
-def _both(network: Network, parameters: Parameters, real: Measure, sets: Mapping[str, Measure]) -> Both:
+def _both(network: Network, parameters: NetworkParameters, real: Measure, sets: Mapping[str, Measure]) -> Both:
     return (
         _gradients(network, parameters, real),
         {name: _gradients(network, parameters, measure) for name, measure in sets.items()},
     )
 
 
-def _gradients(network: Network, parameters: Parameters, measure: Measure) -> Measure:
+def _gradients(network: Network, parameters: NetworkParameters, measure: Measure) -> Measure:
     """The gradient of the mean loss of each class by every parameter that is no vector: one point a class."""
     by_class = _conditioned(measure)
     totals: dict[str, Tensor] = {}
@@ -201,14 +201,16 @@ def _gradients(network: Network, parameters: Parameters, measure: Measure) -> Me
     return Measure(totals, by_class.mass_of.new_ones(len(by_class.mass_of), 1))
 
 
-def _networks(view: View, data: LabelledData, stage: Stage, seed: int, policy: Policy) -> Iterator[Parameters]:
+def _networks(
+    view: View, data: LabelledData, extractor: Extractor, seed: int, policy: Policy
+) -> Iterator[NetworkParameters]:
     """The weights of each draw."""
     if view.trained is None:
-        yield from (stage.parameters(number) for number in range(view.draws))
+        yield from (extractor.parameters(number) for number in range(view.n_draws))
         return
-    trainer = Trainer(view.trained, data, len(data.train), stage.device, policy)
-    examples = TrainingSet.of(data.train, data).to(stage.device)
-    for number in range(view.draws):
+    trainer = Trainer(view.trained, data, len(data.train), extractor.device, policy)
+    examples = TrainingSet.of(data.train, data).to(extractor.device)
+    for number in range(view.n_draws):
         with torch.enable_grad():
             parameters, _ = trainer.train(examples, seed, number)
         yield {name: value.detach() for name, value in parameters.items()}

@@ -27,8 +27,8 @@ from experiments.evaluate import Comparison, Protocol, comparison, control
 from experiments.experiment import Experiment, chosen_device
 from experiments.run import Interrupted, run
 from experiments.sweeps.folder import CellFiles
-from objectives.artefact import SyntheticSet
 from objectives.condense import Progress
+from objectives.synthetic.artefact import SyntheticSet
 
 __all__ = ["Job", "Report", "perform"]
 

@@ -17,7 +17,7 @@ from experiments.evaluate import Protocol
 from experiments.experiment import Experiment
 from experiments.folder import RunFolder
 from experiments.sweeps.cells import Cell, plain_cell
-from objectives.artefact import SyntheticSet
+from objectives.synthetic.artefact import SyntheticSet
 
 __all__ = ["CellFiles", "SweepFolder"]
 

@@ -10,8 +10,8 @@ from experiments.evaluate import Protocol, whole_budget
 from experiments.experiment import chosen_device
 from experiments.plan import COMPILED_SPEEDUP, COMPILING_SECONDS, Plan, planned
 from experiments.sweeps.cells import Cell
-from objectives.compilation import WORTHWHILE_SECONDS, eager_seconds
-from objectives.data import LabelledData
+from objectives.data.labelled import LabelledData
+from objectives.engine.compile import WORTHWHILE_SECONDS, eager_seconds
 
 __all__ = ["Estimate", "estimated", "judging_seconds"]
 

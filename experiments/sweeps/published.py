@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any
 
-from discrepancy.base import named
 from discrepancy.errors import DiscrepancyError, InvalidInput
+from discrepancy.parts import named
 from experiments.config import build, difference, dump, merge, read
 from experiments.evaluate import protocol_named
 from experiments.experiment import Experiment, configured, method_tree

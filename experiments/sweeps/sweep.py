@@ -27,14 +27,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from discrepancy.base import named
 from discrepancy.errors import InvalidInput
 from discrepancy.networks import Network
+from discrepancy.parts import named
 from experiments.config.mistakes import check_name, suggestion
 from experiments.evaluate import CONTROLS, Protocol, protocol_named
 from experiments.experiment import chosen_device
 
-__all__ = ["CROSS", "At", "Cross", "Entry", "Judging", "Portion", "Sweep"]
+__all__ = ["CROSS", "At", "Cross", "Entry", "ProtocolChoice", "Portion", "Sweep"]
 
 CROSS = "cross"
 """The name of the portion that the cross-architecture table is."""
@@ -63,7 +63,7 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judging:
+class ProtocolChoice:
     """A protocol by name or file, and changes of it."""
 
     name: str = "quick"
@@ -127,7 +127,7 @@ class Sweep:
     controls: tuple[str, ...] = ("random",)
     set: tuple[str, ...] = ()
     at: At = ()
-    protocol: Judging | str = "quick"
+    protocol: ProtocolChoice | str = "quick"
     sets: int = 1
     portions: tuple[tuple[str, Portion], ...] = ()
     cross: Cross | None = None
@@ -200,5 +200,5 @@ class Sweep:
     @property
     def judged_by(self) -> Protocol:
         """The protocol of the table."""
-        judging = Judging(name=self.protocol) if isinstance(self.protocol, str) else self.protocol
+        judging = ProtocolChoice(name=self.protocol) if isinstance(self.protocol, str) else self.protocol
         return judging.protocol

@@ -5,7 +5,7 @@ A context says, for each step, *which* draw is current, by a key; the key seeds 
 any time and is never stored. Draws that come back (a pool) have summaries worth keeping.
 """
 
-from objectives.contexts.base import Context, Draw, Lessons
+from objectives.contexts.base import Context, Draw, TrainingSchedule
 from objectives.contexts.drawn import Fresh, Pool
 from objectives.contexts.interpolated import Interpolated
 from objectives.contexts.queue import Queue
@@ -13,4 +13,15 @@ from objectives.contexts.renewed import Renewed
 from objectives.contexts.trained import Trained
 from objectives.contexts.watch import Watch
 
-__all__ = ["Context", "Draw", "Fresh", "Interpolated", "Lessons", "Pool", "Queue", "Renewed", "Trained", "Watch"]
+__all__ = [
+    "Context",
+    "Draw",
+    "Fresh",
+    "Interpolated",
+    "TrainingSchedule",
+    "Pool",
+    "Queue",
+    "Renewed",
+    "Trained",
+    "Watch",
+]

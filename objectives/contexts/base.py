@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from discrepancy.base import Part
 from discrepancy.errors import InvalidInput
 from discrepancy.networks.base import Network
-from objectives.augment import Augmentation
+from discrepancy.parts import Part
 from objectives.contexts.watch import Watch
-from objectives.sampling import Sampling
-from objectives.training import Training
+from objectives.data.sampling import Sampling
+from objectives.training.augmentation import Augmentation
+from objectives.training.training import Training
 
-__all__ = ["Context", "Draw", "Lessons"]
+__all__ = ["Context", "Draw", "TrainingSchedule"]
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class Draw:
 
 
 @dataclass(frozen=True)
-class Lessons:
+class TrainingSchedule:
     """When networks are trained, in rounds.
 
     Args:
         training: what a round is.
         before: rounds before a network's first use.
-        pupils: the networks that have a further round after a step, given its number and the seed.
+        trained_after: the networks that have a further round after a step, given its number and the seed.
         oldest: the first network that is met again after a step, given its number, its network and the seed; None where all
             are.
         recount: steps after which the accuracies are counted anew; None for never.
@@ -46,7 +46,7 @@ class Lessons:
 
     training: Training
     before: int
-    pupils: Callable[[int, int], Sequence[int]]
+    trained_after: Callable[[int, int], Sequence[int]]
     oldest: Callable[[int, int, int], int] | None = None
     recount: int | None = None
     watch: Watch | None = None
@@ -66,11 +66,11 @@ class Context(Part, family=True):
 
     @property
     @abstractmethod
-    def draws(self) -> int | None:
+    def n_draws(self) -> int | None:
         """How many different draws there are, which come back; None where there is no end of them."""
 
     @property
-    def lessons(self) -> Lessons | None:
+    def training_schedule(self) -> TrainingSchedule | None:
         """How the networks are trained in between; None where they stay as they were drawn."""
         return None
 
@@ -92,8 +92,8 @@ class Context(Part, family=True):
         """How often so many steps choose by features of all the real examples."""
         if self.sampling.lasts is None:
             return 0
-        if self.draws is not None:
-            return min(steps, self.draws)
+        if self.n_draws is not None:
+            return min(steps, self.n_draws)
         lasting = self.lasting or steps
         return math.ceil(steps / lasting) * math.ceil(min(lasting, steps) / self.sampling.lasts)
 

@@ -4,13 +4,13 @@ from typing import Literal
 
 import torch
 
-from discrepancy.base import check_least
 from discrepancy.errors import InvalidInput
 from discrepancy.networks.base import Network
-from objectives.augment import Augmentation
+from discrepancy.parts import check_least
 from objectives.contexts.base import Context, Draw
-from objectives.sampling import RandomRows, Sampling
-from objectives.streams import stream
+from objectives.data.sampling import RandomRows, Sampling
+from objectives.rng import rng
+from objectives.training.augmentation import Augmentation
 
 __all__ = ["Fresh", "Pool"]
 
@@ -53,7 +53,7 @@ class Fresh(Context, kind="fresh"):
         return Draw(network=step // self.keep, augmentation=0 if whole else step, batch=0 if whole else step)
 
     @property
-    def draws(self) -> int | None:
+    def n_draws(self) -> int | None:
         return None
 
 
@@ -87,9 +87,9 @@ class Pool(Context, kind="pool"):
             )
 
     def at(self, step: int, seed: int) -> Draw:
-        number = int(torch.randint(self.draws, (), generator=stream(seed, "context", step)))
+        number = int(torch.randint(self.n_draws, (), generator=rng(seed, "context", step)))
         return Draw(network=number // self.augmentations, augmentation=number, batch=number)
 
     @property
-    def draws(self) -> int:
+    def n_draws(self) -> int:
         return self.size * self.augmentations

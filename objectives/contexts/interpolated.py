@@ -2,14 +2,14 @@
 
 import torch
 
-from discrepancy.base import check_least
 from discrepancy.errors import InvalidInput
 from discrepancy.networks.base import Network
-from objectives.augment import Augmentation
-from objectives.contexts.base import Context, Draw, Lessons
-from objectives.sampling import RandomRows, Sampling
-from objectives.streams import stream
-from objectives.training import Training
+from discrepancy.parts import check_least
+from objectives.contexts.base import Context, Draw, TrainingSchedule
+from objectives.data.sampling import RandomRows, Sampling
+from objectives.rng import rng
+from objectives.training.augmentation import Augmentation
+from objectives.training.training import Training
 
 __all__ = ["Interpolated"]
 
@@ -46,17 +46,17 @@ class Interpolated(Context, kind="interpolated"):
             raise InvalidInput("'training' of an interpolated context must be on: real, got 'synthetic'")
 
     def at(self, step: int, seed: int) -> Draw:
-        generator = stream(seed, "context", step)
+        generator = rng(seed, "context", step)
         place = int(torch.randint(self.size, (), generator=generator))
         return Draw(place, step, step, mixture=float(torch.rand((), generator=generator)))
 
     @property
-    def draws(self) -> None:
+    def n_draws(self) -> None:
         return None
 
     @property
-    def lessons(self) -> Lessons:
-        return Lessons(self.training, self.trained, lambda step, seed: ())
+    def training_schedule(self) -> TrainingSchedule:
+        return TrainingSchedule(self.training, self.trained, lambda step, seed: ())
 
     @property
     def has_trained(self) -> bool:

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import torch
 
-from discrepancy.base import check_least
 from discrepancy.errors import InvalidInput
 from discrepancy.networks.base import Network
-from objectives.augment import Augmentation
-from objectives.contexts.base import Context, Draw, Lessons
-from objectives.sampling import RandomRows, Sampling
-from objectives.streams import stream
-from objectives.training import Training
+from discrepancy.parts import check_least
+from objectives.contexts.base import Context, Draw, TrainingSchedule
+from objectives.data.sampling import RandomRows, Sampling
+from objectives.rng import rng
+from objectives.training.augmentation import Augmentation
+from objectives.training.training import Training
 
 __all__ = ["Queue"]
 
@@ -25,7 +25,7 @@ class Queue(Context, kind="queue"):
         size: the most networks at a time.
         first: networks of the first step.
         every: steps after which a new one joins.
-        pupils: networks that have a round after a step.
+        trained_after: networks that have a round after a step.
         training: a round of training.
         recount: steps after which the training accuracies, with which a penalty may be multiplied, are counted anew; None for
             never.
@@ -41,7 +41,7 @@ class Queue(Context, kind="queue"):
     size: int = 100
     first: int = 4
     every: int = 30
-    pupils: int = 2
+    trained_after: int = 2
     training: Training = Training(on="real", steps=10)
     recount: int | None = None
     augment: Augmentation | None = None
@@ -50,7 +50,7 @@ class Queue(Context, kind="queue"):
 
     def __post_init__(self) -> None:
         self._check_batch()
-        for name in ("size", "first", "every", "pupils"):
+        for name in ("size", "first", "every", "trained_after"):
             check_least(name, getattr(self, name), 1)
         if self.recount is not None:
             check_least("recount", self.recount, 1)
@@ -64,24 +64,24 @@ class Queue(Context, kind="queue"):
 
     def at(self, step: int, seed: int) -> Draw:
         present = self.present(step)
-        place = int(torch.randint(len(present), (), generator=stream(seed, "context", step)))
+        place = int(torch.randint(len(present), (), generator=rng(seed, "context", step)))
         return Draw(network=present[place], augmentation=step, batch=step)
 
     @property
-    def draws(self) -> None:
+    def n_draws(self) -> None:
         return None
 
     @property
-    def lessons(self) -> Lessons:
-        def pupils(step: int, seed: int) -> Sequence[int]:
+    def training_schedule(self) -> TrainingSchedule:
+        def trained_after(step: int, seed: int) -> Sequence[int]:
             present = self.present(step)
-            order = torch.randperm(len(present), generator=stream(seed, "pupils", step))
-            return [present[place] for place in order[: self.pupils].tolist()]
+            order = torch.randperm(len(present), generator=rng(seed, "pupils", step))
+            return [present[place] for place in order[: self.trained_after].tolist()]
 
         def oldest(step: int, network: int, seed: int) -> int:
             return self.present(step + 1).start
 
-        return Lessons(self.training, 0, pupils, oldest, self.recount)
+        return TrainingSchedule(self.training, 0, trained_after, oldest, self.recount)
 
     def rounds(self, steps: int) -> int:
-        return sum(min(self.pupils, len(self.present(step))) for step in range(steps))
+        return sum(min(self.trained_after, len(self.present(step))) for step in range(steps))

@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 import torch
 
-from discrepancy.base import check_least
 from discrepancy.networks.base import Network
-from objectives.augment import Augmentation
-from objectives.contexts.base import Context, Draw, Lessons
-from objectives.sampling import RandomRows, Sampling
-from objectives.streams import stream
-from objectives.training import Training
+from discrepancy.parts import check_least
+from objectives.contexts.base import Context, Draw, TrainingSchedule
+from objectives.data.sampling import RandomRows, Sampling
+from objectives.rng import rng
+from objectives.training.augmentation import Augmentation
+from objectives.training.training import Training
 
 __all__ = ["Renewed"]
 
@@ -40,7 +40,7 @@ class Turns:
         return self.found[step]
 
     def _next(self) -> Turn:
-        generator = stream(self.seed, "context", len(self.found))
+        generator = rng(self.seed, "context", len(self.found))
         place = int(torch.randint(len(self.numbers), (), generator=generator))
         network, trained = self.numbers[place], self.ages[place] <= self.keep
         if trained:
@@ -95,16 +95,18 @@ class Renewed(Context, kind="renewed"):
         return Draw(network=self._turn(step, seed).network, augmentation=step, batch=step)
 
     @property
-    def draws(self) -> None:
+    def n_draws(self) -> None:
         return None
 
     @property
-    def lessons(self) -> Lessons:
-        def pupils(step: int, seed: int) -> Sequence[int]:
+    def training_schedule(self) -> TrainingSchedule:
+        def trained_after(step: int, seed: int) -> Sequence[int]:
             turn = self._turn(step, seed)
             return [turn.network] if turn.trained else []
 
-        return Lessons(self.training, 0, pupils, lambda step, network, seed: self._turn(step, seed).oldest)
+        return TrainingSchedule(
+            self.training, 0, trained_after, lambda step, network, seed: self._turn(step, seed).oldest
+        )
 
     def rounds(self, steps: int) -> int:
         return steps

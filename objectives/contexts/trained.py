@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from discrepancy.base import check_least
 from discrepancy.errors import InvalidInput
 from discrepancy.networks.base import Network
-from objectives.augment import Augmentation
-from objectives.contexts.base import Context, Draw, Lessons
+from discrepancy.parts import check_least
+from objectives.contexts.base import Context, Draw, TrainingSchedule
 from objectives.contexts.watch import Watch
-from objectives.sampling import RandomRows, Sampling
-from objectives.training import Training
+from objectives.data.sampling import RandomRows, Sampling
+from objectives.training.augmentation import Augmentation
+from objectives.training.training import Training
 
 __all__ = ["Trained"]
 
@@ -57,15 +57,17 @@ class Trained(Context, kind="trained"):
         return Draw(network=step // self.keep, augmentation=step, batch=step)
 
     @property
-    def draws(self) -> None:
+    def n_draws(self) -> None:
         return None
 
     @property
-    def lessons(self) -> Lessons:
-        def pupils(step: int, seed: int) -> Sequence[int]:
+    def training_schedule(self) -> TrainingSchedule:
+        def trained_after(step: int, seed: int) -> Sequence[int]:
             return [step // self.keep] if (step + 1) % self.keep else []
 
-        return Lessons(self.training, self.before, pupils, lambda step, network, seed: network, watch=self.watch)
+        return TrainingSchedule(
+            self.training, self.before, trained_after, lambda step, network, seed: network, watch=self.watch
+        )
 
     def rounds(self, steps: int) -> int:
         networks = -(-steps // self.keep)

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from discrepancy.base import Part, check_least
 from discrepancy.errors import InvalidInput
+from discrepancy.parts import Part, check_least
 
 __all__ = ["Watch"]
 

@@ -1,7 +1,7 @@
 """Solvers: ways to find the synthetic set that minimises an objective."""
 
 from objectives.solvers.base import Problem, Record, Solver, Solving
-from objectives.solvers.closed_form import ClosedForm
+from objectives.solvers.closed_form.closed_form import ClosedForm
 from objectives.solvers.descent import Descent
 from objectives.solvers.labels import LabelSolve
 from objectives.solvers.selection import Forgetting, GreedyMMD, Herding, KCentre, KernelThinning, Random

@@ -9,17 +9,17 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from discrepancy.base import Part
 from discrepancy.errors import InvalidInput
-from objectives.compilation import Policy
+from discrepancy.parts import Part
 from objectives.contexts import Context
-from objectives.data import LabelledData
-from objectives.executor import Executor
-from objectives.objective import Match, Objective
-from objectives.scores import check_scores
-from objectives.stage import Stage
-from objectives.streams import stream
-from objectives.synthetic import Decoded, Layout, Parameterisation
+from objectives.data.labelled import LabelledData
+from objectives.engine.compile import Policy
+from objectives.engine.engine import Engine
+from objectives.engine.extractor import Extractor
+from objectives.rng import rng
+from objectives.synthetic.parameterisation import Decoded, Layout, Parameterisation
+from objectives.terms.objective import Match, Objective
+from objectives.terms.scores import check_scores
 
 __all__ = ["Problem", "Record", "Solver", "Solving"]
 
@@ -37,12 +37,12 @@ class Problem:
     policy: Policy = "auto"
     dtype: torch.dtype = torch.float32
 
-    def executor(self, steps: int, examples: int | None = None) -> Executor:
+    def engine(self, steps: int, examples: int | None = None) -> Engine:
         """The objective bound to the data, for so many steps of so many synthetic examples, by default all."""
         if self.synthetic.scored(self.data):
             check_scores(self.objective, self.context)
         self._check_classes()
-        return Executor(
+        return Engine(
             self.data,
             self.objective,
             self.context,
@@ -75,7 +75,7 @@ class Problem:
     @torch.no_grad()
     def _representative(self, each: int) -> Tensor:
         """So many real examples of every class, chosen as the context chooses its batches, by its first network."""
-        stage = Stage(
+        extractor = Extractor(
             self.data,
             self.context,
             frozenset({"features"}),
@@ -86,9 +86,11 @@ class Problem:
             policy="never",
             dtype=self.dtype,
         )
-        first = stage.parameters(self.context.at(0, self.seed).network)
-        generator = stream(self.seed, "start")
-        return self.context.sampling.rows(self.data, each, generator, lambda members: stage.features(members, first))
+        first = extractor.parameters(self.context.at(0, self.seed).network)
+        generator = rng(self.seed, "start")
+        return self.context.sampling.rows(
+            self.data, each, generator, lambda members: extractor.features(members, first)
+        )
 
     @cached_property
     def layout(self) -> Layout:
@@ -122,7 +124,7 @@ class Solving(ABC):
     step: int = 0
 
     @property
-    def stage(self) -> Stage | None:
+    def extractor(self) -> Extractor | None:
         """Where the terms are evaluated; None where they are not."""
         return None
 
@@ -142,12 +144,12 @@ class Solving(ABC):
 
     @property
     def working_bytes(self) -> int:
-        """Memory beyond that of the stage; for an estimate."""
+        """Memory beyond that of the extractor; for an estimate."""
         return 0
 
     @property
     def multiplications(self) -> float:
-        """Multiplications beyond the passes of the stage; for an estimate."""
+        """Multiplications beyond the passes of the extractor; for an estimate."""
         return 0.0
 
     @property
@@ -188,7 +190,7 @@ class Solver(Part, family=True):
         return len(problem.layout) * problem.synthetic.copies
 
     @abstractmethod
-    def passes(self, problem: Problem, stage: Stage) -> int:
+    def passes(self, problem: Problem, extractor: Extractor) -> int:
         """Forward passes of one example that it will take, a backward pass counted as two; for an estimate of its time."""
 
 

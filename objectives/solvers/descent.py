@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer, lr_scheduler
 
-from discrepancy.base import check_choice, named
 from discrepancy.errors import InvalidInput
-from objectives.executor import Values
-from objectives.objective import Match
+from discrepancy.parts import check_choice, named
+from objectives.engine.engine import Values
+from objectives.engine.extractor import Extractor
+from objectives.rng import rng
 from objectives.solvers.base import Problem, Record, Solver, Solving, decoded
 from objectives.solvers.labels import check_solvable, solve_labels
-from objectives.stage import Stage
-from objectives.streams import stream
-from objectives.synthetic import Decoded
+from objectives.synthetic.parameterisation import Decoded
+from objectives.terms.objective import Match
 
 __all__ = ["Descent"]
 
@@ -124,8 +124,8 @@ class Descent(Solver, kind="descent"):
         each = torch.bincount(problem.slots) * problem.synthetic.copies
         return int((each if self.batch is None else each.clamp(max=self.batch)).sum())
 
-    def passes(self, problem: Problem, stage: Stage) -> int:
-        return stage.images(self.steps, self.examples(problem))
+    def passes(self, problem: Problem, extractor: Extractor) -> int:
+        return extractor.images(self.steps, self.examples(problem))
 
     def start(self, problem: Problem) -> "_Descending":
         if self.update != "joint":
@@ -206,7 +206,7 @@ class _Descending(Solving):
         self.solver, self.problem, self.steps = solver, problem, solver.steps
         self.slots = problem.slots
         initial = problem.initial()
-        self.executor = problem.executor(solver.steps, solver.examples(problem))
+        self.engine = problem.engine(solver.steps, solver.examples(problem))
         self._fixed = problem.synthetic.fixed | ({"labels"} if solver.solve_labels else set())
         learned = set(initial) - self._fixed
         unknown = {name for name, _ in solver.rates} - learned
@@ -230,8 +230,8 @@ class _Descending(Solving):
         return [self.solver.optimise(leaves) for leaves in moving]
 
     @property
-    def stage(self) -> Stage:
-        return self.executor.stage
+    def extractor(self) -> Extractor:
+        return self.engine.extractor
 
     @property
     def parameters(self) -> dict[str, Tensor]:
@@ -243,13 +243,13 @@ class _Descending(Solving):
 
     @property
     def resolved(self) -> dict[str, Any]:
-        return self.executor.resolved
+        return self.engine.resolved
 
     def advance(self) -> Record:
         classes = [None] if self.solver.update == "joint" else list(range(self.problem.data.count))
         turns = [None] if self.solver.terms == "together" else [(name,) for name, _ in self.problem.objective.terms]
         if self.solver.solve_labels:
-            solve_labels(self.problem, self.executor, self.leaves[0], self.step)
+            solve_labels(self.problem, self.engine, self.leaves[0], self.step)
         values = [self._step(label, turn) for turn in turns for label in classes]
         if self.step == 0:
             Values.check(values)
@@ -258,8 +258,8 @@ class _Descending(Solving):
                 for leaves in self.leaves:
                     self.problem.synthetic.project(leaves, self.problem.data)
         if self.solver.solve_labels and self.step + 1 == self.steps:
-            solve_labels(self.problem, self.executor, self.leaves[0], self.step)
-        self.executor.adversaries.ascend([value.uphill for value in values])
+            solve_labels(self.problem, self.engine, self.leaves[0], self.step)
+        self.engine.learned_draws.ascend([value.uphill for value in values])
         loss = torch.stack([value.total for value in values]).sum()
         for scheduler in self.schedulers:
             if isinstance(scheduler, lr_scheduler.ReduceLROnPlateau):
@@ -271,7 +271,7 @@ class _Descending(Solving):
             for name, _ in self.problem.objective.terms
         }
         record = Record(self.step, loss, terms)
-        self.executor.after(self.step, lambda: decoded(self.problem, self.parameters))
+        self.engine.after(self.step, lambda: decoded(self.problem, self.parameters))
         self.step += 1
         return record
 
@@ -280,7 +280,7 @@ class _Descending(Solving):
         optimiser, leaves = self.optimisers[own], self.leaves[own]
         optimiser.zero_grad(set_to_none=False)
         now = self._decoded(leaves, only)
-        values = self.executor.evaluate(now, self.step, only, terms)
+        values = self.engine.evaluate(now, self.step, only, terms)
         outputs = [getattr(now, name) for name in values.gradients]
         torch.autograd.backward(outputs, list(values.gradients.values()))
         optimiser.step()
@@ -305,7 +305,7 @@ class _Descending(Solving):
         rows = own.nonzero()[:, 0]
         if self.solver.batch is None or len(rows) <= self.solver.batch:
             return rows
-        generator = stream(self.problem.seed, "synthetic", self.step, label)
+        generator = rng(self.problem.seed, "synthetic", self.step, label)
         return rows[torch.randperm(len(rows), generator=generator)[: self.solver.batch]]
 
     def state(self) -> dict[str, Any]:
@@ -315,8 +315,8 @@ class _Descending(Solving):
             # The dictionaries of torch share their tensors with the optimiser, which goes on.
             "optimisers": [copy.deepcopy(optimiser.state_dict()) for optimiser in self.optimisers],
             "schedulers": [scheduler and copy.deepcopy(scheduler.state_dict()) for scheduler in self.schedulers],
-            "adversaries": self.executor.adversaries.state(),
-            "bank": self.executor.bank.state(),
+            "learned_draws": self.engine.learned_draws.state(),
+            "network_states": self.engine.network_states.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -333,8 +333,8 @@ class _Descending(Solving):
         self.schedulers = [self.solver.schedule(optimiser) for optimiser in self.optimisers]
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
-        self.executor.adversaries.restore(state["adversaries"])
-        self.executor.bank.restore(state["bank"])
+        self.engine.learned_draws.restore(state["learned_draws"])
+        self.engine.network_states.restore(state["network_states"])
         for scheduler, saved in zip(self.schedulers, state["schedulers"], strict=True):
             if scheduler is not None:
                 scheduler.load_state_dict(saved)

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from discrepancy.errors import InvalidInput
-from discrepancy.learned import Risk
-from objectives.executor import Executor
-from objectives.objective import Match
+from discrepancy.learning.learned import Risk
+from objectives.engine.engine import Engine
+from objectives.engine.extractor import Extractor
 from objectives.solvers.base import Problem, Record, Solver, Solving, decoded
-from objectives.stage import Stage
+from objectives.terms.objective import Match
 
 __all__ = ["LabelSolve", "check_solvable", "solve_labels"]
 
@@ -27,8 +27,8 @@ class LabelSolve(Solver, kind="label_solve"):
     def duration(self, problem: Problem) -> int:
         return 1
 
-    def passes(self, problem: Problem, stage: Stage) -> int:
-        return stage.images(1, self.examples(problem))
+    def passes(self, problem: Problem, extractor: Extractor) -> int:
+        return extractor.images(1, self.examples(problem))
 
     def start(self, problem: Problem) -> "_SolvingLabels":
         check_solvable(problem, f"kind: {self.kind}")
@@ -57,12 +57,12 @@ def check_solvable(problem: Problem, asked: str) -> None:
         )
 
 
-def solve_labels(problem: Problem, executor: Executor, parameters: Mapping[str, Tensor], step: int) -> None:
+def solve_labels(problem: Problem, engine: Engine, parameters: Mapping[str, Tensor], step: int) -> None:
     """Writes the labels of least risk in a step into the parameters."""
     (name,) = _risks(problem)
     with torch.no_grad():
         now = decoded(problem, parameters)
-        parameters["labels"].copy_(executor.best_labels(now, step, name))
+        parameters["labels"].copy_(engine.best_labels(now, step, name))
 
 
 def _risks(problem: Problem) -> list[str]:
@@ -79,12 +79,12 @@ def _risks(problem: Problem) -> list[str]:
 class _SolvingLabels(Solving):
     def __init__(self, problem: Problem) -> None:
         self.problem, self.steps = problem, 1
-        self.executor = problem.executor(1)
+        self.engine = problem.engine(1)
         self._parameters = problem.initial()
 
     @property
-    def stage(self) -> Stage:
-        return self.executor.stage
+    def extractor(self) -> Extractor:
+        return self.engine.extractor
 
     @property
     def parameters(self) -> dict[str, Tensor]:
@@ -96,12 +96,12 @@ class _SolvingLabels(Solving):
 
     @property
     def resolved(self) -> dict[str, Any]:
-        return self.executor.resolved
+        return self.engine.resolved
 
     def advance(self) -> Record:
-        solve_labels(self.problem, self.executor, self._parameters, self.step)
+        solve_labels(self.problem, self.engine, self._parameters, self.step)
         leaves = {name: value.clone().requires_grad_(name == "labels") for name, value in self._parameters.items()}
-        values = self.executor.evaluate(decoded(self.problem, leaves), self.step)
+        values = self.engine.evaluate(decoded(self.problem, leaves), self.step)
         record = Record(self.step, values.total, values.terms)
         self.step += 1
         return record

@@ -16,8 +16,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from discrepancy import Discrepancy, Grouping, InvalidInput, Measure, Unsupported, pairwise, sorts
-from discrepancy.sorts import Tag
+from discrepancy import Discrepancy, Grouping, InvalidInput, Measure, Unsupported
+from discrepancy import discrepancy as base
+from discrepancy.discrepancy import Tag
+from discrepancy.numerics import pairwise
 
 __all__ = ["DiscrepancyContract", "claims", "rows", "with_points", "with_weights"]
 
@@ -108,7 +110,7 @@ class DiscrepancyContract:
 
     def test_claims_laws(self, discrepancy: Discrepancy):
         claimed = claims(discrepancy)
-        assert discrepancy.streams == ("mergeable" in claimed)
+        assert discrepancy.mergeable == ("mergeable" in claimed)
         assert "differentiable" in claimed or not claimed & {"twice-differentiable", "pulls"}
 
     def test_zero_at_equality(self, discrepancy: Discrepancy):
@@ -202,7 +204,7 @@ class DiscrepancyContract:
 
         dense = value_and_gradient()
         monkeypatch.setitem(pairwise.BLOCK_BYTES, "cpu", 64)
-        monkeypatch.setattr(sorts, "SUMMARY_POINTS", 2)
+        monkeypatch.setattr(base, "SUMMARY_POINTS", 2)
         torch.testing.assert_close(value_and_gradient(), dense)
 
     @pytest.mark.parametrize("offset", [0.0, 100.0])
@@ -229,9 +231,9 @@ class DiscrepancyContract:
         mu, nu, draws = self.sample(N), self.sample(M, 1).as_groups(), self.draws(discrepancy)
         batches = [
             discrepancy.summarise(rows(mu, part).as_groups(), draws)
-            for part in torch.arange(N).split([3, 1, N - 4] if discrepancy.streams else [3, N - 3])
+            for part in torch.arange(N).split([3, 1, N - 4] if discrepancy.mergeable else [3, N - 3])
         ]
-        if not discrepancy.streams:
+        if not discrepancy.mergeable:
             with pytest.raises(Unsupported, match="merge"):
                 discrepancy.merge(*batches)
             return

@@ -8,8 +8,8 @@ import torch
 
 from discrepancy import InvalidInput, Measure, Risk, Unsupported
 from discrepancy.kernels import NTK, Gaussian
-from discrepancy.learners import ClassMeans, KernelRidge, Learner
-from discrepancy.ridge import Ridge
+from discrepancy.learning.learners import ClassMeans, KernelRidge, Learner
+from discrepancy.learning.ridge import Ridge
 
 LEARNERS: dict[str, Learner] = {
     "ridge": Ridge(penalty=1e-2),

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from discrepancy import MMD, Discrepancy, Gaussian, InvalidInput, Measure, Unsupported
-from discrepancy.characteristic import REACH, CharacteristicFunction
+from discrepancy.discrepancy import MeanSummary, SampleSummary
 from discrepancy.kernels import Median
-from discrepancy.sorts import MeanSummary, SampleSummary
+from discrepancy.mean_embeddings.characteristic import REACH, CharacteristicFunction
 
 
 def flat(side: Measure) -> tuple[np.ndarray, np.ndarray]:
@@ -307,7 +307,7 @@ def test_learned_frequencies_keep_the_points():
     one = learned()
     summary = one.summarise(Measure(sample(7)).as_groups(), drawn(one))
     assert isinstance(summary, SampleSummary)
-    assert not one.streams
+    assert not one.mergeable
     assert one.bound is None
     with pytest.raises(Unsupported, match="learned frequencies look at points: merge the measures"):
         one.merge(summary, summary)
@@ -351,7 +351,7 @@ def test_the_adversary_stays_within_reach():
 @pytest.mark.parametrize("grouped", [False, True], ids=["shared", "by-group"])
 @pytest.mark.parametrize("root", [False, True], ids=["squared", "root"])
 def test_is_differentiable_in_the_scales(grouped: bool, root: bool, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("discrepancy.characteristic.SUMMARY_POINTS", 3)
+    monkeypatch.setattr("discrepancy.mean_embeddings.characteristic.SUMMARY_POINTS", 3)
     one = learned(root=root, amplitude=0.5)
     mu, nu = (Measure(sample(2 * n, seed=n).view(2, n, 3), weights(2, n)) for n in (7, 5))
     draws = drawn(one)

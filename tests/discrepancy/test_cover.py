@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist, directed_hausdorff
 
-from discrepancy import Discrepancy, InvalidInput, Measure, pairwise
+from discrepancy import Discrepancy, InvalidInput, Measure
 from discrepancy.cover import CoveringRadius
+from discrepancy.numerics import pairwise
 
 ORDERS = {"l1": 1, "l2": 2, "linf": np.inf}
 

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from discrepancy import Gaussian
+from discrepancy.discrepancy import Draws
 from discrepancy.embeddings import RandomCosine
 from discrepancy.embeddings.base import Within
 from discrepancy.errors import InvalidInput
 from discrepancy.kernels import Median
 from discrepancy.measure import Measure
-from discrepancy.sorts import Draws
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

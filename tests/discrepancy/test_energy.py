@@ -16,8 +16,8 @@ from scipy.stats import energy_distance
 from torch import Tensor
 
 from discrepancy import MMD, Discrepancy, InvalidInput, Measure, Unsupported
-from discrepancy.energy import EnergyDistance
 from discrepancy.kernels import Energy
+from discrepancy.mean_embeddings.energy import EnergyDistance
 
 
 def by_scipy(discrepancy: EnergyDistance, mu: Measure, nu: Measure) -> float:

@@ -21,11 +21,11 @@ from scipy import integrate, stats
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
 from discrepancy import Discrepancy, InvalidInput, Measure, NumericalWarning, Unsupported
-from discrepancy.gaussians import Frechet, GaussianKL
+from discrepancy.discrepancy import MeanSummary
 from discrepancy.kernels import Median
-from discrepancy.moments import covariance
-from discrepancy.roots import trace_root
-from discrepancy.sorts import MeanSummary
+from discrepancy.moments.gaussians import Frechet, GaussianKL
+from discrepancy.moments.moments import covariance
+from discrepancy.numerics.roots import trace_root
 
 few_points = pytest.mark.filterwarnings("ignore:'frechet' fits a covariance:discrepancy.NumericalWarning")
 

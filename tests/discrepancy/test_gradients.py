@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from discrepancy import Discrepancy, Grouping, InvalidInput, Measure, Unsupported
-from discrepancy.gradients import MeanGradients, loss_gradients, mean_loss_gradients
+from discrepancy.learning.gradients import MeanGradients, loss_gradients, mean_loss_gradients
 from discrepancy.networks import MLP, ConvNet, Network
 
 

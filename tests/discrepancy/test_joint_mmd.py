@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from discrepancy import MMD, Discrepancy, Gaussian, InvalidInput, Measure, Unsupported
-from discrepancy.joint_mmd import ClassSummary, JointMMD
+from discrepancy.discrepancy import MeanSummary
 from discrepancy.kernels import Energy, Kernel, Laplace, Linear, Polynomial
-from discrepancy.sorts import MeanSummary
+from discrepancy.mean_embeddings.joint_mmd import ClassSummary, JointMMD
 
 
 def loops(discrepancy: JointMMD, mu: Measure, nu: Measure) -> float:

@@ -33,7 +33,7 @@ from discrepancy.kernels import (
     Scaled,
     Sum,
 )
-from discrepancy.pairwise import cross_sum, self_sum
+from discrepancy.numerics.pairwise import cross_sum, self_sum
 
 KERNELS: dict[str, Kernel] = {
     "linear": Linear(),

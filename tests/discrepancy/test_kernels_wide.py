@@ -20,8 +20,8 @@ from torch import Tensor
 
 from discrepancy import MMD, InvalidInput, Measure, Unsupported
 from discrepancy.kernels import NNGP, NTK, Gaussian, Wide
-from discrepancy.learners import KernelRidge
-from discrepancy.pairwise import cross_sum, self_sum
+from discrepancy.learning.learners import KernelRidge
+from discrepancy.numerics.pairwise import cross_sum, self_sum
 
 KERNELS: dict[str, Wide] = {
     "ntk": NTK(),
@@ -258,7 +258,7 @@ def test_a_third_derivative_is_refused():
 
 @pytest.mark.parametrize("coincident", [False, True], ids=["apart", "coincident"])
 def test_sums_over_pairs_are_the_dense_ones(kernel: Wide, coincident: bool, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("discrepancy.pairwise.BLOCK_BYTES", {"cpu": 8 * 2 * 5 * 3})  # three points a block
+    monkeypatch.setattr("discrepancy.numerics.pairwise.BLOCK_BYTES", {"cpu": 8 * 2 * 5 * 3})  # three points a block
     x, y = points(14).view(2, 7, 3), points(10, seed=1).view(2, 5, 3)
     if coincident:
         y = y.clone()

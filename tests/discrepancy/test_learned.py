@@ -19,9 +19,9 @@ from torch import Tensor
 
 from discrepancy import Discrepancy, Gaussian, InvalidInput, Measure, Unsupported
 from discrepancy.kernels import Linear, Median
-from discrepancy.learned import FittedSummary, Parameters, Risk
-from discrepancy.learners import ClassMeans, KernelRidge
-from discrepancy.ridge import Ridge
+from discrepancy.learning.learned import FittedSummary, Parameters, Risk
+from discrepancy.learning.learners import ClassMeans, KernelRidge
+from discrepancy.learning.ridge import Ridge
 
 
 def flat(side: Measure) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -17,11 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics.pairwise import rbf_kernel
 
-from discrepancy import Gaussian, InvalidInput, Measure, NumericalWarning, pairwise
+from discrepancy import Gaussian, InvalidInput, Measure, NumericalWarning
 from discrepancy.kernels import Energy, Linear, Median
-from discrepancy.learners import KernelRidge, Learner
-from discrepancy.ridge import Ridge
-from discrepancy.systems import solve
+from discrepancy.learning.learners import KernelRidge, Learner
+from discrepancy.learning.ridge import Ridge
+from discrepancy.numerics import pairwise
+from discrepancy.numerics.systems import solve
 
 
 def data(m: int, d: int, c: int = 2, seed: int = 0, offset: float = 0.0) -> Measure:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from sklearn.metrics.pairwise import rbf_kernel
 
 from discrepancy import MMD, Discrepancy, Gaussian, InvalidInput, Measure, Unsupported
+from discrepancy.discrepancy import MeanSummary, SampleSummary
 from discrepancy.kernels import (
     Energy,
     InverseMultiquadric,
@@ -32,7 +33,6 @@ from discrepancy.kernels import (
     Scaled,
     Sum,
 )
-from discrepancy.sorts import MeanSummary, SampleSummary
 
 
 def loops(discrepancy: MMD, mu: Measure, nu: Measure) -> float:

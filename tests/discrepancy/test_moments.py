@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from discrepancy import MMD, Discrepancy, InvalidInput, Measure
+from discrepancy.discrepancy import MeanSummary
 from discrepancy.kernels import Median
-from discrepancy.moments import Coral, Moments
-from discrepancy.sorts import MeanSummary
+from discrepancy.moments.moments import Coral, Moments
 
 
 def pooled(side: Measure, over: str) -> tuple[np.ndarray, np.ndarray]:

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from larger_groups import LargerGroups
 from scipy.spatial import KDTree
 
-from discrepancy import Discrepancy, InvalidInput, Measure, pairwise
+from discrepancy import Discrepancy, InvalidInput, Measure
 from discrepancy.divergences import NeighbourKL, nearest_distances
 from discrepancy.divergences import neighbours as module
+from discrepancy.numerics import pairwise
 
 
 def one_way(x: np.ndarray, w: np.ndarray, y: np.ndarray, v: np.ndarray, k: int) -> float:

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from discrepancy import Gaussian, InvalidInput, Unsupported, pairwise
+from discrepancy import Gaussian, InvalidInput, Unsupported
 from discrepancy.kernels import Dot, Kernel, Linear, Radial
-from discrepancy.pairwise import cross_sum, self_sum
+from discrepancy.numerics import pairwise
+from discrepancy.numerics.pairwise import cross_sum, self_sum
 
 
 class Cauchy(Radial):

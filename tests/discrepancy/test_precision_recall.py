@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from larger_groups import LargerGroups
 
-from discrepancy import Discrepancy, InvalidInput, Measure, pairwise
+from discrepancy import Discrepancy, InvalidInput, Measure
 from discrepancy.divergences import Coverage, Density, Precision, Recall
+from discrepancy.numerics import pairwise
 
 KINDS = {"precision": Precision, "recall": Recall, "density": Density, "coverage": Coverage}
 

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
-from discrepancy import Discrepancy, InvalidInput, Measure, pairwise
-from discrepancy.moments import Moments
-from discrepancy.quantiles import Quantiles
+from discrepancy import Discrepancy, InvalidInput, Measure
+from discrepancy.moments.moments import Moments
+from discrepancy.moments.quantiles import Quantiles
+from discrepancy.numerics import pairwise
 
 
 def quantile(values: np.ndarray, weights: np.ndarray, level: float) -> float:

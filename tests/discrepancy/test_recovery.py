@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from discrepancy.errors import InvalidInput
+from discrepancy.learning.recovery import duals, features_of, labels_for, largest_penalty, learned, reachable, turned
+from discrepancy.learning.ridge import Ridge
 from discrepancy.measure import Measure
-from discrepancy.recovery import duals, features_of, labels_for, largest_penalty, learned, reachable, turned
-from discrepancy.ridge import Ridge
 
 C, P, N = 4, 9, 60
 

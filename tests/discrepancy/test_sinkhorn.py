@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from discrepancy import Discrepancy, InvalidInput, Measure, Unsupported
+from discrepancy.discrepancy import SampleSummary
 from discrepancy.errors import NumericalWarning
 from discrepancy.kernels import Median
-from discrepancy.sorts import SampleSummary
 from discrepancy.transport import potentials
 from discrepancy.transport.sinkhorn import Sinkhorn
 

@@ -17,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import logsumexp
 
-from discrepancy import Discrepancy, InvalidInput, Measure, Unsupported, pairwise
+from discrepancy import Discrepancy, InvalidInput, Measure, Unsupported
 from discrepancy.divergences import SmoothedTotalVariation
 from discrepancy.kernels import Median
+from discrepancy.numerics import pairwise
 
 
 def log_density(z: np.ndarray, points: np.ndarray, weights: np.ndarray, scale: float) -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from discrepancy.errors import InvalidInput
-from discrepancy.symmetric import OuterProducts, Penalised
+from discrepancy.numerics.symmetric import OuterProducts, Penalised
 
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -15,8 +15,8 @@ def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
 @pytest.mark.parametrize("rows", [1, 10, 4096])
 @pytest.mark.parametrize("block", [3, 512])
 def test_outer_products_of_parts_add_up(monkeypatch: pytest.MonkeyPatch, rows: int, block: int):
-    monkeypatch.setattr("discrepancy.symmetric.ROWS", rows)
-    monkeypatch.setattr("discrepancy.symmetric.BLOCK", block)
+    monkeypatch.setattr("discrepancy.numerics.symmetric.ROWS", rows)
+    monkeypatch.setattr("discrepancy.numerics.symmetric.BLOCK", block)
     z, weights = drawn(3, 25, 7), drawn(3, 25, seed=1).square()
     weights[1, 4] = 0
     sums = OuterProducts()
@@ -32,7 +32,7 @@ def test_outer_products_of_parts_add_up(monkeypatch: pytest.MonkeyPatch, rows: i
 
 
 def test_products_in_float32_are_added_in_float64(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("discrepancy.symmetric.ROWS", 8)
+    monkeypatch.setattr("discrepancy.numerics.symmetric.ROWS", 8)
     z, ones = 1e4 * drawn(1, 8, 3), torch.ones(1, 8)
     once, often = OuterProducts(torch.float32), OuterProducts(torch.float32)
     once.add([z.float()], ones)

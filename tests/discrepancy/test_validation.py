@@ -9,8 +9,8 @@ from torch import Tensor
 
 from discrepancy import Measure, Parameters, Ridge, Risk
 from discrepancy.errors import InvalidInput
-from discrepancy.learned import fitted
-from discrepancy.ridge import Validation, second_moments
+from discrepancy.learning.learned import fitted
+from discrepancy.learning.ridge import Validation, second_moments
 
 N, D, C = 203, 6, 2
 GRID = Validation(lowest=1e-4, highest=10.0, per_decade=3, share=0.1)

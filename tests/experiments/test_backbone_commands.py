@@ -13,7 +13,7 @@ from torchvision.models import resnet18
 from experiments.cli import main
 from experiments.data import Digits
 from objectives import LabelledData
-from objectives.artefact import SyntheticSet
+from objectives.synthetic.artefact import SyntheticSet
 
 
 def run(out: Path, network: str) -> int:

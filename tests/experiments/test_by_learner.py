@@ -18,24 +18,23 @@ from discrepancy import MMD, KernelRidge, Parameters, Ridge, Risk
 from discrepancy.embeddings import Features, Layers, RandomCosine
 from discrepancy.errors import InvalidInput
 from discrepancy.kernels import Gaussian
+from discrepancy.learning.ridge import Validation
 from discrepancy.networks import ConvNet
-from discrepancy.ridge import Validation
 from experiments.cli import main
 from experiments.data import Diabetes, Digits
-from experiments.evaluate import ByLearner, by_learner, held_out, judged
-from experiments.evaluate import judging as judging_room
+from experiments.evaluate import ByLearner, by_learner, held_out, judged, learner_evaluator
 from experiments.evaluate.controls import random_rows
-from experiments.evaluate.judging import UNSEEN, Judge
-from objectives.artefact import SyntheticSet
+from experiments.evaluate.learner_evaluator import UNSEEN, LearnerEvaluator
 from objectives.condense import condense
 from objectives.contexts import Context, Fresh, Pool, Renewed, Trained, Watch
-from objectives.data import LabelledData
-from objectives.objective import Match
+from objectives.data.labelled import LabelledData
+from objectives.engine.extractor import Extractor
+from objectives.rng import rng
 from objectives.solvers import ClosedForm, Descent
-from objectives.stage import Stage
-from objectives.streams import stream
-from objectives.synthetic import Pixels
-from objectives.training import Training
+from objectives.synthetic.artefact import SyntheticSet
+from objectives.synthetic.pixels import Pixels
+from objectives.terms.objective import Match
+from objectives.training.training import Training
 
 NETWORK = ConvNet(width=4, depth=2)
 LEARNED = Pixels(per_class=1, labels="learned")
@@ -241,7 +240,7 @@ def test_predictions_are_divided_by_the_factor_that_a_bounded_embedding_needs() 
 
 def test_a_penalty_that_no_record_has_is_chosen_again(digits: LabelledData) -> None:
     match = Match(Parameters(learner=Ridge(penalty=Validation(lowest=1e-3, highest=1e3, per_decade=1))), by="none")
-    judge = Judge(made(digits, match, Pool(size=1, batch="all")), digits, ByLearner())
+    judge = LearnerEvaluator(made(digits, match, Pool(size=1, batch="all")), digits, ByLearner())
     phi, held = flat(digits), np.arange(1, len(digits.train) + 1) * (5**0.5 - 1) / 2 % 1 < 0.05
     x, y = phi(digits.train.points), one_hot(digits)
     risks = {
@@ -257,7 +256,7 @@ def test_a_penalty_that_no_record_has_is_chosen_again(digits: LabelledData) -> N
 
 
 def network_features(data: LabelledData, number: int, seed: int = 0) -> Embed:
-    initial = NETWORK.initial(stream(seed, "network", number), data.shape, 10, affine=False)
+    initial = NETWORK.initial(rng(seed, "network", number), data.shape, 10, affine=False)
     weights = {name: value.double() for name, value in initial.items()}
 
     def features(points: Tensor) -> np.ndarray:
@@ -280,11 +279,11 @@ OF_FEATURES = Match(Risk(learner=Ridge(penalty=0.01)), via=Features(), by="none"
 )
 def test_sets_are_judged_in_the_networks_of_the_context(digits: LabelledData, context: Any, numbers: list[int]) -> None:
     synthetic = made(digits, OF_FEATURES, context)
-    judge = Judge(synthetic, digits, ByLearner(networks=3))
-    assert sorted(meeting.draw.network for meeting in judge.meetings) == numbers
+    judge = LearnerEvaluator(synthetic, digits, ByLearner(networks=3))
+    assert sorted(evaluation_draw.draw.network for evaluation_draw in judge.evaluation_draws) == numbers
     found = judged(synthetic, digits, ByLearner(networks=3), controls=("whole",))
     assert synthetic.labels is not None
-    met = [network_features(digits, meeting.draw.network) for meeting in judge.meetings]
+    met = [network_features(digits, evaluation_draw.draw.network) for evaluation_draw in judge.evaluation_draws]
     expected = [scores(digits, phi, ridge(phi(synthetic.points), synthetic.labels.numpy(), 0.01)) for phi in met]
     assert_row(found.rows["condensed"], expected)
     whole = [scores(digits, phi, ridge(phi(digits.train.points), one_hot(digits), 0.01)) for phi in met]
@@ -295,15 +294,17 @@ def test_networks_are_trained_on_the_set_that_is_judged(digits: LabelledData) ->
     training = Training(on="synthetic", steps=1, batch=100, lr=0.1, loss="squared")
     context = Renewed(network=NETWORK, size=1, keep=100, training=training, batch=9)
     synthetic = made(digits, OF_FEATURES, context, solver=Descent(lr=0.02, steps=20), dtype=torch.float32)
-    judge = Judge(synthetic, digits, ByLearner(networks=2))
-    assert [meeting.rounds for meeting in judge.meetings] == [5, 15]
+    judge = LearnerEvaluator(synthetic, digits, ByLearner(networks=2))
+    assert [evaluation_draw.rounds for evaluation_draw in judge.evaluation_draws] == [5, 15]
     small, other = judge.condensed(synthetic), judge.real(random_rows((1,) * 10, digits, 0, 0))
-    meeting = judge.meetings[1]
-    first, again, second = (judge._weights(meeting, examples) for examples in (small, small, other))
+    evaluation_draw = judge.evaluation_draws[1]
+    first, again, second = (judge._weights(evaluation_draw, examples) for examples in (small, small, other))
     assert all(value.equal(again[name]) for name, value in first.items())
     assert not any(value.equal(second[name]) for name, value in first.items() if "weight" in name)
-    logits = judge.stage.context.network(first, small.points, ("logits",))["logits"]  # pyright: ignore[reportOptionalCall]
-    before = judge.stage.context.network(judge.stage.parameters(meeting.draw.network), small.points, ("logits",))  # pyright: ignore
+    logits = judge.extractor.context.network(first, small.points, ("logits",))["logits"]  # pyright: ignore[reportOptionalCall]
+    before = judge.extractor.context.network(
+        judge.extractor.parameters(evaluation_draw.draw.network), small.points, ("logits",)
+    )  # pyright: ignore
     error = lambda answers: float((answers - small.labels + 0.1).square().sum(1).mean())  # noqa: E731
     assert error(logits) < error(before["logits"])
 
@@ -324,14 +325,14 @@ def test_features_are_made_in_parts(
     digits: LabelledData, linear: SyntheticSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = judged(linear, digits, ByLearner(), controls=("whole",))
-    monkeypatch.setattr(judging_room, "PART_EXAMPLES", 97)
-    sizes, taken = [], Stage.taken
+    monkeypatch.setattr(learner_evaluator, "PART_EXAMPLES", 97)
+    sizes, taken = [], Extractor.taken
 
     def watched(self: Any, parameters: Any, points: Tensor, *rest: Any) -> Any:
         sizes.append(len(points))
         return taken(self, parameters, points, *rest)
 
-    monkeypatch.setattr(Stage, "taken", watched)
+    monkeypatch.setattr(Extractor, "taken", watched)
     parts = judged(linear, digits, ByLearner(), controls=("whole",))
     assert max(sizes) == 97
     for name, row in whole.rows.items():
@@ -396,10 +397,12 @@ def test_other_data_are_refused(digits: LabelledData, linear: SyntheticSet) -> N
 
 
 def test_the_hash_is_of_what_learns_and_on_what(digits: LabelledData, linear: SyntheticSet) -> None:
-    protocol = Judge(linear, digits, ByLearner()).protocol
-    same = Judge(made(digits, seed=3), digits, ByLearner(name="own")).protocol
-    other = Judge(made(digits, Match(Risk(learner=Ridge(penalty=0.2)), by="none")), digits, ByLearner()).protocol
-    features = Judge(made(digits, OF_FEATURES, Pool(network=NETWORK)), digits, ByLearner()).protocol
+    protocol = LearnerEvaluator(linear, digits, ByLearner()).protocol
+    same = LearnerEvaluator(made(digits, seed=3), digits, ByLearner(name="own")).protocol
+    other = LearnerEvaluator(
+        made(digits, Match(Risk(learner=Ridge(penalty=0.2)), by="none")), digits, ByLearner()
+    ).protocol
+    features = LearnerEvaluator(made(digits, OF_FEATURES, Pool(network=NETWORK)), digits, ByLearner()).protocol
     assert protocol.hash == same.hash
     assert len({protocol.hash, other.hash, features.hash, replace(protocol, networks=4).hash}) == 4
     assert (protocol.title, features.title) == ("ridge on points", "ridge on features of convnet")

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from experiments.cli import main
-from objectives.artefact import SyntheticSet
+from objectives.synthetic.artefact import SyntheticSet
 
 TINY = ["--data", "digits", "--per-class", "1", "--set", "context.network.width=4", "--set", "context.batch=8"]
 CONDENSE = [sys.executable, "-c", "import sys; from experiments.cli import main; sys.exit(main())"]
@@ -78,7 +78,7 @@ def test_dry_run_plans_and_touches_nothing(tmp_path: Path, capsys: pytest.Captur
 
 @pytest.mark.parametrize("option", ["--dry-run", "--quiet"])
 def test_not_enough_memory_is_said_before_anything_starts(option: str, tmp_path: Path, capsys, monkeypatch):
-    monkeypatch.setattr("objectives.stage.available_bytes", lambda device: 1000)
+    monkeypatch.setattr("objectives.engine.extractor.available_bytes", lambda device: 1000)
     assert run(option, "--out", str(tmp_path / "run")) == 2
     assert "GiB are free; use a narrower network" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
@@ -367,7 +367,7 @@ def test_a_folder_with_packages_of_the_users_own(tmp_path: Path):
 def test_parts_of_the_users_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "mine.py").write_text(
         "from discrepancy.kernels import Kernel, Linear\n"
-        "from objectives.penalties import Penalty\n"
+        "from objectives import Penalty\n"
         "class Small(Penalty, kind='small_by_test'):\n"
         "    takes = frozenset({'points'})\n"
         "    def __call__(self, taken, labels, weights):\n"

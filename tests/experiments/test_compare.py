@@ -17,16 +17,16 @@ from discrepancy.embeddings import Features
 from discrepancy.kernels import Median
 from discrepancy.networks import ConvNet
 from experiments.cli import main
-from experiments.compare import DEFAULT, compare, survey_of
+from experiments.compare import DEFAULT, compare, request_of
 from experiments.compare.embedding import Embedded
+from experiments.compare.request import ComparisonRequest, discrepancies_of, named_sets
 from experiments.compare.sides import overlap, side_of
-from experiments.compare.survey import Survey, discrepancies_of, named_sets
 from experiments.config import build, dump
 from experiments.data import Digits
 from experiments.report import comparison as report
-from objectives.artefact import SyntheticSet
-from objectives.data import LabelledData
-from objectives.streams import stream
+from objectives.data.labelled import LabelledData
+from objectives.rng import rng
+from objectives.synthetic.artefact import SyntheticSet
 
 QUICK = ["--quiet", "--resamples", "10", "--set", "permutations=19"]
 
@@ -38,7 +38,7 @@ def digits() -> LabelledData:
 
 def artefact(data: LabelledData, per_class: int, seed: int = 0) -> SyntheticSet:
     """So many random real examples of each class."""
-    rows = data.class_batch(stream(seed, "test"), per_class)
+    rows = data.class_batch(rng(seed, "test"), per_class)
     points, labels = data.train.points[rows].float(), data.train.labels[rows]
     weights = torch.ones(len(rows))
     return SyntheticSet(points, labels, weights, data.classes, data.normalisation, data.limits)
@@ -365,22 +365,22 @@ def test_progress_goes_to_standard_error(capsys: pytest.CaptureFixture[str]):
 def test_ways_to_write_discrepancies():
     wanted = MMD(kernel=Gaussian(lengthscale=Median()))
     for written in ("mmd", ["mmd"], "[mmd]", {"mmd": None}):
-        (found,) = survey_of({"real": "digits", "sets": ["digits:test"], "discrepancies": written}).discrepancies
+        (found,) = request_of({"real": "digits", "sets": ["digits:test"], "discrepancies": written}).discrepancies
         assert found == ("mmd", wanted)
     written = "{near: mmd, energy_distance: {root: true}, m: {kind: moments}, g: {mmd: {kernel: linear}}}"
-    found = dict(survey_of({"real": "digits", "sets": ["digits:test"], "discrepancies": written}).discrepancies)
+    found = dict(request_of({"real": "digits", "sets": ["digits:test"], "discrepancies": written}).discrepancies)
     assert found == {"near": MMD(), "energy_distance": EnergyDistance(root=True), "m": Moments(), "g": MMD()}
     assert [*discrepancies_of([{"mmd": {"root": True}}, "mean"])] == ["mmd", "mean"]
-    assert [name for name, _ in survey_of({"real": "digits", "sets": "digits:test"}).discrepancies] == [*DEFAULT]
+    assert [name for name, _ in request_of({"real": "digits", "sets": "digits:test"}).discrepancies] == [*DEFAULT]
 
 
 def test_a_survey_reads_back_equal():
-    survey = survey_of(
+    request = request_of(
         {"real": {"kind": "digits"}, "sets": {"t": "digits:test", "d": {"kind": "digits"}}, "via": "features"}
     )
-    assert build(Survey, dump(survey)) == survey
-    assert replace(survey, seed=1).hash != survey.hash
-    assert replace(survey, device="cpu").hash == survey.hash
+    assert build(ComparisonRequest, dump(request)) == request
+    assert replace(request, seed=1).hash != request.hash
+    assert replace(request, device="cpu").hash == request.hash
 
 
 def test_names_of_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -391,7 +391,7 @@ def test_names_of_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_the_python_call(folder: Path):
     seen: list[float] = []
-    survey = survey_of(
+    request = request_of(
         {
             "real": "digits",
             "sets": {"one": str(folder / "one.safetensors")},
@@ -400,7 +400,7 @@ def test_the_python_call(folder: Path):
             "resamples": 10,
         }
     )
-    answer = compare(survey, lambda done, note: seen.append(done))
+    answer = compare(request, lambda done, note: seen.append(done))
     assert seen == sorted(seen)
     assert (seen[0], seen[-1]) == (0.0, 1.0)
     (only,) = answer.rows
@@ -411,10 +411,10 @@ def test_the_python_call(folder: Path):
 
 
 def test_a_picture_of_estimates_below_zero_and_of_none(folder: Path):
-    survey = survey_of(
+    request = request_of(
         {"real": "digits", "sets": {"$a_b$": "digits:test"}, "discrepancies": "mean,covering_radius", "resamples": 10}
     )
-    answer = compare(survey)
+    answer = compare(request)
     low = replace(answer.rows[-1], discrepancy="mean", group="all", estimate=-0.1)
     rows = [replace(row, estimate=None) if row.discrepancy == "covering_radius" else row for row in answer.rows]
     rows = [low if row.discrepancy == "mean" and row.group == "all" else row for row in rows]

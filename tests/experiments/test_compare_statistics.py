@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from discrepancy import MMD, Discrepancy, Gaussian, InvalidInput, MeanDiscrepancy, Measure, SampleDiscrepancy
-from discrepancy.energy import EnergyDistance
 from discrepancy.kernels import Linear
+from discrepancy.mean_embeddings.energy import EnergyDistance
 from experiments.compare.estimates import CAPS, KEPT_CAP, Bound, cap_of
 from experiments.compare.halves import Halved, Interval, blocks_of, splits_of
 from experiments.compare.permutation import p_value
 from experiments.compare.yardstick import Curve, PowerLaw, simulated
-from objectives.streams import stream
+from objectives.rng import rng
 
 SPLITS = 25
 
@@ -142,7 +142,7 @@ def test_an_interval_of_95_percent_contains_the_value_of_the_population_as_often
         truth = float(discrepancy(Measure(points), Measure(some)))
     inside, below, values = 0, 0, []
     for run in range(runs):
-        real = points[torch.randperm(len(points), generator=stream(run, "sample"))[:300]]
+        real = points[torch.randperm(len(points), generator=rng(run, "sample"))[:300]]
         (found,) = measured(discrepancy, real, some, seed=run).values
         interval = found.interval(0.95)
         inside += interval.low <= truth <= interval.high
@@ -236,7 +236,7 @@ def test_as_close_as_k_and_back():
 def test_a_simulated_yardstick_is_that_in_closed_form():
     points = population(4000)
     bound = Bound(MeansByTest(), None, SPLITS)
-    curve = simulated(bound.summary, bound.values, Measure(points), stream(0, "yardstick"))
+    curve = simulated(bound.summary, bound.values, Measure(points), rng(0, "yardstick"))
     assert curve.sizes == tuple(2**power for power in range(11))
     trace = float(points.double().var(0).sum())
     for k, mean, error in zip(curve.sizes, curve.means, curve.errors, strict=True):
@@ -265,7 +265,7 @@ def test_beyond_the_ends_of_a_curve():
     assert str(curve.size(5.0, None)) == "≤ 1"
     assert curve.expected(3) == pytest.approx(4 / 3)
     assert Curve((1, 2), (0.5, 0.9), (0.1, 0.1)).size(0.7, None) is None  # it does not fall: no yardstick
-    assert simulated(lambda m: None, lambda s, m: [], Measure(torch.zeros(5, 1)), stream(0)) is None
+    assert simulated(lambda m: None, lambda s, m: [], Measure(torch.zeros(5, 1)), rng(0)) is None
 
 
 # --- permutations -------------------------------------------------------------------------------------------------------------
@@ -274,9 +274,9 @@ def test_beyond_the_ends_of_a_curve():
 def test_p_values_are_uniform_where_nothing_differs():
     points, found = population(), []
     for run in range(100):
-        rows = torch.randperm(len(points), generator=stream(run, "null"))
+        rows = torch.randperm(len(points), generator=rng(run, "null"))
         sides = Measure(points[rows[:25]]), Measure(points[rows[25:40]])
-        found.append(p_value(MeansByTest(), *sides, 19, stream(run, "deals")))
+        found.append(p_value(MeansByTest(), *sides, 19, rng(run, "deals")))
     assert stats.chisquare([found.count(k / 20) for k in range(1, 21)]).pvalue > 0.01
     assert min(found) == 1 / 20
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from houses import Blend, Colour, Grey, House, Layers, Paint, Red, Wash, report
+from families import Blend, Colour, Grey, House, Layers, Paint, Red, Wash, report
 
-from discrepancy.base import Part
 from discrepancy.errors import InvalidInput
+from discrepancy.parts import Part
 from experiments.config import (
     ConfigError,
     build,

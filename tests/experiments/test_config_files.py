@@ -9,9 +9,9 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from houses import House, report
+from families import House, report
 
-from discrepancy.base import FAMILIES
+from discrepancy.parts import FAMILIES
 from experiments.config import (
     ConfigError,
     build,
@@ -167,7 +167,7 @@ def test_difference_names_the_paths() -> None:
 # --- parts of a user's own ------------------------------------------------------------------------------------------------
 
 OWN = """
-from discrepancy.base import Part
+from discrepancy.parts import Part
 from experiments.config import build
 
 class Shape{n}(Part, family=True):

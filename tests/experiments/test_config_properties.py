@@ -10,12 +10,12 @@ from dataclasses import is_dataclass
 from typing import Any, Literal, get_args, get_origin
 
 import pytest
-from houses import House
+from families import House
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from discrepancy.base import FAMILIES
 from discrepancy.errors import InvalidInput, Unsupported
+from discrepancy.parts import FAMILIES
 from experiments.config import (
     build,
     difference,

@@ -14,7 +14,7 @@ from experiments.cli import main
 from experiments.config import build, dump
 from experiments.data import Digits, HeldOut, Source, Torchvision
 from objectives import SyntheticSet
-from objectives.data import Normalisation
+from objectives.data.labelled import Normalisation
 
 
 def test_the_parts_divide_the_training_data() -> None:

@@ -30,11 +30,11 @@ from experiments.evaluate import (
 )
 from experiments.evaluate import training as training_room
 from experiments.evaluate.training import Trainer
-from objectives.artefact import SyntheticSet
-from objectives.augment import Siamese
-from objectives.data import LabelledData
-from objectives.mixing import CutMix
-from objectives.streams import stream
+from objectives.data.labelled import LabelledData
+from objectives.rng import rng
+from objectives.synthetic.artefact import SyntheticSet
+from objectives.training.augmentation import Siamese
+from objectives.training.mixing import CutMix
 
 SMALL = Protocol(network=ConvNet(width=5, depth=2), networks=2, epochs=7, batch=13, lr=0.05)
 
@@ -82,9 +82,9 @@ def plainly(
     forget: bool = True,
 ) -> nn.Sequential:
     """The protocol for network 0 as anyone would write it, with torch's own parts; the rate drops after E // 2 + 2 epochs."""
-    initial = protocol.network.initial(stream(seed, "evaluate", 0, "network"), (1, 8, 8), 10)
+    initial = protocol.network.initial(rng(seed, "evaluate", 0, "network"), (1, 8, 8), 10)
     loaded(module, initial)
-    order = stream(seed, "evaluate", 0, "order")
+    order = rng(seed, "evaluate", 0, "order")
     lr, settings = protocol.lr, {"momentum": protocol.momentum, "weight_decay": protocol.weight_decay}
     optimiser = torch.optim.SGD(module.parameters(), lr=lr, **settings)
     weights = torch.ones(len(points)) if weights is None else weights / weights.mean()
@@ -152,8 +152,8 @@ def test_the_loop_of_ncfm_written_out(few: TrainingSet, digits: LabelledData) ->
     """AdamW, rates halved while it goes on, a rectangle of another example and its label by what is left of the first."""
     changes = {"optimizer": "adamw", "momentum": 0.0, "milestones": (0.4, 0.6), "drop": 0.5, "mix": CutMix()}
     protocol = dataclasses.replace(SMALL, **changes)
-    module = loaded(modules(), protocol.network.initial(stream(3, "evaluate", 0, "network"), (1, 8, 8), 10))
-    order, mixing = (stream(3, "evaluate", 0, name) for name in ("order", "mix"))
+    module = loaded(modules(), protocol.network.initial(rng(3, "evaluate", 0, "network"), (1, 8, 8), 10))
+    order, mixing = (rng(3, "evaluate", 0, name) for name in ("order", "mix"))
     optimiser = torch.optim.AdamW(module.parameters(), lr=0.05, weight_decay=5e-4)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, [3, 4], gamma=0.5)
     mixed = 0

@@ -12,7 +12,7 @@ from experiments.cli import main
 from experiments.data import Digits
 from experiments.report import progress
 from experiments.studies import exactness
-from objectives.artefact import SyntheticSet
+from objectives.synthetic.artefact import SyntheticSet
 
 
 def accuracy(points: np.ndarray, labels: np.ndarray, penalty: float) -> float:

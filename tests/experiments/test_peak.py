@@ -11,7 +11,7 @@ import torch
 from experiments.cli import main
 from experiments.folder import RunFolder
 from experiments.peak import Peak
-from objectives.artefact import SyntheticSet
+from objectives.synthetic.artefact import SyntheticSet
 
 MEBIBYTE = 2**20
 CPU = torch.device("cpu")

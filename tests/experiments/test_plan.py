@@ -10,14 +10,15 @@ from experiments.config import build
 from experiments.data import Digits
 from experiments.experiment import Experiment, configured, method_tree
 from experiments.plan import planned
-from objectives.bases import Bases
 from objectives.contexts import Pool
-from objectives.formations import Formation
-from objectives.frequencies import Frequencies
-from objectives.objective import Match
 from objectives.solvers import Descent, Forgetting, Herding, Solver
-from objectives.synthetic import Parameterisation, Pixels
-from objectives.training import Training
+from objectives.synthetic.bases import Bases
+from objectives.synthetic.formation import Formation
+from objectives.synthetic.frequencies import Frequencies
+from objectives.synthetic.parameterisation import Parameterisation
+from objectives.synthetic.pixels import Pixels
+from objectives.terms.objective import Match
+from objectives.training.training import Training
 
 
 @pytest.mark.parametrize(

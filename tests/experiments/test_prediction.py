@@ -20,9 +20,9 @@ from scipy import stats
 from torch.nn import functional
 
 from discrepancy import MMD, Discrepancy
+from discrepancy.discrepancy import SampleDiscrepancy
 from discrepancy.errors import InvalidInput, NumericalWarning
 from discrepancy.networks import Network
-from discrepancy.sorts import SampleDiscrepancy
 from experiments.cli import main
 from experiments.config import ConfigError, build, dump, read
 from experiments.data import Digits
@@ -46,8 +46,8 @@ from experiments.studies.recipes import (
     Task,
 )
 from experiments.studies.views import View, embedded
-from objectives.data import LabelledData
-from objectives.streams import stream
+from objectives.data.labelled import LabelledData
+from objectives.rng import rng
 
 # --- correlations -------------------------------------------------------------------------------------------------------
 
@@ -294,7 +294,7 @@ def test_values_are_those_of_the_one_call(digits: LabelledData):
     """The mean over draws and classes of D(real, set), as discrepancy(mu, nu) has it."""
     sets = {f"2/random/{i}": next(Random().make(0, Task(digits, 2, seed=i))) for i in range(3)}
     real = digits.class_batch(torch.Generator().manual_seed(0), 7)
-    view = build(View, {"via": {"kind": "random_fourier", "features": 64, "lengthscale": 5.0}, "draws": 2})
+    view = build(View, {"via": {"kind": "random_fourier", "features": 64, "lengthscale": 5.0}, "n_draws": 2})
     draws = embedded(view, digits, real, sets, seed=3, device=torch.device("cpu"))
     found = measured(MMD(), draws, "class", names=list(sets), seed=0).values
     for key in sets:
@@ -353,7 +353,7 @@ def test_gradients_are_those_of_the_mean_loss_of_each_class(digits: LabelledData
     real, synthetic = sides.both("gradients")
     assert set(real.tensors) == set(synthetic["a"].tensors) == {"conv1.weight", "conv2.weight", "linear.weight"}
     network = build(Network, NETWORK)
-    parameters = network.initial(stream(3, "network", 0), digits.shape, 10, affine=False)
+    parameters = network.initial(rng(3, "network", 0), digits.shape, 10, affine=False)
     parameters = {name: value.requires_grad_() for name, value in parameters.items()}
     members = rows[digits.train.labels[rows] == 7]
     logits = network(parameters, digits.normalisation.apply(digits.train.points[members]))["logits"]
@@ -386,7 +386,7 @@ TINY: dict[str, Any] = {
     },
     "views": {
         "pixels": {"via": "identity"},
-        "network": {"via": "features", "network": NETWORK, "draws": 2},
+        "network": {"via": "features", "network": NETWORK, "n_draws": 2},
         "trained": {
             "via": "features",
             "trained": {"kind": "scratch", "network": NETWORK, "networks": 1, "epochs": 1},
@@ -451,7 +451,7 @@ def test_an_interrupted_study_goes_on(study: Any, tmp_path: Path, monkeypatch: p
 
         with monkeypatch.context() as patch:
             patch.setattr(running, name, stop)
-            assert study("--set", "views.pixels.draws=1") == 130
+            assert study("--set", "views.pixels.n_draws=1") == 130
     assert "the same command continues" in capsys.readouterr().err
     values = tmp_path / "out" / "values.jsonl"
     with values.open("a", encoding="utf-8") as file:

@@ -19,9 +19,9 @@ from experiments.evaluate.records import Evaluation
 from experiments.experiment import Method
 from experiments.plan import Plan
 from experiments.report import curves, grid, tables
-from objectives.artefact import SyntheticSet
-from objectives.data import Normalisation
+from objectives.data.labelled import Normalisation
 from objectives.storage import StorageError
+from objectives.synthetic.artefact import SyntheticSet
 
 
 def synthetic(

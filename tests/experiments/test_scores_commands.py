@@ -19,10 +19,10 @@ from experiments.data import Npz
 from experiments.evaluate import PROTOCOLS, Protocol, TrainingSet, comparison, evaluate
 from experiments.evaluate.training import Trainer
 from experiments.export import export
-from objectives.artefact import SyntheticSet
-from objectives.data import LabelledData
-from objectives.mixing import CutMix
-from objectives.streams import stream
+from objectives.data.labelled import LabelledData
+from objectives.rng import rng
+from objectives.synthetic.artefact import SyntheticSet
+from objectives.training.mixing import CutMix
 
 CONFIG = """
 data: digits
@@ -123,10 +123,10 @@ def test_networks_learn_scores_by_squares(weighted: bool) -> None:
     weights = torch.arange(1.0, 7.0) if weighted else None
     examples, own = few(weights=weights), dataclasses.replace(PROTOCOL, epochs=2)
     parameters, _ = Trainer(own, data(), 6, torch.device("cpu"), "never", "scores").train(examples, 3, 0)
-    initial = own.network.initial(stream(3, "evaluate", 0, "network"), (1, 4, 4), 3)
+    initial = own.network.initial(rng(3, "evaluate", 0, "network"), (1, 4, 4), 3)
     plain = {name: value.clone().requires_grad_() for name, value in initial.items()}
     optimiser = torch.optim.SGD(list(plain.values()), 0.05, momentum=0.9, weight_decay=5e-4)
-    order, shares = stream(3, "evaluate", 0, "order"), torch.ones(6) if weights is None else weights / weights.mean()
+    order, shares = rng(3, "evaluate", 0, "order"), torch.ones(6) if weights is None else weights / weights.mean()
     for _ in range(2):
         rows = torch.randperm(6, generator=order)
         answers = own.network(plain, examples.points[rows], ("logits",))["logits"]
@@ -142,8 +142,8 @@ def test_mixed_scores_are_those_of_the_mixed_examples() -> None:
     protocol = dataclasses.replace(PROTOCOL, mix=CutMix(probability=1.0), loss="squared")
     trainer = Trainer(protocol, data(), 6, torch.device("cpu"), "never", "scores")
     points, scores, weights = torch.randn(6, 1, 4, 4), torch.randn(6, 3), torch.arange(0.0, 6.0)
-    _, targets, mixed = trainer._combined(points, scores, weights, stream(1))
-    draws = protocol.mix.draw(stream(1), 6, (1, 4, 4)) if protocol.mix else {}
+    _, targets, mixed = trainer._combined(points, scores, weights, rng(1))
+    draws = protocol.mix.draw(rng(1), 6, (1, 4, 4)) if protocol.mix else {}
     share, partner = float(draws["share"]), draws["partner"]
     torch.testing.assert_close(mixed, (1 - share) * weights + share * weights[partner])
     both = (1 - share) * weights[:, None] * scores + share * (weights[:, None] * scores)[partner]

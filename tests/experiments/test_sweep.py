@@ -14,7 +14,7 @@ from experiments.cli import main
 from experiments.folder import RunFolder
 from experiments.sweeps import command
 from experiments.sweeps.cell import Job, Report
-from objectives.artefact import SyntheticSet
+from objectives.synthetic.artefact import SyntheticSet
 
 __all__ = ["finished", "in_process", "template"]
 

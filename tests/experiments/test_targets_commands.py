@@ -16,8 +16,8 @@ from experiments.cli import main
 from experiments.data import Diabetes, Npz, source_named
 from experiments.evaluate import Protocol, TrainingSet, comparison, evaluate
 from experiments.evaluate.training import Trainer
-from objectives.artefact import SyntheticSet
-from objectives.data import LabelledData
+from objectives.data.labelled import LabelledData
+from objectives.synthetic.artefact import SyntheticSet
 
 CONFIG = """
 data: diabetes
@@ -166,9 +166,9 @@ def test_training_is_on_the_squared_error_of_standardised_targets() -> None:
     )
     trainer = Trainer(protocol, data, len(data.train), torch.device("cpu"), "never")
     parameters, _ = trainer.train(TrainingSet.of(data.train, data), 0, 0)
-    from objectives.streams import stream
+    from objectives.rng import rng
 
-    start = protocol.network.initial(stream(0, "evaluate", 0, "network"), (10,), 1)
+    start = protocol.network.initial(rng(0, "evaluate", 0, "network"), (10,), 1)
     leaves = {name: value.requires_grad_(True) for name, value in start.items()}
     targets = data.label_vectors(torch.arange(len(data.train)))
     assert targets is not None

@@ -14,8 +14,8 @@ from experiments.config import build
 from experiments.data import Digits
 from experiments.evaluate import Protocol, TrainingSet, comparison, evaluate_each, protocol_named
 from experiments.teaching import beside, teacher_of, teacher_tree
-from objectives.artefact import SyntheticSet
-from objectives.streams import stream
+from objectives.rng import rng
+from objectives.synthetic.artefact import SyntheticSet
 from objectives.teacher import Teacher
 
 TEACHER = "{network: {kind: convnet, width: 4, depth: 2}, rounds: 2, training: {steps: 8, lr: 0.1}, temperature: 2}"
@@ -97,7 +97,7 @@ def test_controls_have_the_labels_of_the_same_teacher(folder: Path) -> None:
     assert [row.labels for row in found.rows.values()] == ["teacher", "teacher", "teacher"]
 
     def draw(data: object, network: int) -> TrainingSet:
-        generator = stream(3, "control", "random", network)
+        generator = rng(3, "control", "random", network)
         rows = torch.cat([rows[torch.randperm(len(rows), generator=generator)[:2]] for rows in digits.members])
         points = digits.train.points[rows]
         return TrainingSet(digits.normalisation.apply(points), teacher(points))

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from experiments.cli import main
 from experiments.data import Npz
 from experiments.report.grid import drawn
-from objectives.artefact import SyntheticSet
+from objectives.synthetic.artefact import SyntheticSet
 
 CONFIG = """
 synthetic: {kind: pixels, examples: 12}

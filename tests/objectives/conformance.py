@@ -17,7 +17,7 @@ from torch import Tensor
 from experiments.config import build, override, read
 from experiments.data import Digits
 from experiments.experiment import Experiment, configured
-from objectives.data import LabelledData
+from objectives.data.labelled import LabelledData
 from objectives.methods import available
 from objectives.solvers import Descent, Problem
 from objectives.solvers.base import decoded
@@ -88,7 +88,7 @@ class Sight:
 
     def augmented(self, points: Tensor, label: int) -> Tensor:
         """Points under the augmentation that this step has for a class."""
-        augment = self.trial.executor.stage.augment
+        augment = self.trial.engine.extractor.augment
         if augment is None:
             return points
         assert augment.per == "class"
@@ -108,8 +108,8 @@ class Trial:
     run: Any
 
     @property
-    def executor(self) -> Any:
-        return self.run.executor
+    def engine(self) -> Any:
+        return self.run.engine
 
     @property
     def dtype(self) -> torch.dtype:
@@ -117,11 +117,11 @@ class Trial:
 
     def sight(self) -> Sight:
         """What the step that comes next sees."""
-        step, stage = self.run.step, self.executor.stage
-        scene = self.executor.scenes.at(step)
-        rows = torch.cat([rows for _, rows in stage.real_parts(scene.draw, scene.parameters, scene.augmentation)])
-        random = {name: blocks.get("", blocks) for name, (_, blocks) in scene.random.items()}
-        return Sight(self, step, scene.parameters, rows, scene.augmentation, random)
+        step, extractor = self.run.step, self.engine.extractor
+        view = self.engine.real_side.at(step)
+        rows = torch.cat([rows for _, rows in extractor.real_parts(view.draw, view.parameters, view.augmentation)])
+        random = {name: blocks.get("", blocks) for name, (_, blocks) in view.random.items()}
+        return Sight(self, step, view.parameters, rows, view.augmentation, random)
 
     def points(self, parameters: Mapping[str, Tensor]) -> Tensor:
         """The decoded points, in normalised units."""
@@ -169,7 +169,7 @@ def same_value_and_gradient(some: Trial, loss: Loss, looser: float = 1.0) -> Non
     slopes = torch.autograd.grad(expected, list(leaves.values()))
     mine = some.leaves()
     now = decoded(some.problem, mine)
-    values = some.executor.evaluate(now, some.run.step)
+    values = some.engine.evaluate(now, some.run.step)
     torch.autograd.backward([getattr(now, name) for name in values.gradients], list(values.gradients.values()))
     agree(values.total, expected.detach(), some.dtype, looser)
     for name, slope in zip(leaves, slopes, strict=True):

@@ -11,10 +11,11 @@ from discrepancy import MMD
 from discrepancy.embeddings import Features
 from discrepancy.networks import ConvNet
 from objectives.contexts import Fresh
-from objectives.data import LabelledData
-from objectives.objective import Match, Summand
+from objectives.data.labelled import LabelledData
 from objectives.solvers import Descent, Problem, Solver, Solving
-from objectives.synthetic import Decoded, Pixels
+from objectives.synthetic.parameterisation import Decoded
+from objectives.synthetic.pixels import Pixels
+from objectives.terms.objective import Match, Summand
 
 __all__ = ["NETWORK", "decoded", "images", "problem", "start", "table", "unchecked"]
 

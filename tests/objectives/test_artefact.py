@@ -18,18 +18,19 @@ from torch.utils.data import DataLoader
 from discrepancy import MMD
 from discrepancy.embeddings import Features
 from discrepancy.errors import InvalidInput
-from objectives.artefact import FORMAT, SyntheticSet
-from objectives.bases import Bases
 from objectives.condense import condense
 from objectives.contexts import Fresh, Pool
-from objectives.data import Normalisation
-from objectives.formations import Formation
-from objectives.frequencies import Frequencies
-from objectives.objective import Match
-from objectives.penalties import CrossEntropy
+from objectives.data.labelled import Normalisation
 from objectives.solvers import Descent, Random
 from objectives.storage import StorageError, replacing
-from objectives.synthetic import Parameterisation, Pixels
+from objectives.synthetic.artefact import FORMAT, SyntheticSet
+from objectives.synthetic.bases import Bases
+from objectives.synthetic.formation import Formation
+from objectives.synthetic.frequencies import Frequencies
+from objectives.synthetic.parameterisation import Parameterisation
+from objectives.synthetic.pixels import Pixels
+from objectives.terms.objective import Match
+from objectives.terms.penalties import CrossEntropy
 
 
 def small_set(**changes: Any) -> SyntheticSet:

@@ -6,9 +6,9 @@ import torch
 from small import images, table
 
 from discrepancy.errors import InvalidInput
-from objectives.bases import Bases
-from objectives.data import LabelledData
-from objectives.synthetic import Pixels
+from objectives.data.labelled import LabelledData
+from objectives.synthetic.bases import Bases
+from objectives.synthetic.pixels import Pixels
 
 
 @pytest.mark.parametrize("data", [images(channels=3), table()], ids=["images", "table"])
@@ -47,7 +47,7 @@ def test_as_many_bases_as_examples_lose_nothing() -> None:
 
 
 def test_the_sample_has_as_many_of_each_class(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("objectives.bases.SAMPLE", 9)
+    monkeypatch.setattr("objectives.synthetic.bases.SAMPLE", 9)
     data = images(sizes=(7, 40, 13))
     with pytest.raises(InvalidInput, match="'number' is 10, but 9 real examples span 9 dimensions"):
         Bases(per_class=2, number=10).initial(data, 0)

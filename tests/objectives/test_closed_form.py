@@ -14,13 +14,13 @@ from torch import Tensor
 from discrepancy import Parameters, Ridge
 from discrepancy.embeddings import Embedding, Features, Identity, RandomCosine
 from discrepancy.errors import InvalidInput, NumericalWarning
+from discrepancy.learning.ridge import Validation
 from discrepancy.networks import MLP, ConvNet, Coupling, Network
-from discrepancy.ridge import Validation
 from objectives import LabelledData, Match, Pixels, Pool, SyntheticSet, condense
 from objectives.condense import solve
-from objectives.scenes import STREAMED_BYTES
+from objectives.engine.real_side import STREAMED_BYTES
+from objectives.rng import rng
 from objectives.solvers import ClosedForm, Problem
-from objectives.streams import stream
 
 SIZES, PENALTY = (17, 30, 23), 0.02
 C, SHAPE = len(SIZES), (2, 4, 5)
@@ -79,11 +79,11 @@ def features(data: LabelledData, space: tuple[Embedding, Network | None], points
     normalised = data.normalisation.apply(points, torch.float64)
     taken, draws = {"points": normalised}, None
     if network is not None:
-        initial = network.initial(stream(0, "network", 0), data.shape, data.outputs, affine=False)
+        initial = network.initial(rng(0, "network", 0), data.shape, data.outputs, affine=False)
         parameters = {name: value.double() for name, value in initial.items()}
         taken |= network(parameters, normalised, ("features",))
     if isinstance(via, RandomCosine):
-        draws = via.draw(stream(0, "random", "parameters", "0", "0", "0", "1.0"), {"points": data.shape})
+        draws = via.draw(rng(0, "random", "parameters", "0", "0", "0", "1.0"), {"points": data.shape})
     found = via(taken, draws)
     assert isinstance(found, Tensor)
     return found.flatten(1).numpy()
@@ -265,7 +265,7 @@ def test_mixed_precision_finds_the_weights_of_double_precision(
 ):
     """Those of features in float32, to the last digits; with and without an intercept, and with a penalty over the spread;
     features kept or made again."""
-    monkeypatch.setattr("objectives.solvers.closed_form.KEPT_BYTES", kept)
+    monkeypatch.setattr("objectives.solvers.closed_form.closed_form.KEPT_BYTES", kept)
     for learner in (
         Ridge(penalty=PENALTY),
         Ridge(penalty=1e-4, intercept=True),
@@ -285,7 +285,7 @@ def test_mixed_precision_finds_the_weights_of_double_precision(
 def test_the_real_side_comes_in_parts_of_bounded_size(data: LabelledData, monkeypatch: pytest.MonkeyPatch, nbytes: int):
     monkeypatch.setitem(STREAMED_BYTES, "cpu", nbytes)
     some = Problem(data, match().named("ridge"), Pool(size=1), Pixels(per_class=1), dtype=torch.float64)
-    parts = [measure.rows[0] for measure in some.executor(1).scenes.real(0, "ridge")]
+    parts = [measure.rows[0] for measure in some.engine(1).real_side.real(0, "ridge")]
     size = max(1, nbytes // (8 * D))
     assert [len(part) for part in parts[:-1]] == [size] * (len(parts) - 1)
     assert len(parts[-1]) <= size

@@ -10,13 +10,13 @@ from discrepancy import MMD, Gaussian
 from discrepancy.embeddings import Features
 from discrepancy.errors import InvalidInput, NonFinite
 from discrepancy.kernels import Median
-from objectives.artefact import SyntheticSet
 from objectives.condense import Progress, condense
 from objectives.contexts import Fresh, Pool
-from objectives.objective import Match
-from objectives.penalties import TotalVariation
 from objectives.solvers import Descent, Random
-from objectives.synthetic import Pixels
+from objectives.synthetic.artefact import SyntheticSet
+from objectives.synthetic.pixels import Pixels
+from objectives.terms.objective import Match
+from objectives.terms.penalties import TotalVariation
 
 DM: dict[str, Any] = {"context": Fresh(network=NETWORK, batch=5), "compile": "never"}
 FEATURES = Match(MMD(), via=Features())

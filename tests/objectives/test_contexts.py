@@ -6,8 +6,8 @@ import pytest
 from small import NETWORK, decoded, images, problem, unchecked
 
 from discrepancy.errors import InvalidInput
-from objectives.augment import Siamese
 from objectives.contexts import Context, Draw, Fresh, Pool
+from objectives.training.augmentation import Siamese
 
 
 def test_fresh_is_new_in_everything() -> None:
@@ -34,7 +34,7 @@ def test_pool_draws_pairs_uniformly() -> None:
     assert sorted((draw.network, draw.augmentation) for draw in counts) == [
         (n, 2 * n + a) for n in range(3) for a in (0, 1)
     ]
-    assert pool.draws == len(counts) == 6
+    assert pool.n_draws == len(counts) == 6
     assert all(abs(count - 500) < 5 * (3000 * 5 / 36) ** 0.5 for count in counts.values())
 
 
@@ -76,8 +76,8 @@ def test_refused(make: object, message: str) -> None:
 
 
 def test_networks_of_a_draw_are_the_same_each_time_and_differ_by_number_and_seed() -> None:
-    stages = [problem(images(), seed=seed).executor(1).stage for seed in (0, 0, 1)]
-    first, again, other = (stage.parameters(4)["conv1.weight"] for stage in stages)
+    stages = [problem(images(), seed=seed).engine(1).extractor for seed in (0, 0, 1)]
+    first, again, other = (extractor.parameters(4)["conv1.weight"] for extractor in stages)
     assert first.equal(again)
     assert not first.equal(other)
     assert not first.equal(stages[0].parameters(5)["conv1.weight"])
@@ -85,10 +85,10 @@ def test_networks_of_a_draw_are_the_same_each_time_and_differ_by_number_and_seed
 
 def test_one_network_a_draw_in_a_pool_of_augmentations() -> None:
     some = problem(images(), context=Pool(network=NETWORK, size=1, augment=Siamese(), augmentations=3, batch=4))
-    executor = some.executor(9)
+    engine = some.engine(9)
     for step in range(9):
-        executor.evaluate(decoded(some), step)
-    scenes = [executor.scenes.at(step) for step in range(9)]
-    assert len({scene.draw for scene in scenes}) == 3
-    assert len({float(scene.parameters["conv1.weight"].sum()) for scene in scenes}) == 1
-    assert len({tuple(scene.augmentation["colour"].flatten().tolist()) for scene in scenes}) == 3
+        engine.evaluate(decoded(some), step)
+    real_side = [engine.real_side.at(step) for step in range(9)]
+    assert len({view.draw for view in real_side}) == 3
+    assert len({float(view.parameters["conv1.weight"].sum()) for view in real_side}) == 1
+    assert len({tuple(view.augmentation["colour"].flatten().tolist()) for view in real_side}) == 3

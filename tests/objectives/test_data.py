@@ -11,7 +11,7 @@ from PIL import Image
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from discrepancy.errors import InvalidInput
-from objectives.data import Examples, LabelledData, Normalisation
+from objectives.data.labelled import Examples, LabelledData, Normalisation
 
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0])
 
@@ -35,7 +35,7 @@ class TestNormalisation:
         np.testing.assert_allclose(found.std, points.std(axes, dtype=np.float64), rtol=1e-12)
 
     def test_measured_by_chunks(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("objectives.units.CHUNK", 4)
+        monkeypatch.setattr("objectives.data.units.CHUNK", 4)
         points = table(13) + 1e6
         found = Normalisation.measured(torch.from_numpy(points))
         np.testing.assert_allclose(found.std, points.std(0), rtol=1e-6)

@@ -9,11 +9,11 @@ from small import images, start
 from discrepancy import MMD
 from discrepancy.embeddings import Identity
 from objectives.contexts import Fresh, Pool
-from objectives.formations import Formation
-from objectives.objective import Match
+from objectives.rng import rng
 from objectives.solvers import Descent
-from objectives.streams import stream
-from objectives.synthetic import Pixels
+from objectives.synthetic.formation import Formation
+from objectives.synthetic.pixels import Pixels
+from objectives.terms.objective import Match
 
 MEANS = Match(MMD(), via=Identity())
 WHOLE: dict[str, Any] = {"context": Pool(size=1, batch="all")}
@@ -29,7 +29,7 @@ def test_a_step_takes_a_random_part_of_each_class(update: str) -> None:
         points = run.parameters["points"]
         expected = points.clone()
         for label, mean in enumerate(data.class_means()):
-            order = torch.randperm(5, generator=stream(0, "synthetic", step, label))
+            order = torch.randperm(5, generator=rng(0, "synthetic", step, label))
             rows = 5 * label + order[:3]
             expected[rows] -= 0.1 * 2 / 3 * (points[rows].mean(0) - mean)
         run.advance()
@@ -51,8 +51,8 @@ def test_the_plan_counts_the_examples_of_a_step() -> None:
         return start(images(), MEANS, Descent(steps=4, batch=batch), synthetic=form, context=context)
 
     few, every = run(3), run(None)
-    assert (few.executor.examples, every.executor.examples) == (9, 24)
-    work = [one.solver.passes(one.problem, one.executor.stage) for one in (few, every)]
+    assert (few.engine.examples, every.engine.examples) == (9, 24)
+    work = [one.solver.passes(one.problem, one.engine.extractor) for one in (few, every)]
     assert work[1] - work[0] == 4 * 3 * (24 - 9)
 
 

@@ -10,11 +10,11 @@ from torch import Tensor
 from discrepancy import MMD, Gaussian, InvalidInput
 from discrepancy.embeddings import Features, Identity
 from objectives.contexts import Fresh, Interpolated
-from objectives.objective import Match, Objective, Penalised
-from objectives.penalties import CrossEntropy, TotalVariation
 from objectives.solvers import Descent
-from objectives.synthetic import Pixels
-from objectives.training import Training
+from objectives.synthetic.pixels import Pixels
+from objectives.terms.objective import Match, Objective, Penalised
+from objectives.terms.penalties import CrossEntropy, TotalVariation
+from objectives.training.training import Training
 
 CONTEXT = Fresh(network=NETWORK, batch=5)
 OBJECTIVE = (
@@ -28,8 +28,8 @@ def run(objective: Objective, **options: Any) -> Any:
 
 
 def slope(here: Any, points: Tensor, term: str, only: int | None = None) -> Tensor:
-    """The gradient of one term alone, as the executor of an objective of that term would have it."""
-    alone = problem(images(), dict(OBJECTIVE.terms)[term].named(term), context=CONTEXT, dtype=torch.float64).executor(3)
+    """The gradient of one term alone, as the engine of an objective of that term would have it."""
+    alone = problem(images(), dict(OBJECTIVE.terms)[term].named(term), context=CONTEXT, dtype=torch.float64).engine(3)
     now = here.problem.synthetic.decode({"points": points.clone().requires_grad_(True)}, here.problem.layout)
     rows = torch.arange(len(points)) if only is None else (here.slots == only).nonzero()[:, 0]
     found = torch.zeros_like(points)
@@ -73,12 +73,14 @@ def test_a_turn_passes_only_the_networks_that_its_terms_ask_for(monkeypatch: pyt
     context = Interpolated(network=NETWORK, size=1, training=training, trained=1, batch=5)
     objective = Match(MMD(), via=Features()) + CrossEntropy(network="trained") + TotalVariation()
     some = problem(images(), objective, context=context)
-    executor = some.executor(2)
-    executor.scenes.at(0)
-    stage, passed = executor.stage, []
+    engine = some.engine(2)
+    engine.real_side.at(0)
+    extractor, passed = engine.extractor, []
     for name in ("synthetic_forward", "trained_forward"):
-        forward = getattr(stage, name)
-        monkeypatch.setattr(stage, name, lambda *a, name=name, forward=forward: [passed.append(name), forward(*a)][1])
+        forward = getattr(extractor, name)
+        monkeypatch.setattr(
+            extractor, name, lambda *a, name=name, forward=forward: [passed.append(name), forward(*a)][1]
+        )
     for term, names in (
         (("mmd",), ["synthetic_forward"]),
         (("cross_entropy",), ["trained_forward"]),
@@ -86,11 +88,11 @@ def test_a_turn_passes_only_the_networks_that_its_terms_ask_for(monkeypatch: pyt
         (None, ["synthetic_forward", "trained_forward"]),
     ):
         passed.clear()
-        whole = executor.evaluate(decoded(some), 0, terms=term)
+        whole = engine.evaluate(decoded(some), 0, terms=term)
         assert passed == names
-        stage.recompute, stage.chunk, chunk = True, 4, stage.chunk
-        chunked = executor.evaluate(decoded(some), 0, terms=term)
-        stage.recompute, stage.chunk = False, chunk
+        extractor.recompute, extractor.chunk, chunk = True, 4, extractor.chunk
+        chunked = engine.evaluate(decoded(some), 0, terms=term)
+        extractor.recompute, extractor.chunk = False, chunk
         torch.testing.assert_close(chunked.gradients["points"], whole.gradients["points"], rtol=1e-4, atol=1e-6)
 
 
@@ -98,7 +100,7 @@ def test_a_second_network_is_counted_on_the_synthetic_side() -> None:
     training = Training(on="real", steps=3, batch=8)
     context = Interpolated(network=NETWORK, size=1, training=training, trained=2, batch=5)
     both, one, other = (
-        problem(images(), objective.as_objective(), context=context).executor(10).stage
+        problem(images(), objective.as_objective(), context=context).engine(10).extractor
         for objective in (
             Match(MMD(), via=Features()) + CrossEntropy(network="trained"),
             Match(MMD(), via=Features()),

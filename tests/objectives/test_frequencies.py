@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 from small import images, table
 
 from discrepancy.errors import InvalidInput
-from objectives.data import LabelledData
-from objectives.frequencies import Frequencies, cosines
-from objectives.streams import stream
-from objectives.synthetic import Layout, Pixels
+from objectives.data.labelled import LabelledData
+from objectives.rng import rng
+from objectives.synthetic.frequencies import Frequencies, cosines
+from objectives.synthetic.parameterisation import Layout
+from objectives.synthetic.pixels import Pixels
 
 
 def oblong() -> LabelledData:
-    x = torch.randint(0, 256, (12, 3, 7, 5), generator=stream(0, "oblong"))
+    x = torch.randint(0, 256, (12, 3, 7, 5), generator=rng(0, "oblong"))
     return LabelledData.of(x.to(torch.uint8), torch.arange(12) % 2)
 
 
@@ -59,7 +60,7 @@ def test_a_step_is_as_long_in_coefficients_as_in_pixels() -> None:
 def test_decoding_keeps_the_norm(height: int, width: int, data: st.DataObject) -> None:
     keep = data.draw(st.integers(1, min(height, width)))
     form, slots = Frequencies(per_class=1, keep=keep), torch.arange(2)
-    stored = torch.randn(2, 1, keep, keep, generator=stream(0, "norm"), dtype=torch.float64)
+    stored = torch.randn(2, 1, keep, keep, generator=rng(0, "norm"), dtype=torch.float64)
     points = form.decode({"coefficients": stored}, Layout(slots, 0 * slots, (1, height, width))).points
     assert points.shape == (2, 1, height, width)
     torch.testing.assert_close(points.square().sum(), stored.square().sum(), rtol=1e-12, atol=0)

@@ -1,4 +1,4 @@
-"""Gradient matching through the executor: blocks, classes in turn, labels and weights, and what is refused."""
+"""Gradient matching through the engine: blocks, classes in turn, labels and weights, and what is refused."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from small import decoded, images, problem, start
 
 from discrepancy import MMD, Gaussian, InvalidInput
 from discrepancy.embeddings import LossGradient
-from discrepancy.gradients import MeanGradients
+from discrepancy.learning.gradients import MeanGradients
 from discrepancy.networks import ConvNet
 from objectives import Fresh, Match
 from objectives.solvers import Descent, Herding
-from objectives.synthetic import Pixels
+from objectives.synthetic.pixels import Pixels
 
 NETWORK = ConvNet(width=4, depth=2)
 
@@ -32,23 +32,23 @@ def test_soft_labels_and_weights_are_learned_through_the_gradient():
     some = problem(
         images(), Match(MeanGradients(), via=LossGradient()), context=Fresh(network=NETWORK, batch=5), synthetic=form
     )
-    values = some.executor(1).evaluate(decoded(some), 0)
+    values = some.engine(1).evaluate(decoded(some), 0)
     assert all(bool(values.gradients[name].abs().sum() > 0) for name in ("points", "labels", "weights"))
 
 
 def test_blocks_are_the_matrices_of_the_network():
     everything = problem(
         images(), Match(MeanGradients(), via=LossGradient(vectors=True)), context=Fresh(network=NETWORK, batch=5)
-    ).executor(1)
+    ).engine(1)
     some = problem(
         images(),
         Match(MeanGradients(), via=LossGradient(leave_out=("linear",))),
         context=Fresh(network=NETWORK, batch=5),
-    ).executor(1)
-    names = set(everything.stage.parameters(0))
+    ).engine(1)
+    names = set(everything.extractor.parameters(0))
     assert set(everything.matches["mean_gradients"].discrepancies) == names
     chosen = set(some.matches["mean_gradients"].discrepancies)
-    assert chosen == {n for n in names if everything.stage.parameters(0)[n].ndim > 1 and not n.startswith("linear")}
+    assert chosen == {n for n in names if everything.extractor.parameters(0)[n].ndim > 1 and not n.startswith("linear")}
 
 
 def test_only_means_can_be_matched():

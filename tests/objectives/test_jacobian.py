@@ -9,7 +9,7 @@ from torch import Tensor
 
 from discrepancy import InvalidInput, Risk
 from discrepancy.embeddings import Features, Jacobian
-from discrepancy.learners import KernelRidge
+from discrepancy.learning.learners import KernelRidge
 from discrepancy.networks import MLP, ConvNet, LeNet
 from discrepancy.networks.base import Network
 from discrepancy.networks.tangent import jacobians
@@ -89,15 +89,15 @@ def test_kernel_ridge_regression_with_it(context: Any):
     objective = Match(Risk(learner=learner), via=Jacobian(), by="none").named("tangent")
     objective += Match(Risk(learner=learner), via=Features(), by="none").named("features")
     some = problem(images(), objective, context=context, dtype=torch.float64)
-    executor, here = some.executor(4), decoded(some)
-    values, scene, stage = executor.evaluate(here, 0), executor.scenes.at(0), executor.stage
-    rows = stage.rows(scene.draw, scene.parameters)
-    real = stage.augmented(stage.normalised(rows), scene.augmentation, some.data.strata[rows], 0)
+    engine, here = some.engine(4), decoded(some)
+    values, view, extractor = engine.evaluate(here, 0), engine.real_side.at(0), engine.extractor
+    rows = extractor.rows(view.draw, view.parameters)
+    real = extractor.augmented(extractor.normalised(rows), view.augmentation, some.data.strata[rows], 0)
     mine = here.points.detach().requires_grad_(True)
-    seen = stage.augmented(mine, scene.augmentation, here.slots, stage.real_examples)
+    seen = extractor.augmented(mine, view.augmentation, here.slots, extractor.real_examples)
 
     def explicit(points: Tensor) -> Tensor:
-        leaves = {name: value.detach().clone().requires_grad_(True) for name, value in scene.parameters.items()}
+        leaves = {name: value.detach().clone().requires_grad_(True) for name, value in view.parameters.items()}
         logits = NETWORK(leaves, points)["logits"].sum(1) / 3**0.5
         found = [torch.autograd.grad(value, list(leaves.values()), create_graph=True) for value in logits]
         return torch.stack([torch.cat([slope.flatten() for slope in slopes]) for slopes in found])
@@ -112,17 +112,17 @@ def test_kernel_ridge_regression_with_it(context: Any):
     alone = problem(
         images(), Match(Risk(learner=learner), via=Jacobian(), by="none"), context=context, dtype=torch.float64
     )
-    found = alone.executor(4).evaluate(decoded(alone), 0).gradients["points"]
+    found = alone.engine(4).evaluate(decoded(alone), 0).gradients["points"]
     torch.testing.assert_close(found, slope, rtol=1e-7, atol=1e-9 * float(slope.abs().max()))
 
 
 def test_a_table_by_a_perceptron():
     context = Fresh(network=MLP(width=7), batch=5)
     some = problem(table(), Match(Risk(learner=KernelRidge(penalty=1e-3)), via=Jacobian(), by="none"), context=context)
-    executor = some.executor(2)
-    assert executor.stage.shapes["jacobian"] == (5 * 7 + 7 + 7 * 7 + 7 + 7 * 3 + 3,)
-    assert executor.stage.graph_bytes >= 4 * executor.stage.shapes["jacobian"][0]
-    assert bool(torch.isfinite(executor.evaluate(decoded(some), 0).total))
+    engine = some.engine(2)
+    assert engine.extractor.shapes["jacobian"] == (5 * 7 + 7 + 7 * 7 + 7 + 7 * 3 + 3,)
+    assert engine.extractor.graph_bytes >= 4 * engine.extractor.shapes["jacobian"][0]
+    assert bool(torch.isfinite(engine.evaluate(decoded(some), 0).total))
 
 
 def test_batch_normalisation_is_refused():
@@ -130,4 +130,4 @@ def test_batch_normalisation_is_refused():
     with pytest.raises(
         InvalidInput, match="takes the 'jacobian' of each example, but 'convnet' with batch normalisation"
     ):
-        problem(images(), Match(Risk(learner=KernelRidge()), via=Jacobian(), by="none"), context=context).executor(2)
+        problem(images(), Match(Risk(learner=KernelRidge()), via=Jacobian(), by="none"), context=context).engine(2)

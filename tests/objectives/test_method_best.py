@@ -9,7 +9,7 @@ from discrepancy.networks import ConvNet
 from experiments.config import build
 from experiments.experiment import Experiment, configured, method_tree
 from objectives.condense import result, solve
-from objectives.data import LabelledData
+from objectives.data.labelled import LabelledData
 
 SMALL = (
     "context.network.width=4",

@@ -9,7 +9,7 @@ from conformance import AUGMENTED, PRECISE, Sight, Trial, agree, same_steps, sam
 from torch import Tensor
 from torch.nn import functional
 
-from objectives.streams import stream
+from objectives.rng import rng
 
 WATCH = ("context.watch.window=2", "context.watch.examples=6", "context.watch.settled=0.05", "context.watch.most=4")
 ONE_NETWORK = ("context.watch=null", "context.keep=5")
@@ -73,7 +73,7 @@ class Pupil:
     """A network, and what the code measures of it."""
 
     def __init__(self, some: Trial, number: int) -> None:
-        self.some, self.weights = some, dict(some.executor.stage.parameters(number))
+        self.some, self.weights = some, dict(some.engine.extractor.parameters(number))
 
     def logits(self, points: Tensor, weights: Mapping[str, Tensor] | None = None) -> Tensor:
         network = self.some.problem.context.network
@@ -92,7 +92,7 @@ class Pupil:
     def accuracy(self, *names: Any) -> float:
         """The mean over the classes of that on six real examples of each, drawn anew."""
         data, found = self.some.problem.data, []
-        rows = data.class_batch(stream(0, "watch", *names), 6)
+        rows = data.class_batch(rng(0, "watch", *names), 6)
         for label in range(data.count):
             own = rows[data.train.labels[rows] == label]
             assert len(own) == 6

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from objectives.contexts import Trained
-from objectives.training import Trainee
+from objectives.training.training import NetworkTrainer
 
 LOOPS = ("context.keep=2", "context.training.epochs=2", "context.training.batch=4", "context.training.lr=0.1")
 """Two steps a network, and two epochs in between, whose six examples make a minibatch of four and one of two."""
@@ -92,15 +92,15 @@ def test_batch_normalisation_sees_one_class_at_a_time(dtype: torch.dtype):
 def generators(monkeypatch: pytest.MonkeyPatch) -> list[torch.Generator]:
     """Copies of the generators of all rounds of training, as they were before: they decide on the minibatches."""
     found: list[torch.Generator] = []
-    whole = Trainee.round
+    whole = NetworkTrainer.round
 
-    def spied(self: Trainee, network: Any, lesson: Any, generator: torch.Generator) -> None:
+    def spied(self: NetworkTrainer, network: Any, training_data: Any, generator: torch.Generator) -> None:
         copy = torch.Generator()
         copy.set_state(generator.get_state())
         found.append(copy)
-        whole(self, network, lesson, generator)
+        whole(self, network, training_data, generator)
 
-    monkeypatch.setattr(Trainee, "round", spied)
+    monkeypatch.setattr(NetworkTrainer, "round", spied)
     return found
 
 
@@ -130,7 +130,7 @@ def test_two_outer_and_two_inner_loops(dtype: torch.dtype, name: str, generators
 
 @METHODS
 def test_the_gradient_is_the_slope_of_the_loss(name: str):
-    """Central differences of the executor's own value, with the network of the first step and with a trained one."""
+    """Central differences of the engine's own value, with the network of the first step and with a trained one."""
     some = trial(name, LOOPS)
     for _ in range(2):
         points, step = some.run.parameters["points"], 1e-5
@@ -138,7 +138,7 @@ def test_the_gradient_is_the_slope_of_the_loss(name: str):
 
         def evaluated(moved: Tensor) -> Any:
             decoded = some.problem.synthetic.decode({"points": moved.requires_grad_(True)}, some.problem.layout)
-            return some.executor.evaluate(decoded, some.run.step)
+            return some.engine.evaluate(decoded, some.run.step)
 
         slope = (evaluated(points.clone()).gradients["points"] * direction).sum()
         there, back = (evaluated(points + sign * step * direction).total for sign in (1, -1))

@@ -9,7 +9,7 @@ from small import images
 from test_method_idc import of_class
 from torch import Tensor
 
-from objectives.streams import stream
+from objectives.rng import rng
 
 DATA = images((8, 21, 33), channels=3)
 SMALL = ("context.training.steps=2", "context.training.batch=6")
@@ -20,7 +20,7 @@ def query(some: Trial, weights: Mapping[str, Tensor], names: tuple[str | int, ..
     """Of each class: as many means as wanted, moved until they stay, and to each the example at the least distance."""
     network = some.problem.context.network
     assert network is not None
-    generator, chosen = stream(0, *names), []
+    generator, chosen = rng(0, *names), []
     points = DATA.normalisation.apply(DATA.train.points, some.dtype)
     features = network(weights, points, ("features",))["features"].flatten(1).detach()
     for members in DATA.members:
@@ -79,7 +79,7 @@ def test_batches_come_from_the_query_of_every_tenth_step_and_of_every_network():
 
 def test_the_start_is_the_query_too():
     some = trial("dream", SMALL, data=DATA)
-    weights = some.executor.stage.parameters(0)
+    weights = some.engine.extractor.parameters(0)
     rows = query(some, weights, ("start",), 8)
     pixels = DATA.train.points[rows][:, :, ::2, ::2].to(some.dtype) / 255
     first, second, third, fourth = pixels.unflatten(0, (6, 4)).unbind(1)

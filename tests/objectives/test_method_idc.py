@@ -10,8 +10,8 @@ from small import images
 from torch import Tensor
 from torch.nn import functional
 
-from objectives.data import Normalisation
-from objectives.streams import stream
+from objectives.data.labelled import Normalisation
+from objectives.rng import rng
 
 DATA = images((8, 11, 13), channels=3)
 SMALL = ("context.training.steps=2", "context.training.batch=6")
@@ -72,7 +72,7 @@ def taught(some: Trial, weights: Mapping[str, Tensor], optimiser: Any, network: 
     """One round on the real data: colours and shifts of each image, then CutMix with probability one half."""
     training: Any = some.problem.context.training  # pyright: ignore[reportAttributeAccessIssue]
     architecture: Any = some.problem.context.network
-    generator, labels = stream(0, "train", network, rounds), DATA.train.labels
+    generator, labels = rng(0, "train", network, rounds), DATA.train.labels
     order = torch.randperm(len(labels), generator=generator)
     for rows in (order[:6], order[6:12]):
         x = standardised(DATA.train.points[rows].to(some.dtype) / 255, DATA.normalisation)
@@ -101,7 +101,7 @@ def test_the_loop(dtype: torch.dtype, metric: str):
     weights, optimiser = {}, None
     for step in range(4):
         if step % 2 == 0:
-            start = some.executor.stage.parameters(step // 2)
+            start = some.engine.extractor.parameters(step // 2)
             weights = {name: value.clone().requires_grad_(True) for name, value in start.items()}
             optimiser = torch.optim.SGD(weights.values(), 0.01, momentum=0.9, weight_decay=5e-4)
         sight = some.sight()

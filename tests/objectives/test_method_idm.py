@@ -11,7 +11,7 @@ from small import images
 from torch import Tensor
 from torch.nn import functional
 
-from objectives.streams import stream
+from objectives.rng import rng
 
 DATA = images((8, 11, 13), channels=3)
 SMALL = ("context.training.steps=2", "context.training.batch=8")
@@ -45,7 +45,7 @@ def of_class(sight: Sight, parameters: Mapping[str, Tensor], label: int, accurac
 
 def accuracy(some: Trial) -> Tensor:
     """That of the network of the step that comes next, in the examples that it was trained on so far."""
-    saved = some.executor.bank.state()["trainees"].get(0, {"right": 0, "shown": 0})
+    saved = some.engine.network_states.state()["network_trainers"].get(0, {"right": 0, "shown": 0})
     return torch.tensor(saved["right"], dtype=some.dtype) / max(saved["shown"], 1)
 
 
@@ -80,13 +80,13 @@ class Pupil:
 
     def __init__(self, some: Trial, number: int) -> None:
         self.some, self.number, self.rounds, self.right, self.shown = some, number, 0, 0, 0
-        self.weights = dict(some.executor.stage.parameters(number))
+        self.weights = dict(some.engine.extractor.parameters(number))
         self.speeds: dict[str, Any] = dict.fromkeys(self.weights, 0.0)
 
     def learn(self) -> None:
         """A round by SGD with momentum and weight decay on random real minibatches, counting what is right before each step."""
         some, data = self.some, self.some.problem.data
-        order = torch.randperm(len(data.train), generator=stream(0, "train", self.number, self.rounds))
+        order = torch.randperm(len(data.train), generator=rng(0, "train", self.number, self.rounds))
         for rows in order[:16].split(8):
             x, y = data.normalisation.apply(data.train.points[rows], some.dtype), data.train.labels[rows]
             leaves = {name: value.clone().requires_grad_(True) for name, value in self.weights.items()}
@@ -106,19 +106,26 @@ class Pupil:
 def test_the_loop_with_its_queue(dtype: torch.dtype):
     """The list of networks, their training and their meters, and a step for each class, all written out. What is random (the
     network of a step and those that learn after it) is taken as it was drawn."""
-    settings = (*SMALL, "context.size=3", "context.first=2", "context.every=2", "context.pupils=2", "context.recount=4")
+    settings = (
+        *SMALL,
+        "context.size=3",
+        "context.first=2",
+        "context.every=2",
+        "context.trained_after=2",
+        "context.recount=4",
+    )
     some = trial("idm", (*settings, "solver.steps=6"), dtype=dtype, data=DATA)
     queue, solver, new = some.problem.context, some.solver, 1
-    pupils, speed, known = [Pupil(some, 0)], 0.0, []
+    trained_after, speed, known = [Pupil(some, 0)], 0.0, []
     stored = some.run.parameters["images"].clone()
     for step in range(6):
         if step == 4:
-            for pupil in pupils:
+            for pupil in trained_after:
                 pupil.right = pupil.shown = 0
         if step % 2 == 0:
-            pupils = [*pupils[len(pupils) == 3 :], Pupil(some, new)]
+            trained_after = [*trained_after[len(trained_after) == 3 :], Pupil(some, new)]
             new += 1
-        by_number = {pupil.number: pupil for pupil in pupils}
+        by_number = {pupil.number: pupil for pupil in trained_after}
         used = by_number[queue.at(step, 0).network]
         share = used.right / used.shown if used.shown else 0.0
         known.append(share)
@@ -130,9 +137,9 @@ def test_the_loop_with_its_queue(dtype: torch.dtype):
             stored = stored - solver.lr * speed
         some.run.advance()
         agree(some.run.parameters["images"], stored, dtype)
-        for number in queue.lessons.pupils(step, 0):
+        for number in queue.training_schedule.trained_after(step, 0):
             by_number[number].learn()
-    assert [pupil.number for pupil in pupils] == [1, 2, 3]
+    assert [pupil.number for pupil in trained_after] == [1, 2, 3]
     assert len({share for share in known if share > 0}) >= 2
 
 

@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from discrepancy import Gaussian, InvalidInput, Risk
-from discrepancy.learners import KernelRidge
+from discrepancy.learning.learners import KernelRidge
 from objectives import Fresh, Match, Pixels, Pool
-from objectives.formations import Formation
 from objectives.solvers import Descent
 from objectives.solvers.labels import LabelSolve
+from objectives.synthetic.formation import Formation
 
 MEAN = "objective.terms.risk.weight=0.16666666666666666"
 """Half the mean over three classes."""

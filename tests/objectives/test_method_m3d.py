@@ -13,7 +13,7 @@ SETTINGS = pytest.mark.parametrize("settings", [("context.augment=null",), ()], 
 
 def kernel(sight: Sight, x: Tensor, y: Tensor) -> Tensor:
     """Σ over k = -2 ... 2 of exp(-‖x - y‖² / (b 2ᵏ)), with b the one number that the run has measured."""
-    length = sight.trial.executor.resolved["features"]["match"][""].kernel.lengthscale
+    length = sight.trial.engine.resolved["features"]["match"][""].kernel.lengthscale
     squares = (x[:, None] - y[None]).square().sum(2)
     return torch.stack([(-squares / (2 * length**2 * 2.0**k)).exp() for k in range(-2, 3)]).sum(0)
 
@@ -61,7 +61,7 @@ def test_three_rounds_of_classes(dtype: torch.dtype, settings: tuple[str, ...]):
 
 def test_a_network_serves_for_five_steps():
     some = trial("m3d", ("solver.steps=11",))
-    numbers = [some.executor.context.at(step, 0).network for step in range(11)]
+    numbers = [some.engine.context.at(step, 0).network for step in range(11)]
     assert numbers == [0] * 5 + [1] * 5 + [2]
 
 

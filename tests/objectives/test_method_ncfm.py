@@ -41,7 +41,7 @@ def small(settings: tuple[str, ...], dtype: torch.dtype = torch.float64) -> Tria
 
 def drawn(sight: Sight) -> Tensor:
     """The frequencies of a step, normal ones."""
-    return sight.trial.executor.scenes.at(sight.step).random["features"][1][""]["frequencies"].to(sight.trial.dtype)
+    return sight.trial.engine.real_side.at(sight.step).random["features"][1][""]["frequencies"].to(sight.trial.dtype)
 
 
 def scaled(normal: Tensor, scales: Tensor) -> Tensor:
@@ -67,11 +67,13 @@ def matching(sight: Sight, points: Tensor, label: int, t: Tensor) -> Tensor:
 
 def calibration(sight: Sight, points: Tensor, label: int) -> Tensor:
     """The mean cross-entropy of the class under the network as trained."""
-    bank, draw = sight.trial.executor.bank, sight.trial.executor.scenes.at(sight.step).draw
+    network_states, draw = sight.trial.engine.network_states, sight.trial.engine.real_side.at(sight.step).draw
     network = sight.trial.problem.context.network
     assert network is not None
     own = sight.augmented(sight.own(points, label), label)
-    logits = network(bank.parameters(Draw(draw.network, draw.augmentation, draw.batch)), own, ("logits",))["logits"]
+    logits = network(network_states.parameters(Draw(draw.network, draw.augmentation, draw.batch)), own, ("logits",))[
+        "logits"
+    ]
     return -CALIBRATION * functional.log_softmax(logits, 1)[:, label].mean()
 
 
@@ -90,7 +92,7 @@ def test_value_and_gradient(settings: tuple[str, ...], variant: tuple[str, ...],
     if variant:
         scales = torch.randn(3, 3, 16, generator=torch.Generator().manual_seed(1)).to(dtype)
         with torch.no_grad():
-            some.executor.adversaries.at("features", "")["scales"].copy_(scales)
+            some.engine.learned_draws.at("features", "")["scales"].copy_(scales)
 
     def loss(sight: Sight, parameters: Mapping[str, Tensor]) -> Tensor:
         points, normal = some.points(parameters), drawn(sight)
@@ -158,7 +160,7 @@ def test_three_steps_take_turns_on_one_optimiser(settings: tuple[str, ...], vari
         agree(some.run.parameters["images"], stored, torch.float64)
         if variant:
             scales = scales + up.move(slopes)
-            agree(some.executor.adversaries.at("features", "")["scales"].detach(), scales, torch.float64)
+            agree(some.engine.learned_draws.at("features", "")["scales"].detach(), scales, torch.float64)
         if total < best * (1 - 1e-4):
             best = total
         else:
@@ -177,13 +179,13 @@ def test_networks_are_mixed_and_frequencies_new_at_every_step() -> None:
     some = small(())
     seen: dict[int, list[Tensor]] = {}
     for step in range(6):
-        scene = some.executor.scenes.at(step)
-        initial = some.executor.stage.parameters(scene.draw.network)
-        trained = some.executor.bank.trained(scene.draw)
-        u = scene.draw.mixture
-        for name, value in scene.parameters.items():
+        view = some.engine.real_side.at(step)
+        initial = some.engine.extractor.parameters(view.draw.network)
+        trained = some.engine.network_states.trained(view.draw)
+        u = view.draw.mixture
+        for name, value in view.parameters.items():
             torch.testing.assert_close(value, (1 - u) * initial[name] + u * trained[name])
-        seen.setdefault(scene.draw.network, []).append(scene.random["features"][1][""]["frequencies"])
+        seen.setdefault(view.draw.network, []).append(view.random["features"][1][""]["frequencies"])
     assert max(map(len, seen.values())) >= 2
     for same in seen.values():
         assert len({tuple(t.flatten().tolist()) for t in same}) == len(same)
@@ -191,14 +193,14 @@ def test_networks_are_mixed_and_frequencies_new_at_every_step() -> None:
 
 def test_summaries_that_come_back_keep_their_frequencies() -> None:
     objective, context = Match(CharacteristicFunction(frequencies=8), via=Features()), Pool(network=NETWORK, size=3)
-    executor = problem(images(), objective, context=context).executor(12)
+    engine = problem(images(), objective, context=context).engine(12)
     found: dict[Draw, set[tuple[float, ...]]] = {}
     for step in [*range(12), *range(12)]:
         if step == 0:
-            executor.scenes.kept.clear()
-        scene = executor.scenes.at(step)
-        t = scene.random["characteristic_function"][1][""]["frequencies"]
-        found.setdefault(scene.draw, set()).add(tuple(t.flatten().tolist()))
+            engine.real_side.kept.clear()
+        view = engine.real_side.at(step)
+        t = view.random["characteristic_function"][1][""]["frequencies"]
+        found.setdefault(view.draw, set()).add(tuple(t.flatten().tolist()))
     assert len(found) == 3
     assert all(len(same) == 1 for same in found.values())
     assert len(set.union(*found.values())) == 3

@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from discrepancy import InvalidInput
 from objectives import CutMix, Training
-from objectives.streams import stream
-from objectives.training import Lesson, Trainee
+from objectives.rng import rng
+from objectives.training.training import NetworkTrainer, TrainingData
 
 
 def box(shape: tuple[int, int], kept: float, centre: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -30,11 +30,11 @@ def box(shape: tuple[int, int], kept: float, centre: tuple[int, int]) -> tuple[i
     return int(x[0]), int(x[1]), int(y[0]), int(y[1])
 
 
-def lesson(generator: torch.Generator, soft: bool) -> Lesson:
+def training_data(generator: torch.Generator, soft: bool) -> TrainingData:
     points, labels = torch.randn(9, 1, 8, 8, generator=generator), torch.arange(9) % 3
     mass = torch.rand(9, generator=generator) + 0.5
     distributions = torch.rand(9, 3, generator=generator).softmax(1)
-    return Lesson(lambda rows: points[rows], distributions if soft else labels, mass)
+    return TrainingData(lambda rows: points[rows], distributions if soft else labels, mass)
 
 
 @given(seed=st.integers(0, 10**6), beta=st.sampled_from([0.2, 1.0, 3.0]), side=st.integers(1, 9))
@@ -76,11 +76,11 @@ def test_a_round_is_the_published_loss(soft: bool):
     """r CE(f(x~), y) + (1 - r) CE(f(x~), y'), which with weights is Σ r wᵢ CE(·, yᵢ) + (1 - r) wᵢ' CE(·, yᵢ') over Σ w."""
     training = Training(steps=3, batch=9, lr=0.05, mix=CutMix(probability=1.0))
     generator = torch.Generator().manual_seed(0)
-    some, initial = lesson(generator, soft), NETWORK.initial(generator, (1, 8, 8), 3)
-    trainee = Trainee(training, initial)
-    trainee.round(NETWORK, some, stream(0, "x"))
+    some, initial = training_data(generator, soft), NETWORK.initial(generator, (1, 8, 8), 3)
+    network_trainer = NetworkTrainer(training, initial)
+    network_trainer.round(NETWORK, some, rng(0, "x"))
 
-    order, theta = stream(0, "x"), {name: value.clone() for name, value in initial.items()}
+    order, theta = rng(0, "x"), {name: value.clone() for name, value in initial.items()}
     for _ in range(3):
         rows = torch.randperm(9, generator=order)
         draws = CutMix(probability=1.0).draw(order, 9, (1, 8, 8))
@@ -97,16 +97,18 @@ def test_a_round_is_the_published_loss(soft: bool):
         loss = (ratio * surprise(rows) + (1 - ratio) * surprise(partner)) / some.weights[rows].sum()
         slopes = torch.autograd.grad(loss, list(leaves.values()))
         theta = {name: value - 0.05 * slope for (name, value), slope in zip(theta.items(), slopes, strict=True)}
-    for name, value in trainee.parameters.items():
+    for name, value in network_trainer.parameters.items():
         torch.testing.assert_close(value, theta[name])
 
 
 def test_a_mixing_that_never_happens_changes_nothing():
     generator = torch.Generator().manual_seed(0)
-    some, initial = lesson(generator, False), NETWORK.initial(generator, (1, 8, 8), 3)
-    plain, never = (Trainee(Training(steps=1, batch=9, mix=mix), initial) for mix in (None, CutMix(probability=0.0)))
-    for trainee in (plain, never):
-        trainee.round(NETWORK, some, stream(0, "x"))
+    some, initial = training_data(generator, False), NETWORK.initial(generator, (1, 8, 8), 3)
+    plain, never = (
+        NetworkTrainer(Training(steps=1, batch=9, mix=mix), initial) for mix in (None, CutMix(probability=0.0))
+    )
+    for network_trainer in (plain, never):
+        network_trainer.round(NETWORK, some, rng(0, "x"))
     for name, value in plain.parameters.items():
         torch.testing.assert_close(value, never.parameters[name])
 

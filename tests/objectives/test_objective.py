@@ -6,8 +6,8 @@ from small import unchecked
 from discrepancy import MMD, Gaussian
 from discrepancy.embeddings import Features, Identity, Layers
 from discrepancy.errors import InvalidInput
-from objectives.objective import Match, Objective, Penalised
-from objectives.penalties import CrossEntropy, TotalVariation
+from objectives.terms.objective import Match, Objective, Penalised
+from objectives.terms.penalties import CrossEntropy, TotalVariation
 
 MATCH = Match(MMD(), via=Features())
 

@@ -11,11 +11,11 @@ from torch.nn import functional
 from discrepancy import MMD
 from discrepancy.embeddings import Features
 from discrepancy.errors import InvalidInput
-from objectives.augment import Siamese
 from objectives.contexts import Fresh, Interpolated, Queue
-from objectives.objective import Match, Penalised
-from objectives.penalties import CrossEntropy, LabelMargin, TotalVariation
-from objectives.training import Training
+from objectives.terms.objective import Match, Penalised
+from objectives.terms.penalties import CrossEntropy, LabelMargin, TotalVariation
+from objectives.training.augmentation import Siamese
+from objectives.training.training import Training
 
 
 def test_total_variation_by_hand() -> None:
@@ -65,12 +65,12 @@ def test_penalties_see_points_before_augmentation_and_logits_after() -> None:
     some = problem(
         images(), Match(MMD(), via=Features()) + 0.5 * TotalVariation() + 2.0 * CrossEntropy(), context=context
     )
-    executor, here = some.executor(4), decoded(some)
-    values, scene = executor.evaluate(here, 0), executor.scenes.at(0)
-    assert executor.stage.augment is not None
-    augmented = executor.stage.augment(here.points.detach(), scene.augmentation, here.slots)
+    engine, here = some.engine(4), decoded(some)
+    values, view = engine.evaluate(here, 0), engine.real_side.at(0)
+    assert engine.extractor.augment is not None
+    augmented = engine.extractor.augment(here.points.detach(), view.augmentation, here.slots)
     assert not torch.equal(augmented, here.points)
-    logits = NETWORK(scene.parameters, augmented)["logits"]
+    logits = NETWORK(view.parameters, augmented)["logits"]
     total_variation = TotalVariation()({"points": here.points}, here.labels, here.weights)
     torch.testing.assert_close(values.terms["total_variation"], 0.5 * total_variation.detach(), rtol=1e-5, atol=0)
     expected = 2 * torch.nn.functional.cross_entropy(logits, here.slots)
@@ -80,19 +80,19 @@ def test_penalties_see_points_before_augmentation_and_logits_after() -> None:
 def test_an_image_penalty_on_a_table_is_refused() -> None:
     some = problem(table(), TotalVariation(), context=Fresh())
     with pytest.raises(InvalidInput, match="'total_variation' needs images"):
-        some.executor(1).evaluate(decoded(some), 0)
+        some.engine(1).evaluate(decoded(some), 0)
 
 
 @pytest.mark.parametrize("only", [None, 1], ids=["whole", "class"])
 def test_a_penalty_by_class_adds_up_those_of_the_classes(only: int | None) -> None:
     term = Penalised(CrossEntropy(), by="class", weight=2.0)
     some = problem(images(), Match(MMD(), via=Features()) + term, context=Fresh(network=NETWORK, batch=5))
-    executor, here = some.executor(4), decoded(some)
-    logits = NETWORK(executor.scenes.at(0).parameters, here.points.detach())["logits"]
+    engine, here = some.engine(4), decoded(some)
+    logits = NETWORK(engine.real_side.at(0).parameters, here.points.detach())["logits"]
     labels = [0, 1, 2] if only is None else [only]
     expected = sum(2 * functional.cross_entropy(logits[2 * c : 2 * c + 2], torch.tensor([c, c])) for c in labels)
     rows = here if only is None else here.rows((here.slots == only).nonzero()[:, 0])
-    value = executor.evaluate(rows, 0, only).terms["cross_entropy"]
+    value = engine.evaluate(rows, 0, only).terms["cross_entropy"]
     torch.testing.assert_close(value, expected, rtol=1e-5, atol=0)
 
 
@@ -102,17 +102,17 @@ def test_the_trained_network_stands_beside_the_interpolated_one(recompute: bool)
     context = Interpolated(network=NETWORK, size=2, training=training, trained=2, batch=5, augment=Siamese())
     objective = Match(MMD(), via=Features()) + 3.0 * CrossEntropy(network="trained")
     some = problem(images(), objective, context=context, dtype=torch.float64)
-    executor, here = some.executor(4), decoded(some)
-    executor.stage.recompute, executor.stage.chunk = recompute, 4
-    values, scene = executor.evaluate(here, 0), executor.scenes.at(0)
-    trained = executor.bank.parameters(replace(scene.draw, mixture=1.0))
-    assert any(not torch.equal(trained[name], value) for name, value in scene.parameters.items())
-    assert executor.stage.augment is not None
+    engine, here = some.engine(4), decoded(some)
+    engine.extractor.recompute, engine.extractor.chunk = recompute, 4
+    values, view = engine.evaluate(here, 0), engine.real_side.at(0)
+    trained = engine.network_states.parameters(replace(view.draw, mixture=1.0))
+    assert any(not torch.equal(trained[name], value) for name, value in view.parameters.items())
+    assert engine.extractor.augment is not None
     points = here.points.detach().requires_grad_(True)
-    augmented = executor.stage.augment(points, scene.augmentation, here.slots)
+    augmented = engine.extractor.augment(points, view.augmentation, here.slots)
     loss = 3 * functional.cross_entropy(NETWORK(trained, augmented)["logits"], here.slots)
     torch.testing.assert_close(values.terms["cross_entropy"], loss.detach(), rtol=1e-12, atol=0)
-    matched = problem(images(), Match(MMD(), via=Features()), context=context, dtype=torch.float64).executor(4)
+    matched = problem(images(), Match(MMD(), via=Features()), context=context, dtype=torch.float64).engine(4)
     rest = matched.evaluate(here, 0).gradients["points"]
     (slope,) = torch.autograd.grad(loss, points)
     torch.testing.assert_close(values.gradients["points"], rest + slope, rtol=1e-9, atol=1e-12)
@@ -123,16 +123,16 @@ def test_a_trained_network_is_refused_where_there_is_none() -> None:
     with pytest.raises(
         InvalidInput, match=r"takes 'trained\.logits', but 'fresh' has no trained network beside the current"
     ):
-        some.executor(1)
+        some.engine(1)
 
 
 def test_a_penalty_may_count_as_much_as_the_network_knows() -> None:
     term = Penalised(CrossEntropy(), times_accuracy=True, weight=2.0)
     training = Training(steps=3, batch=8, lr=0.05)
-    context = Queue(network=NETWORK, size=1, first=1, pupils=1, training=training, batch=5)
+    context = Queue(network=NETWORK, size=1, first=1, trained_after=1, training=training, batch=5)
     run = start(images(), Match(MMD(), via=Features()) + term, context=context)
     assert run.advance().terms["cross_entropy"] == 0  # the network has learned nothing yet
-    saved = run.executor.bank.state()["trainees"][0]
+    saved = run.engine.network_states.state()["network_trainers"][0]
     assert saved["shown"] == 24
     logits = NETWORK(saved["parameters"], run.parameters["points"])["logits"]
     expected = 2 * saved["right"] / 24 * functional.cross_entropy(logits, run.slots)
@@ -143,4 +143,4 @@ def test_a_penalty_may_count_as_much_as_the_network_knows() -> None:
 def test_an_accuracy_of_networks_that_are_not_trained_is_refused() -> None:
     term = Penalised(CrossEntropy(), times_accuracy=True)
     with pytest.raises(InvalidInput, match=r"'times_accuracy' of term 'cross_entropy' asks .* but 'fresh' trains none"):
-        problem(images(), term, context=Fresh(network=NETWORK, batch=5)).executor(1)
+        problem(images(), term, context=Fresh(network=NETWORK, batch=5)).engine(1)

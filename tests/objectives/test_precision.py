@@ -9,20 +9,20 @@ from small import NETWORK, images, problem
 
 from discrepancy import MMD, Gaussian, Sinkhorn, SlicedWasserstein
 from discrepancy.embeddings import Features, Layers, LossGradient
-from discrepancy.gradients import MeanGradients
 from discrepancy.kernels import Median
+from discrepancy.learning.gradients import MeanGradients
 from experiments.config import build, read
 from experiments.data import Digits
 from experiments.experiment import Experiment, configured
 from objectives import Fresh, Interpolated, Match, Pool, Queue, Siamese, SyntheticSet, Trained, Training, condense
-from objectives.bases import Bases
 from objectives.condense import result
-from objectives.formations import Formation
-from objectives.frequencies import Frequencies
 from objectives.methods import available
-from objectives.penalties import CrossEntropy
 from objectives.solvers import Descent, GreedyMMD, Herding, Solver
-from objectives.synthetic import Pixels
+from objectives.synthetic.bases import Bases
+from objectives.synthetic.formation import Formation
+from objectives.synthetic.frequencies import Frequencies
+from objectives.synthetic.pixels import Pixels
+from objectives.terms.penalties import CrossEntropy
 
 FEATURES = Match(MMD(), via=Features())
 LESSON = Training(steps=2, batch=5, lr=0.1)

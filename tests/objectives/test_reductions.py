@@ -6,7 +6,7 @@ import torch
 from scipy.optimize import minimize_scalar
 
 from discrepancy.errors import InvalidInput
-from objectives.reductions import CVaR, Max, Mean, Proportional, Reduction, Sum
+from objectives.terms.reductions import CVaR, Max, Mean, Proportional, Reduction, Sum
 
 VALUES = torch.tensor([3.0, -1.0, 4.0, 1.5, 4.0], dtype=torch.float64)
 SHARE = torch.tensor([0.3, 0.2, 0.1, 0.25, 0.15], dtype=torch.float64)

@@ -20,11 +20,11 @@ from discrepancy.embeddings import Features, Identity
 from discrepancy.networks import MLP
 from objectives import ClusteredRows, Fresh, Interpolated, Match, Pool, Queue, RandomRows, Trained, Training
 from objectives.contexts import Context
-from objectives.formations import Formation
-from objectives.sampling import centres, nearest
+from objectives.data.sampling import centres, nearest
+from objectives.rng import rng
 from objectives.solvers import Descent
-from objectives.streams import stream
-from objectives.synthetic import Pixels
+from objectives.synthetic.formation import Formation
+from objectives.synthetic.pixels import Pixels
 
 BY_TWO = ClusteredRows(interval=2)
 ON_REAL = Training(on="real", steps=2, batch=8, lr=0.05)
@@ -43,17 +43,19 @@ def solving(context: Context, steps: int = 8, via: Any = None) -> Any:
 
 def batch(run: Any, step: int) -> Tensor:
     """The real examples of a step."""
-    scene = run.executor.scenes.at(step)
-    parts = run.executor.stage.real_parts(scene.draw, scene.parameters, scene.augmentation)
+    view = run.engine.real_side.at(step)
+    parts = run.engine.extractor.real_parts(view.draw, view.parameters, view.augmentation)
     return torch.cat([rows for _, rows in parts])
 
 
 def represents(run: Any, step: int, rows: Tensor) -> bool:
     """Whether each of the examples is as near to its centre as any, by scikit-learn's clustering of each class from the same
     start; a class with fewer examples gives them all."""
-    data, generator, first = run.problem.data, stream(0, "batch", step), 0
+    data, generator, first = run.problem.data, rng(0, "batch", step), 0
     points = data.normalisation.apply(data.train.points)
-    weights = run.executor.bank.parameters(run.executor.bank.draw(step)) or run.executor.stage.parameters(0)
+    weights = run.engine.network_states.parameters(
+        run.engine.network_states.draw(step)
+    ) or run.engine.extractor.parameters(0)
     features = NETWORK(weights, points, ("features",))["features"].flatten(1).double().numpy()
     for members in data.members:
         began, mine = torch.randperm(len(members), generator=generator)[:8], rows[first : first + min(8, len(members))]
@@ -123,7 +125,7 @@ def test_a_choice_is_made_at_every_interval_and_for_every_network(name: str):
 def test_each_network_that_takes_turns_has_its_own_choice():
     run, kept, taken = solving(CONTEXTS["queue"], steps=12), {}, {}
     for step in range(12):
-        number = run.executor.bank.draw(step).network
+        number = run.engine.network_states.draw(step).network
         if taken.get(number, 0) % 2 == 0:
             kept[number] = batch(run, step)
             assert represents(run, step, kept[number])
@@ -131,8 +133,8 @@ def test_each_network_that_takes_turns_has_its_own_choice():
         assert batch(run, step).equal(kept[number])
         run.advance()
     assert max(taken.values()) > 2
-    present = set(run.executor.context.present(12))
-    assert set(run.executor.stage.batches.state()) <= present
+    present = set(run.engine.context.present(12))
+    assert set(run.engine.extractor.batches.state()) <= present
     assert set(taken) - present
 
 
@@ -154,7 +156,7 @@ def test_a_run_resumed_within_an_interval_continues_bit_for_bit(context: Context
 def test_without_clusters_a_batch_is_what_its_stream_says():
     run = solving(Fresh(network=NETWORK, batch=5))
     for step in range(3):
-        assert batch(run, step).equal(run.problem.data.class_batch(stream(0, "batch", step), 5))
+        assert batch(run, step).equal(run.problem.data.class_batch(rng(0, "batch", step), 5))
 
 
 def test_a_pool_chooses_once_for_a_summary():
@@ -189,7 +191,7 @@ def test_looking_at_all_the_examples_is_counted_as_work(context: Context, expect
 
 def test_looks_are_forward_passes():
     random, clustered = (
-        solving(Fresh(network=NETWORK, batch=5, sampling=sampling)).executor.stage.images(6, 6)
+        solving(Fresh(network=NETWORK, batch=5, sampling=sampling)).engine.extractor.images(6, 6)
         for sampling in (RandomRows(), ClusteredRows())
     )
     assert clustered == random + 6 * 97
@@ -221,8 +223,8 @@ def test_tables_have_features_too():
 def test_a_set_that_starts_at_real_examples_starts_at_representative_ones(form: Any):
     data = images((8, 40, 50))
     some = problem(data, context=CONTEXTS["trained"], synthetic=form)
-    weights = NETWORK.initial(stream(0, "network", 0), data.shape, 3)
-    points, rows, generator = data.normalisation.apply(data.train.points), [], stream(0, "start")
+    weights = NETWORK.initial(rng(0, "network", 0), data.shape, 3)
+    points, rows, generator = data.normalisation.apply(data.train.points), [], rng(0, "start")
     features = NETWORK(weights, points, ("features",))["features"].flatten(1)
     for members in data.members:
         began = torch.randperm(len(members), generator=generator)[:8]

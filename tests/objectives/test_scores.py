@@ -14,15 +14,15 @@ from discrepancy import MMD, ClassMeans, JointMMD, KernelRidge, MeanGradients, P
 from discrepancy.embeddings import Features, LossGradient
 from discrepancy.errors import InvalidInput
 from discrepancy.kernels import Gaussian
-from objectives.artefact import SyntheticSet
 from objectives.condense import condense
 from objectives.contexts import Fresh, Pool, Trained
-from objectives.formations import Formation
-from objectives.objective import Match, Penalised
-from objectives.penalties import CrossEntropy
 from objectives.solvers import Descent
-from objectives.synthetic import Pixels
-from objectives.training import Training
+from objectives.synthetic.artefact import SyntheticSet
+from objectives.synthetic.formation import Formation
+from objectives.synthetic.pixels import Pixels
+from objectives.terms.objective import Match, Penalised
+from objectives.terms.penalties import CrossEntropy
+from objectives.training.training import Training
 
 SCORED = Pixels(per_class=2, labels="learned")
 RIDGE = Match(Risk(learner=Ridge(penalty=0.1)), by="none")
@@ -76,7 +76,7 @@ def test_the_value_is_that_of_numpy(match: str) -> None:
     }[match]
     some = problem(data, Match(of, by="none"), context=Pool(), synthetic=SCORED, dtype=torch.float64)
     scores = torch.randn(6, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    found = some.executor(1).evaluate(decoded(some, labels=scores), 0).total.item()
+    found = some.engine(1).evaluate(decoded(some, labels=scores), 0).total.item()
     s, t = some.initial()["points"].numpy(), scores.numpy()
     x = data.normalisation.apply(data.train.points, torch.float64).numpy()
     y = np.eye(3)[data.train.labels.numpy()]  # pyright: ignore[reportOptionalMemberAccess]
@@ -104,11 +104,11 @@ def test_the_value_is_that_of_numpy(match: str) -> None:
 )
 def test_the_gradient_at_scores_by_finite_differences(match: Match) -> None:
     some = problem(images(), match, context=Fresh(network=NETWORK, batch=5), synthetic=SCORED, dtype=torch.float64)
-    executor = some.executor(1)
+    engine = some.engine(1)
     scores = torch.randn(6, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    gradient = executor.evaluate(decoded(some, labels=scores.clone().requires_grad_(True)), 0).gradients["labels"]
+    gradient = engine.evaluate(decoded(some, labels=scores.clone().requires_grad_(True)), 0).gradients["labels"]
     direction = torch.randn(6, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    ends = [executor.evaluate(decoded(some, labels=scores + h * direction), 0).total.item() for h in (1e-5, -1e-5)]
+    ends = [engine.evaluate(decoded(some, labels=scores + h * direction), 0).total.item() for h in (1e-5, -1e-5)]
     assert (ends[0] - ends[1]) / 2e-5 == pytest.approx((gradient * direction).sum().item(), rel=1e-5)
 
 
@@ -119,7 +119,7 @@ def test_grouping_goes_by_what_an_example_was_made_for() -> None:
     turned = torch.zeros(6, 3)
     turned[:, 0] = 5
     found, known = (
-        some.executor(1).evaluate(decoded(some, **given), 0).terms["mmd"] for given in ({"labels": turned}, {})
+        some.engine(1).evaluate(decoded(some, **given), 0).terms["mmd"] for given in ({"labels": turned}, {})
     )
     assert found.equal(known)
 

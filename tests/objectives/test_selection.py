@@ -11,16 +11,16 @@ from discrepancy import MMD, Gaussian
 from discrepancy.embeddings import Features, Layers
 from discrepancy.errors import InvalidInput
 from discrepancy.networks import ConvNet
-from objectives.augment import Siamese
 from objectives.condense import result, solve
 from objectives.contexts import Context, Fresh, Pool
-from objectives.data import LabelledData
-from objectives.objective import Match, Summand
-from objectives.penalties import TotalVariation
-from objectives.reductions import Proportional
+from objectives.data.labelled import LabelledData
 from objectives.solvers import Forgetting, GreedyMMD, Herding, KCentre, KernelThinning, Random, Solver, Solving
-from objectives.synthetic import Pixels
-from objectives.training import Training
+from objectives.synthetic.pixels import Pixels
+from objectives.terms.objective import Match, Summand
+from objectives.terms.penalties import TotalVariation
+from objectives.terms.reductions import Proportional
+from objectives.training.augmentation import Siamese
+from objectives.training.training import Training
 
 
 def finished(data: LabelledData, objective: Summand, solver: Solver, per_class: int, **options: Any) -> Solving:
@@ -64,7 +64,7 @@ def test_herding_of_points_is_the_greedy_loop(count: int) -> None:
 def test_herding_of_features_is_the_greedy_loop() -> None:
     data = images()
     solving = finished(data, Match(MMD(), via=Features()), Herding(), 5, context=Pool(network=NETWORK, size=1))
-    parameters = problem(data).executor(1).stage.parameters(0)
+    parameters = problem(data).engine(1).extractor.parameters(0)
     features = NETWORK(parameters, data.normalisation.apply(data.train.points), ("features",))["features"]
     assert chosen(solving) == expected(data, features.double().numpy(), 5)
 
@@ -76,7 +76,7 @@ def test_herding_of_several_terms_and_layers_adds_them_up() -> None:
     ).named("pixels")
     solving = finished(data, objective, Herding(), 4, context=Pool(network=NETWORK, size=1))
     x = data.normalisation.apply(data.train.points)
-    layers = NETWORK(problem(data).executor(1).stage.parameters(0), x, ("layers",))
+    layers = NETWORK(problem(data).engine(1).extractor.parameters(0), x, ("layers",))
     rows: list[int] = []
     for members in data.members:
         share = len(members) / 30
@@ -106,7 +106,7 @@ def test_herding_with_a_gaussian_kernel() -> None:
 
 def test_herding_in_small_pieces_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = chosen(finished(table(), Match(MMD()), Herding(), 4, context=Pool()))
-    monkeypatch.setattr("discrepancy.gains.CANDIDATES_BYTES", 600)
+    monkeypatch.setattr("discrepancy.mean_embeddings.gains.CANDIDATES_BYTES", 600)
     assert chosen(finished(table(), Match(MMD()), Herding(), 4, context=Pool())) == whole
 
 
@@ -124,7 +124,7 @@ def test_herding_beats_random_in_its_own_objective() -> None:
         solving = finished(data, Match(MMD()), solver, 5, context=Pool())
         some = problem(data, Match(MMD()), context=Pool(), synthetic=Pixels(per_class=5))
         here = some.synthetic.decode({"points": solving.parameters["points"].requires_grad_(True)}, some.layout)
-        values.append(float(some.executor(1).evaluate(here, 0).total))
+        values.append(float(some.engine(1).evaluate(here, 0).total))
     assert values[0] < 0.8 * values[1]
 
 

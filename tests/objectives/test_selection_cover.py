@@ -13,11 +13,11 @@ from discrepancy.embeddings import Features
 from discrepancy.errors import InvalidInput
 from objectives.condense import solve
 from objectives.contexts import Pool
-from objectives.data import LabelledData
-from objectives.objective import Match, Summand
-from objectives.penalties import TotalVariation
+from objectives.data.labelled import LabelledData
 from objectives.solvers import KCentre
-from objectives.synthetic import Pixels
+from objectives.synthetic.pixels import Pixels
+from objectives.terms.objective import Match, Summand
+from objectives.terms.penalties import TotalVariation
 
 
 def finished(data: LabelledData, objective: Summand, count: int, **options: Any) -> Any:
@@ -55,7 +55,7 @@ def test_terms_and_blocks_are_one_euclidean_space() -> None:
     objective = Match(CoveringRadius(), via=Features(), weight=4.0) + Match(MMD(), weight=0.01).named("pixels")
     solving = finished(data, objective, 5, context=Pool(network=NETWORK, size=1))
     points = data.normalisation.apply(data.train.points)
-    features = NETWORK(problem(data).executor(1).stage.parameters(0), points, ("features",))["features"]
+    features = NETWORK(problem(data).engine(1).extractor.parameters(0), points, ("features",))["features"]
     x = torch.cat([2 * features.double(), 0.1 * points.flatten(1).double()], 1).numpy()
     rows: list[int] = []
     for members in data.members:
@@ -88,7 +88,7 @@ def test_no_example_is_taken_twice_and_of_equal_ones_the_first() -> None:
 
 def test_small_blocks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = finished(table(), Match(CoveringRadius()), 5).chosen
-    monkeypatch.setattr("discrepancy.pairwise.BLOCK_BYTES", {"cpu": 100})
+    monkeypatch.setattr("discrepancy.numerics.pairwise.BLOCK_BYTES", {"cpu": 100})
     assert finished(table(), Match(CoveringRadius()), 5).chosen.equal(whole)
 
 

@@ -12,12 +12,12 @@ from discrepancy.errors import InvalidInput
 from discrepancy.networks import ConvNet
 from objectives.condense import solve
 from objectives.contexts import Pool
-from objectives.data import LabelledData
-from objectives.objective import Match
+from objectives.data.labelled import LabelledData
 from objectives.solvers import Forgetting
 from objectives.solvers.selection.forgetting import ranked
-from objectives.synthetic import Pixels
-from objectives.training import Training
+from objectives.synthetic.pixels import Pixels
+from objectives.terms.objective import Match
+from objectives.training.training import Training
 
 TRAINING = Training(steps=5, batch=8, lr=0.05, momentum=0.5)
 
@@ -93,8 +93,10 @@ def test_the_same_seed_gives_the_same_and_it_resumes_round_by_round() -> None:
     for solving in (again, second):
         assert solving.chosen.equal(whole.chosen)
         assert solving.state()["events"].equal(whole.state()["events"])
-        trained = whole.state()["trainee"]["parameters"]
-        assert all(value.equal(trained[name]) for name, value in solving.state()["trainee"]["parameters"].items())
+        trained = whole.state()["network_trainer"]["parameters"]
+        assert all(
+            value.equal(trained[name]) for name, value in solving.state()["network_trainer"]["parameters"].items()
+        )
 
 
 @pytest.mark.parametrize(

@@ -18,18 +18,18 @@ from small import NETWORK, images, problem, start, table
 from discrepancy import MMD, Gaussian, Measure
 from discrepancy.embeddings import Features, Layers
 from discrepancy.errors import InvalidInput
-from discrepancy.gains import Compared
 from discrepancy.kernels import Energy, Kernel, Laplace, Linear, Polynomial
+from discrepancy.mean_embeddings.gains import Compared
 from discrepancy.transport import Sinkhorn
 from objectives.condense import result, solve
 from objectives.contexts import Fresh, Pool
-from objectives.data import LabelledData
-from objectives.objective import Match, Summand
-from objectives.scenes import Candidates
+from objectives.data.labelled import LabelledData
+from objectives.engine.real_side import Candidates
 from objectives.solvers import GreedyMMD, Herding
 from objectives.solvers.selection.greedy import lowering, weighted
 from objectives.solvers.selection.quadratic import Quadratic, simplex_minimum
-from objectives.synthetic import Pixels
+from objectives.synthetic.pixels import Pixels
+from objectives.terms.objective import Match, Summand
 
 KERNELS = {
     "linear": Linear(),
@@ -84,7 +84,7 @@ def test_running_sums_in_small_blocks_are_the_same(kernel: Kernel, monkeypatch: 
         return gains.after()
 
     whole = values()
-    monkeypatch.setattr("discrepancy.pairwise.BLOCK_BYTES", {"cpu": 200})
+    monkeypatch.setattr("discrepancy.numerics.pairwise.BLOCK_BYTES", {"cpu": 200})
     torch.testing.assert_close(values(), whole)
 
 
@@ -103,10 +103,10 @@ def test_of_equal_examples_the_first_is_taken(kernel: Kernel) -> None:
 def test_candidates_are_measured_against_the_batch_of_the_context() -> None:
     data = table()
     some = problem(data, Match(MMD(kernel=Gaussian(lengthscale=2.0))), context=Fresh(batch=4))
-    (match,) = some.executor(1).scenes.candidates(data.members[1], 1)
+    (match,) = some.engine(1).real_side.candidates(data.members[1], 1)
     torch.testing.assert_close(match.summary.real.shares[0][:5], torch.tensor([0.25] * 4).double())
     whole = problem(data, Match(MMD(kernel=Gaussian(lengthscale=2.0))), context=Fresh(batch="all"))
-    (match,) = whole.executor(1).scenes.candidates(data.members[1], 1)
+    (match,) = whole.engine(1).real_side.candidates(data.members[1], 1)
     assert len(match.summary.real) == len(data.members[1])
 
 
@@ -241,7 +241,7 @@ def test_optimal_weights_reach_less_than_equal_ones() -> None:
         solving = solver.start(some)
         solve(solving)
         leaves = {name: value.requires_grad_(True) for name, value in solving.parameters.items()}
-        reached.append(float(some.executor(1).evaluate(some.synthetic.decode(leaves, some.layout), 0).total))
+        reached.append(float(some.engine(1).evaluate(some.synthetic.decode(leaves, some.layout), 0).total))
     assert reached[0] < 0.9 * reached[1]
 
 

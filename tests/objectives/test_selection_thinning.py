@@ -14,13 +14,13 @@ from discrepancy.errors import InvalidInput
 from discrepancy.kernels import Energy
 from objectives.condense import solve
 from objectives.contexts import Pool
-from objectives.data import LabelledData
-from objectives.objective import Match
-from objectives.scenes import Candidates
+from objectives.data.labelled import LabelledData
+from objectives.engine.real_side import Candidates
 from objectives.solvers import KernelThinning, Random
 from objectives.solvers.selection.quadratic import Quadratic
 from objectives.solvers.selection.thinning import best, halved, refined, split
-from objectives.synthetic import Pixels
+from objectives.synthetic.pixels import Pixels
+from objectives.terms.objective import Match
 
 
 def cloud(n: int, d: int, seed: int = 0) -> torch.Tensor:

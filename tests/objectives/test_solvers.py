@@ -17,16 +17,17 @@ from discrepancy import MMD
 from discrepancy.embeddings import Features, Identity
 from discrepancy.errors import InvalidInput
 from discrepancy.networks import ConvNet
-from objectives.augment import Siamese
-from objectives.bases import Bases
 from objectives.contexts import Context, Fresh, Pool
-from objectives.formations import Formation
-from objectives.frequencies import Frequencies
-from objectives.objective import Match
-from objectives.penalties import CrossEntropy, TotalVariation
-from objectives.reductions import Max, Mean, Proportional, Reduction, Sum
 from objectives.solvers import Descent, Problem, Solving
-from objectives.synthetic import Parameterisation, Pixels
+from objectives.synthetic.bases import Bases
+from objectives.synthetic.formation import Formation
+from objectives.synthetic.frequencies import Frequencies
+from objectives.synthetic.parameterisation import Parameterisation
+from objectives.synthetic.pixels import Pixels
+from objectives.terms.objective import Match
+from objectives.terms.penalties import CrossEntropy, TotalVariation
+from objectives.terms.reductions import Max, Mean, Proportional, Reduction, Sum
+from objectives.training.augmentation import Siamese
 
 PIXELS = Match(MMD(), via=Identity())
 FEATURES = Match(MMD(), via=Features())
@@ -47,12 +48,12 @@ def assert_equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
 
 
 def by_hand(some: Problem, steps: int, lr: float, momentum: float, once_a_class: bool = False) -> dict[str, Tensor]:
-    """v ← momentum v + g, θ ← θ - lr v, with the loss written out on the real batches of an executor's own draws."""
-    data, executor = some.data, some.executor(steps)
+    """v ← momentum v + g, θ ← θ - lr v, with the loss written out on the real batches of an engine's own draws."""
+    data, engine = some.data, some.engine(steps)
     x = some.synthetic.initial(data, some.seed)
     v = {name: torch.zeros_like(value) for name, value in x.items()}
     for step in range(steps):
-        scene, augment = executor.scenes.at(step), executor.stage.augment
+        view, augment = engine.real_side.at(step), engine.extractor.augment
         rounds = range(3) if once_a_class else [None]
         for only in rounds:
             leaves = {name: value.clone().requires_grad_(True) for name, value in x.items()}
@@ -61,9 +62,9 @@ def by_hand(some: Problem, steps: int, lr: float, momentum: float, once_a_class:
             for c in range(3) if only is None else [only]:
                 own = here.points[here.slots == c]
                 if augment is not None:
-                    own = augment(own, scene.augmentation, torch.full((len(own),), c))
-                mean = NETWORK(scene.parameters, own, ("features",))["features"].mean(0)
-                loss = loss + (scene.summaries["mmd"][""].mean[c].float() - mean).square().sum()
+                    own = augment(own, view.augmentation, torch.full((len(own),), c))
+                mean = NETWORK(view.parameters, own, ("features",))["features"].mean(0)
+                loss = loss + (view.summaries["mmd"][""].mean[c].float() - mean).square().sum()
             for name, g in zip(x, torch.autograd.grad(loss, list(leaves.values())), strict=True):
                 v[name] = momentum * v[name] + g
                 x[name] = x[name] - lr * v[name]
@@ -178,7 +179,7 @@ def test_classes_in_turn_equal_the_joint_update_with_a_network_and_penalties() -
 
 def test_the_record_is_the_loss_before_the_step() -> None:
     some = problem(images(), FEATURES + 0.5 * TotalVariation())
-    values = some.executor(2).evaluate(decoded(some), 0)
+    values = some.engine(2).evaluate(decoded(some), 0)
     for update in ("joint", "per_class", "per_class_shared_state"):
         record = Descent(steps=2, lr=1e-6, update=update).start(some).advance()
         assert record.step == 0
@@ -210,13 +211,13 @@ def test_points_stay_within_the_limits() -> None:
 def test_optimisers_by_name_in_any_case(name: str) -> None:
     solving = advanced(start(images(), PIXELS, Descent(optimizer=name, lr=0.01, steps=2), context=Pool()), 2)
     some = problem(images(), PIXELS, context=Pool())
-    executor = some.executor(2)
+    engine = some.engine(2)
     x = torch.nn.Parameter(decoded(some).points.detach().clone())
     kind = next(value for key, value in vars(torch.optim).items() if key.lower() == name.lower())
     optimiser = kind([x], lr=0.01)
     for step in range(2):
         here = some.synthetic.decode({"points": x}, some.layout)
-        x.grad = executor.evaluate(here, step).gradients["points"]
+        x.grad = engine.evaluate(here, step).gradients["points"]
         optimiser.step()
     torch.testing.assert_close(solving.parameters["points"], x.detach(), rtol=1e-6, atol=1e-7)
 

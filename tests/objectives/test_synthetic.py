@@ -9,16 +9,17 @@ from torch import Tensor
 
 from discrepancy import MMD
 from discrepancy.errors import InvalidInput
-from objectives.bases import Bases
 from objectives.condense import condense
 from objectives.contexts import Pool
-from objectives.data import LabelledData
-from objectives.formations import Formation
-from objectives.frequencies import Frequencies
-from objectives.objective import Match
+from objectives.data.labelled import LabelledData
+from objectives.rng import rng
 from objectives.solvers import Herding, Random, Solver
-from objectives.streams import stream
-from objectives.synthetic import Parameterisation, Pixels
+from objectives.synthetic.bases import Bases
+from objectives.synthetic.formation import Formation
+from objectives.synthetic.frequencies import Frequencies
+from objectives.synthetic.parameterisation import Parameterisation
+from objectives.synthetic.pixels import Pixels
+from objectives.terms.objective import Match
 
 LEARNED = {"labels": "soft", "weights": "learned", "start": "noise"}
 FORMS: dict[str, Parameterisation] = {
@@ -224,7 +225,7 @@ def test_no_groups_is_one_group() -> None:
 
 def test_clip_keeps_the_limits() -> None:
     data, pixels = images(), Pixels(per_class=2, start="noise", clip=True)
-    parameters = {"points": 30 * torch.randn(6, 1, 8, 8, generator=stream(0, "test"))}
+    parameters = {"points": 30 * torch.randn(6, 1, 8, 8, generator=rng(0, "test"))}
     pixels.project(parameters, data)
     source = data.normalisation.invert(parameters["points"].double())
     assert -1e-4 < float(source.min()) < 1e-4

@@ -14,18 +14,18 @@ from discrepancy.embeddings import Features, LossGradient
 from discrepancy.errors import InvalidInput
 from discrepancy.kernels import Gaussian
 from discrepancy.networks import MLP
-from objectives.artefact import SyntheticSet
 from objectives.condense import condense
 from objectives.contexts import Fresh, Pool, Trained
-from objectives.data import Examples, LabelledData, Normalisation
-from objectives.formations import Formation
-from objectives.objective import Match, Objective, Summand
-from objectives.penalties import CrossEntropy
+from objectives.data.labelled import Examples, LabelledData, Normalisation
+from objectives.rng import rng
 from objectives.solvers import Descent, Forgetting, GreedyMMD, Herding, KCentre, KernelThinning, Random, Solver
 from objectives.solvers.base import decoded
-from objectives.streams import stream
-from objectives.synthetic import Pixels
+from objectives.synthetic.artefact import SyntheticSet
+from objectives.synthetic.formation import Formation
+from objectives.synthetic.pixels import Pixels
 from objectives.teacher import Teacher
+from objectives.terms.objective import Match, Objective, Summand
+from objectives.terms.penalties import CrossEntropy
 
 N, D = 23, 4
 
@@ -128,7 +128,7 @@ def test_what_decodes_to_several_has_the_mean_of_their_neighbouring_targets() ->
     assert rows.labels.shape == (12, 1)
     targets = parameters["labels"][:, 0]
     assert bool((targets.diff() > 0).all())
-    drawn = data.targets(data.class_batch(stream(1, "start"), 12))
+    drawn = data.targets(data.class_batch(rng(1, "start"), 12))
     assert drawn is not None
     torch.testing.assert_close(targets, drawn[:, 0].sort().values.unflatten(0, (3, 4)).mean(1))
 

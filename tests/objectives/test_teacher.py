@@ -16,17 +16,18 @@ from torch.nn import functional
 from discrepancy import MMD
 from discrepancy.errors import InvalidInput
 from discrepancy.networks import MLP, ConvNet
-from objectives.artefact import SyntheticSet
 from objectives.condense import condense
 from objectives.contexts import Pool
-from objectives.data import LabelledData
-from objectives.formations import Formation
-from objectives.objective import Match
+from objectives.data.labelled import LabelledData
+from objectives.rng import rng
 from objectives.solvers import Random
-from objectives.streams import stream
-from objectives.synthetic import Parameterisation, Pixels
+from objectives.synthetic.artefact import SyntheticSet
+from objectives.synthetic.formation import Formation
+from objectives.synthetic.parameterisation import Parameterisation
+from objectives.synthetic.pixels import Pixels
 from objectives.teacher import HELD_OUT, Teacher
-from objectives.training import Trainee, Training, real_lesson
+from objectives.terms.objective import Match
+from objectives.training.training import NetworkTrainer, Training, real_training_data
 
 SMALL = Training(on="real", steps=3, batch=8, lr=0.1, momentum=0.9)
 QUICK = Teacher(network=MLP(width=6, depth=1), rounds=2, training=SMALL)
@@ -47,7 +48,7 @@ def by_hand(weights: dict[str, Tensor], x: np.ndarray, temperature: float) -> np
 
 def files(folder: Path, data: LabelledData, count: int) -> list[dict[str, Tensor]]:
     """Weights of so many random networks, in files a0, a1, ..."""
-    found = [MLP(width=6, depth=1).initial(stream(7, number), data.shape, data.count) for number in range(count)]
+    found = [MLP(width=6, depth=1).initial(rng(7, number), data.shape, data.count) for number in range(count)]
     for number, weights in enumerate(found):
         safetensors.torch.save_file(weights, folder / f"a{number}.safetensors")
     return found
@@ -77,15 +78,15 @@ def test_training_is_that_of_the_contexts(tmp_path: Path) -> None:
     network = ConvNet(width=4, depth=2)
     teacher = Teacher(network=network, number=2, rounds=2, training=SMALL)
     taught = teacher.taught(data, seed=5)
-    kept = data.split(HELD_OUT, stream(5, "teacher", "held out"))
+    kept = data.split(HELD_OUT, rng(5, "teacher", "held out"))
     for number, member in enumerate(taught.members):
-        start = network.initial(stream(5, "teacher", number, "network"), data.shape, 3)
-        trainee = Trainee(SMALL, start)
+        start = network.initial(rng(5, "teacher", number, "network"), data.shape, 3)
+        network_trainer = NetworkTrainer(SMALL, start)
         for turn in range(2):
-            lesson = real_lesson(kept, torch.device("cpu"))
-            trainee.round(network, lesson, stream(5, "teacher", number, "train", turn))
-        assert all(trainee.parameters[name].equal(value) for name, value in member.parameters.items())
-        assert not trainee.parameters["linear.weight"].equal(start["linear.weight"])
+            training_data = real_training_data(kept, torch.device("cpu"))
+            network_trainer.round(network, training_data, rng(5, "teacher", number, "train", turn))
+        assert all(network_trainer.parameters[name].equal(value) for name, value in member.parameters.items())
+        assert not network_trainer.parameters["linear.weight"].equal(start["linear.weight"])
     assert not taught.members[0].parameters["linear.weight"].equal(taught.members[1].parameters["linear.weight"])
 
 
@@ -100,8 +101,8 @@ def test_the_statistics_of_batch_normalisation_are_averages_over_batches() -> No
     network = ConvNet(width=3, depth=1, norm="batch")
     training = replace(SMALL, batch=10)
     (member,) = Teacher(network=network, rounds=1, training=training).taught(data, seed=1).members
-    kept = data.split(HELD_OUT, stream(1, "teacher", "held out")).train
-    order = torch.randperm(len(kept), generator=stream(1, "teacher", 0, "statistics"))
+    kept = data.split(HELD_OUT, rng(1, "teacher", "held out")).train
+    order = torch.randperm(len(kept), generator=rng(1, "teacher", 0, "statistics"))
     x = data.normalisation.apply(kept.points)
     means, variances = [], []
     for rows in order[: len(order) // 10 * 10].split(10):

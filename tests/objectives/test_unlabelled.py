@@ -8,23 +8,24 @@ import safetensors.torch
 import torch
 
 from discrepancy import MMD, EnergyDistance, Risk, SlicedWasserstein
+from discrepancy.discrepancy import Discrepancy
 from discrepancy.embeddings import Features
 from discrepancy.errors import InvalidInput
 from discrepancy.kernels import Gaussian
 from discrepancy.networks import ConvNet
-from discrepancy.sorts import Discrepancy
-from objectives.artefact import SyntheticSet
-from objectives.augment import Siamese
-from objectives.bases import Bases
 from objectives.condense import condense
 from objectives.contexts import Fresh, Pool, Queue
-from objectives.data import LabelledData
-from objectives.formations import Formation
-from objectives.frequencies import Frequencies
-from objectives.objective import Match
-from objectives.penalties import CrossEntropy, TotalVariation
+from objectives.data.labelled import LabelledData
 from objectives.solvers import Descent, Herding
-from objectives.synthetic import Parameterisation, Pixels
+from objectives.synthetic.artefact import SyntheticSet
+from objectives.synthetic.bases import Bases
+from objectives.synthetic.formation import Formation
+from objectives.synthetic.frequencies import Frequencies
+from objectives.synthetic.parameterisation import Parameterisation
+from objectives.synthetic.pixels import Pixels
+from objectives.terms.objective import Match
+from objectives.terms.penalties import CrossEntropy, TotalVariation
+from objectives.training.augmentation import Siamese
 
 N = 19
 

@@ -10,11 +10,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from discrepancy.errors import InvalidInput
-from discrepancy.mmd import MMD
-from objectives.executor import Executor
-from objectives.objective import Match
+from discrepancy.mean_embeddings.mmd import MMD
+from objectives.engine.engine import Engine
+from objectives.engine.extractor import Extractor
 from objectives.solvers.base import Problem, Record, Solving
-from objectives.stage import Stage
+from objectives.terms.objective import Match
 
 __all__ = ["Choice", "Selecting", "WithinClasses", "check_embeddings", "check_mmd", "check_positive", "check_weights"]
 
@@ -79,24 +79,24 @@ class Selecting(Solving):
 
 
 class WithinClasses(Selecting):
-    """One class a step, by a rule ``choose(executor, candidates, label, count)``."""
+    """One class a step, by a rule ``choose(engine, candidates, label, count)``."""
 
-    def __init__(self, problem: Problem, kind: str, choose: Callable[[Executor, Tensor, int, int], Choice]) -> None:
+    def __init__(self, problem: Problem, kind: str, choose: Callable[[Engine, Tensor, int, int], Choice]) -> None:
         super().__init__(problem, kind, problem.data.count)
-        self.choose, self.executor = choose, problem.executor(self.steps)
+        self.choose, self.engine = choose, problem.engine(self.steps)
 
     @property
-    def stage(self) -> Stage:
-        return self.executor.stage
+    def extractor(self) -> Extractor:
+        return self.engine.extractor
 
     @property
     def resolved(self) -> dict[str, Any]:
-        return self.executor.resolved
+        return self.engine.resolved
 
     @torch.no_grad()
     def _advance(self) -> Tensor:
         members = self.problem.data.members[self.step]
-        choice = self.choose(self.executor, members, self.step, self.sizes[self.step])
+        choice = self.choose(self.engine, members, self.step, self.sizes[self.step])
         self._chosen = torch.cat([self._chosen, members[choice.rows.cpu()]])
         if choice.weights is not None:
             weights = choice.weights.to("cpu", self.problem.dtype)

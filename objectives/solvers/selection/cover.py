@@ -7,12 +7,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from discrepancy.cover import CoveringRadius
-from discrepancy.gains import row_blocks
-from objectives.executor import Executor
-from objectives.scenes import Candidates
+from discrepancy.mean_embeddings.gains import row_blocks
+from objectives.engine.engine import Engine
+from objectives.engine.extractor import Extractor
+from objectives.engine.real_side import Candidates
 from objectives.solvers.base import Problem, Solver
 from objectives.solvers.selection.base import Choice, WithinClasses, check_embeddings, check_positive
-from objectives.stage import Stage
 
 __all__ = ["KCentre"]
 
@@ -39,15 +39,15 @@ class KCentre(Solver, kind="k_centre"):
     def duration(self, problem: Problem) -> int:
         return problem.data.count
 
-    def passes(self, problem: Problem, stage: Stage) -> int:
+    def passes(self, problem: Problem, extractor: Extractor) -> int:
         return len(problem.data.train)
 
     def start(self, problem: Problem) -> WithinClasses:
         check_embeddings(problem, self.kind)
         check_positive(problem, self.kind)
 
-        def choose(executor: Executor, members: Tensor, label: int, count: int) -> Choice:
-            blocks = [_Block(match) for match in executor.scenes.candidates(members, label, summaries=False)]
+        def choose(engine: Engine, members: Tensor, label: int, count: int) -> Choice:
+            blocks = [_Block(match) for match in engine.real_side.candidates(members, label, summaries=False)]
             return farthest_first(blocks, count)
 
         return WithinClasses(problem, self.kind, choose)

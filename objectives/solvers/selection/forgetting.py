@@ -7,15 +7,15 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from torch.nn import functional
 
-from discrepancy.base import check_choice
 from discrepancy.errors import InvalidInput
-from discrepancy.networks.base import Network, Parameters
-from objectives.memory import chunk_examples
+from discrepancy.networks.base import Network, NetworkParameters
+from discrepancy.parts import check_choice
+from objectives.engine.extractor import Extractor
+from objectives.engine.memory import chunk_examples
+from objectives.rng import rng
 from objectives.solvers.base import Problem, Solver
 from objectives.solvers.selection.base import Selecting
-from objectives.stage import Stage
-from objectives.streams import stream
-from objectives.training import Lesson, Trainee, Training
+from objectives.training.training import NetworkTrainer, Training, TrainingData
 
 __all__ = ["Forgetting"]
 
@@ -58,7 +58,7 @@ class Forgetting(Solver, kind="forgetting"):
     def duration(self, problem: Problem) -> int:
         return self.rounds
 
-    def passes(self, problem: Problem, stage: Stage) -> int:
+    def passes(self, problem: Problem, extractor: Extractor) -> int:
         n = len(problem.data.train)
         return self.rounds * (3 * self.training.images(n) + n)
 
@@ -83,8 +83,10 @@ class _Forgetting(Selecting):
         self.solver, self.network = solver, network
         data, device = problem.data, problem.device
         number = problem.context.at(0, problem.seed).network
-        initial = network.initial(stream(problem.seed, "network", number), data.shape, data.count)
-        self.trainee = Trainee(solver.training, {name: value.to(device) for name, value in initial.items()})
+        initial = network.initial(rng(problem.seed, "network", number), data.shape, data.count)
+        self.network_trainer = NetworkTrainer(
+            solver.training, {name: value.to(device) for name, value in initial.items()}
+        )
         self.chunk = chunk_examples(network, data.shape, data.count, device)
         n = len(data.train)
         self.right, self.learned = torch.zeros(n, dtype=torch.bool), torch.zeros(n, dtype=torch.bool)
@@ -97,9 +99,9 @@ class _Forgetting(Selecting):
     def _advance(self) -> Tensor:
         data, train, device = self.problem.data, self.problem.data.train, self.problem.device
         labels = functional.one_hot(data.strata, data.count).float() if train.soft is None else train.soft
-        lesson = Lesson(self._points, labels.to(device), torch.ones(len(train), device=device))
-        self.trainee.round(self.network, lesson, stream(self.problem.seed, "forgetting", self.step))
-        right = self._answers(self.trainee.parameters) == data.strata.cpu()
+        training_data = TrainingData(self._points, labels.to(device), torch.ones(len(train), device=device))
+        self.network_trainer.round(self.network, training_data, rng(self.problem.seed, "forgetting", self.step))
+        right = self._answers(self.network_trainer.parameters) == data.strata.cpu()
         self.events += self.right & ~right
         self.right, self.learned = right, self.learned | right
         if self.step + 1 == self.steps:
@@ -107,7 +109,7 @@ class _Forgetting(Selecting):
         return self.events.float().mean()
 
     @torch.no_grad()
-    def _answers(self, parameters: Parameters) -> Int[Tensor, " n"]:
+    def _answers(self, parameters: NetworkParameters) -> Int[Tensor, " n"]:
         """The class with the largest logit, of all the real examples."""
         rows = torch.arange(len(self.events)).split(self.chunk)
         found = [self.network(parameters, self._points(part), ("logits",))["logits"].argmax(1).cpu() for part in rows]
@@ -120,13 +122,15 @@ class _Forgetting(Selecting):
 
     def state(self) -> dict[str, Any]:
         counted = {"right": self.right, "learned": self.learned, "events": self.events.clone()}
-        return super().state() | counted | {"trainee": self.trainee.state()}
+        return super().state() | counted | {"network_trainer": self.network_trainer.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         super().restore(state)
         self.right, self.learned, self.events = (state[name].cpu() for name in ("right", "learned", "events"))
         self.events = self.events.clone()
-        self.trainee = Trainee.restored(self.solver.training, state["trainee"], self.problem.device)
+        self.network_trainer = NetworkTrainer.restored(
+            self.solver.training, state["network_trainer"], self.problem.device
+        )
 
 
 def ranked(events: Int[Tensor, " n"], learned: Bool[Tensor, " n"], *, most: bool) -> Int[Tensor, " n"]:

@@ -7,16 +7,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from discrepancy.base import check_choice
-from discrepancy.gains import Compared, Gains
+from discrepancy.discrepancy import Draws
+from discrepancy.mean_embeddings.gains import Compared, Gains
 from discrepancy.measure import Measure
-from discrepancy.sorts import Draws
-from objectives.executor import Executor
-from objectives.scenes import Candidates
+from discrepancy.parts import check_choice
+from objectives.engine.engine import Engine
+from objectives.engine.extractor import Extractor
+from objectives.engine.real_side import Candidates
 from objectives.solvers.base import Problem, Solver
 from objectives.solvers.selection.base import Choice, WithinClasses, check_embeddings, check_mmd, check_weights
 from objectives.solvers.selection.quadratic import Quadratic
-from objectives.stage import Stage
 
 __all__ = ["GreedyMMD", "Herding"]
 
@@ -36,14 +36,14 @@ class Herding(Solver, kind="herding"):
     def duration(self, problem: Problem) -> int:
         return problem.data.count
 
-    def passes(self, problem: Problem, stage: Stage) -> int:
+    def passes(self, problem: Problem, extractor: Extractor) -> int:
         return len(problem.data.train)
 
     def start(self, problem: Problem) -> WithinClasses:
         check_embeddings(problem, self.kind)
 
-        def choose(executor: Executor, members: Tensor, label: int, count: int) -> Choice:
-            return grown(executor.scenes.candidates(members, label), count)
+        def choose(engine: Engine, members: Tensor, label: int, count: int) -> Choice:
+            return grown(engine.real_side.candidates(members, label), count)
 
         return WithinClasses(problem, self.kind, choose)
 
@@ -80,7 +80,7 @@ class GreedyMMD(Solver, kind="greedy_mmd"):
     def duration(self, problem: Problem) -> int:
         return problem.data.count
 
-    def passes(self, problem: Problem, stage: Stage) -> int:
+    def passes(self, problem: Problem, extractor: Extractor) -> int:
         return len(problem.data.train)
 
     def start(self, problem: Problem) -> WithinClasses:
@@ -88,8 +88,8 @@ class GreedyMMD(Solver, kind="greedy_mmd"):
         if self.weights == "optimal":
             check_weights(problem, self.kind)
 
-        def choose(executor: Executor, members: Tensor, label: int, count: int) -> Choice:
-            matches = executor.scenes.candidates(members, label)
+        def choose(engine: Engine, members: Tensor, label: int, count: int) -> Choice:
+            matches = engine.real_side.candidates(members, label)
             return grown(matches, count) if self.weights == "equal" else weighted(Quadratic(matches), count)
 
         return WithinClasses(problem, self.kind, choose)

@@ -14,11 +14,11 @@ from jaxtyping import Float, Int
 from scipy import optimize
 from torch import Tensor
 
-from discrepancy.gains import kernel_means, row_blocks
-from discrepancy.mmd import MMD
-from discrepancy.pairwise import self_sum
-from discrepancy.sorts import MeanSummary, SampleSummary
-from objectives.scenes import Candidates
+from discrepancy.discrepancy import MeanSummary, SampleSummary
+from discrepancy.mean_embeddings.gains import kernel_means, row_blocks
+from discrepancy.mean_embeddings.mmd import MMD
+from discrepancy.numerics.pairwise import self_sum
+from objectives.engine.real_side import Candidates
 
 __all__ = ["Quadratic", "simplex_minimum"]
 

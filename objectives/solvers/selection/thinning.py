@@ -9,12 +9,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from discrepancy.errors import InvalidInput
-from objectives.executor import Executor
+from objectives.engine.engine import Engine
+from objectives.engine.extractor import Extractor
+from objectives.rng import rng
 from objectives.solvers.base import Problem, Solver
 from objectives.solvers.selection.base import Choice, WithinClasses, check_mmd
 from objectives.solvers.selection.quadratic import Quadratic
-from objectives.stage import Stage
-from objectives.streams import stream
 
 __all__ = ["KernelThinning", "best", "halved", "refined", "split"]
 
@@ -55,16 +55,16 @@ class KernelThinning(Solver, kind="kernel_thinning"):
     def duration(self, problem: Problem) -> int:
         return problem.data.count
 
-    def passes(self, problem: Problem, stage: Stage) -> int:
+    def passes(self, problem: Problem, extractor: Extractor) -> int:
         return len(problem.data.train)
 
     def start(self, problem: Problem) -> WithinClasses:
         check_mmd(problem, self.kind)
 
-        def choose(executor: Executor, members: Tensor, label: int, count: int) -> Choice:
+        def choose(engine: Engine, members: Tensor, label: int, count: int) -> Choice:
             form, generator = (
-                Quadratic(executor.scenes.candidates(members, label)),
-                stream(problem.seed, "thinning", label),
+                Quadratic(engine.real_side.candidates(members, label)),
+                rng(problem.seed, "thinning", label),
             )
             order = torch.randperm(len(form), generator=generator)
             rounds = (len(form) // count).bit_length() - 1

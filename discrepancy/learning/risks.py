@@ -1,0 +1,73 @@
+"""The risk of a predictor on a sample that is kept: E ℓ(f(x), y), in blocks of bounded memory."""
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from discrepancy.discrepancy import SampleSummary
+from discrepancy.numerics import pairwise
+from discrepancy.numerics.blocks import block_sum
+
+__all__ = ["LOSSES", "Loss", "sample_moments", "sample_risk"]
+
+Loss = Literal["squared", "cross_entropy"]
+
+
+def _squared(outputs: Float[Tensor, "g n c"], labels: Float[Tensor, "g n c"]) -> Float[Tensor, "g n"]:
+    return (outputs - labels).square().sum(-1)
+
+
+def _cross_entropy(outputs: Float[Tensor, "g n c"], labels: Float[Tensor, "g n c"]) -> Float[Tensor, "g n"]:
+    return -(labels * outputs.log_softmax(-1)).sum(-1)
+
+
+LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {"squared": _squared, "cross_entropy": _cross_entropy}
+
+
+def sample_risk(
+    summary: SampleSummary, make: Callable[..., Callable[[Tensor], Tensor]], *tensors: Tensor, loss: Loss = "squared"
+) -> Float[Tensor, " g"]:
+    """E ℓ(f(x), y) over the measure that was summarised, in float64, for the predictor f = ``make(*tensors)``.
+
+    Nothing is kept of a block, whose outputs are made again for every derivative: memory O(m (m + d)) beyond the points for a
+    predictor of m points.
+    """
+    rows = _rows(summary, *tensors)
+
+    def of(x: Tensor, weights: Tensor, labels: Tensor, *tensors: Tensor) -> tuple[Tensor]:
+        return ((weights.double() * LOSSES[loss](make(*tensors)(x), labels.double())).sum(-1),)
+
+    fixed = _fixed(summary)
+    (total,) = block_sum(of, rows, fixed, *tensors)
+    return total / fixed[1].double().sum(-1)
+
+
+def sample_moments(
+    summary: SampleSummary, make: Callable[..., Callable[[Tensor], Tensor]], *tensors: Tensor
+) -> tuple[Float[Tensor, "g p p"], Float[Tensor, "g p c"]]:
+    """E f fᵀ and E f yᵀ over the measure that was summarised, in float64, for the predictor f = ``make(*tensors)``."""
+
+    def of(x: Tensor, weights: Tensor, labels: Tensor, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+        values = make(*tensors)(x)
+        weighted = (weights.double()[..., None] * values).mT
+        return weighted @ values, weighted @ labels.double()
+
+    fixed = _fixed(summary)
+    squares, products = block_sum(of, _rows(summary, *tensors), fixed, *tensors)
+    mass = fixed[1].double().sum(-1)[:, None, None]
+    return squares / mass, products / mass
+
+
+def _rows(summary: SampleSummary, *tensors: Tensor) -> int:
+    """Points of a block, for predictors of these tensors."""
+    g, width = len(tensors[0]), max(max(tensor.shape[1:]) for tensor in tensors)
+    budget = pairwise.BLOCK_BYTES.get(summary.real.rows.device.type, pairwise.BLOCK_BYTES["cpu"])
+    return max(1, budget // (tensors[0].element_size() * g * width))
+
+
+def _fixed(summary: SampleSummary) -> tuple[Tensor, Tensor, Tensor]:
+    real = summary.real
+    assert real.labels is not None
+    return real.rows.detach(), real.mass_of.detach(), real.labels.detach()

@@ -1,0 +1,1 @@
+"""Distances between mean embeddings in a Hilbert space: MMD, its joint form, energy distance, characteristic functions."""

@@ -1,0 +1,1 @@
+"""Discrepancies of moments and quantiles, and of the Gaussians with these moments."""

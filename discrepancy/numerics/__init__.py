@@ -1,0 +1,1 @@
+"""Numerical building blocks: sums over pairs, blocks of bounded memory, derivatives at zero, linear systems."""

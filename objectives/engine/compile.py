@@ -1,0 +1,111 @@
+"""The one place that decides what is compiled.
+
+Components stay pure and uncompiled. Compilation costs some ten seconds a function, so it is worth it only for work that takes
+longer than that: short runs and tests stay eager. Without a working compiler the same functions run eagerly, with a warning.
+"""
+
+import warnings
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+import torch
+import torch._dynamo.config
+import torch._dynamo.exc
+from torch import Tensor
+
+from discrepancy.errors import PerformanceWarning
+from discrepancy.parts import check_choice
+
+__all__ = ["Compiled", "Policy", "compiled", "compiles", "eager_seconds", "padded"]
+
+Policy = Literal["auto", "always", "never"]
+
+WORTHWHILE_SECONDS = 90.0
+"""Estimated eager work above which ``auto`` compiles: compiling takes 10 to 25 s and halves the rest."""
+
+VERSIONS = 64
+"""Compiled versions of one function that a process holds. Torch shares them among all that call it, and gives up at eight: a
+sweep over sizes would end there."""
+
+MULTIPLICATIONS_PER_SECOND = {"cpu": 1.5e10, "cuda": 5e12}
+"""Eager convolutional networks on a laptop's core, and on a data-centre GPU: an order of magnitude for estimates."""
+
+LIMIT = "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else "cache_size_limit"
+"""The name of that limit in torch's configuration; the second was its name up to torch 2.6."""
+
+
+def eager_seconds(multiplications: float, device: torch.device | str = "cpu") -> float:
+    """A rough estimate of the time that so many multiply-accumulates of a network take without compilation."""
+    kind = torch.device(device).type
+    rate = MULTIPLICATIONS_PER_SECOND.get(kind, MULTIPLICATIONS_PER_SECOND["cuda"])
+    return multiplications / (rate * (torch.get_num_threads() if kind == "cpu" else 1))
+
+
+def compiled(
+    function: Callable[..., Any], policy: Policy, seconds: float, device: torch.device | str = "cpu"
+) -> Callable[..., Any]:
+    """``function``, compiled where :func:`compiles` says so.
+
+    A function so compiled must be pure, take tensors of one fixed shape, and be called with one gradient mode.
+    """
+    return Compiled(function) if compiles(policy, seconds, device) else function
+
+
+def compiles(policy: Policy, seconds: float, device: torch.device | str = "cpu") -> bool:
+    """Whether to compile: ``auto`` does when ``seconds`` of eager work make it worthwhile; warns if a compiler is missing."""
+    check_choice("compile", policy, get_args(Policy))
+    if policy == "never" or (policy == "auto" and seconds < WORTHWHILE_SECONDS):
+        return False
+    reason = _missing_compiler(torch.device(device))
+    if reason is not None:
+        _warn(reason)
+    return reason is None
+
+
+class Compiled:
+    """A compiled function that falls back to the plain one, once and with a warning, if the compiler fails."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.plain = function
+        self.fast: Callable[..., Any] | None = torch.compile(function, fullgraph=True, dynamic=False)
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self.fast is None:
+            return self.plain(*arguments)
+        try:
+            with torch._dynamo.config.patch({LIMIT: VERSIONS}):
+                return self.fast(*arguments)
+        except (torch._dynamo.exc.TorchDynamoException, torch._dynamo.exc.FailOnRecompileLimitHit) as error:
+            self.fast = None
+            _warn(" ".join(str(error).split("\n")[:2]).strip())
+            return self.plain(*arguments)
+
+
+def _missing_compiler(device: torch.device) -> str | None:
+    """Why inductor cannot compile for this device; None if it can."""
+    if device.type != "cpu":
+        return None
+    from torch._inductor import cpp_builder, exc
+
+    try:
+        cpp_builder.get_cpp_compiler()
+    except (exc.InvalidCxxCompiler, RuntimeError) as error:
+        return str(error).strip().splitlines()[0]
+    return None
+
+
+def _warn(reason: str) -> None:
+    warnings.warn(
+        f"running without compilation, about twice as slow: {reason}; install a C++ compiler (g++ or clang) or set CXX, "
+        "or pass compile='never' to silence this",
+        PerformanceWarning,
+        stacklevel=4,
+    )
+
+
+def padded(points: Tensor, size: int) -> Tensor:
+    """``points`` filled up to ``size`` rows by repeating the first, so that a compiled function sees one shape."""
+    missing = size - points.shape[0]
+    if missing <= 0:
+        return points
+    return torch.cat([points, points[:1].expand(missing, *points.shape[1:])])

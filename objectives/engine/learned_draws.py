@@ -1,0 +1,75 @@
+"""Discrepancies that are suprema have an adversary: parameters in the run's state, moved uphill once a step.
+
+min_S max_ψ  D_ψ(P, Q_S):   one backward pass gives both gradients, S goes down, ψ goes up.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from discrepancy.discrepancy import Adversary
+
+__all__ = ["LearnedDraws"]
+
+Place = tuple[str, str]
+"""A term and a block of it."""
+
+
+class LearnedDraws:
+    """The learned_draws of an objective, each with an Adam of its own.
+
+    Args:
+        players: who they are, by term and block.
+        starts: where their parameters start: by term and block, then by name, with a leading axis of groups.
+    """
+
+    def __init__(self, players: Mapping[Place, Adversary], starts: Mapping[Place, Mapping[str, Tensor]]) -> None:
+        self._parameters = {
+            place: {name: value.clone().requires_grad_(True) for name, value in starts[place].items()}
+            for place in players
+        }
+        self._optimisers = [
+            torch.optim.Adam(self._parameters[place].values(), lr=player.rate, maximize=True)
+            for place, player in players.items()
+        ]
+
+    def __len__(self) -> int:
+        return len(self._parameters)
+
+    def at(self, term: str, block: str) -> Mapping[str, Tensor]:
+        """The parameters of one adversary, which ask for gradients; none where there is no adversary."""
+        return self._parameters.get((term, block), {})
+
+    @property
+    def leaves(self) -> list[Tensor]:
+        """All their parameters."""
+        return [value for parameters in self._parameters.values() for value in parameters.values()]
+
+    def ascend(self, gradients: Sequence[Sequence[Tensor | None]]) -> None:
+        """One step uphill, given the gradients at the leaves: once, or once for every class."""
+        for leaf, parts in zip(self.leaves, zip(*gradients, strict=True), strict=True):
+            known = [part for part in parts if part is not None]
+            leaf.grad = torch.stack(known).sum(0) if known else None
+        for optimiser in self._optimisers:
+            optimiser.step()
+
+    def state(self) -> list[dict[str, Any]]:
+        """Parameters and optimisers, to be restored."""
+        return [
+            {
+                "parameters": {name: value.detach().clone() for name, value in parameters.items()},
+                "optimiser": copy.deepcopy(optimiser.state_dict()),
+            }
+            for parameters, optimiser in zip(self._parameters.values(), self._optimisers, strict=True)
+        ]
+
+    def restore(self, state: Sequence[Mapping[str, Any]]) -> None:
+        """Continue from a state."""
+        for saved, parameters, optimiser in zip(state, self._parameters.values(), self._optimisers, strict=True):
+            with torch.no_grad():
+                for name, value in parameters.items():
+                    value.copy_(saved["parameters"][name])
+            optimiser.load_state_dict(copy.deepcopy(dict(saved["optimiser"])))

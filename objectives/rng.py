@@ -1,0 +1,19 @@
+"""Random streams without state: a generator seeded by a hash of (seed, names).
+
+No global generator is read or written. Draws are made on the CPU and then moved, since a seeded CUDA stream differs between
+models of GPU. Because a stream is a function of its names (``"batch", step, ...``), a checkpoint holds no generator, and
+adding one stream leaves all the others as they were.
+"""
+
+import hashlib
+
+import torch
+
+__all__ = ["rng"]
+
+
+def rng(seed: int, *names: str | int) -> torch.Generator:
+    """The generator of the stream with this name, e.g. ``rng(seed, "batch", step)``."""
+    key = "\x1f".join([str(seed), *(f"{type(name).__name__}:{name}" for name in names)])
+    digest = hashlib.sha256(key.encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

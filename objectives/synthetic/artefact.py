@@ -1,0 +1,249 @@
+"""The artefact: a synthetic set in one safetensors file that carries everything needed to use it and to explain it.
+
+``points`` are the decoded ones in the source's own units (0 to 255 for 8-bit images), with ``labels`` and ``weights``;
+``parameters/NAME`` are what was optimised, in normalised units, and ``decoder`` in the metadata says how they decode. The
+metadata also say how they came to be: configuration, normalisation, resolved numbers, seed, versions, bytes stored including
+labels, fingerprint of the data. Nothing is ever unpickled.
+"""
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from discrepancy.errors import InvalidInput
+from discrepancy.parts import plain
+from objectives.data.labelled import LabelledData, Normalisation
+from objectives.storage import replacing
+from objectives.synthetic.parameterisation import Decoded, Parameterisation
+
+__all__ = ["FORMAT", "SyntheticSet"]
+
+FORMAT = 1
+"""Version of the artefact's layout; a reader refuses a newer one."""
+
+
+@dataclass(frozen=True, eq=False)
+class SyntheticSet(Dataset[tuple[Tensor, ...]]):
+    """A small data set, made or chosen. ``SyntheticSet.load(path)[i]`` is ``(point, label)`` in source units, or ``(point,)``
+    where there are no labels.
+
+    Args:
+        points: ``(m, *shape)``, float32 (or float64, where it was asked for), in the units of the source.
+        labels: class numbers ``(m,)``, distributions or ``scores`` ``(m, c)``; targets ``(m,)`` or ``(m, k)`` in their own
+            units; None where there are none.
+        weights: ``(m,)``.
+        classes: names of the classes; empty where there are none.
+        normalisation: from source units to those that networks are trained in.
+        limits: the range of valid values in source units, where the source states one.
+        parameters: what was optimised, by name.
+        record: how the set came to be (plain data).
+        target_units: from targets in their own units to those that networks learn, where there are targets.
+        slots: ``(m,)``, the class that each example was made for, where a teacher's labels have taken the place of its own, or
+            its labels are scores.
+        scores: whether the labels are any real numbers, one a class, in place of distributions.
+    """
+
+    points: Tensor
+    labels: Tensor | None
+    weights: Tensor
+    classes: tuple[str, ...]
+    normalisation: Normalisation
+    limits: tuple[float, float] | None = None
+    parameters: Mapping[str, Tensor] = field(default_factory=dict)
+    record: Mapping[str, Any] = field(default_factory=dict)
+    target_units: Normalisation | None = None
+    slots: Tensor | None = None
+    scores: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        decoded: Decoded,
+        data: LabelledData,
+        parameters: Mapping[str, Tensor],
+        record: Mapping[str, Any],
+        decoder: Parameterisation | None = None,
+    ) -> "SyntheticSet":
+        """The decoded examples, taken back to the source's units; the record declares the decoder with all its fields, unless
+        the parameters are the points themselves."""
+        if decoder is not None and not (decoder.direct and decoder.stored_units(data) is None):
+            record = {**record, "decoder": {"kind": decoder.kind, **plain(vars(decoder))}}
+        scores = decoder is not None and decoder.scored(data)
+        return cls(
+            data.normalisation.invert(decoded.points.detach().cpu()).contiguous(),
+            _labels(decoded.labels.detach().cpu(), data),
+            decoded.weights.detach().cpu(),
+            data.classes,
+            data.normalisation,
+            data.limits,
+            {name: value.detach().cpu() for name, value in parameters.items()},
+            record,
+            data.target_units,
+            decoded.slots if scores else None,
+            scores,
+        )
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"index {index} is out of range for {len(self)} examples")
+        return (self.points[index],) if self.labels is None else (self.points[index], self.labels[index])
+
+    @property
+    def normalised(self) -> Tensor:
+        """The points in the units that networks are trained in."""
+        return self.normalisation.apply(self.points)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """From black to white, of images: the range of valid values, or that of the points where none is stated."""
+        return self.limits or (self.points.min().item(), self.points.max().item())
+
+    @property
+    def pixels(self) -> Tensor:
+        """The points as 8-bit values, clipped to the range and rounded."""
+        low, high = self.range
+        return ((self.points - low) / max(high - low, 1e-12) * 255).round().clamp(0, 255).byte()
+
+    @property
+    def numbers(self) -> Tensor:
+        """The class of each example: the one that it was made for, where that is known apart, else its most likely one; zeros
+        where there are no classes."""
+        if self.slots is not None:
+            return self.slots
+        if self.labels is None or not self.classes:
+            return torch.zeros(len(self), dtype=torch.long)
+        return self.labels.argmax(1) if self.labels.ndim == 2 else self.labels.long()
+
+    def hardened(self) -> "SyntheticSet":
+        """The set with classes in place of soft labels or scores."""
+        record = {name: value for name, value in self.record.items() if name != "teacher"}
+        return replace(self, labels=self.numbers, slots=None, scores=False, record=record)
+
+    @property
+    def labelling(self) -> str:
+        """``hard``, ``soft`` (learned distributions), ``scores``, those of a ``teacher``; ``targets``; ``none``."""
+        if self.labels is None:
+            return "none"
+        if self.target_units is not None:
+            return "targets"
+        if self.scores:
+            return "scores"
+        return "teacher" if "teacher" in self.record else "soft" if self.labels.ndim == 2 else "hard"
+
+    @property
+    def target_vectors(self) -> Tensor | None:
+        """Targets ``(m, k)`` in the units that networks learn; None where there are none."""
+        if self.labels is None or self.target_units is None:
+            return None
+        return self.target_units.apply(self.labels if self.labels.ndim == 2 else self.labels[:, None])
+
+    @property
+    def stored_bytes(self) -> int:
+        """What a user must store.
+
+        Of plain points: points, labels and, where they differ, weights. Where the record declares a decoder: every parameter
+        that it decodes, those that the examples share too, of labels and weights one for each stored example (class numbers
+        where labels are not learned); what a decoder can compute, such as cosines, is not stored. A teacher's labels always
+        are, one for each decoded example; its weights are not, nor is the class that an example was made for.
+        """
+        decoder = self.record.get("decoder")
+        if decoder is not None:
+            labels = 0
+            if self.labels is not None and self.labelling == "teacher":
+                labels = self.labels.nbytes
+            elif self.labels is not None and "labels" not in self.parameters:
+                labels = (
+                    decoder.get("examples") or decoder["per_class"] * len(self.classes)
+                ) * self.labels.element_size()
+            return sum(value.nbytes for value in self.parameters.values()) + labels
+        weights = 0 if bool((self.weights == self.weights[0]).all()) else self.weights.nbytes
+        return self.points.nbytes + (0 if self.labels is None else self.labels.nbytes) + weights
+
+    def save(self, path: str | Path) -> None:
+        """Write the artefact whole or not at all: to a temporary name first, then renamed."""
+        tensors = {"points": self.points, "weights": self.weights}
+        tensors |= {} if self.labels is None else {"labels": self.labels}
+        tensors |= {} if self.slots is None else {"slots": self.slots}
+        tensors |= {f"parameters/{name}": value for name, value in self.parameters.items()}
+        tensors = {name: value.clone().contiguous() for name, value in tensors.items()}
+        about = {
+            "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
+            **self.record,
+            "format": FORMAT,
+            "classes": list(self.classes),
+            "normalisation": {"mean": list(self.normalisation.mean), "std": list(self.normalisation.std)},
+            "limits": self.limits and list(self.limits),
+            "labels": self.labelling,
+            "target_units": self.target_units
+            and {name: list(value) for name, value in vars(self.target_units).items()},
+            "stored_bytes": self.stored_bytes,
+        }
+        with replacing(Path(path)) as temporary:
+            safetensors.torch.save_file(tensors, temporary, {"discrepancy": json.dumps(about)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> "SyntheticSet":
+        """Read an artefact.
+
+        Raises:
+            InvalidInput: if the file is missing, truncated, not an artefact, or of a newer version of the format.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise InvalidInput(f"'{path}' is not a file; give the path of an artefact (result.safetensors)")
+        try:
+            with safetensors.safe_open(path, "pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+        except (safetensors.SafetensorError, OSError) as error:
+            raise InvalidInput(
+                f"'{path}' is damaged or no safetensors file ({error}); make it again or restore it"
+            ) from error
+        try:
+            about = json.loads(metadata["discrepancy"])
+            if about["format"] > FORMAT:
+                raise InvalidInput(
+                    f"'{path}' has format {about['format']}, this version reads up to {FORMAT}; "
+                    "update: pip install -U discrepancy"
+                )
+            names = ("format", "classes", "normalisation", "limits", "labels", "target_units")
+            units = about.get("target_units")
+            return cls(
+                tensors["points"],
+                None if about.get("labels") == "none" else tensors["labels"],
+                tensors["weights"],
+                tuple(about["classes"]),
+                Normalisation(tuple(about["normalisation"]["mean"]), tuple(about["normalisation"]["std"])),
+                about["limits"] and tuple(about["limits"]),
+                {name.removeprefix("parameters/"): value for name, value in tensors.items() if "/" in name},
+                {name: value for name, value in about.items() if name not in names},
+                units and Normalisation(tuple(units["mean"]), tuple(units["std"])),
+                tensors.get("slots"),
+                about.get("labels") == "scores",
+            )
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise InvalidInput(
+                f"'{path}' is a safetensors file but no artefact of this library; 'condense run' makes them"
+            ) from error
+
+
+def _labels(labels: Tensor, data: LabelledData) -> Tensor | None:
+    """Decoded labels as a set has them: targets in their own units, a single one without an axis."""
+    if data.classes:
+        return labels
+    if data.target_units is None:
+        return None
+    targets = data.target_units.invert(labels)
+    return targets[:, 0].contiguous() if targets.shape[1] == 1 else targets

@@ -1,0 +1,1 @@
+"""What is minimised: terms, how groups become one number, and penalties."""

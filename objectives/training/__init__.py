@@ -1,0 +1,1 @@
+"""Training networks: minibatches, augmentation, mixing."""

@@ -1,0 +1,583 @@
+"""The engine against the published loss written out in plain torch, and its own laws: groups, summaries, chunks, cache."""
+
+import contextlib
+from typing import Any
+
+import pytest
+import torch
+from small import NETWORK, SIZES, decoded, images, problem, table
+from torch import Tensor, nn
+
+from discrepancy import MMD, Gaussian, MeanGradients
+from discrepancy.embeddings import Features, Identity, Layers, LossGradient, RandomFourier, Standardised
+from discrepancy.errors import InvalidInput, NumericalWarning
+from discrepancy.kernels import Median
+from discrepancy.networks import ConvNet
+from objectives.contexts import Context, Fresh, Pool
+from objectives.data.labelled import LabelledData
+from objectives.engine.engine import Engine, Values
+from objectives.rng import rng
+from objectives.synthetic.parameterisation import Decoded
+from objectives.synthetic.pixels import Pixels
+from objectives.terms.objective import Match, Summand
+from objectives.terms.penalties import CrossEntropy, TotalVariation
+from objectives.terms.reductions import CVaR, Max, Mean, Proportional, Reduction, Sum
+from objectives.training.augmentation import Siamese
+
+
+def module(parameters: dict[str, Tensor], channels: int) -> nn.Sequential:
+    """The published ConvNet up to its features, of torch's own modules, with these weights."""
+    layers: list[nn.Module] = []
+    for number in (1, 2):
+        convolution = nn.Conv2d(channels if number == 1 else 8, 8, 3, padding=1, bias=False)
+        convolution.weight.data = parameters[f"conv{number}.weight"]
+        layers += [convolution, nn.GroupNorm(8, 8), nn.ReLU(), nn.AvgPool2d(2)]
+    return nn.Sequential(*layers, nn.Flatten())
+
+
+def published(engine: Engine, here: Decoded, step: int, rows: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
+    """Σ_c ‖mean f(A(real of class c)) - mean f(A(synthetic of class c))‖² and its gradient, class by class as published."""
+    data, view, augment = engine.data, engine.real_side.at(step), engine.extractor.augment
+    network = module(dict(view.parameters), data.shape[0])
+    points = here.points.detach().clone().requires_grad_(True)
+    loss = torch.zeros(())
+    for c, chosen in rows.items():
+        real = data.normalisation.apply(data.train.points[chosen])
+        own = points[here.slots == c]
+        if augment is not None:
+            only = {name: value[c : c + 1] for name, value in view.augmentation.items()}
+            real, own = (augment(x, only, torch.zeros(len(x), dtype=torch.long)) for x in (real, own))
+        loss = loss + ((network(real).detach().mean(0) - network(own).mean(0)) ** 2).sum()
+    (gradient,) = torch.autograd.grad(loss, points)
+    return loss.detach(), gradient
+
+
+def batch_of(data: LabelledData, size: int, seed: int, number: int) -> dict[int, Tensor]:
+    """The real examples of each class in the batch of this number."""
+    indices = data.class_batch(rng(seed, "batch", number), size)
+    return {c: indices[data.train.labels[indices] == c] for c in range(data.count)}
+
+
+def assert_same(first: Values, second: Values, rtol: float = 1e-5, atol: float = 1e-6) -> None:
+    torch.testing.assert_close(first.total, second.total, rtol=rtol, atol=atol)
+    torch.testing.assert_close(dict(first.terms), dict(second.terms), rtol=rtol, atol=atol)
+    torch.testing.assert_close(dict(first.gradients), dict(second.gradients), rtol=rtol, atol=atol)
+
+
+def counting(engine: Engine) -> list[int]:
+    """How many real examples pass through the network, call by call."""
+    calls: list[int] = []
+    forward = engine.extractor.real_forward
+
+    def counted(parameters: Any, points: Tensor) -> Any:
+        calls.append(len(points))
+        return forward(parameters, points)
+
+    engine.extractor.real_forward = counted
+    return calls
+
+
+# --- the published loss ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("augment", [None, Siamese(), Siamese(mode="all")], ids=["plain", "siamese", "siamese-all"])
+@pytest.mark.parametrize("channels", [1, 3], ids=["grey", "colour"])
+@pytest.mark.parametrize("seed", [0, 11])
+def test_fresh_distribution_matching_is_as_published(augment: Siamese | None, channels: int, seed: int) -> None:
+    data = images(channels=channels, side=12)  # classes of 7, 11, 13: a batch of 9 is short in one
+    some = problem(data, context=Fresh(network=NETWORK, batch=9, augment=augment), seed=seed)
+    engine, here = some.engine(4), decoded(some)
+    for step in (0, 3):
+        loss, gradient = published(engine, here, step, batch_of(data, 9, seed, step))
+        values = engine.evaluate(here, step)
+        torch.testing.assert_close(values.total, loss, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(values.gradients["points"], gradient, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("augment", [None, Siamese()], ids=["plain", "siamese"])
+def test_a_pool_on_all_data_matches_the_full_class_means(augment: Siamese | None) -> None:
+    data = images()
+    context = Pool(network=NETWORK, size=2, augment=augment, augmentations=2 if augment else 1)
+    some = problem(data, context=context)
+    engine, here = some.engine(4), decoded(some)
+    everything = {c: (data.train.labels == c).nonzero()[:, 0] for c in range(3)}
+    for step in range(3):
+        loss, gradient = published(engine, here, step, everything)
+        values = engine.evaluate(here, step)
+        torch.testing.assert_close(values.total, loss, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(values.gradients["points"], gradient, rtol=1e-5, atol=1e-6)
+
+
+def test_without_mirror_symmetry_nothing_is_flipped() -> None:
+    flip = Siamese(operations=("flip", "crop"), flip=1.0)
+    with_, without = (
+        problem(images(mirror=mirror), context=Fresh(network=NETWORK, augment=flip)) for mirror in (True, False)
+    )
+    assert with_.engine(1).extractor.augment == flip
+    assert without.engine(1).extractor.augment == Siamese(operations=("crop",), flip=1.0)
+
+
+def test_augmentation_by_image_gives_every_image_its_own_row() -> None:
+    data = images(side=12)
+    some = problem(data, Match(MMD(), via=Identity()), context=Fresh(batch=9, augment=Siamese(per="image")))
+    engine, here = some.engine(1), decoded(some)
+    view, augment = engine.real_side.at(0), engine.extractor.augment
+    assert augment is not None
+    rows = len(view.augmentation["operation"])
+    assert rows == 7 + 9 + 9 + 6
+    points = augment(here.points.detach(), view.augmentation, torch.arange(rows - 6, rows))
+    own = points.unflatten(0, (3, 2)).mean(1).flatten(1).double()
+    expected = (view.summaries["mmd"][""].mean - own).square().sum()
+    torch.testing.assert_close(engine.evaluate(here, 0).total.double(), expected, rtol=1e-5, atol=0)
+
+
+# --- groups and reductions ------------------------------------------------------------------------------------------------
+
+
+def means(points: Tensor, labels: Tensor, count: int) -> Tensor:
+    return torch.stack([points[labels == c].double().mean(0).flatten() for c in range(count)])
+
+
+GROUPS = torch.tensor([0, 1] * 15 + [1])
+
+
+@pytest.mark.parametrize("by", ["class", "group", "none"])
+@pytest.mark.parametrize(
+    "reduce", [Sum(), Mean(), Proportional(), Max(), CVaR(fraction=0.3)], ids=lambda item: item.kind
+)
+def test_grouping_and_reduction(by: Any, reduce: Reduction) -> None:
+    data = images(groups=GROUPS)
+    some = problem(data, Match(MMD(), by=by, reduce=reduce, weight=0.5), context=Pool())
+    here = decoded(some)
+    assert data.train.groups is not None
+    real, own, count = {
+        "class": (data.train.labels, here.slots, 3),
+        "group": (data.train.groups, here.groups, 2),
+        "none": (torch.zeros(31).long(), torch.zeros(6).long(), 1),
+    }[by]
+    x = data.normalisation.apply(data.train.points)
+    values = (means(x, real, count) - means(here.points.detach(), own, count)).square().sum(1)
+    share = torch.bincount(real).double() / 31
+    expected = 0.5 * reduce(values, share)
+    torch.testing.assert_close(some.engine(1).evaluate(here, 0).total.double(), expected, rtol=1e-5, atol=0)
+
+
+def test_layers_are_added_up_by_their_weights() -> None:
+    data = images()
+    some = problem(
+        data, Match(MMD(), via=Layers(), layer_weights=(("layer2", 3.0),)), context=Pool(network=NETWORK, size=1)
+    )
+    engine, here = some.engine(1), decoded(some)
+    parameters = engine.real_side.at(0).parameters
+    real, own = (
+        NETWORK(parameters, x, ("layers",)) for x in (data.normalisation.apply(data.train.points), here.points.detach())
+    )
+    expected = sum(
+        weight * (means(real[name], data.train.labels, 3) - means(own[name], here.slots, 3)).square().sum()
+        for name, weight in (("layer1", 1.0), ("layer2", 3.0))
+    )
+    torch.testing.assert_close(engine.evaluate(here, 0).total.double(), expected, rtol=1e-5, atol=0)
+
+
+def test_the_weights_of_the_synthetic_side_count() -> None:
+    data = images()
+    some = problem(data, Match(MMD(), via=Identity()), context=Pool(), synthetic=Pixels(per_class=2, weights="learned"))
+    logarithms = torch.tensor([0.0, 1.0, -1.0, 0.5, 2.0, 2.0], requires_grad=True)
+    here = decoded(some, weights=logarithms)
+    values = some.engine(1).evaluate(here, 0)
+    w, x = (
+        here.weights.detach().double().unflatten(0, (3, 2)),
+        here.points.detach().double().flatten(1).unflatten(0, (3, 2)),
+    )
+    own = (w[:, :, None] * x).sum(1) / w.sum(1, keepdim=True)
+    real = means(data.normalisation.apply(data.train.points), data.train.labels, 3)
+    torch.testing.assert_close(values.total.double(), (real - own).square().sum(), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("learned", ["weights", "labels"])
+def test_gradient_at_weights_and_labels_by_finite_differences(learned: Any) -> None:
+    options: dict[str, Any] = {"weights": {"weights": "learned"}, "labels": {"labels": "soft"}}[learned]
+    some = problem(
+        images(), Match(MMD(), via=Features()) + CrossEntropy(), synthetic=Pixels(per_class=2, start="noise", **options)
+    )
+    engine, here = some.engine(1), decoded(some)
+    gradient = engine.evaluate(here, 0).gradients[learned]
+    value = getattr(here, learned).detach()
+    direction = torch.randn(value.shape, generator=torch.Generator().manual_seed(1))
+
+    def at(step: float) -> float:
+        moved = {**vars(here), learned: (value + step * direction)}
+        return float(engine.evaluate(Decoded(**moved), 0).total)
+
+    numerical = (at(0.05) - at(-0.05)) / 0.1
+    assert float((gradient * direction).sum()) == pytest.approx(numerical, rel=2e-3, abs=1e-3)
+    assert abs(numerical) > 1e-2
+
+
+# --- sample sort, random features -------------------------------------------------------------------------------------
+
+
+def gaussian_mmd(x: Tensor, y: Tensor, lengthscale: float) -> Tensor:
+    def k(a: Tensor, b: Tensor) -> Tensor:
+        return torch.exp(-torch.cdist(a, b).square() / (2 * lengthscale**2)).mean()
+
+    return k(x, x) - 2 * k(x, y) + k(y, y)
+
+
+@pytest.mark.parametrize("by", ["class", "none"])
+@pytest.mark.parametrize(
+    "context", [Fresh(network=NETWORK, batch=9), Pool(network=NETWORK, size=2)], ids=["fresh", "pool"]
+)
+def test_gaussian_mmd_of_features(by: Any, context: Context) -> None:
+    data = images()
+    some = problem(data, Match(MMD(kernel=Gaussian(lengthscale=2.0)), via=Features(), by=by), context=context)
+    engine, here = some.engine(2), decoded(some)
+    engine.extractor.chunk = 4
+    parameters = engine.real_side.at(1).parameters
+    rows = batch_of(data, 9, 0, 1) if isinstance(context, Fresh) else dict(enumerate(data.members))
+    real, own = (
+        {c: NETWORK(parameters, x, ("features",))["features"].double() for c, x in pieces.items()}
+        for pieces in (
+            {c: data.normalisation.apply(data.train.points[index]) for c, index in rows.items()},
+            {c: here.points.detach()[here.slots == c] for c in range(3)},
+        )
+    )
+    if by == "none":
+        real, own = ({0: torch.cat(list(pieces.values()))} for pieces in (real, own))
+    expected = sum(gaussian_mmd(real[c], own[c], 2.0) for c in real)
+    torch.testing.assert_close(engine.evaluate(here, 1).total.double(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_resolved_numbers_replace_rules() -> None:
+    data = table()
+    some = problem(data, Match(MMD(kernel=Gaussian(lengthscale=Median(factor=0.5))), by="none"), context=Pool())
+    part = some.engine(1).resolved["mmd"]["match"][""]
+    assert isinstance(part, MMD)
+    assert isinstance(part.kernel, Gaussian)
+    x = data.normalisation.apply(data.train.points).double()
+    expected = 0.5 * torch.nn.functional.pdist(x).quantile(0.5)
+    assert part.kernel.lengthscale == pytest.approx(float(expected), rel=0.05)
+
+
+def test_random_features_are_kept_with_the_network() -> None:
+    data = images()
+    match = Match(MMD(), via=RandomFourier(features=16, lengthscale=3.0, of=Features()))
+    some = problem(data, match, context=Pool(network=NETWORK, size=2))
+    engine, here = some.engine(6), decoded(some)
+    real_side = {engine.real_side.at(step).draw.network: engine.real_side.at(step) for step in range(6)}
+    assert len(real_side) == 2
+    first, second = (next(iter(view.random["mmd"][0].values())) for view in real_side.values())  # pyright: ignore
+    assert not first.equal(second)
+    view = engine.real_side.at(0)
+    via, draws = engine.resolved["mmd"]["via"], view.random["mmd"][0]
+    real, own = (
+        via(NETWORK(view.parameters, x, ("features",)), draws)
+        for x in (data.normalisation.apply(data.train.points), here.points.detach())
+    )
+    expected = (means(real, data.train.labels, 3) - means(own, here.slots, 3)).square().sum()
+    torch.testing.assert_close(engine.evaluate(here, 0).total.double(), expected, rtol=1e-4, atol=1e-7)
+
+
+def test_standardised_features_use_real_numbers() -> None:
+    some = problem(table(), Match(MMD(), via=Standardised(), by="none"), context=Pool())
+    engine, here = some.engine(1), decoded(some)
+    x = some.data.normalisation.apply(some.data.train.points).double()
+    expected = ((x.mean(0) - here.points.detach().double().mean(0)) / x.std(0, correction=0)).square().sum()
+    torch.testing.assert_close(engine.evaluate(here, 0).total.double(), expected, rtol=1e-4, atol=0)
+
+
+# --- summaries, cache, chunks -----------------------------------------------------------------------------------------
+
+
+def test_a_pool_summarises_each_draw_once() -> None:
+    some = problem(images(), context=Pool(network=NETWORK, size=3))
+    engine, here = some.engine(40), decoded(some)
+    calls = counting(engine)
+    for step in range(40):
+        engine.evaluate(here, step)
+    assert sum(calls) == 3 * sum(SIZES)
+
+
+def test_a_network_that_is_kept_on_all_data_is_summarised_once() -> None:
+    some = problem(images(), context=Fresh(network=NETWORK, batch="all", keep=4))
+    engine, here = some.engine(8), decoded(some)
+    calls = counting(engine)
+    for step in range(8):
+        engine.evaluate(here, step)
+    assert sum(calls) == 2 * sum(SIZES)
+    assert len(engine.real_side.kept) == 1
+
+
+def test_fresh_summarises_at_every_step_but_once_a_step() -> None:
+    some = problem(images(), context=Fresh(network=NETWORK, batch=4))
+    engine, here = some.engine(3), decoded(some)
+    calls = counting(engine)
+    for step in (0, 0, 1, 1, 2):
+        engine.evaluate(here, step)
+    assert sum(calls) == 3 * 12
+
+
+def test_a_cached_summary_equals_a_new_one() -> None:
+    some = problem(images(), context=Pool(network=NETWORK, size=2, augment=Siamese(), augmentations=2))
+    used, here = some.engine(20), decoded(some)
+    for step in range(20):
+        used.evaluate(here, step)
+    for step in (3, 19):
+        old, new = used.evaluate(here, step), some.engine(20).evaluate(here, step)
+        assert old.total.equal(new.total)
+        assert old.gradients["points"].equal(new.gradients["points"])
+
+
+def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    some = problem(images(), context=Pool(network=NETWORK, size=4))
+    engine, here = some.engine(30), decoded(some)
+    size = engine.real_side.at(0).nbytes
+    monkeypatch.setattr("objectives.engine.real_side.CACHE_BYTES", 2 * size)
+    for step in range(30):
+        engine.evaluate(here, step)
+        assert len(engine.real_side.kept) <= 2
+        assert engine.context.at(step, 0) in engine.real_side.kept
+
+
+def test_what_was_used_last_stays_longest(monkeypatch: pytest.MonkeyPatch) -> None:
+    some = problem(images(), context=Pool(network=NETWORK, size=3))
+    engine, here = some.engine(200), decoded(some)
+    first = {some.context.at(step, 0).network: step for step in range(30)}
+    monkeypatch.setattr("objectives.engine.real_side.CACHE_BYTES", 2 * engine.real_side.at(first[0]).nbytes)
+    calls = counting(engine)
+    for network in (1, 0, 2, 0):  # 0 was used after 1, so 2 takes the place of 1
+        engine.evaluate(here, first[network])
+    assert sum(calls) == 2 * sum(SIZES)
+
+
+def test_chunks_do_not_matter_where_every_image_has_its_own_row() -> None:
+    context = Pool(network=NETWORK, size=1, augment=Siamese(per="image"))
+    some = problem(images(), context=context)
+    here, at_once, in_chunks = decoded(some), some.engine(1), some.engine(1)
+    in_chunks.extractor.chunk = 4
+    assert_same(at_once.evaluate(here, 0), in_chunks.evaluate(here, 0))
+
+
+@pytest.mark.parametrize("kernel", [None, Gaussian(lengthscale=2.0)], ids=["means", "points"])
+@pytest.mark.parametrize("batch", [9, "all"])
+@pytest.mark.parametrize("chunk", [1, 4, 31])
+def test_chunks_do_not_matter(kernel: Gaussian | None, batch: Any, chunk: int) -> None:
+    match = Match(MMD() if kernel is None else MMD(kernel=kernel), via=Features())
+    context = Pool(network=NETWORK, size=1, batch=batch, augment=Siamese())
+    some = problem(images(), match + CrossEntropy(), context=context)
+    here = decoded(some)
+    at_once, in_chunks = some.engine(1), some.engine(1)
+    in_chunks.extractor.chunk = chunk
+    assert_same(at_once.evaluate(here, 0), in_chunks.evaluate(here, 0))
+
+
+@pytest.mark.parametrize(("via", "part"), [(Identity(), 14), (Features(), 20)], ids=["points", "features"])
+def test_parts_hold_the_classes_in_proportion(via: Any, part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("objectives.engine.extractor.PART_EXAMPLES", part)  # of features whole chunks, of 14
+    some = problem(images(sizes=(16, 32, 64)), Match(MMD(), via=via), context=Pool(network=NETWORK, size=1))
+    extractor = some.engine(1).extractor
+    extractor.chunk = 14
+    parts = list(extractor.real_parts(some.context.at(0, 0), extractor.parameters(0), {}))
+    labels = [torch.bincount(some.data.train.labels[rows], minlength=3).tolist() for _, rows in parts]
+    assert labels == [[2, 4, 8]] * 8
+    assert torch.cat([rows for _, rows in parts]).sort().values.tolist() == list(range(112))
+
+
+def test_the_network_sees_chunks_of_one_shape() -> None:
+    some = problem(images(sizes=(5, 9, 3)), Match(MMD(), via=Features()), context=Pool(network=NETWORK, size=1))
+    extractor, seen = some.engine(1).extractor, []
+    extractor.chunk, forward = 4, extractor.real_forward
+    extractor.real_forward = lambda parameters, points: seen.append(len(points)) or forward(parameters, points)
+    list(extractor.real_parts(some.context.at(0, 0), extractor.parameters(0), {}))
+    assert seen == [4, 4, 4, 4, 4]
+
+
+def test_learned_labels_that_no_term_looks_at_are_refused() -> None:
+    synthetic = Pixels(per_class=2, labels="soft")
+    some = problem(images(), Match(MMD(), via=Identity()), context=Fresh(batch=5), synthetic=synthetic)
+    with pytest.raises(InvalidInput, match="'labels' are learned, but no term depends on them"):
+        some.engine(1).evaluate(decoded(some), 0)
+
+
+def test_a_large_sample_is_embedded_only_where_something_is_to_be_resolved() -> None:
+    data = images(sizes=(300, 300, 300))
+    plain = problem(data, Match(MMD(), via=Identity()), context=Fresh(batch=5)).engine(1)
+    median = Match(MMD(kernel=Gaussian(lengthscale=Median())), via=Identity())
+    ruled = problem(data, median, context=Fresh(batch=5)).engine(1)
+    assert len(plain._sample()[0].tensors["points"]) == 3
+    assert len(ruled._sample()[0].tensors["points"]) == 900
+    assert ruled.matches["mmd"].discrepancies[""].resolved
+
+
+@pytest.mark.parametrize("chunk", [4, 5, 64], ids=["even", "ragged", "whole"])
+def test_recomputing_gives_the_same(chunk: int) -> None:
+    objective = (
+        Match(MMD(), via=Features())
+        + Match(MMD(kernel=Gaussian(lengthscale=3.0)), via=Identity(), by="none").named("pixels")
+        + 0.3 * TotalVariation()
+        + CrossEntropy()
+    )
+    synthetic = Pixels(per_class=3, labels="soft", weights="learned")
+    some = problem(images(), objective, context=Fresh(network=NETWORK, batch=5, augment=Siamese()), synthetic=synthetic)
+    engine, here = some.engine(1), decoded(some)
+    plain = engine.evaluate(here, 0)
+    engine.extractor.recompute, engine.extractor.chunk = True, chunk
+    assert_same(plain, engine.evaluate(here, 0))
+
+
+@pytest.mark.parametrize("augment", [None, Siamese(), Siamese(per="image")], ids=["plain", "class", "image"])
+def test_recomputing_one_class_gives_the_same(augment: Siamese | None) -> None:
+    some = problem(images(), context=Fresh(network=NETWORK, batch=5, augment=augment), synthetic=Pixels(per_class=5))
+    engine, here = some.engine(1), decoded(some).rows(torch.arange(5, 10))
+    plain = engine.evaluate(here, 0, only=1)
+    engine.extractor.recompute, engine.extractor.chunk = True, 2
+    assert_same(plain, engine.evaluate(here, 0, only=1))
+
+
+# --- one class at a time, adding terms --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reduce", [Sum(), Mean(), Proportional()], ids=lambda item: item.kind)
+def test_the_classes_add_up(reduce: Reduction) -> None:
+    objective = Match(MMD(), via=Features(), reduce=reduce) + 0.3 * TotalVariation() + CrossEntropy()
+    some = problem(images(), objective)
+    engine, here = some.engine(1), decoded(some)
+    joint = engine.evaluate(here, 0)
+    parts = [engine.evaluate(here.rows((here.slots == c).nonzero()[:, 0]), 0, only=c) for c in range(3)]
+    torch.testing.assert_close(torch.stack([part.total for part in parts]).sum(), joint.total, rtol=1e-5, atol=0)
+    gradient = torch.cat([part.gradients["points"] for part in parts])
+    torch.testing.assert_close(gradient, joint.gradients["points"], rtol=1e-5, atol=1e-6)
+
+
+def test_adding_a_term_leaves_the_others_as_they_were() -> None:
+    match = Match(MMD(), via=RandomFourier(features=16, lengthscale=3.0, of=Features())).named("first")
+    context = Fresh(network=NETWORK, batch=5, augment=Siamese())
+    alone, joined = (
+        problem(images(), objective, context=context)
+        for objective in (match, Match(MMD(), via=RandomFourier(features=6)) + match + CrossEntropy())
+    )
+    for step in (0, 2):
+        values = [some.engine(3).evaluate(decoded(some), step).terms["first"] for some in (alone, joined)]
+        assert values[0].equal(values[1])
+
+
+def test_terms_have_random_parts_of_their_own() -> None:
+    match = Match(MMD(), via=RandomFourier(features=16))
+    engine = problem(images(), match.named("a") + match.named("b"), context=Fresh()).engine(1)
+    first, second = (next(iter(draws.values())) for draws, _ in engine.real_side.at(0).random.values())  # pyright: ignore
+    assert not first.equal(second)
+
+
+@pytest.mark.parametrize("other", [1, 2])
+def test_seeds_differ(other: int) -> None:
+    some = problem(images(), context=Fresh(network=NETWORK, batch=5))
+    here = decoded(some)
+    first, second = (problem(images(), seed=seed).engine(1).evaluate(here, 0).total for seed in (0, other))
+    assert not first.equal(second)
+
+
+# --- batch normalisation ------------------------------------------------------------------------------------------------
+
+BATCH = ConvNet(width=8, depth=2, norm="batch")
+
+
+@pytest.mark.parametrize(("per_class", "warned"), [(10, True), (11, False)])
+def test_batch_statistics_of_few_examples_are_warned_of(per_class: int, warned: bool):
+    some = problem(
+        images(sizes=(11, 11, 11)), context=Fresh(network=BATCH, batch=4), synthetic=Pixels(per_class=per_class)
+    )
+    remedies = "a synthetic set of 30 examples, which are few .*; use norm: instance .*, more examples a class, or"
+    with pytest.warns(NumericalWarning, match=remedies) if warned else contextlib.nullcontext():
+        some.engine(1)
+
+
+@pytest.mark.parametrize(("per_class", "warned"), [(31, True), (32, False)])
+def test_gradients_take_batch_statistics_of_each_class_alone(per_class: int, warned: bool):
+    some = problem(
+        images(sizes=(32, 32, 32)),
+        Match(MeanGradients(), via=LossGradient()),
+        context=Fresh(network=BATCH, batch=4),
+        synthetic=Pixels(per_class=per_class),
+    )
+    remedies = "a class of 31 examples, which are few .*; use norm: instance"
+    with pytest.warns(NumericalWarning, match=remedies) if warned else contextlib.nullcontext():
+        some.engine(1)
+
+
+@pytest.mark.filterwarnings("ignore:batch normalisation of")
+def test_batch_normalisation_sees_whole_batches() -> None:
+    data = images()
+    some = problem(data, context=Fresh(network=BATCH, batch=5))
+    engine, here = some.engine(1), decoded(some)
+    engine.extractor.chunk = 4
+    network = module(dict(engine.real_side.at(0).parameters), 1)
+    for position in (1, 5):
+        network[position] = nn.BatchNorm2d(8, affine=False)
+    rows = torch.cat(list(batch_of(data, 5, 0, 0).values()))
+    real, own = network(data.normalisation.apply(data.train.points[rows])), network(here.points.detach())
+    expected = (means(real, data.train.labels[rows], 3) - means(own, here.slots, 3)).square().sum()
+    torch.testing.assert_close(engine.evaluate(here, 0).total.double(), expected.detach(), rtol=1e-4, atol=0)
+
+
+# --- refused ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "objective", "context", "message"),
+    [
+        (images, Match(MMD(), via=Features()), Fresh(), "takes 'features' of the context's network, but it has none"),
+        (
+            images,
+            Match(MMD(), via=Features()) + CrossEntropy(),
+            Fresh(),
+            "takes 'features' and 'logits' of the context's network, but it has none",
+        ),
+        (
+            images,
+            Match(MMD(), via=Features()),
+            Pool(network=BATCH),
+            "'convnet' with batch normalisation is not pointwise, so 'all' real data",
+        ),
+        (
+            table,
+            Match(MMD()),
+            Fresh(augment=Siamese()),
+            r"'augment' needs images \(C, H, W\); these examples have shape \(5,\)",
+        ),
+        (
+            table,
+            Match(MMD(), via=Features()),
+            Fresh(network=NETWORK),
+            r"a convnet needs examples of shape .*use an mlp",
+        ),
+        (images, Match(MMD(), by="group"), Pool(), "term 'mmd' is by: group, but these data have no groups"),
+        (
+            images,
+            Match(MMD(), via=Layers(), layer_weights=(("layer3", 1.0),)),
+            Fresh(network=NETWORK),
+            r"'layer_weights' of term 'mmd' name \['layer3'\], but the blocks are: layer1, layer2",
+        ),
+        (
+            images,
+            Match(MMD(), layer_weights=(("layer1", 1.0),)),
+            Fresh(),
+            r"name \['layer1'\], but the blocks are: one without a name",
+        ),
+    ],
+    ids=["network", "networks", "batch-norm", "augment", "shape", "groups", "layers", "no-layers"],
+)
+def test_what_does_not_fit(data: Any, objective: Summand, context: Context, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        problem(data(), objective, context=context).engine(1)
+
+
+@pytest.mark.parametrize(("batch", "works"), [(2, False), (12, False), (13, True), ("all", True)])
+def test_groups_must_be_in_every_batch(batch: Any, works: bool) -> None:
+    groups = torch.zeros(31).long()
+    groups[images().members[2][4]] = 1  # one example, in the class of 13
+    some = problem(images(groups=groups), Match(MMD(), by="group"), context=Pool(batch=batch))
+    if works:
+        some.engine(1)
+        return
+    with pytest.raises(InvalidInput, match=rf"group 1 can be missing from the real batch \({batch} a class\)"):
+        some.engine(1)
