@@ -1,5 +1,6 @@
 """How far the real points lie from the synthetic ones at worst: distances of supports, which no mean can tell."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple, get_args
 
@@ -48,6 +49,10 @@ class CoveringRadius(SampleDiscrepancy, kind="covering_radius"):
     def __post_init__(self) -> None:
         check_choice("norm", self.norm, get_args(Norm))
         check_choice("side", self.side, get_args(Side))
+
+    @property
+    def order(self) -> float:
+        return {"l1": 1.0, "l2": 2.0, "linf": math.inf}[self.norm]
 
     @property
     def tags(self) -> frozenset[Tag]:

@@ -155,6 +155,37 @@ class Discrepancy(Part, family=True):
         return False
 
     @property
+    def needs_classes(self) -> bool:
+        """Whether labels must be classes or probabilities of classes; else any real numbers will do."""
+        return False
+
+    @property
+    def of_means(self) -> bool:
+        """Whether it is a function of the means of the two sides alone, so that these may be all that is known of them."""
+        return False
+
+    @property
+    def has_best_labels(self) -> bool:
+        """Whether :meth:`best_labels` is known in closed form."""
+        return False
+
+    @property
+    def order(self) -> float:
+        """p of the norm ‖x - y‖_p by which it measures how far two points are apart; 2 unless it says otherwise."""
+        return 2.0
+
+    @property
+    def compared_parameters(self) -> "tuple[Any, Any] | None":
+        """The learners of the synthetic and of the real side, where it is the distance of the parameters that they learn; None
+        for others."""
+        return None
+
+    @property
+    def learners(self) -> "tuple[Any, Any] | None":
+        """What learns from the synthetic and from the real side, where what is learned is compared; None for others."""
+        return None
+
+    @property
     def degree(self) -> float | None:
         """p where D(aμ, aν) = aᵖ D(μ, ν) for points multiplied by a > 0; None where a length of its own stands against it."""
         return None
@@ -194,6 +225,25 @@ class Discrepancy(Part, family=True):
     def merge(self, first: Any, second: Any) -> Any:
         """The summary of the union of two samples."""
         raise Unsupported(f"summaries of '{self.kind}' do not merge; summarise all the points at once")
+
+    def best_labels(self, summary: Any, synthetic: Measure) -> Float[Tensor, "g m c"]:
+        """The labels of the synthetic points for which the value is smallest, in closed form.
+
+        Raises:
+            Unsupported: where no closed form is known.
+        """
+        raise Unsupported(
+            f"the best labels are not known in closed form for '{self.kind}'; use a risk with loss: squared"
+        )
+
+    def v_statistic(self) -> "Discrepancy":
+        """The same discrepancy as a V-statistic: with no correction for the bias of a sample, so that it is never negative."""
+        return self
+
+    def as_mmd(self) -> "Any | None":
+        """The squared MMD that this is (a multiple of), where it is one: then it has a kernel, and is quadratic in the weights
+        of the synthetic points. None for others."""
+        return None
 
     def sharpened(self, summary: Any, synthetic: Measure, draws: Draws = None) -> Draws:
         """The draws after the adversary, one for each group, has moved uphill; the same where there is none."""
@@ -279,6 +329,10 @@ class MeanDiscrepancy(Discrepancy):
 
     Where t is large and its sum is cheaper than its parts (a Gram matrix), override ``total`` too.
     """
+
+    @property
+    def of_means(self) -> bool:
+        return True
 
     @abstractmethod
     def statistic(self, points: Float[Tensor, "g n ..."], draws: Draws) -> Float[Tensor, "g n p"]:

@@ -17,7 +17,7 @@ from experiments.compare.request import DEFAULT, discrepancies_of, named_sets
 from experiments.config import Tree, build, dump, known, load_parts, load_plugins, override, read, write_yaml
 from experiments.config.files import parse_value
 from experiments.data import HeldOut, Source, source_named
-from experiments.evaluate import NAMES, by_learner, comparison, judged, protocol_named
+from experiments.evaluate import NAMES, by_learner, comparison, comparison_by_learner, protocol_named
 from experiments.experiment import Experiment, Method, chosen_device, configured, method_tree
 from experiments.folder import RunFolder
 from experiments.plan import planned
@@ -27,6 +27,7 @@ from experiments.report.progress import shown, staged
 from experiments.run import run as run_experiment
 from experiments.teaching import labelled, teacher_of, teacher_tree
 from objectives.condense import Progress
+from objectives.engine.runtime import Runtime
 from objectives.methods import available
 from objectives.storage import replacing
 from objectives.synthetic.artefact import SyntheticSet
@@ -149,7 +150,7 @@ def _named(options: argparse.Namespace) -> Tree:
 
 
 def _default_folder(experiment: Experiment) -> Path:
-    source = experiment.data.of if isinstance(experiment.data, HeldOut) else experiment.data
+    source = experiment.data.original
     size = experiment.synthetic.examples or experiment.synthetic.per_class
     data = getattr(source, "name", None) or getattr(source, "path", None) or source.kind
     return Path("runs") / f"{experiment.title}-{Path(str(data)).stem.lower()}-{size}"
@@ -192,7 +193,7 @@ def evaluate(options: argparse.Namespace) -> None:
     """Train networks from scratch on an artefact and on its controls, or the learner of its objective, and print the table."""
     synthetic = SyntheticSet.load(options.artefact)
     if options.protocol in NAMES:
-        judge = functools.partial(judged, protocol=by_learner(options.set, options.networks))
+        judge = functools.partial(comparison_by_learner, protocol=by_learner(options.set, options.networks))
     else:
         judge = functools.partial(comparison, protocol=protocol_named(options.protocol, options.set, options.networks))
     data = source_of(synthetic, options).load()
@@ -202,7 +203,7 @@ def evaluate(options: argparse.Namespace) -> None:
         synthetic = synthetic.hardened()
     with shown("evaluating", 1000, options.quiet) as advance:
         teacher = None
-        if synthetic.labelling == "teacher" and controls:
+        if synthetic.labelling.kind == "teacher" and controls:
             teacher = teacher_of(
                 synthetic,
                 Path(options.artefact),
@@ -215,9 +216,8 @@ def evaluate(options: argparse.Namespace) -> None:
             data,
             controls=controls,
             teacher=teacher,
-            seed=options.seed,
+            runtime=Runtime(options.seed, device),
             validation=options.validation,
-            device=device,
             on_progress=lambda done, note: advance(int(1000 * done), note),
         )
     print(json.dumps(found.as_dict()) if options.json else tables.evaluation(found))
@@ -335,11 +335,11 @@ def show(options: argparse.Namespace) -> None:
         "examples": len(synthetic),
         "shape": "x".join(map(str, synthetic.points.shape[1:])),
         "classes": ", ".join(synthetic.classes) or "none",
-        "labels": synthetic.labelling,
+        "labels": synthetic.labelling.kind,
         "stored_bytes": synthetic.stored_bytes,
         **{name: value for name, value in synthetic.record.items() if not isinstance(value, dict)},
     }
-    if synthetic.labelling == "teacher":
+    if synthetic.labelling.kind == "teacher":
         facts["labels"] = f"of a teacher: {_taught(synthetic)}"
     if options.json:
         print(json.dumps({**facts, "record": dict(synthetic.record)}))

@@ -13,7 +13,7 @@ from experiments.config.mistakes import suggestion
 from experiments.data.base import Source
 from objectives.contexts import Context
 from objectives.data.labelled import LabelledData
-from objectives.engine.compile import Policy
+from objectives.engine.runtime import Runtime
 from objectives.methods import available
 from objectives.solvers import Problem, Solver
 from objectives.synthetic.parameterisation import Parameterisation
@@ -67,17 +67,13 @@ class Experiment:
 
     def problem(self, data: LabelledData | None = None) -> Problem:
         """The data loaded, unless they are given, and everything ready to be solved."""
-        policy: Policy = self.compile
-        return Problem(
-            self.data.load() if data is None else data,
-            self.objective,
-            self.context,
-            self.synthetic,
-            self.seed,
-            chosen_device(self.device),
-            policy,
-            getattr(torch, self.dtype),
-        )
+        loaded = self.data.load() if data is None else data
+        return Problem(loaded.train, self.objective, self.context, self.synthetic, self.runtime)
+
+    @property
+    def runtime(self) -> Runtime:
+        """Seed, device, precision and what is compiled."""
+        return Runtime(self.seed, chosen_device(self.device), getattr(torch, self.dtype), self.compile)
 
 
 def method_tree(what: str) -> Tree:

@@ -43,7 +43,7 @@ def _images(synthetic: SyntheticSet, to: Path) -> str:
         raise InvalidInput(f"examples of shape {shape} are no grey or colour images; export them to a file.npz")
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise InvalidInput(f"'{to}' exists already and is not an empty folder; name another")
-    written = synthetic.labels if synthetic.labels is not None and synthetic.labelling != "hard" else None
+    written = synthetic.labels if synthetic.labels is not None and synthetic.labelling.kind != "hard" else None
     columns = synthetic.classes or [f"target{number}" for number in range(1 if written is None else written[0].numel())]
     rows = ["file," + ",".join(columns)]
     try:

@@ -9,9 +9,11 @@ import torch
 
 from experiments.experiment import Experiment
 from objectives.data.labelled import LabelledData
+from objectives.data.labels import Labels
+from objectives.engine.bound_context import BoundContext
 from objectives.engine.compile import eager_seconds
-from objectives.engine.extractor import Extractor
 from objectives.engine.memory import available_bytes
+from objectives.engine.runtime import Runtime
 from objectives.solvers.base import decoded
 from objectives.synthetic.artefact import SyntheticSet
 
@@ -50,62 +52,54 @@ def planned(experiment: Experiment, data: LabelledData | None = None) -> Plan:
     Raises:
         InvalidInput: if the configuration cannot be run, or even the least memory that it needs is not there.
     """
-    problem = experiment.problem(data)
-    data, solver = problem.data, experiment.solver
+    problem, solver = experiment.problem(data), experiment.solver
+    real, device = problem.data, problem.runtime.device
     parameters = problem.initial()
-    synthetic = SyntheticSet.of(decoded(problem, parameters), data, parameters, {}, problem.synthetic)
+    synthetic = SyntheticSet.of(decoded(problem, parameters), real, parameters, {}, problem.synthetic)
     steps, examples = solver.duration(problem), len(synthetic)
     solving = solver.start(problem)  # refuses what cannot be solved this way
-    extractor = solving.extractor
-    if extractor is None:
-        extractor = Extractor(
-            data,
-            problem.context,
-            solver.takes | {"points"},
-            seed=problem.seed,
-            examples=examples,
-            steps=steps,
-            device=problem.device,
-            policy="never",
+    context = solving.bound_context
+    if context is None:
+        runtime = Runtime(problem.runtime.seed, device, compile="never")
+        context = BoundContext(
+            real, problem.context, solver.takes | {"points"}, runtime, examples=examples, steps=steps
         )
-    passes = solver.passes(problem, extractor)
-    seconds = passes * _seconds_a_pass(extractor)
-    if extractor.compiles:
+    passes = solver.passes(problem, context)
+    seconds = passes * _seconds_a_pass(context)
+    if context.compiles:
         seconds = seconds / COMPILED_SPEEDUP + COMPILING_SECONDS
-    seconds += eager_seconds(solving.multiplications, problem.device)
+    seconds += eager_seconds(solving.multiplications, device)
     teacher = experiment.teacher
     if teacher is not None:
-        teacher.check(data)
-        work = teacher.passes(len(data.train)) * teacher.network.multiplications(data.shape, data.count)
-        seconds += eager_seconds(work, problem.device)
-        labels = torch.zeros(examples, data.count)
-        synthetic = replace(synthetic, labels=labels, record={**synthetic.record, "teacher": {}})
+        teacher.check(real)
+        work = teacher.passes(len(real)) * teacher.network.multiplications(real.shape, real.count)
+        seconds += eager_seconds(work, device)
+        labels = Labels("teacher", torch.zeros(examples, real.count))
+        synthetic = replace(synthetic, labelling=labels, record={**synthetic.record, "teacher": {}})
     return Plan(
-        device=str(problem.device),
+        device=str(device),
         steps=steps,
         examples=examples,
-        shape=data.shape,
+        shape=real.shape,
         forward_passes=passes,
-        multiplications=float(passes) * extractor.multiplications,
-        compiled=extractor.compiles,
+        multiplications=float(passes) * context.multiplications,
+        compiled=context.compiles,
         seconds=seconds,
-        memory_bytes=data.train.points.nbytes
-        + 4 * synthetic.points.nbytes
-        + extractor.working_bytes
-        + solving.working_bytes,
-        available_bytes=available_bytes(problem.device),
+        memory_bytes=real.nbytes + 4 * synthetic.points.nbytes + context.working_bytes + solving.working_bytes,
+        available_bytes=available_bytes(device),
         stored_bytes=synthetic.stored_bytes,
     )
 
 
-def _seconds_a_pass(extractor: Extractor) -> float:
+def _seconds_a_pass(context: BoundContext) -> float:
     """The time of an eager forward pass of one example, whatever the terms take of it: the best of several chunks."""
-    indices = torch.arange(min(extractor.chunk, len(extractor.data.train)))
-    parameters, network = extractor.parameters(0), extractor.context.network
-    if not extractor.has_network or network is None:
-        return _best(partial(extractor.real, indices, parameters), extractor.device) / len(indices)
-    seconds = _best(partial(extractor.logits, indices, parameters), extractor.device) / len(indices)
-    return seconds * extractor.multiplications / network.multiplications(extractor.data.shape, extractor.data.count)
+    indices = torch.arange(min(context.extractor.chunk, len(context.data)))
+    parameters, network, device = context.initial(0), context.context.network, context.runtime.device
+    if not context.has_network or network is None:
+        return _best(partial(context.taken, indices, parameters), device) / len(indices)
+    with torch.no_grad():
+        seconds = _best(partial(context.output, indices, parameters, "logits"), device) / len(indices)
+    return seconds * context.multiplications / context.logits_extractor.multiplications
 
 
 def _best(action: Callable[[], object], device: torch.device) -> float:

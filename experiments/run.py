@@ -70,13 +70,14 @@ def run(
     """
     with folder.locked(patience), Peak(chosen_device(experiment.device)) as peak:
         _check_folder(experiment, folder, resume)
-        problem = experiment.problem()
+        data = experiment.data.load()
+        problem = experiment.problem(data)
         if experiment.teacher is not None:
-            experiment.teacher.check(problem.data)
+            experiment.teacher.check(data)
         start, before = time.perf_counter(), 0.0
         solving = experiment.solver.start(problem)
         if resume and folder.checkpoint.exists():
-            saved = folder.load(problem.device)
+            saved = folder.load(problem.runtime.device)
             solving.restore(saved["state"])
             before, peak.before = saved["seconds"], saved.get("peak_bytes", 0)
         else:
@@ -110,10 +111,10 @@ def run(
             synthetic = labelled(
                 synthetic,
                 experiment.teacher,
-                problem.data,
+                data,
                 folder.result,
-                seed=problem.seed,
-                device=problem.device,
+                seed=problem.runtime.seed,
+                device=problem.runtime.device,
                 on_round=on_round,
             )
         grid.save(synthetic, folder.picture)

@@ -73,7 +73,7 @@ def labelled(
 ) -> SyntheticSet:
     """The set with the labels of a teacher, written to its file with the teacher's weights beside it."""
     started = time.perf_counter()
-    taught = teacher.taught(data, seed=seed, device=device, on_round=on_round)
+    taught = teacher.taught(data.train, data.test, seed=seed, device=device, on_round=on_round)
     made = taught.label(synthetic)
     about = {**made.record["teacher"], "seconds": round(time.perf_counter() - started, 2)}
     made = replace(made, record={**made.record, "teacher": about})
@@ -94,7 +94,7 @@ def teacher_of(
     about = synthetic.record["teacher"]
     teacher, weights = build(Teacher, about["config"]), beside(artefact)
     if weights.exists():
-        found = replace(teacher, weights=(str(weights),)).taught(data, device=device)
+        found = replace(teacher, weights=(str(weights),)).taught(data.train, data.test, device=device)
         if found.hash == about["hash"]:
             return found
-    return teacher.taught(data, seed=about["seed"], device=device, on_round=on_round)
+    return teacher.taught(data.train, data.test, seed=about["seed"], device=device, on_round=on_round)

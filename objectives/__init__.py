@@ -2,8 +2,15 @@
 
 from objectives.condense import Progress, condense
 from objectives.contexts import Context, Fresh, Interpolated, Pool, Queue, Renewed, Trained, Watch
-from objectives.data.labelled import Examples, LabelledData, Normalisation
+from objectives.data.examples import Examples
+from objectives.data.in_memory import InMemory
+from objectives.data.labelled import LabelledData
+from objectives.data.labels import Labels
+from objectives.data.real import RealData
 from objectives.data.sampling import ClusteredRows, RandomRows, Sampling
+from objectives.data.spec import DataSpec
+from objectives.data.units import Normalisation
+from objectives.engine.runtime import Runtime
 from objectives.solvers import (
     ClosedForm,
     Descent,
@@ -23,9 +30,12 @@ from objectives.synthetic.frequencies import Frequencies
 from objectives.synthetic.parameterisation import Parameterisation
 from objectives.synthetic.pixels import Pixels
 from objectives.teacher import Taught, Teacher
-from objectives.terms.objective import Match, Objective, Penalised, Penalty, Term
+from objectives.terms.match import Match
+from objectives.terms.objective import Objective, Term
 from objectives.terms.penalties import CrossEntropy, LabelMargin, TotalVariation
+from objectives.terms.penalty import Penalised, Penalty
 from objectives.terms.reductions import CVaR, Max, Mean, Proportional, Reduction, Sum
+from objectives.terms.weights import WeightSchedule
 from objectives.training.augmentation import Augmentation, Chain, Siamese
 from objectives.training.mixing import CutMix, Mixing
 from objectives.training.training import Training
@@ -37,6 +47,12 @@ __all__ = [
     "Chain",
     "ClusteredRows",
     "Context",
+    "DataSpec",
+    "InMemory",
+    "Labels",
+    "RealData",
+    "Runtime",
+    "WeightSchedule",
     "CrossEntropy",
     "CutMix",
     "ClosedForm",

@@ -12,8 +12,9 @@ import torch
 from discrepancy.errors import InvalidInput, NonFinite
 from discrepancy.parts import plain
 from objectives.contexts import Context, Fresh
-from objectives.data.labelled import LabelledData
+from objectives.data.labelled import LabelledData, as_real_data
 from objectives.engine.compile import Policy
+from objectives.engine.runtime import Runtime
 from objectives.solvers.base import Problem, Record, Solver, Solving, decoded
 from objectives.solvers.descent import Descent
 from objectives.synthetic.artefact import SyntheticSet
@@ -75,7 +76,8 @@ def condense(
     """The synthetic set that minimises the objective.
 
     Args:
-        data: a pair (points, labels), a torch Dataset, or :class:`LabelledData`.
+        data: a pair (points, labels), a torch Dataset, :class:`LabelledData`, whose training part is condensed, or a
+            :class:`RealData`.
         objective: a match, a penalty, or a sum of them.
         context: owner of the network; fresh draws without a network by default.
         synthetic: form and start of the synthetic set; ``Pixels()`` by default.
@@ -104,18 +106,13 @@ def condense(
     if examples is not None:
         synthetic = replace(synthetic, examples=examples)
     if steps is not None:
-        if not isinstance(solver, Descent):
-            raise InvalidInput(f"'steps' has no meaning for the solver '{solver.kind}'; leave it out")
-        solver = replace(solver, steps=steps)
+        solver = solver.with_steps(steps)
     problem = Problem(
-        data if isinstance(data, LabelledData) else LabelledData.of(data),
+        as_real_data(data),
         objective.as_objective(),
         context or Fresh(),
         synthetic,
-        seed,
-        torch.device(device),
-        compile,
-        dtype,
+        Runtime(seed, torch.device(device), dtype, compile),
     )
     if teacher is not None:
         teacher.check(problem.data)
@@ -130,7 +127,10 @@ def condense(
         "solver": solver.describe(),
     }
     made = result(problem, solving, {"config": config})
-    return made if teacher is None else teacher.label(made, problem.data, seed=seed, device=device)
+    if teacher is None:
+        return made
+    test = data.test if isinstance(data, LabelledData) else None
+    return teacher.label(made, problem.data, test, seed=seed, device=device)
 
 
 def solve(solving: Solving, on_step: Callable[[Progress], None] | None = None) -> None:
@@ -166,7 +166,7 @@ def result(problem: Problem, solving: Solving, record: Mapping[str, Any] | None 
     parameters, data = solving.parameters, problem.data
     about = {
         "resolved": plain(solving.resolved),
-        "seed": problem.seed,
+        "seed": problem.runtime.seed,
         "data": data.name,
         "fingerprint": data.fingerprint(),
         **({"findings": solving.findings} if solving.findings else {}),
@@ -176,10 +176,12 @@ def result(problem: Problem, solving: Solving, record: Mapping[str, Any] | None 
     if solving.chosen is None:
         return made
     # Exact: through the normalisation and back they would be rounded.
+    examples = data.rows(solving.chosen)
     exact: dict[str, Any] = {
-        "points": data.train.points[solving.chosen].to(problem.dtype),
+        "points": examples.points.to(problem.runtime.dtype),
         "record": {**about, "chosen": solving.chosen.tolist()},
     }
-    if made.labels is not None and data.train.targets is not None:
-        exact["labels"] = data.train.targets[solving.chosen].to(made.labels).reshape(made.labels.shape)
+    if examples.labels.kind == "targets":
+        values = examples.labels.rows.to(made.labelling.rows)
+        exact["labelling"] = replace(made.labelling, values=values)
     return replace(made, **exact)

@@ -6,10 +6,12 @@ adding one stream leaves all the others as they were.
 """
 
 import hashlib
+from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
-__all__ = ["rng"]
+__all__ = ["rng", "shuffled"]
 
 
 def rng(seed: int, *names: str | int) -> torch.Generator:
@@ -17,3 +19,8 @@ def rng(seed: int, *names: str | int) -> torch.Generator:
     key = "\x1f".join([str(seed), *(f"{type(name).__name__}:{name}" for name in names)])
     digest = hashlib.sha256(key.encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def shuffled(generator: torch.Generator) -> Callable[[Tensor], Tensor]:
+    """A function that returns the rows of a tensor in random order, each time it is called in another one."""
+    return lambda rows: rows[torch.randperm(len(rows), generator=generator)]

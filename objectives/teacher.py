@@ -6,6 +6,7 @@ have labels of the same teacher (Qin, Deng and Alvarez-Melis, "A Label is Worth 
 2024).
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -23,17 +24,22 @@ from discrepancy.errors import InvalidInput
 from discrepancy.networks import ConvNet, Network
 from discrepancy.networks.base import NetworkParameters, Statistics
 from discrepancy.parts import Part, plain
-from objectives.data.labelled import Examples, LabelledData, Normalisation
-from objectives.engine.memory import chunk_examples
-from objectives.rng import rng
+from objectives.data.labels import Labels
+from objectives.data.real import RealData
+from objectives.data.spec import DataSpec, Described
+from objectives.data.subset import Subset
+from objectives.engine.bound_context import PART_EXAMPLES
+from objectives.engine.extractor import Extractor
+from objectives.engine.runtime import Runtime
+from objectives.rng import shuffled
 from objectives.storage import replacing
 from objectives.synthetic.artefact import SyntheticSet
-from objectives.training.training import NetworkTrainer, Training, real_training_data
+from objectives.training.training import NetworkTrainer, Training, TrainingData
 
 __all__ = ["Member", "Taught", "Teacher"]
 
 HELD_OUT = 0.1
-"""Of each class, on which a teacher is judged where the data have no test examples; it is not trained on these."""
+"""Of each class: the accuracy of a teacher is measured on these where there is no test set. It does not train on them."""
 
 BATCHES = 32
 """Batches whose means and variances, averaged, are those of batch normalisation in a teacher that has been trained."""
@@ -79,7 +85,7 @@ class Teacher(Part, family=True, kind="teacher"):
         """Forward passes of one example that training on so many takes, a backward pass counted as two."""
         return 0 if self.weights else 3 * self.number * self.rounds * self.training.images(examples)
 
-    def check(self, data: LabelledData) -> None:
+    def check(self, data: Described) -> None:
         """Refuse data that it cannot be taught, before anything is done.
 
         Raises:
@@ -92,7 +98,8 @@ class Teacher(Part, family=True, kind="teacher"):
 
     def taught(
         self,
-        data: LabelledData,
+        data: RealData,
+        test: RealData | None = None,
         *,
         seed: int = 0,
         device: str | torch.device = "cpu",
@@ -101,55 +108,54 @@ class Teacher(Part, family=True, kind="teacher"):
         """The teacher, once it has learned the data; the same seed gives the same networks on a CPU.
 
         Args:
+            test: examples on which its accuracy is measured; a tenth of each class of ``data`` where there are none.
             on_round: called with the rounds that are done, from none, and their total.
         """
         self.check(data)
-        device = torch.device(device)
-        if data.test is None and not self.weights:
-            data = data.split(HELD_OUT, rng(seed, "teacher", "held out"))
-            part = "held-out training"
-        else:
-            part = "training" if data.test is None else "test"
-        members = self._given(data) or [
-            self._trained(data, number, seed, device, on_round) for number in range(self.number)
-        ]
-        made = Taught(self, tuple(members), data.normalisation, data.classes, seed, device)
-        judged = data.train if data.test is None else data.test
-        return replace(made, judged=TeacherAccuracy(part, len(judged), made.accuracy(judged)))
+        data.require_rows("a teacher")
+        runtime, part = Runtime(seed, torch.device(device)), "test"
+        if test is None and not self.weights:
+            kept, held = data.divided(HELD_OUT, shuffled(runtime.rng("teacher", "held out")))
+            data, test, part = Subset(data, kept), Subset(data, held), "held-out training"
+        elif test is None:
+            test, part = data, "training"
+        members = self._given(data) or [self._trained(data, number, runtime, on_round) for number in range(self.number)]
+        made = Taught(self, tuple(members), data.spec, runtime)
+        return replace(made, measured=TeacherAccuracy(part, len(test), made.accuracy(test)))
 
     def label(
-        self, synthetic: SyntheticSet, data: LabelledData, *, seed: int = 0, device: str | torch.device = "cpu"
+        self,
+        synthetic: SyntheticSet,
+        data: RealData,
+        test: RealData | None = None,
+        *,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
     ) -> SyntheticSet:
         """The set with this teacher's labels, after it has learned the data."""
-        return self.taught(data, seed=seed, device=device).label(synthetic)
+        return self.taught(data, test, seed=seed, device=device).label(synthetic)
 
     def _trained(
-        self,
-        data: LabelledData,
-        number: int,
-        seed: int,
-        device: torch.device,
-        on_round: Callable[[int, int], None] | None,
+        self, data: RealData, number: int, runtime: Runtime, on_round: Callable[[int, int], None] | None
     ) -> "Member":
-        network = self.network
-        told = on_round or (lambda done, total: None)
-        start = network.initial(rng(seed, "teacher", number, "network"), data.shape, data.count)
-        network_trainer = NetworkTrainer(self.training, {name: value.to(device) for name, value in start.items()})
-        training_data = real_training_data(data, device)
+        network, report = self.network, on_round or (lambda done, total: None)
+        extractor = Extractor(network, ("logits",), data.shape, data.count, runtime)
+        trainer = NetworkTrainer(self.training, extractor.initial(runtime.rng("teacher", number, "network")))
+        examples = TrainingData.of_real(data, runtime.device)
         done, total = number * self.rounds, self.number * self.rounds
-        told(done, total)
+        report(done, total)
         for turn in range(self.rounds):
-            network_trainer.round(network, training_data, rng(seed, "teacher", number, "train", turn))
-            told(done + turn + 1, total)
-        parameters = network_trainer.parameters
+            trainer.round(extractor.once, examples, runtime.rng("teacher", number, "train", turn))
+            report(done + turn + 1, total)
+        parameters = trainer.parameters
         if network.pointwise:
             return Member(parameters)
-        generator = rng(seed, "teacher", number, "statistics")
-        order = torch.randperm(len(data.train), generator=generator).split(self.training.batch)
-        batches = [rows for rows in order[:BATCHES] if len(rows) == len(order[0])]
-        return Member(parameters, _statistics(network, parameters, [training_data.points(rows) for rows in batches]))
+        order = torch.randperm(len(data), generator=runtime.rng("teacher", number, "statistics"))
+        parts = order.split(self.training.batch)
+        batches = [rows for rows in parts[:BATCHES] if len(rows) == len(parts[0])]
+        return Member(parameters, _statistics(network, parameters, [examples.batch(rows)[0] for rows in batches]))
 
-    def _given(self, data: LabelledData) -> list["Member"]:
+    def _given(self, data: Described) -> list["Member"]:
         """The networks in the files."""
         expected = self.network.initial(torch.Generator(), data.shape, data.count) if self.weights else {}
         return [
@@ -183,7 +189,7 @@ STATISTICS = "statistics."
 
 @dataclass(frozen=True)
 class TeacherAccuracy:
-    """How often a teacher was right, in 0 .. 1, on so many examples of a part of the data."""
+    """The accuracy of a teacher, in 0 .. 1, on so many examples of a part of the data."""
 
     part: str
     examples: int
@@ -196,20 +202,25 @@ class Taught:
 
     teacher: Teacher
     members: tuple[Member, ...]
-    normalisation: Normalisation
-    classes: tuple[str, ...]
-    seed: int
-    device: torch.device
-    judged: TeacherAccuracy | None = None
+    spec: DataSpec
+    runtime: Runtime
+    measured: TeacherAccuracy | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.spec.classes
+
+    @functools.cached_property
+    def _extractor(self) -> Extractor:
+        spec = self.spec
+        return Extractor(self.teacher.network, ("logits",), spec.shape, spec.count, self.runtime)
 
     @torch.no_grad()
     def __call__(self, points: Shaped[Tensor, "m ..."]) -> Float[Tensor, "m c"]:
         """The mean of softmax(logits / temperature) over the networks, on the CPU."""
-        network, device = self.teacher.network, self.device
-        size = chunk_examples(network, tuple(points.shape[1:]), len(self.classes), device)
-        found = []
-        for chunk in points.split(size):
-            x = self.normalisation.apply(chunk.to(device))
+        found, device = [], self.runtime.device
+        for chunk in points.split(self._extractor.chunk):
+            x = self.spec.normalisation.apply(chunk.to(device))
             each = [self._logits(member, x) / self.teacher.temperature for member in self.members]
             found.append(torch.stack([logits.softmax(-1) for logits in each]).mean(0).cpu())
         return torch.cat(found)
@@ -219,12 +230,14 @@ class Taught:
             name: (mean.to(points), variance.to(points)) for name, (mean, variance) in member.statistics.items()
         }
         parameters = {name: value.to(points) for name, value in member.parameters.items()}
-        return self.teacher.network(parameters, points, ("logits",), statistics)["logits"]
+        return self._extractor(parameters, points, len(points), statistics)["logits"]
 
-    def accuracy(self, examples: Examples) -> float:
-        """The share of the examples of whose class it is the most certain."""
-        assert examples.labels is not None
-        return float((self(examples.points).argmax(1) == examples.labels.cpu()).double().mean())
+    def accuracy(self, data: RealData) -> float:
+        """The share of real examples that it classifies correctly."""
+        correct = 0
+        for examples, _ in data.parts(torch.arange(len(data)), PART_EXAMPLES):
+            correct += int((self(examples.points).argmax(1) == examples.numbers("class").cpu()).sum())
+        return correct / len(data)
 
     def label(self, synthetic: SyntheticSet) -> SyntheticSet:
         """The set with this teacher's labels in place of its own. What each example was made for stays known as its slot.
@@ -239,9 +252,7 @@ class Taught:
             )
         return replace(
             synthetic,
-            labels=self(synthetic.points),
-            slots=synthetic.numbers,
-            scores=False,
+            labelling=Labels("teacher", self(synthetic.points), slots=synthetic.numbers),
             record={**synthetic.record, "teacher": self.record},
         )
 
@@ -258,16 +269,16 @@ class Taught:
     @property
     def record(self) -> dict[str, Any]:
         """What is to be known of the teacher, as plain data."""
-        judged = self.judged
+        measured = self.measured
         return {
             "config": {"kind": self.teacher.kind, **plain(vars(self.teacher))},
             "networks": len(self.members),
-            "seed": self.seed,
+            "seed": self.runtime.seed,
             "hash": self.hash,
             **(
                 {}
-                if judged is None
-                else {"accuracy": judged.accuracy, "on": f"{judged.examples} {judged.part} examples"}
+                if measured is None
+                else {"accuracy": measured.accuracy, "on": f"{measured.examples} {measured.part} examples"}
             ),
         }
 

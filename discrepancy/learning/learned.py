@@ -151,6 +151,14 @@ class Parameters(Discrepancy, kind="parameters"):
         return True
 
     @property
+    def learners(self) -> tuple[Learner, Learner]:
+        return self.synthetic or self.learner, self.learner
+
+    @property
+    def compared_parameters(self) -> tuple[Learner, Learner]:
+        return self.learners
+
+    @property
     def degree(self) -> float | None:
         if not self.learner.scale_free or not (self.synthetic or self.learner).scale_free:
             return None
@@ -229,6 +237,18 @@ class Risk(Discrepancy, kind="risk"):
     @property
     def labelled(self) -> bool:
         return True
+
+    @property
+    def needs_classes(self) -> bool:
+        return self.learner.needs_classes
+
+    @property
+    def has_best_labels(self) -> bool:
+        return self.loss == "squared"
+
+    @property
+    def learners(self) -> tuple[Learner, Learner]:
+        return self.learner, self.learner
 
     @property
     def degree(self) -> float | None:

@@ -9,7 +9,7 @@ labels that it was learned from; with λ > 0 also at a weight of zero (with λ =
 
 import functools
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -17,11 +17,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from discrepancy.discrepancy import MeanSummary, SampleSummary
+from discrepancy.discrepancy import Draws, MeanSummary, SampleSummary
 from discrepancy.errors import InvalidInput, Unsupported
 from discrepancy.kernels import Kernel, Linear
 from discrepancy.learning.risks import sample_moments, sample_risk
 from discrepancy.measure import Measure
+from discrepancy.networks.base import Network, NetworkParameters
 from discrepancy.numerics.systems import RANK, solve
 from discrepancy.parts import Part
 
@@ -82,9 +83,40 @@ class Learner(Part, family=True):
         """This learner with its data-dependent constants turned into numbers, from a sample of the real side."""
         return self
 
+    @property
+    def undecided(self) -> bool:
+        """Whether its penalty is yet to be chosen, on held-out examples of the real side."""
+        return False
+
+    def with_penalty(self, penalty: float) -> "Learner":
+        """This learner with a number as its penalty.
+
+        Raises:
+            Unsupported: if it has no penalty to choose.
+        """
+        raise Unsupported(f"'{self.kind}' has no penalty to choose")
+
+    @property
+    def predicts_centred(self) -> bool:
+        """Whether it predicts labels less 1/c."""
+        return False
+
     @abstractmethod
-    def fit(self, measure: Measure) -> Any:
-        """The predictor of each group of a grouped measure with label vectors, differentiable in all three."""
+    def fit(
+        self,
+        measure: Measure,
+        network: Network | None = None,
+        parameters: NetworkParameters | None = None,
+        draws: Draws = None,
+        extras: Mapping[str, Tensor] | None = None,
+    ) -> Any:
+        """The predictor of each group of a grouped measure with label vectors, differentiable in points, weights and labels.
+
+        Args:
+            network, parameters: where learning starts, for learners that train a network.
+            draws: the random parts of learning, such as the order of minibatches.
+            extras: parameters that are learned beside the measure, such as step sizes, by name.
+        """
 
     @abstractmethod
     def summarise(self, real: Measure) -> MeanSummary | SampleSummary:
@@ -161,6 +193,10 @@ class KernelRidge(Learner, kind="kernel_ridge"):
     relative: bool = False
     centred: bool = False
 
+    @property
+    def predicts_centred(self) -> bool:
+        return self.centred
+
     def __post_init__(self) -> None:
         check_penalty(self.penalty)
         if not self.kernel.positive:
@@ -184,7 +220,14 @@ class KernelRidge(Learner, kind="kernel_ridge"):
     def resolve(self, sample: Measure) -> "KernelRidge":
         return replace(self, kernel=self.kernel.resolve(sample))
 
-    def fit(self, measure: Measure) -> KernelPredictor:
+    def fit(
+        self,
+        measure: Measure,
+        network: Network | None = None,
+        parameters: NetworkParameters | None = None,
+        draws: Draws = None,
+        extras: Mapping[str, Tensor] | None = None,
+    ) -> KernelPredictor:
         points, shares = measure.rows.double(), measure.shares
         gram, scale = self.kernel(points, points), torch.ones_like(shares[:, :1, None])
         if self.relative:
@@ -215,7 +258,14 @@ class ClassMeans(Learner, kind="class_means"):
 
     needs_classes: ClassVar[bool] = True
 
-    def fit(self, measure: Measure) -> LinearPredictor:
+    def fit(
+        self,
+        measure: Measure,
+        network: Network | None = None,
+        parameters: NetworkParameters | None = None,
+        draws: Draws = None,
+        extras: Mapping[str, Tensor] | None = None,
+    ) -> LinearPredictor:
         mass = measure.shares[..., None] * label_rows(measure)
         of_class = mass.sum(1)[..., None]
         return LinearPredictor(mass.mT @ measure.rows.double() / or_one(of_class))

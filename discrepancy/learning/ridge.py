@@ -1,5 +1,6 @@
 """Linear ridge regression, from points or from their second moments, which merge; and penalties chosen on held-out examples."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -7,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from discrepancy.discrepancy import MeanSummary
+from discrepancy.discrepancy import Draws, MeanSummary
 from discrepancy.errors import InvalidInput
 from discrepancy.learning.learners import (
     Learner,
@@ -19,6 +20,7 @@ from discrepancy.learning.learners import (
     with_own_labels,
 )
 from discrepancy.measure import Measure
+from discrepancy.networks.base import Network, NetworkParameters
 from discrepancy.numerics.derivatives import safe_root
 from discrepancy.numerics.symmetric import OuterProducts, Penalised
 from discrepancy.numerics.systems import RANK, solve
@@ -122,6 +124,17 @@ class Ridge(Learner, kind="ridge"):
     relative: bool = False
     centred: bool = False
 
+    @property
+    def predicts_centred(self) -> bool:
+        return self.centred
+
+    @property
+    def undecided(self) -> bool:
+        return isinstance(self.penalty, Validation)
+
+    def with_penalty(self, penalty: float) -> "Ridge":
+        return replace(self, penalty=penalty)
+
     def __post_init__(self) -> None:
         if not isinstance(self.penalty, Validation):
             check_penalty(self.penalty)
@@ -148,7 +161,14 @@ class Ridge(Learner, kind="ridge"):
     def translation_free(self) -> bool:
         return self.intercept
 
-    def fit(self, measure: Measure) -> LinearPredictor:
+    def fit(
+        self,
+        measure: Measure,
+        network: Network | None = None,
+        parameters: NetworkParameters | None = None,
+        draws: Draws = None,
+        extras: Mapping[str, Tensor] | None = None,
+    ) -> LinearPredictor:
         x, y, shares = measure.rows.double(), label_rows(measure, self.centred), measure.shares[..., None]
         centre = None
         if self.intercept:

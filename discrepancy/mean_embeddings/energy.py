@@ -1,5 +1,6 @@
 """Energy distance: how much farther two samples are from each other than from themselves."""
 
+from dataclasses import replace
 from typing import Literal
 
 from jaxtyping import Float
@@ -50,6 +51,12 @@ class EnergyDistance(Discrepancy, kind="energy_distance"):
     @property
     def degree(self) -> float | None:
         return self._mmd.degree
+
+    def v_statistic(self) -> "EnergyDistance":
+        return replace(self, estimator="v")
+
+    def as_mmd(self) -> MMD:
+        return self._mmd
 
     def summarise(self, real: Measure, draws: Draws = None) -> SampleSummary:
         summary = self._mmd.summarise(real)

@@ -88,6 +88,12 @@ class MMD(Discrepancy, kind="mmd"):
     def resolve(self, sample: Measure) -> "MMD":
         return replace(self, kernel=self.kernel.resolve(sample))
 
+    def v_statistic(self) -> "MMD":
+        return replace(self, estimator="v")
+
+    def as_mmd(self) -> "MMD":
+        return self
+
     @torch.no_grad()
     def summarise(self, real: Measure, draws: Draws = None) -> MeanSummary | SampleSummary:
         """The mean embedding of a grouped measure, or its points and their own term.

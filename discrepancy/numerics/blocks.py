@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-__all__ = ["block_sum"]
+__all__ = ["block_sum", "padded"]
 
 Term = Callable[..., tuple[Tensor, ...]]
 
@@ -50,3 +50,11 @@ class _BlockSum(Function):
             return torch.func.vjp(lambda *inputs: term(*block, *inputs), *moving)[1](pull)
 
         return *(None,) * (3 + count), *block_sum(derivative, ctx.rows, ctx.fixed, *inputs, *grads)
+
+
+def padded(points: Tensor, size: int) -> Tensor:
+    """``points`` filled up to ``size`` rows by repeating the first, so that a compiled function sees one shape."""
+    missing = size - points.shape[0]
+    if missing <= 0:
+        return points
+    return torch.cat([points, points[:1].expand(missing, *points.shape[1:])])

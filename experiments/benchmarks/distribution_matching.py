@@ -18,6 +18,7 @@ from experiments.benchmarks.timing import alternating
 from objectives import Descent, Fresh, LabelledData, Match, Pixels, Pool, Siamese
 from objectives.contexts import Context
 from objectives.engine.compile import Policy
+from objectives.engine.runtime import Runtime
 from objectives.solvers import Problem
 
 __all__ = ["rows"]
@@ -73,7 +74,11 @@ def started(
 ) -> Callable[[], object]:
     """A step of DM in this context, after ``fill`` steps whose time goes into ``cold``."""
     problem = Problem(
-        data, Match(MMD(), via=Features()).as_objective(), context, Pixels(per_class=PER_CLASS), policy=policy
+        data.train,
+        Match(MMD(), via=Features()).as_objective(),
+        context,
+        Pixels(per_class=PER_CLASS),
+        Runtime(compile=policy),
     )
     solving = Descent(momentum=0.5, steps=1_000_000).start(problem)
     start = time.perf_counter()
@@ -95,9 +100,9 @@ def eager_modules(data: LabelledData, batch: int) -> Callable[[], object]:
     def step() -> None:
         network = _modules()
         loss = torch.zeros(())
-        for label, indices in enumerate(data.class_batch(generator, batch).split(batch)):
+        for label, indices in enumerate(data.train.class_batch(generator, batch).split(batch)):
             draws = augment.draw(generator, 1, data.shape)
-            real = data.normalisation.apply(data.train.points[indices])
+            real = data.train.normalised(indices)
             own = synthetic[label * PER_CLASS : (label + 1) * PER_CLASS]
             with torch.no_grad():
                 target = network(augment(real, draws, _zeros(len(real)))).mean(0)

@@ -17,6 +17,7 @@ from experiments.benchmarks.timing import alternating
 from experiments.evaluate import Protocol, TrainingSet, evaluate
 from objectives.data.labelled import LabelledData
 from objectives.engine.compile import Policy
+from objectives.engine.runtime import Runtime
 
 __all__ = ["rows"]
 
@@ -30,13 +31,13 @@ def rows(rounds: int = 5, width: int = 32, epochs: int = 101, policy: Policy = "
     labels = torch.arange(EXAMPLES + TEST) % CLASSES
     data = LabelledData.of(points[:EXAMPLES], labels[:EXAMPLES], test=(points[EXAMPLES:], labels[EXAMPLES:]))
     protocol = Protocol(network=ConvNet(width=width), networks=1, epochs=epochs)
-    training_set = TrainingSet(data.normalisation.apply(data.train.points), data.strata)
+    training_set = TrainingSet(data.train.normalised(torch.arange(len(data.train))), data.train.labels)
 
     def ours(policy: Policy) -> None:
-        evaluate(training_set, data, protocol, seed=0, compile=policy)
+        evaluate(training_set, data, protocol, Runtime(compile=policy))
 
     started = time.perf_counter()
-    evaluate(training_set, data, Protocol(network=ConvNet(width=width), networks=1, epochs=1), seed=0, compile=policy)
+    evaluate(training_set, data, Protocol(network=ConvNet(width=width), networks=1, epochs=1), Runtime(compile=policy))
     cold = time.perf_counter() - started
     found = alternating(
         {
@@ -64,7 +65,6 @@ def rows(rounds: int = 5, width: int = 32, epochs: int = 101, policy: Policy = "
 def eager_modules(training_set: TrainingSet, data: LabelledData, width: int, epochs: int) -> float:
     """The accuracy by the plain loop."""
     assert data.test is not None
-    assert data.test.labels is not None
     layers: list[nn.Module] = []
     channels = 3
     for _ in range(3):
@@ -81,13 +81,13 @@ def eager_modules(training_set: TrainingSet, data: LabelledData, width: int, epo
     for _ in range(epochs):
         order = torch.randperm(EXAMPLES, generator=generator)
         optimiser.zero_grad()
-        functional.cross_entropy(network(training_set.points[order]), training_set.labels[order]).backward()
+        functional.cross_entropy(network(training_set.points[order]), training_set.labels.rows[order]).backward()
         optimiser.step()
     right = 0
     with torch.no_grad():
         for rows in torch.arange(TEST).split(256):
-            logits = network(data.normalisation.apply(data.test.points[rows]))
-            right += int((logits.argmax(1) == data.test.labels[rows]).sum())
+            logits = network(data.test.normalised(rows))
+            right += int((logits.argmax(1) == data.test.strata[rows]).sum())
     return right / TEST
 
 

@@ -15,7 +15,7 @@ from discrepancy.discrepancy import Discrepancy
 from discrepancy.errors import InvalidInput, Unsupported
 from discrepancy.measure import Measure
 from experiments.compare.answer import ALL, Answer, Described
-from experiments.compare.embedding import RESOLVE_SAMPLE, Embedded
+from experiments.compare.embedding import Embedded
 from experiments.compare.estimates import Bound, Measured, cap_of
 from experiments.compare.groups import Group, check, groups_of, whole
 from experiments.compare.permutation import PERMUTATION_CAP, p_value
@@ -24,7 +24,9 @@ from experiments.compare.rows import rows_of
 from experiments.compare.sides import Side, overlap, side_of
 from experiments.config import dump
 from experiments.experiment import chosen_device
-from objectives.engine.memory import available_bytes
+from objectives.data.labels import Labels
+from objectives.engine.engine import RESOLVE_SAMPLE
+from objectives.engine.runtime import Runtime
 from objectives.rng import rng
 
 __all__ = ["compare"]
@@ -47,7 +49,8 @@ def compare(request: ComparisonRequest, on_progress: Progress | None = None) -> 
 class _Comparing:
     def __init__(self, request: ComparisonRequest, report: Progress) -> None:
         self.request, self.report, self.begun = request, report, time.perf_counter()
-        self.device = chosen_device(request.device)
+        self.runtime = Runtime(request.seed, chosen_device(request.device))
+        self.device = self.runtime.device
         self.notes: dict[str, list[str]] = {}  # what is said, of which discrepancies and groups
         self.reasons: list[str] = []  # why there is no value, or no interval
         report(0.0, "reading")
@@ -55,10 +58,10 @@ class _Comparing:
         self.sets = [side_of(name, what, request.root) for name, what in request.sets]
         check(self.real, self.sets, request.by)
         sides = (self.real, *self.sets)
-        self.bare = [side.name for side in sides if side.labels is None]
+        self.bare = [side.name for side in sides if not side.labels.given]
         without = [side for side in sides if not side.classes]
         if without and request.by == "both":
-            have = "no labels, so there are no classes" if without[0].labels is None else "targets and no classes"
+            have = "no labels, so there are no classes" if not without[0].labels.given else "targets and no classes"
             self.note(f"'{without[0].name}' has {have}")
         self.by = "none" if without else request.by
         self.groups = groups_of(self.real, self.sets, self.by)
@@ -137,7 +140,7 @@ class _Comparing:
         """All that is measured on the features of one network."""
         request, share = self.request, 1 / self.request.networks
         self.report(share * number, "embedding")
-        embedded = Embedded(self.real, request.via, request.network, number, request.seed, self.device)
+        embedded = Embedded(self.real, request.via, request.network, number, self.runtime)
         _check_memory(embedded, self.real)
         real = embedded.features(self.real)
         sets = [embedded.features(side) for side in self.sets]
@@ -253,9 +256,9 @@ def _word(what: Any) -> str:
 
 def _check_memory(embedded: Embedded, real: Side) -> None:
     """Refuse features that do not fit, before they are made; a group may hold a second copy of them."""
-    first = replace(real, points=real.points[:1], labels=None, weights=None)
+    first = replace(real, points=real.points[:1], labels=Labels(), weights=None)
     needed = 2 * len(real) * sum(block.nbytes for block in embedded.features(first).values())
-    free = available_bytes(embedded.device)
+    free = embedded.runtime.free_bytes
     if needed > free:
         raise InvalidInput(
             f"the features of '{real.name}' need about {needed / 2**30:.2g} GiB and {free / 2**30:.2g} GiB are free; take "

@@ -19,8 +19,7 @@ from torch import Tensor
 
 from discrepancy.discrepancy import Discrepancy, Draws
 from discrepancy.errors import InvalidInput, NumericalWarning
-from discrepancy.kernels import Energy, Kernel
-from discrepancy.mean_embeddings.energy import EnergyDistance
+from discrepancy.kernels import Kernel
 from discrepancy.mean_embeddings.mmd import MMD
 from discrepancy.measure import Measure
 from discrepancy.numerics.derivatives import safe_root
@@ -63,16 +62,9 @@ Advance = Callable[[float], None]
 
 def cap_of(discrepancy: Discrepancy) -> int | None:
     """Points a side above which a random part of them is compared; None where there is no limit."""
-    if discrepancy.mergeable or as_mmd(discrepancy) is not None:
+    if discrepancy.mergeable or discrepancy.as_mmd() is not None:
         return None
     return CAPS.get(discrepancy.kind, KEPT_CAP)
-
-
-def as_mmd(discrepancy: Discrepancy) -> MMD | None:
-    """The MMD that a discrepancy is; None for all others."""
-    if isinstance(discrepancy, EnergyDistance):
-        return MMD(kernel=Energy(), root=discrepancy.root)
-    return discrepancy if isinstance(discrepancy, MMD) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +92,7 @@ class Bound:
         """D of a flat real sample and of every set, with halves and yardstick."""
         generator = rng(seed, "halves", group, len(real))
         with torch.no_grad():
-            mmd = as_mmd(self.discrepancy)
+            mmd = self.discrepancy.as_mmd()
             if mmd is not None:
                 return _by_pairs(mmd, real, sets, self.splits, generator, advance)
             return self._by_summaries(real, sets, seed, group, generator, advance)

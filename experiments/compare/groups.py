@@ -33,8 +33,7 @@ def groups_of(real: Side, sets: Sequence[Side], by: str) -> list[Group]:
     """Every class, all points, or the one after the other (``both``)."""
     groups = []
     if by != "none":
-        assert real.labels is not None
-        labels = real.labels.argmax(1) if real.labels.ndim == 2 else real.labels
+        labels = real.labels.numbers
         for number, name in enumerate(real.classes):
             rows = (labels == number).nonzero()[:, 0]
             groups.append(Group(class_group(name), rows, tuple(side.members(name) for side in sets)))
@@ -64,7 +63,7 @@ def check(real: Side, sets: Sequence[Side], by: str) -> None:
                 "scale"
             )
     for side in sets:
-        if side.labels is not None and real.labels is not None and bool(side.classes) != bool(real.classes):
+        if side.labels.given and real.labels.given and bool(side.classes) != bool(real.classes):
             have = [f"'{item.name}' has {'classes' if item.classes else 'targets'}" for item in (real, side)]
             raise InvalidInput(f"{have[0]}, and {have[1]}; compare sets of one sort")
         if side.target_units is not None and real.target_units is not None:
@@ -75,10 +74,10 @@ def check(real: Side, sets: Sequence[Side], by: str) -> None:
         return
     for side in (real, *sets):
         if not side.classes and by == "class":
-            have = "no labels, so it has no classes" if side.labels is None else "targets and no classes"
+            have = "no labels, so it has no classes" if not side.labels.given else "targets and no classes"
             raise InvalidInput(f"'{side.name}' has {have}; compare without them (--by none)")
         foreign = [name for name in side.classes if name not in real.classes]
-        if foreign and side.labels is not None and real.labels is not None:
+        if foreign and side.labels.given and real.labels.given:
             raise InvalidInput(
                 f"'{side.name}' has the class '{foreign[0]}'{suggestion(foreign[0], real.classes)}, which '{real.name}' has "
                 "not; name its classes alike, or compare without them (--by none)"

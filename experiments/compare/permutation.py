@@ -12,13 +12,10 @@ Smyth, 2010), for the added ones.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 
 from discrepancy.discrepancy import Discrepancy
-from discrepancy.mean_embeddings.energy import EnergyDistance
-from discrepancy.mean_embeddings.mmd import MMD
 from discrepancy.measure import Measure
 
 __all__ = ["PERMUTATION_CAP", "p_value"]
@@ -39,7 +36,7 @@ def p_value(
     would tell them apart. (The embedding is taken as given.)"""
     first, second = (_part(side, generator) for side in (real, other))
     pooled = Measure.merged([_equal(first), _equal(second)])
-    resolved = _plain(discrepancy.resolve(pooled))
+    resolved = discrepancy.resolve(pooled).v_statistic()
     drawn = resolved.draw(generator, tuple(pooled.tensors[""].shape[1:]))
     device = pooled.mass_of.device
     draws = None if drawn is None else {name: tensor.to(device) for name, tensor in drawn.items()}
@@ -56,11 +53,6 @@ def p_value(
         as_far += value(torch.randperm(len(pooled), generator=generator)) >= found - tolerance
         advance((number + 1) / permutations)
     return (1 + as_far) / (1 + permutations)
-
-
-def _plain(discrepancy: Discrepancy) -> Discrepancy:
-    """With estimator "v", which treats the two sides alike."""
-    return replace(discrepancy, estimator="v") if isinstance(discrepancy, MMD | EnergyDistance) else discrepancy
 
 
 def _part(side: Measure, generator: torch.Generator) -> Measure:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -12,8 +12,9 @@ from torch import Tensor
 
 from discrepancy.errors import InvalidInput
 from experiments.config.mistakes import suggestion
-from experiments.data import Npz, Source, source_named
-from objectives.data.labelled import Examples, Normalisation
+from experiments.data import Source, source_named
+from objectives.data.labels import Labels
+from objectives.data.units import Normalisation
 from objectives.synthetic.artefact import SyntheticSet
 
 __all__ = ["PARTS", "Side", "overlap", "side_of"]
@@ -28,21 +29,18 @@ class Side:
 
     Args:
         sampled: whether its examples are draws from a population; those of an artefact are made or chosen.
-        labels: class numbers ``(n,)``, distributions or scores ``(n, c)``, targets ``(n, k)`` in their own units, or None.
+        labels: of any kind.
         weights: ``(n,)``; None where all are equal.
-        numbers: ``(n,)``, the class of each example where the labels are scores, which share no point out.
     """
 
     name: str
     points: Tensor
-    labels: Tensor | None
+    labels: Labels
     weights: Tensor | None
     classes: tuple[str, ...]
     normalisation: Normalisation
     limits: tuple[float, float] | None
     sampled: bool
-    target_units: Normalisation | None = None
-    numbers: Int[Tensor, " n"] | None = None
 
     def __len__(self) -> int:
         return len(self.points)
@@ -52,24 +50,34 @@ class Side:
         return tuple(self.points.shape[1:])
 
     def members(self, name: str | None) -> tuple[Int[Tensor, " m"], Float[Tensor, " m"]]:
-        """The points of a class (all of them for None) and their weights; a distribution over classes shares its point out."""
+        """The points of a class (all of them for None) and their weights.
+
+        A probability of the class multiplies the weight of its point; points with scores belong to the class that they were
+        made for."""
         weights = torch.ones(len(self)) if self.weights is None else self.weights.float()
-        if name is not None and self.labels is not None and self.classes:
+        if name is not None and self.labels.of_classes:
             place = self.classes.index(name) if name in self.classes else -1
-            classes = self.labels if self.numbers is None else self.numbers
-            belongs = classes[:, place] if classes.ndim == 2 else (classes == place)
-            weights = weights * (belongs.float() if place >= 0 else 0.0)
+            if self.labels.kind in ("soft", "teacher"):
+                belongs = self.labels.rows[:, place].float()
+            else:
+                belongs = (self.labels.numbers == place).float()
+            weights = weights * (belongs if place >= 0 else 0.0)
         rows = (weights > 0).nonzero()[:, 0]
         return rows, weights[rows]
+
+    @property
+    def target_units(self) -> Normalisation | None:
+        return self.labels.units
 
     def label_vectors(self, real: "Side") -> Float[Tensor, "n c"]:
         """The labels as distributions over the classes of the real side, or scores of these, or targets in its normalised
         units."""
-        assert self.labels is not None
         labels, classes = self.labels, real.classes
         if real.target_units is not None:
-            return real.target_units.apply(labels)
-        vectors = labels.float() if labels.ndim == 2 else torch.nn.functional.one_hot(labels, len(self.classes)).float()
+            return real.target_units.apply(labels.rows)
+        found = labels.vectors(len(self.classes))
+        assert found is not None
+        vectors = found.float()
         none = vectors.new_zeros(len(self))
         known = dict(zip(self.classes, vectors.unbind(1), strict=True))
         return torch.stack([known.get(name, none) for name in classes], 1)
@@ -78,7 +86,7 @@ class Side:
     def fingerprint(self) -> str:
         """The first 12 hexadecimal digits of the SHA-256 of points, labels and weights."""
         digest = hashlib.sha256()
-        for tensor in (self.points, self.labels, self.weights):
+        for tensor in (self.points, self.labels.values, self.weights):
             if tensor is not None:
                 digest.update(f"{tensor.dtype}{tuple(tensor.shape)};".encode())
                 digest.update(tensor.contiguous().numpy().data)
@@ -108,43 +116,40 @@ def side_of(name: str, what: str | Source, root: str | None = None) -> Side:
     if part == "test" and data.test is None:
         raise InvalidInput(f"'{what}' has no test set; leave ':test' out")
     parts = {"train": [data.train], "test": [data.test], "all": [data.train, data.test]}[part or "train"]
-    examples = [item for item in parts if item is not None]
-    labels = [found for item in examples if (found := _labels(item, examples)) is not None]
+    examples = [item.rows() for item in parts if item is not None]
+    labels = _joined([item.labels for item in examples])
     return Side(
         name,
         torch.cat([item.points for item in examples]),
-        torch.cat(labels) if labels else None,
+        labels,
         None,
         data.classes,
         data.normalisation,
-        source.limits if isinstance(source, Npz) and not labels else data.limits,  # bare points state no scale
+        source.known_limits(data),
         True,
-        data.target_units,
     )
 
 
 def _of_artefact(name: str, found: SyntheticSet) -> Side:
-    labels, units = found.labels, found.target_units
-    if labels is not None and units is not None:
-        labels = labels.reshape(len(labels), -1)
     return Side(
         name,
         found.points,
-        labels,
+        found.labelling,
         found.weights,
         found.classes,
         found.normalisation,
         found.limits,
         False,
-        units,
-        found.numbers if found.scores else None,
     )
 
 
-def _labels(part: Examples, parts: Sequence[Examples]) -> Tensor | None:
-    if part.targets is not None:
-        return part.targets
-    return part.labels if any(item.soft is None for item in parts) or part.soft is None else part.soft
+def _joined(parts: Sequence[Labels]) -> Labels:
+    """The labels of several parts together: class numbers, unless all of them have distributions."""
+    if not parts[0].given:
+        return parts[0]
+    if parts[0].of_classes and any(part.kind != parts[0].kind for part in parts):
+        return Labels("hard", torch.cat([part.numbers for part in parts]))
+    return replace(parts[0], values=torch.cat([part.rows for part in parts]))
 
 
 def overlap(a: Side, b: Side) -> float:

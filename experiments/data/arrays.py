@@ -45,6 +45,9 @@ class Npz(Source, kind="npz"):
         except InvalidInput as error:
             raise InvalidInput(f"{self.path}: {error}") from None
 
+    def known_limits(self, data: LabelledData) -> tuple[float, float] | None:
+        return data.limits if data.train.labels.given else self.limits  # bare points state no scale
+
     def whole(self) -> LabelledData:
         arrays = self._read()
         answers = [name for name in ("y", "targets") if arrays.keys() & {name, f"{name}_train", f"{name}_test"}]

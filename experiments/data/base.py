@@ -6,14 +6,14 @@ the examples of each class are put in the order of a hash of their numbers, and 
 
 import hashlib
 from abc import abstractmethod
-from dataclasses import replace
 
 from jaxtyping import Int
 from torch import Tensor
 
 from discrepancy.errors import InvalidInput
 from discrepancy.parts import Part
-from objectives.data.labelled import LabelledData, Normalisation
+from objectives.data.labelled import LabelledData
+from objectives.data.units import Normalisation
 
 __all__ = ["Source", "check_fraction", "hashed_order", "with_fixed_test"]
 
@@ -28,6 +28,15 @@ class Source(Part, family=True):
         Raises:
             InvalidInput: when they are missing, corrupted or unusable; the message names the file and says what to do.
         """
+
+    @property
+    def original(self) -> "Source":
+        """The source that this one is a part of; itself where it is none."""
+        return self
+
+    def known_limits(self, data: LabelledData) -> tuple[float, float] | None:
+        """The range of valid values of data that were loaded from here, where it is known and not only a default."""
+        return data.limits
 
     def whole(self) -> LabelledData:
         """The data as they lie there, with no test set where :meth:`load` would have to hold one out."""
@@ -47,11 +56,10 @@ def with_fixed_test(data: LabelledData, fraction: float) -> LabelledData:
     The normalisation, of targets too, is measured again, since the test examples are to have no part in it.
     """
     divided = data.hold_out(fraction, lambda rows: hashed_order(rows, "test"))
-    targets = divided.train.targets
-    return replace(
-        divided,
+    labels = divided.train.labels
+    return divided.changed(
         normalisation=Normalisation.measured(divided.train.points),
-        target_units=None if targets is None else Normalisation.measured(targets),
+        target_units=Normalisation.measured(labels.rows) if labels.kind == "targets" else None,
     )
 
 

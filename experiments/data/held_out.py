@@ -1,7 +1,5 @@
 """Training data with a part held out in place of the test data, for choices that must not look at these."""
 
-from dataclasses import replace
-
 from experiments.data.base import Source, check_fraction, hashed_order
 from objectives.data.labelled import LabelledData
 
@@ -23,7 +21,11 @@ class HeldOut(Source, kind="held_out"):
     def __post_init__(self) -> None:
         check_fraction(self.fraction)
 
+    @property
+    def original(self) -> Source:
+        return self.of
+
     def load(self) -> LabelledData:
         data = self.of.load()
         divided = data.hold_out(self.fraction, lambda rows: hashed_order(rows, "validation"))
-        return replace(divided, name=f"{data.name} (held out)")
+        return divided.changed(name=f"{data.name} (held out)")

@@ -13,7 +13,7 @@ from experiments.evaluate.controls import (
     whole_budget,
     whole_control,
 )
-from experiments.evaluate.learner_comparison import judged
+from experiments.evaluate.learner_comparison import comparison_by_learner
 from experiments.evaluate.protocol import PROTOCOLS, Protocol, protocol_named
 from experiments.evaluate.records import Evaluation, TrainingSet
 from experiments.evaluate.training import evaluate, evaluate_each, held_out
@@ -35,7 +35,7 @@ __all__ = [
     "evaluate_each",
     "held_out",
     "herding",
-    "judged",
+    "comparison_by_learner",
     "protocol_named",
     "random_control",
     "selected_control",

@@ -1,4 +1,4 @@
-"""The learner protocol: a set is judged by what the learner of its own objective learns from it, in closed form.
+"""The learner protocol: a set is evaluated by what the learner of its own objective learns from it, in closed form.
 
 It is what the set was condensed for: ridge regression for an exact set, kernel ridge regression for KIP and FRePo. Which
 learner, on which features, stands in the record of the artefact; or here, for sets that were condensed for something else.
@@ -8,24 +8,23 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from discrepancy.discrepancy import Discrepancy
 from discrepancy.embeddings import Identity
 from discrepancy.embeddings.base import Embedding
 from discrepancy.errors import InvalidInput
-from discrepancy.learning.learned import Parameters, Risk
+from discrepancy.learning.learned import Risk
 from discrepancy.learning.learners import Learner
-from discrepancy.learning.ridge import Ridge, Validation
 from discrepancy.networks import Network
 from discrepancy.parts import Part, check_least
 from experiments.config import build, dump, override
 from experiments.evaluate.protocol import complete
 from objectives.contexts import Context, Fresh
 from objectives.solvers import Solver
-from objectives.solvers.descent import Descent
 from objectives.synthetic.artefact import SyntheticSet
-from objectives.terms.objective import Match, Objective
+from objectives.terms.match import Match
+from objectives.terms.objective import Objective
 from objectives.training.training import Training
 
 __all__ = ["NAMES", "ByLearner", "LearningSetup", "by_learner", "learners", "learning_setup_of"]
@@ -40,7 +39,7 @@ class ByLearner(Part, family=True, kind="learner"):
 
     Where the networks (or random features) of its context come back, they are these; where every step draws new ones, they
     are new here too, of as many rounds of training as steps of the run found them with. A context that trains its networks on
-    the synthetic set has them trained on the set that is judged: on real examples, for the controls.
+    the synthetic set has them trained on the set that is evaluated: on real examples, for the controls.
 
     Args:
         networks: how many are drawn, if any are; and how many random real subsets.
@@ -83,7 +82,8 @@ class ByLearner(Part, family=True, kind="learner"):
         if self.learner is None or self.via is None:
             return self.name
         network = "" if self.network is None else f" of {self.network.kind}"
-        return f"{self.learner.kind} on {'points' if isinstance(self.via, Identity) else self.via.kind + network}"
+        features = "points" if self.via.kind == Identity.kind else self.via.kind + network
+        return f"{self.learner.kind} on {features}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +122,7 @@ def learning_setup_of(synthetic: SyntheticSet, protocol: ByLearner, seed: int = 
     if "objective" not in config or "context" not in config:
         raise _without_learner("its record has no objective")
     objective = build(Objective, config["objective"])
-    terms = {name: term for name, term in objective.terms if isinstance(term, Match) and _learns(term)}
+    terms = {name: cast(Match, term) for name, term in objective.terms if term.learners is not None}
     if protocol.term is not None and protocol.term not in terms:
         raise _without_learner(f"term '{protocol.term}' of its objective is not there, or holds none")
     if not terms:
@@ -145,14 +145,10 @@ def learning_setup_of(synthetic: SyntheticSet, protocol: ByLearner, seed: int = 
         match,
         build(Context, config["context"]),
         int(config.get("seed", synthetic.record.get("seed", 0))),
-        solver.steps if isinstance(solver, Descent) else 1,
+        1 if solver is None else solver.planned,
         float(findings.get("factor", 1.0)),
         findings.get("penalty"),
     )
-
-
-def _learns(match: Match) -> bool:
-    return isinstance(match.match, Parameters | Risk)
 
 
 def _settled(name: str, match: Match, resolved: Any) -> Match:
@@ -171,17 +167,15 @@ def _settled(name: str, match: Match, resolved: Any) -> Match:
 
 def learners(match: Match, penalty: float | None) -> tuple[Learner, Learner]:
     """What learns from a small set, and from all the real data; the number stands for a penalty that was chosen."""
-    held = match.match
-    assert isinstance(held, Parameters | Risk)
-    whole = held.learner
-    if isinstance(whole, Ridge) and isinstance(whole.penalty, Validation) and penalty is not None:
-        whole = replace(whole, penalty=penalty)
-    small = held.synthetic if isinstance(held, Parameters) else None
-    return small or whole, whole
+    learners = match.match.learners
+    assert learners is not None
+    small, whole = learners
+    chosen = whole.with_penalty(penalty) if whole.undecided and penalty is not None else whole
+    return chosen if small is whole else small, chosen
 
 
 def _without_learner(why: str) -> InvalidInput:
     return InvalidInput(
-        f"the artefact holds no learner to be judged by: {why}; train networks on it (--protocol quick), or name a learner: "
+        f"the artefact holds no learner to evaluate it by: {why}; train networks on it (--protocol quick), or name a learner: "
         "--set learner=ridge"
     )

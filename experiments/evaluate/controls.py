@@ -21,14 +21,16 @@ from experiments.evaluate.records import Evaluation, TrainingSet
 from experiments.evaluate.training import Progress, evaluate, evaluate_each, held_out
 from objectives.condense import solve
 from objectives.contexts import Context, Pool
+from objectives.data.examples import Grouped
 from objectives.data.labelled import LabelledData
-from objectives.engine.compile import Policy
+from objectives.data.real import RealData
+from objectives.engine.runtime import Runtime
 from objectives.rng import rng
 from objectives.solvers import Herding, Problem
 from objectives.synthetic.artefact import SyntheticSet
 from objectives.synthetic.pixels import Pixels
 from objectives.teacher import Taught
-from objectives.terms.objective import Grouped, Match
+from objectives.terms.match import Match
 
 __all__ = [
     "CONTROLS",
@@ -47,7 +49,7 @@ __all__ = [
 
 CONTROLS = ("random", "herding", "whole")
 
-Selection = Callable[[LabelledData], Int[Tensor, " m"]]
+Selection = Callable[[RealData], Int[Tensor, " m"]]
 """Chooses training examples of the data, by number."""
 
 
@@ -77,10 +79,8 @@ def comparison(
     *,
     controls: Sequence[str] = CONTROLS,
     teacher: Taught | None = None,
-    seed: int = 0,
+    runtime: Runtime = Runtime(),  # noqa: B008  (frozen)
     validation: bool = False,
-    device: str | torch.device = "cpu",
-    compile: Policy = "auto",  # noqa: A002  (torch's own word)
     on_progress: Callable[[float, str], None] | None = None,
 ) -> Comparison:
     """Evaluate a condensed set, and each of the ``controls`` of its size, by one protocol and one loss: where the labels of the
@@ -98,8 +98,8 @@ def comparison(
     if unknown:
         raise InvalidInput(f"'controls' must be any of {', '.join(CONTROLS)}, got '{unknown[0]}'")
     condensed = TrainingSet.made(synthetic, data)
-    protocol = protocol.learning(condensed.labelling)
-    if synthetic.labelling == "teacher" and teacher is None and controls:
+    protocol = protocol.learning(condensed.labels.kind)
+    if synthetic.labelling.kind == "teacher" and teacher is None and controls:
         raise InvalidInput(
             "the set has the labels of a teacher, and its controls would have none; give the teacher, or hardened() labels"
         )
@@ -107,7 +107,7 @@ def comparison(
     names = ("condensed", *controls)
     rows: dict[str, Evaluation] = {}
     for position, name in enumerate(names):
-        options: dict[str, Any] = {"seed": seed, "validation": validation, "device": device, "compile": compile}
+        options: dict[str, Any] = {"runtime": runtime, "validation": validation}
         if on_progress is not None:
             options["progress"] = _share(on_progress, name, position, len(names))
             on_progress(position / len(names), name)
@@ -115,8 +115,8 @@ def comparison(
             rows[name] = evaluate(condensed, data, protocol, **options)
         else:
             rows[name] = control(name, counts, len(condensed), data, protocol, teacher=teacher, **options)
-    about = synthetic.record["teacher"] if synthetic.labelling == "teacher" else None
-    return Comparison(rows=rows, protocol=protocol, data=data.name, device=str(device), teacher=about)
+    about = synthetic.record["teacher"] if synthetic.labelling.kind == "teacher" else None
+    return Comparison(rows=rows, protocol=protocol, data=data.name, device=str(runtime.device), teacher=about)
 
 
 def control(
@@ -131,7 +131,7 @@ def control(
     if name == "random":
         return random_control(counts, data, protocol, **options)
     if name == "herding":
-        chosen = herding(counts, protocol, options["seed"], options["device"])
+        chosen = herding(counts, protocol, options["runtime"])
         return selected_control(chosen, data, protocol, **options)
     return whole_control(examples, data, protocol, **options)
 
@@ -141,7 +141,7 @@ def random_control(
     data: LabelledData,
     protocol: Protocol,
     *,
-    seed: int,
+    runtime: Runtime,
     teacher: Taught | None = None,
     **options: Any,
 ) -> Evaluation:
@@ -154,12 +154,13 @@ def random_control(
     """
 
     def draw(data: LabelledData, network: int) -> TrainingSet:
-        return TrainingSet.of(data.train.take(random_rows(counts, data, seed, network)), data).labelled(teacher)
+        chosen = random_rows(counts, data.train, runtime.seed, network)
+        return TrainingSet.of(data.train.rows(chosen), data).labelled(teacher)
 
-    return evaluate_each(draw, data, protocol, seed=seed, **options)
+    return evaluate_each(draw, data, protocol, runtime, **options)
 
 
-def random_rows(counts: Sequence[int], data: LabelledData, seed: int, number: int) -> Int[Tensor, " m"]:
+def random_rows(counts: Sequence[int], data: RealData, seed: int, number: int) -> Int[Tensor, " m"]:
     """So many random real examples of each class, without replacement: another subset for each number.
 
     Raises:
@@ -181,18 +182,18 @@ def selected_control(
     data: LabelledData,
     protocol: Protocol,
     *,
-    seed: int,
+    runtime: Runtime,
     validation: bool = False,
     teacher: Taught | None = None,
     **options: Any,
 ) -> Evaluation:
     """The real examples that a rule chooses: one subset for all the networks."""
-    chosen = selection(held_out(data, seed) if validation else data)
+    chosen = selection((held_out(data, runtime.seed) if validation else data).train)
 
     def draw(data: LabelledData, network: int) -> TrainingSet:
-        return TrainingSet.of(data.train.take(chosen), data).labelled(teacher)
+        return TrainingSet.of(data.train.rows(chosen), data).labelled(teacher)
 
-    return evaluate_each(draw, data, protocol, seed=seed, validation=validation, **options)
+    return evaluate_each(draw, data, protocol, runtime, validation=validation, **options)
 
 
 def whole_control(
@@ -200,7 +201,7 @@ def whole_control(
     data: LabelledData,
     protocol: Protocol,
     *,
-    seed: int,
+    runtime: Runtime,
     epochs: int | None = None,
     teacher: Taught | None = None,
     **options: Any,
@@ -214,10 +215,10 @@ def whole_control(
 
     def draw(data: LabelledData, network: int) -> TrainingSet:
         if not made:
-            made.append(TrainingSet.of(data.train, data).labelled(teacher))
+            made.append(TrainingSet.of(data.train.rows(), data).labelled(teacher))
         return made[0]
 
-    return evaluate_each(draw, data, budget, seed=seed, **options)
+    return evaluate_each(draw, data, budget, runtime, **options)
 
 
 def whole_budget(examples: int, data: LabelledData, protocol: Protocol) -> Protocol:
@@ -226,24 +227,25 @@ def whole_budget(examples: int, data: LabelledData, protocol: Protocol) -> Proto
     return replace(protocol, epochs=min(epochs, protocol.epochs))
 
 
-def herding(counts: Sequence[int], protocol: Protocol, seed: int, device: str | torch.device) -> Selection:
+def herding(counts: Sequence[int], protocol: Protocol, runtime: Runtime) -> Selection:
     """Herding by the mean of the features of one random network of the protocol: so many examples of each class."""
 
-    def select(data: LabelledData) -> Tensor:
+    def select(data: RealData) -> Tensor:
         by: Grouped = "class" if data.classes else "none"
         match = Match(MMD(kernel=Linear()), via=Features(), by=by)
-        return herded(data, match, Pool(network=protocol.network, size=1), counts, seed, torch.device(device))
+        return herded(data, match, Pool(network=protocol.network, size=1), counts, runtime)
 
     return select
 
 
 def herded(
-    data: LabelledData, match: Match, context: Context, counts: Sequence[int], seed: int, device: torch.device
+    data: RealData, match: Match, context: Context, counts: Sequence[int], runtime: Runtime
 ) -> Int[Tensor, " m"]:
     """Herding by a match: so many examples of each class, the first of as many as the largest gets."""
     most = max(counts)
     synthetic = Pixels(per_class=most) if data.classes else Pixels(examples=most)
-    solving = Herding().start(Problem(data, match.as_objective(), context, synthetic, seed, device))
+    runtime = Runtime(runtime.seed, runtime.device)
+    solving = Herding().start(Problem(data, match.as_objective(), context, synthetic, runtime))
     solve(solving)
     chosen = solving.state()["chosen"].cpu().split(most)
     return torch.cat([rows[:count] for rows, count in zip(chosen, counts, strict=True)])

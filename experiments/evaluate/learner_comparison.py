@@ -1,4 +1,4 @@
-"""A condensed set beside its controls, judged by the learner that it was condensed for; and what rounding its points costs."""
+"""A condensed set beside its controls, evaluated by the learner that it was condensed for; what rounding its points costs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,25 +16,23 @@ from experiments.evaluate.learner_evaluator import LearnerEvaluator, SmallSet
 from experiments.evaluate.records import Evaluation
 from objectives.contexts import Pool
 from objectives.data.labelled import LabelledData
-from objectives.engine.compile import Policy
+from objectives.engine.runtime import Runtime
 from objectives.synthetic.artefact import SyntheticSet
 from objectives.teacher import Taught
-from objectives.terms.objective import Match
+from objectives.terms.match import Match
 
-__all__ = ["judged", "rounded"]
+__all__ = ["comparison_by_learner", "rounded"]
 
 
-def judged(
+def comparison_by_learner(
     synthetic: SyntheticSet,
     data: LabelledData,
     protocol: ByLearner,
     *,
     controls: Sequence[str] = CONTROLS,
     teacher: Taught | None = None,
-    seed: int = 0,
+    runtime: Runtime = Runtime(),  # noqa: B008  (frozen)
     validation: bool = False,
-    device: str | torch.device = "cpu",
-    compile: Policy = "auto",  # noqa: A002  (torch's own word)
     on_progress: Callable[[float, str], None] | None = None,
 ) -> Comparison:
     """What the learner of the set learns from it, from each of the ``controls`` of its size (``whole``: from all the real
@@ -46,20 +44,11 @@ def judged(
     unknown = [name for name in controls if name not in CONTROLS]
     if unknown:
         raise InvalidInput(f"'controls' must be any of {', '.join(CONTROLS)}, got '{unknown[0]}'")
-    if synthetic.labelling == "teacher" and teacher is None and controls:
+    if synthetic.labelling.kind == "teacher" and teacher is None and controls:
         raise InvalidInput(
             "the set has the labels of a teacher, and its controls would have none; give the teacher, or hardened() labels"
         )
-    evaluator = LearnerEvaluator(
-        synthetic,
-        data,
-        protocol,
-        seed=seed,
-        validation=validation,
-        teacher=teacher,
-        device=device,
-        compile=compile,
-    )
+    evaluator = LearnerEvaluator(synthetic, data, protocol, runtime=runtime, validation=validation, teacher=teacher)
     if "whole" in controls:
         evaluator.check_whole()
     condensed = evaluator.condensed(synthetic)
@@ -76,8 +65,8 @@ def judged(
             rows[name] = evaluator.evaluate(lambda _, small=small: small, report=report)
         else:
             rows[name] = _control(name, evaluator, synthetic, report)
-    about = synthetic.record["teacher"] if synthetic.labelling == "teacher" else None
-    return Comparison(rows=rows, protocol=evaluator.protocol, data=data.name, device=str(device), teacher=about)
+    about = synthetic.record["teacher"] if synthetic.labelling.kind == "teacher" else None
+    return Comparison(rows=rows, protocol=evaluator.protocol, data=data.name, device=str(runtime.device), teacher=about)
 
 
 def rounded(synthetic: SyntheticSet) -> dict[str, tuple[Tensor, int]]:
@@ -103,12 +92,12 @@ def _control(name: str, evaluator: LearnerEvaluator, synthetic: SyntheticSet, re
     if name == "random":
 
         def draw(trial: int) -> SmallSet:
-            return evaluator.real(random_rows(counts, evaluator.data, evaluator.seed, trial))
+            return evaluator.real(random_rows(counts, evaluator.train, evaluator.seed, trial))
 
         return evaluator.evaluate(draw, evaluator.protocol.networks, report)
     match = Match(MMD(kernel=Linear()), via=evaluator.match.via, by="class" if evaluator.data.classes else "none")
     context = Pool(network=evaluator.setup.context.network, size=1)
-    chosen = herded(evaluator.data, match, context, counts, evaluator.seed, evaluator.device)
+    chosen = herded(evaluator.train, match, context, counts, Runtime(evaluator.seed, evaluator.device))
     small = evaluator.real(chosen)
     return evaluator.evaluate(lambda _: small, report=report)
 

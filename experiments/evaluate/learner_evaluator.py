@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -17,8 +17,6 @@ from torch.nn import functional
 
 from discrepancy.errors import InvalidInput
 from discrepancy.learning.learned import FittedSummary, fitted
-from discrepancy.learning.learners import KernelRidge, Learner
-from discrepancy.learning.ridge import Ridge, Validation
 from discrepancy.measure import Measure
 from discrepancy.networks import NetworkParameters
 from experiments.evaluate.by_learner import ByLearner, LearningSetup, learners, learning_setup_of
@@ -26,14 +24,15 @@ from experiments.evaluate.records import Evaluation
 from experiments.evaluate.training import errors_of, held_out
 from objectives.contexts import Context, Draw
 from objectives.data.labelled import LabelledData
-from objectives.engine.compile import Policy
 from objectives.engine.engine import Engine
 from objectives.engine.memory import available_bytes
+from objectives.engine.runtime import Runtime
 from objectives.rng import rng
 from objectives.synthetic.artefact import SyntheticSet
 from objectives.teacher import Taught
+from objectives.terms.match import BoundMatch
 from objectives.terms.objective import Objective
-from objectives.training.training import NetworkTrainer, TrainingData, real_training_data
+from objectives.training.training import NetworkTrainer, TrainingData
 
 __all__ = ["LearnerEvaluator", "SmallSet"]
 
@@ -49,12 +48,18 @@ STEPS = 5000
 
 @dataclass(frozen=True, eq=False)
 class SmallSet:
-    """Examples in normalised units, with label vectors and weights; ``factor`` is what predictions are to be divided by."""
+    """Examples in normalised units, with labels as rows and weights.
+
+    Args:
+        kind: of the labels.
+        stored_bytes: what a user of them has to store.
+        factor: what predictions are to be divided by.
+    """
 
     points: Float[Tensor, "m ..."]
     labels: Float[Tensor, "m c"]
     weights: Float[Tensor, " m"]
-    labelling: str
+    kind: str
     stored_bytes: int
     factor: float = 1.0
 
@@ -64,14 +69,14 @@ class SmallSet:
 
 @dataclass(frozen=True)
 class EvaluationDraw:
-    """A network, and random features, in which sets are judged, after so many rounds of training."""
+    """A network, and random features, by which sets are evaluated, after so many rounds of training."""
 
     draw: Draw
     rounds: int
 
 
 class LearnerEvaluator:
-    """The learner of an artefact, on data.
+    """Evaluates sets by the learner of an artefact, on data.
 
     Raises:
         InvalidInput: if the artefact holds none, or the data do not fit.
@@ -83,31 +88,28 @@ class LearnerEvaluator:
         data: LabelledData,
         protocol: ByLearner,
         *,
-        seed: int = 0,
+        runtime: Runtime = Runtime(),  # noqa: B008  (frozen)
         validation: bool = False,
         teacher: Taught | None = None,
-        device: str | torch.device = "cpu",
-        compile: Policy = "auto",  # noqa: A002  (torch's own word)
     ) -> None:
         data.require_labels()
-        self.data = held_out(data, seed) if validation else data
+        self.data = held_out(data, runtime.seed) if validation else data
         if self.data.test is None:
             raise InvalidInput(f"'{data.name}' has no test examples; give it some, or use a validation split")
-        self.seed, self.validation, self.teacher, self.device = seed, validation, teacher, torch.device(device)
-        self.setup, self.dtype = learning_setup_of(synthetic, protocol, seed), synthetic.points.dtype
+        self.train, self.test = self.data.train, self.data.test
+        self.seed, self.validation, self.teacher, self.device = runtime.seed, validation, teacher, runtime.device
+        self.setup, self.dtype = learning_setup_of(synthetic, protocol, runtime.seed), synthetic.points.dtype
         match, context = self.setup.match, self.setup.context
         self.engine = Engine(
-            self.data,
+            self.train,
             Objective(((self.setup.name, match),)),
             context,
-            seed=self.setup.seed,
+            replace(runtime, seed=self.setup.seed, dtype=self.dtype),
             examples=len(synthetic),
             steps=1,
-            device=self.device,
-            policy=compile,
-            dtype=self.dtype,
         )
-        self.extractor, self.bound = self.engine.extractor, self.engine.matches[self.setup.name]
+        self.context = self.engine.bound_context
+        self.bound = cast(BoundMatch, self.engine.terms[self.setup.name])  # it is that of a match
         if self.bound.embedding.averages or list(self.bound.discrepancies) != [""]:
             raise InvalidInput(
                 f"term '{self.setup.name}' does not learn from single features; name a learner: --set learner=ridge"
@@ -120,25 +122,26 @@ class LearnerEvaluator:
 
     @property
     def _is_random(self) -> bool:
-        drawn = self.bound.embedding.draw(rng(0), self.extractor.shapes)
-        return self.extractor.has_network or drawn is not None
+        drawn = self.bound.embedding.draw(rng(0), self.context.shapes)
+        return self.context.has_network or drawn is not None
 
     def _choose(self) -> None:
         """Penalties that were left to validation, as numbers: from all the real examples."""
-        if not (_undecided(self.learner) or _undecided(self.whole_learner)):
+        if not (self.learner.undecided or self.whole_learner.undecided):
             return
         chosen = self._fitted(self.evaluation_draws[0], self._weights(self.evaluation_draws[0], None)).chosen
-        self.learner = chosen if _undecided(self.learner) else self.learner
-        self.whole_learner = chosen if _undecided(self.whole_learner) else self.whole_learner
+        self.learner = chosen if self.learner.undecided else self.learner
+        self.whole_learner = chosen if self.whole_learner.undecided else self.whole_learner
 
     def _described(self, protocol: ByLearner) -> ByLearner:
-        schedule = self.extractor.context.training_schedule if self.extractor.has_network else None
+        context = self.context.context
+        schedule = context.training_schedule if self.context.has_network else None
         return replace(
             protocol,
             learner=self.learner,
             via=self.bound.embedding,
             whole=None if self.whole_learner == self.learner else self.whole_learner,
-            network=self.extractor.context.network if self.extractor.has_network else None,
+            network=context.network if self.context.has_network else None,
             training=None if schedule is None else schedule.training,
             dtype="float64" if self.dtype == torch.float64 else "float32",
         )
@@ -156,48 +159,44 @@ class LearnerEvaluator:
             raise InvalidInput(
                 f"the classes or the shape of the set are not those of '{data.name}'; name the data that it was made from"
             )
-        units, labels = data.target_units, synthetic.labels
-        if labels is None or (units is not None) != (synthetic.target_units is not None):
+        units, labels = data.target_units, synthetic.labelling
+        if not labels.given or (units is not None) != (labels.kind == "targets"):
             raise InvalidInput(
                 f"the labels of the set are not those of '{data.name}'; name the data that it was made from"
             )
-        if units is not None:
-            labels = units.apply(labels.reshape(len(synthetic), -1), self.dtype)
-        elif labels.ndim == 1:
-            labels = functional.one_hot(labels.long(), data.count)
+        vectors = labels.vectors(data.count) if units is None else units.apply(labels.rows, self.dtype)
+        assert vectors is not None
         return SmallSet(
             data.normalisation.apply(own.to(self.device), self.dtype),
-            labels.to(self.device, self.dtype),
+            vectors.to(self.device, self.dtype),
             synthetic.weights.to(self.device, self.dtype),
-            synthetic.labelling,
+            labels.kind,
             synthetic.stored_bytes,
             self.setup.factor,
         )
 
     def real(self, rows: Int[Tensor, " m"]) -> SmallSet:
         """These real examples, with their own labels, or a teacher's."""
-        labels, train = self._labels(rows), self.data.train.take(rows)
-        held = train.labels if train.targets is None else train.targets
-        stored = train.points.nbytes + (labels.nbytes if self.teacher is not None or held is None else held.nbytes)
-        return SmallSet(self.extractor.normalised(rows), labels, labels.new_ones(len(rows)), self._labelling, stored)
+        labels, examples = self._labels(rows), self.train.rows(rows)
+        stored = examples.nbytes if self.teacher is None else examples.points.nbytes + labels.nbytes
+        return SmallSet(self.context.normalised(rows), labels, labels.new_ones(len(rows)), self._kind, stored)
 
     @property
-    def _labelling(self) -> str:
-        if self.data.target_units is not None:
-            return "targets"
-        return "teacher" if self.teacher is not None else "hard" if self.data.train.soft is None else "soft"
+    def _kind(self) -> str:
+        """The kind of the labels of real examples."""
+        return "teacher" if self.teacher is not None else self.train.labels.kind
 
     def _labels(self, rows: Tensor) -> Float[Tensor, "m c"]:
         if self.teacher is not None:
-            return self.teacher(self.data.train.points[rows]).to(self.device, self.dtype)
-        labels = self.extractor.label_vectors(rows)
+            return self.teacher(self.train.rows(rows).points).to(self.device, self.dtype)
+        labels = self.context.label_vectors(rows)
         assert labels is not None
         return labels
 
     # --- learning -----------------------------------------------------------------------------------------------------
 
     def evaluate(self, draw: Callable[[int], SmallSet], number: int | None = None, report: Any = None) -> Evaluation:
-        """A set of its own for each of so many trials (by default the networks that are met, which take turns)."""
+        """A set of its own for each of so many trials, by default one for each network; the networks take turns."""
         started, number, first = time.perf_counter(), number or len(self.evaluation_draws), draw(0)
         scores = []
         for trial in range(number):
@@ -209,7 +208,7 @@ class LearnerEvaluator:
             scores.append(self._score(evaluation_draw, weights, self.learner.fit(measure), len(small), small.factor))
             if report is not None:
                 report(trial + 1, number)
-        return self._evaluation(scores, first.labelling, len(first), first.stored_bytes, started)
+        return self._evaluation(scores, first.kind, len(first), first.stored_bytes, started)
 
     def check_whole(self) -> None:
         """Refuse to learn from all the real examples, where the learner needs them all at once, and they are too many.
@@ -217,7 +216,7 @@ class LearnerEvaluator:
         Raises:
             InvalidInput: saying what to do instead.
         """
-        count = len(self.data.train)
+        count = len(self.train)
         if not self.whole_learner.mergeable and count > self.protocol.most:
             raise InvalidInput(
                 f"'{self.whole_learner.kind}' would learn from all {count:,} real examples at once, a system of as many "
@@ -227,10 +226,10 @@ class LearnerEvaluator:
     def whole(self, report: Any = None) -> Evaluation:
         """All the real examples: summarised part by part where the learner needs moments alone."""
         self.check_whole()
-        started, scores, count = time.perf_counter(), [], len(self.data.train)
+        started, scores, count = time.perf_counter(), [], len(self.train)
         for trial, evaluation_draw in enumerate(self.evaluation_draws):
             weights = self._weights(evaluation_draw, None)
-            if isinstance(self.whole_learner, Ridge):
+            if self.whole_learner.mergeable:
                 predictor: Any = self._fitted(evaluation_draw, weights).predictor
             else:
                 parts = list(self._real(evaluation_draw, weights))
@@ -238,43 +237,38 @@ class LearnerEvaluator:
             scores.append(self._score(evaluation_draw, weights, predictor, count, 1.0))
             if report is not None:
                 report(trial + 1, len(self.evaluation_draws))
-        train = self.data.train
-        labels = train.labels if train.targets is None else train.targets
-        stored = train.points.nbytes + (0 if labels is None else labels.nbytes)
-        return self._evaluation(scores, self._labelling, count, stored, started)
+        return self._evaluation(scores, self._kind, count, self.train.nbytes, started)
 
     def _fitted(self, evaluation_draw: EvaluationDraw, weights: NetworkParameters) -> FittedSummary:
         return fitted(self.whole_learner, self._real(evaluation_draw, weights))
 
     def _real(self, evaluation_draw: EvaluationDraw, weights: NetworkParameters) -> Iterator[Measure]:
         """The features of all the real examples, part by part, in one group."""
-        for rows in torch.arange(len(self.data.train)).split(PART_EXAMPLES):
-            features = self._features(evaluation_draw, weights, self.extractor.normalised(rows))
+        for rows in torch.arange(len(self.train)).split(PART_EXAMPLES):
+            features = self._features(evaluation_draw, weights, self.context.normalised(rows))
             yield Measure(features, features.new_ones(len(rows)), self._labels(rows)).as_groups()
 
     def _weights(self, evaluation_draw: EvaluationDraw, small: SmallSet | None) -> NetworkParameters:
-        """The network that is met; where its context trains on a synthetic set, it is trained on this one, else on all the
-        real examples."""
-        initial, schedule = (
-            self.extractor.parameters(evaluation_draw.draw.network),
-            self.extractor.context.training_schedule,
-        )
-        if schedule is None or not self.extractor.has_network or not evaluation_draw.rounds:
+        """The network of a draw; where its context trains on a synthetic set, it is trained on this one, else on all the real
+        examples."""
+        initial = self.context.initial(evaluation_draw.draw.network)
+        schedule = self.context.context.training_schedule
+        if schedule is None or not self.context.has_network or not evaluation_draw.rounds:
             return initial
-        examples = real_training_data(self.data, self.device, self.dtype)
+        examples = TrainingData.of_real(self.train, self.device, self.dtype)
         if small is not None and schedule.training.on == "synthetic":
-            examples = TrainingData(lambda rows: small.points[rows.to(self.device)], small.labels, small.weights)
-        network_trainer = NetworkTrainer(schedule.training, initial)
+            examples = TrainingData.of_tensors(small.points, small.labels, small.weights)
+        trainer = NetworkTrainer(schedule.training, initial)
         for number in range(evaluation_draw.rounds):
             generator = rng(self.seed, "judge", evaluation_draw.draw.network, number)
-            network_trainer.round(self.extractor.learning_forward, examples, generator)
+            trainer.round(self.context.logits_extractor.once, examples, generator)
         mixture = evaluation_draw.draw.mixture
-        return {name: torch.lerp(initial[name], value, mixture) for name, value in network_trainer.parameters.items()}
+        return {name: torch.lerp(initial[name], value, mixture) for name, value in trainer.parameters.items()}
 
     @torch.no_grad()
     def _features(self, evaluation_draw: EvaluationDraw, weights: NetworkParameters, points: Tensor) -> Tensor:
-        random = self.engine.real_side.random(evaluation_draw.draw, self.setup.name)
-        offered = self.extractor.taken(weights, points, self.extractor.real_forward)
+        random = self.engine.real_side.random(self.setup.name, evaluation_draw.draw).embedding
+        offered = {"points": points} | self.context.extractor(weights, points)
         return self.bound.embedded(Measure(offered), random).rows
 
     # --- predicting ---------------------------------------------------------------------------------------------------
@@ -289,30 +283,28 @@ class LearnerEvaluator:
         factor: float,
     ) -> tuple[float, ...]:
         """The accuracy on the test examples and the risk; of targets, the error and the coefficient of determination."""
-        test, data = self.data.test, self.data
-        assert test is not None
+        test, data = self.test, self.data
         part = max(1, min(PART_EXAMPLES, available_bytes(self.device) // (64 * max(1, examples))))
-        centre = 1 / data.outputs if isinstance(self.learner, Ridge | KernelRidge) and self.learner.centred else 0.0
-        answers, right, squares = [], 0, 0.0
+        centre = 1 / data.outputs if self.learner.predicts_centred else 0.0
+        outputs, correct, squares = [], 0, 0.0
         for rows in torch.arange(len(test)).split(part):
-            points = data.normalisation.apply(test.points[rows].to(self.device), self.dtype)
+            points = test.normalised(rows, self.device, self.dtype)
             found = predictor(self._features(evaluation_draw, weights, points)[None])[0] / factor + centre
-            if test.labels is None:
-                answers.append(found)
+            if not data.classes:
+                outputs.append(found)
                 continue
-            labels = test.labels[rows].to(self.device)
-            right += int((found.argmax(1) == labels).sum())
+            labels = test.strata[rows].to(self.device)
+            correct += int((found.argmax(1) == labels).sum())
             squares += float((found - functional.one_hot(labels, data.count)).square().sum())
-        if test.labels is not None:
-            return right / len(test), squares / len(test)
-        assert data.target_units is not None
-        assert test.targets is not None
-        return errors_of(data.target_units.invert(torch.cat(answers)), test.targets.to(self.device).double())
+        if data.classes:
+            return correct / len(test), squares / len(test)
+        units = data.target_units
+        assert units is not None
+        return errors_of(units.invert(torch.cat(outputs)), test.labels.rows.to(self.device).double())
 
     def _evaluation(
         self, scores: Sequence[tuple[float, ...]], labels: str, examples: int, stored: int, started: float
     ) -> Evaluation:
-        assert self.data.test is not None
         names = ("accuracies", "risk") if self.data.classes else ("rmse", "r2")
         measured = dict(zip(names, zip(*scores, strict=True), strict=True))
         return Evaluation(
@@ -323,7 +315,7 @@ class LearnerEvaluator:
             stored_bytes=stored,
             epochs=0,
             steps=0,
-            test_examples=len(self.data.test),
+            test_examples=len(self.test),
             validation=self.validation,
             seed=self.seed,
             seconds=time.perf_counter() - started,
@@ -332,14 +324,9 @@ class LearnerEvaluator:
         )
 
 
-def _undecided(learner: Learner) -> bool:
-    """Whether its penalty is yet to be chosen."""
-    return isinstance(learner, Ridge) and isinstance(learner.penalty, Validation)
-
-
 def _evaluation_draws(setup: LearningSetup, networks: int, *, random: bool) -> tuple[EvaluationDraw, ...]:
-    """Where sets are judged: in the draws of the context that come back; else in new ones, of the ages that the run met; in one
-    if nothing is random."""
+    """The draws in which sets are evaluated: those of the context that come back; else new ones, of the ages that networks had
+    in the run; a single one if nothing is random."""
     context, seed = setup.context, setup.seed
     schedule = context.training_schedule
     before = 0 if schedule is None else schedule.before

@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
-from torch.nn import functional
 
 from discrepancy.errors import InvalidInput
-from objectives.data.labelled import Examples, LabelledData, Normalisation
+from objectives.data.examples import Examples
+from objectives.data.labels import Labels
+from objectives.data.spec import Described
+from objectives.data.units import Normalisation
 from objectives.synthetic.artefact import SyntheticSet
 from objectives.teacher import Taught
 
@@ -24,138 +26,116 @@ class TrainingSet:
 
     Args:
         points: ``(m, *shape)``, in normalised units, or in any with ``units``.
-        labels: class numbers ``(m,)``, distributions or scores ``(m, c)``; or targets ``(m, k)`` in normalised units.
+        labels: of any kind but ``none``.
         weights: nonnegative ``(m,)``; equal when not given. Only their ratios matter.
         units: the normalisation that is still to be applied; it is, batch by batch, so that real data stay as they are.
         stored: bytes that a user of the set has to store; those of these tensors when not given.
-        teacher: whether the labels are those of a teacher.
-        regression: whether the labels are targets.
-        scores: whether the labels are any real numbers, one a class.
 
     Raises:
         InvalidInput: on sizes that do not fit, values that are not finite, weights that are negative or all zero.
     """
 
     points: Shaped[Tensor, "m ..."]
-    labels: Tensor
+    labels: Labels
     weights: Tensor | None = None
     units: Normalisation | None = None
     stored: int | None = None
-    teacher: bool = False
-    regression: bool = False
-    scores: bool = False
 
     def __post_init__(self) -> None:
         m = len(self.points)
         if m == 0:
             raise InvalidInput("the training set is empty; give at least one example")
-        for name, rows in (("labels", self.labels), ("weights", self.weights)):
+        if not self.labels.given:
+            raise InvalidInput("the training set has no labels; give some")
+        values = self.labels.rows
+        for name, rows in (("labels", values), ("weights", self.weights)):
             if rows is not None and len(rows) != m:
                 raise InvalidInput(f"{len(rows)} {name} do not fit {m} training points; there must be one a point")
-        for name, values in (("points", self.points), ("labels", self.labels), ("weights", self.weights)):
-            if values is not None and values.is_floating_point() and not bool(torch.isfinite(values).all()):
+        for name, tensor in (("points", self.points), ("labels", values), ("weights", self.weights)):
+            if tensor is not None and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 raise InvalidInput(f"the {name} of the training set must be finite, got NaN or infinity; repair them")
         if self.weights is not None and (bool((self.weights < 0).any()) or not bool(self.weights.sum() > 0)):
             raise InvalidInput("the weights of the training set must be >= 0 and not all zero")
-        if self.labels.ndim == 2 and not self.labels.is_floating_point():
-            raise InvalidInput(f"soft labels must be floating point numbers, got {self.labels.dtype}")
+        if self.labels.kind != "hard" and not values.is_floating_point():
+            raise InvalidInput(f"soft labels must be floating point numbers, got {values.dtype}")
 
     def __len__(self) -> int:
         return len(self.points)
 
     @classmethod
-    def of(cls, examples: Examples, data: LabelledData) -> "TrainingSet":
+    def of(cls, examples: Examples, data: Described) -> "TrainingSet":
         """Real examples of these data, with the soft labels or the targets that they may have."""
-        if data.target_units is not None and examples.targets is not None:
-            targets = data.target_units.apply(examples.targets)
-            return cls(examples.points, targets, None, data.normalisation, regression=True)
         data.require_labels()
-        labels = examples.labels if examples.soft is None else examples.soft
-        assert labels is not None
-        return cls(examples.points, labels, None, data.normalisation)
+        return cls(examples.points, examples.labels, None, data.normalisation)
 
     @classmethod
-    def made(cls, synthetic: SyntheticSet, data: LabelledData) -> "TrainingSet":
+    def made(cls, synthetic: SyntheticSet, data: Described) -> "TrainingSet":
         """A synthetic set in the units of these data.
 
         Raises:
             InvalidInput: if it has no labels, or other ones than the data.
         """
         data.require_labels()
-        labels, units, regression = synthetic.labels, data.target_units, data.target_units is not None
+        labels, units = synthetic.labelling, data.target_units
         if synthetic.classes != data.classes:
             raise InvalidInput(
                 f"the set has {_classes(synthetic.classes)}, but '{data.name}' has {_classes(data.classes)}; name the data "
                 "that it was made from"
             )
-        if labels is None or (regression and synthetic.target_units is None):
+        if not labels.given or (units is not None and labels.kind != "targets"):
             raise InvalidInput(f"the set has no labels, but '{data.name}' has; name the data that it was made from")
-        return cls(
-            data.normalisation.apply(synthetic.points),
-            labels if units is None else units.apply(labels.reshape(len(synthetic), -1)),
-            synthetic.weights,
-            stored=synthetic.stored_bytes,
-            teacher=synthetic.labelling == "teacher",
-            regression=regression,
-            scores=synthetic.scores,
-        )
+        if units is not None:
+            labels = replace(labels, units=units)
+        return cls(data.normalisation.apply(synthetic.points), labels, synthetic.weights, stored=synthetic.stored_bytes)
 
     def labelled(self, teacher: Taught | None) -> "TrainingSet":
         """The same examples with the labels of a teacher, if there is one; their points must be in source units."""
-        if teacher is None:
-            return self
-        return replace(self, labels=teacher(self.points), teacher=True, scores=False)
-
-    @property
-    def labelling(self) -> str:
-        """Where the labels are from: ``hard``, ``soft`` or ``teacher``; or ``scores``, or ``targets``."""
-        if self.regression or self.scores:
-            return "targets" if self.regression else "scores"
-        return "teacher" if self.teacher else "soft" if self.labels.ndim == 2 else "hard"
+        return self if teacher is None else replace(self, labels=Labels("teacher", teacher(self.points)))
 
     @property
     def stored_bytes(self) -> int:
         if self.stored is not None:
             return self.stored
-        return sum(tensor.nbytes for tensor in (self.points, self.labels, self.weights) if tensor is not None)
+        return self.points.nbytes + self.labels.nbytes + (0 if self.weights is None else self.weights.nbytes)
 
-    def check(self, data: LabelledData) -> None:
+    def check(self, data: Described) -> None:
         """Refuse what does not fit the data."""
+        labels, values = self.labels, self.labels.rows
+        regression = labels.kind == "targets"
         if tuple(self.points.shape[1:]) != data.shape:
             raise InvalidInput(
                 f"training points of shape {tuple(self.points.shape[1:])} do not fit '{data.name}', whose examples have "
                 f"shape {data.shape}; name the data that the set was made from"
             )
-        if self.regression != (data.target_units is not None) or (
-            self.regression and self.labels.shape[1] != data.outputs
-        ):
+        if regression != (data.target_units is not None) or (regression and values.shape[1] != data.outputs):
             raise InvalidInput(
-                f"the labels of the training set, {self.labelling}, are not those of '{data.name}'; name the data that it was "
+                f"the labels of the training set, {labels.kind}, are not those of '{data.name}'; name the data that it was "
                 "made from"
             )
-        if self.labels.ndim == 2 and not self.regression:
-            if self.labels.shape[1] != data.count:
-                raise InvalidInput(
-                    f"{'scores' if self.scores else 'soft labels'} must have {data.count} columns, one a class, got "
-                    f"{self.labels.shape[1]}"
-                )
-        elif not self.regression and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < data.count:
+        if regression:
+            return
+        if labels.kind != "hard" and values.shape[1] != data.count:
             raise InvalidInput(
-                f"labels of the training set must lie in 0 .. {data.count - 1}, "
-                f"got {int(self.labels.min())} .. {int(self.labels.max())}"
+                f"{'scores' if labels.kind == 'scores' else 'soft labels'} must have {data.count} columns, one a class, got "
+                f"{values.shape[1]}"
+            )
+        if labels.kind == "hard" and not 0 <= int(values.min()) <= int(values.max()) < data.count:
+            raise InvalidInput(
+                f"labels of the training set must lie in 0 .. {data.count - 1}, got {int(values.min())} .. {int(values.max())}"
             )
 
     def to(self, device: torch.device) -> "TrainingSet":
         weights = None if self.weights is None else self.weights.to(device)
-        moved = {"points": self.points.to(device), "labels": self.labels.to(device), "weights": weights}
-        return replace(self, **moved, stored=self.stored_bytes)
+        return TrainingSet(
+            self.points.to(device), self.labels.to(device), weights, self.units, stored=self.stored_bytes
+        )
 
     def batch(self, indices: Tensor, classes: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Normalised points, label distributions or targets, and weights whose sum over the whole set is m."""
-        points, labels = self.points[indices], self.labels[indices]
+        """Normalised points, labels as rows, and weights whose sum over the whole set is m."""
+        points, targets = self.points[indices], self.labels.take(indices).vectors(classes)
+        assert targets is not None
         points = points.float() if self.units is None else self.units.apply(points)
-        targets = labels.float() if labels.ndim == 2 else functional.one_hot(labels.long(), classes).float()
-        return points, targets, self._scaled[indices]
+        return points, targets.float(), self._scaled[indices]
 
     @cached_property
     def _scaled(self) -> Tensor:

@@ -21,11 +21,12 @@ from torch.nn import functional
 from discrepancy.errors import InvalidInput, NonFinite
 from discrepancy.networks import Network, NetworkParameters, Statistics
 from discrepancy.networks.norms import warn_of_few
+from discrepancy.numerics.blocks import padded
 from experiments.evaluate.protocol import Protocol
 from experiments.evaluate.records import Evaluation, TrainingSet
 from objectives.data.labelled import LabelledData
-from objectives.engine.compile import Policy, compiled, eager_seconds, padded
-from objectives.engine.memory import chunk_examples
+from objectives.engine.extractor import Extractor
+from objectives.engine.runtime import Runtime
 from objectives.rng import rng
 
 __all__ = ["Progress", "Trainer", "errors_of", "evaluate", "evaluate_each", "held_out"]
@@ -47,12 +48,10 @@ def evaluate(
     training_set: TrainingSet,
     data: LabelledData,
     protocol: Protocol,
+    runtime: Runtime = Runtime(),  # noqa: B008  (frozen)
     *,
-    seed: int,
     validation: bool = False,
     progress: Progress | None = None,
-    device: str | torch.device = "cpu",
-    compile: Policy = "auto",  # noqa: A002  (torch's own word)
 ) -> Evaluation:
     """Train the protocol's networks on the set, and measure each on the test examples of the data.
 
@@ -71,11 +70,9 @@ def evaluate(
         lambda data, network: training_set,
         data,
         protocol,
-        seed=seed,
+        runtime,
         validation=validation,
         progress=progress,
-        device=device,
-        compile=compile,
     )
 
 
@@ -83,27 +80,26 @@ def evaluate_each(
     draw: Callable[[LabelledData, int], TrainingSet],
     data: LabelledData,
     protocol: Protocol,
+    runtime: Runtime = Runtime(),  # noqa: B008  (frozen)
     *,
-    seed: int,
     validation: bool = False,
     progress: Progress | None = None,
-    device: str | torch.device = "cpu",
-    compile: Policy = "auto",  # noqa: A002
 ) -> Evaluation:
     """The same with a set of its own for network i, ``draw(data, i)``, where ``data`` are without the held-out part."""
     data.require_labels()
     if validation:
-        data = held_out(data, seed)
+        data = held_out(data, runtime.seed)
     if data.test is None:
         raise InvalidInput(f"'{data.name}' has no test examples; give it some, or use a validation split")
     if protocol.augment is not None and len(data.shape) != 3:
         raise InvalidInput(f"'augment' needs images (C, H, W); these examples have shape {data.shape}: remove it")
     if protocol.mix is not None:
         data.require_classes("'mix' of the protocol")
-    started, device = time.perf_counter(), torch.device(device)
+    started = time.perf_counter()
     first = draw(data, 0)
-    protocol = protocol.learning(first.labelling)
-    trainer = Trainer(protocol, data, len(first), device, compile, first.labelling)
+    labels = first.labels.kind
+    protocol = protocol.learning(labels)
+    trainer = Trainer(protocol, data, len(first), runtime, labels)
     scores: list[tuple[float, ...]] = []
     for network in range(protocol.networks):
         own = first if network == 0 else draw(data, network)
@@ -111,12 +107,12 @@ def evaluate_each(
         done = network * protocol.epochs
         report = None if progress is None else partial(_report, progress, done, protocol.networks * protocol.epochs)
         try:
-            trained = trainer.train(own.to(device), seed, network, report)
+            trained = trainer.train(own.to(runtime.device), runtime.seed, network, report)
         except NonFinite as error:
             raise NonFinite(f"network {network} of {protocol.networks}, {error}") from None
-        scores.append(trainer.errors(*trained) if first.regression else (trainer.accuracy(*trained),))
+        scores.append(trainer.errors(*trained) if labels == "targets" else (trainer.accuracy(*trained),))
     measured = dict(
-        zip(("rmse", "r2") if first.regression else ("accuracies",), zip(*scores, strict=True), strict=True)
+        zip(("rmse", "r2") if labels == "targets" else ("accuracies",), zip(*scores, strict=True), strict=True)
     )
     return Evaluation(
         **{"accuracies": (), **measured},
@@ -128,10 +124,10 @@ def evaluate_each(
         steps=protocol.steps(len(first)),
         test_examples=len(data.test),
         validation=validation,
-        seed=seed,
+        seed=runtime.seed,
         seconds=time.perf_counter() - started,
-        labels=first.labelling,
-        loss="squared" if protocol.squared(first.labelling) else "cross_entropy",
+        labels=labels,
+        loss="squared" if protocol.squared(labels) else "cross_entropy",
     )
 
 
@@ -148,42 +144,33 @@ class Trainer:
     """The compiled functions of one network architecture on one kind of data, for sets of one size."""
 
     def __init__(
-        self,
-        protocol: Protocol,
-        data: LabelledData,
-        examples: int,
-        device: torch.device,
-        policy: Policy,
-        labels: str = "hard",
+        self, protocol: Protocol, data: LabelledData, examples: int, runtime: Runtime, labels: str = "hard"
     ) -> None:
         assert data.test is not None
-        self.protocol, self.shape, self.classes, self.units = protocol, data.shape, data.outputs, data.normalisation
-        self.device, network = device, protocol.network
+        self.protocol, self.shape, self.outputs = protocol, data.shape, data.outputs
+        self.device, network = runtime.device, protocol.network
         self.augment = None if protocol.augment is None else protocol.augment.for_data(mirror=data.mirror)
-        answers, self.target_units = data.test.labels if data.classes else data.test.targets, data.target_units
-        assert answers is not None
-        self.test_points, self.test_labels = data.test.points.to(device), answers.to(device)
-        self.test_chunk = chunk_examples(network, data.shape, data.outputs, device)
+        self.test, self.test_labels = data.test, data.test.labels.to(runtime.device).rows
+        self.extractor = Extractor(network, ("logits",), data.shape, data.outputs, runtime)
         largest = min(protocol.batch, examples)
         warn_of_few(network, largest, "a batch")
         self.chunk = largest
         if network.pointwise:
             # A backward pass holds twice what a forward pass does; chunks of equal size waste least.
-            parts = math.ceil(largest / max(1, self.test_chunk // 2))
+            parts = math.ceil(largest / max(1, self.extractor.chunk // 2))
             self.chunk = math.ceil(largest / parts)
-        passes = protocol.passes(examples, len(data.test))
-        multiplications = network.multiplications(data.shape, data.outputs) * passes * protocol.networks
-        seconds = eager_seconds(multiplications, device)
+        passes = protocol.passes(examples, len(data.test)) * protocol.networks
+        seconds = self.extractor.seconds(passes)
         self.squared = protocol.squared(labels if data.classes else "targets")
-        self.loss = compiled(_squares if self.squared else _loss, policy, seconds, device)
-        self.logits = compiled(_logits, policy, seconds, device)
+        self.loss = runtime.compiled(_squares if self.squared else _loss, seconds)
+        self.extractor.compile(runtime.compiles(seconds))
 
     def train(
         self, examples: TrainingSet, seed: int, network: int, report: Callable[[int], None] | None = None
     ) -> tuple[NetworkParameters, Statistics | None]:
         """NetworkParameters and running statistics after the last epoch."""
         protocol = self.protocol
-        initial = protocol.network.initial(rng(seed, "evaluate", network, "network"), self.shape, self.classes)
+        initial = protocol.network.initial(rng(seed, "evaluate", network, "network"), self.shape, self.outputs)
         parameters = {name: value.to(self.device).requires_grad_() for name, value in initial.items()}
         order = rng(seed, "evaluate", network, "order")
         augmentation, mixing = (rng(seed, "evaluate", network, name) for name in ("augment", "mix"))
@@ -196,7 +183,7 @@ class Trainer:
             for group in descent.param_groups:
                 group["lr"] = protocol.rate(epoch)
             for indices in torch.randperm(len(examples), generator=order).split(protocol.batch):
-                points, targets, weights = examples.batch(indices.to(self.device), self.classes)
+                points, targets, weights = examples.batch(indices.to(self.device), self.outputs)
                 descent.zero_grad()
                 batch = self._combined(self._augmented(points, augmentation), targets, weights, mixing)
                 loss, moments = self._backward(parameters, *batch)
@@ -253,25 +240,29 @@ class Trainer:
 
     def accuracy(self, parameters: NetworkParameters, statistics: Statistics | None) -> float:
         """The share of the test examples whose largest logit is that of their class."""
-        right = torch.zeros((), dtype=torch.long, device=self.device)
-        for rows, logits in self._answers(parameters, statistics):
-            right += (logits.argmax(1) == self.test_labels[rows]).sum()
-        return right.item() / len(self.test_labels)
+        numbers, correct = self.test.strata.to(self.device), torch.zeros((), dtype=torch.long, device=self.device)
+        for rows, logits in self._predictions(parameters, statistics):
+            correct += (logits.argmax(1) == numbers[rows]).sum()
+        return correct.item() / len(self.test)
 
     def errors(self, parameters: NetworkParameters, statistics: Statistics | None) -> tuple[float, float]:
         """The root mean squared error on the test examples, in the units of the targets, and the coefficient of
         determination."""
-        assert self.target_units is not None
-        answers = torch.cat([logits.double() for _, logits in self._answers(parameters, statistics)])
-        return errors_of(self.target_units.invert(answers), self.test_labels.double())
+        units = self.test.target_units
+        assert units is not None
+        found = torch.cat([logits.double() for _, logits in self._predictions(parameters, statistics)])
+        return errors_of(units.invert(found), self.test_labels.double())
 
     @torch.no_grad()
-    def _answers(self, parameters: NetworkParameters, statistics: Statistics | None) -> Iterator[tuple[Tensor, Tensor]]:
-        """What the network answers to the test examples, chunk by chunk, with their numbers."""
+    def _predictions(
+        self, parameters: NetworkParameters, statistics: Statistics | None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The outputs for the test examples, chunk by chunk, with their numbers."""
         parameters = {name: value.detach() for name, value in parameters.items()}
-        for rows in torch.arange(len(self.test_labels), device=self.device).split(self.test_chunk):
-            points = padded(self.units.apply(self.test_points[rows]), min(self.test_chunk, len(self.test_labels)))
-            yield rows, self.logits(self.protocol.network, parameters, points, statistics)[: len(rows)]
+        size = min(self.extractor.chunk, len(self.test))
+        for rows in torch.arange(len(self.test)).split(self.extractor.chunk):
+            points = self.test.normalised(rows, self.device)
+            yield rows.to(self.device), self.extractor(parameters, points, size, statistics)["logits"]
 
 
 def errors_of(answers: Float[Tensor, "n k"], targets: Float[Tensor, "n k"]) -> tuple[float, float]:
@@ -289,8 +280,8 @@ def _loss(
     """Σ wᵢ · cross-entropy, and the statistics of batch normalisation where there is some."""
     take = ("logits",) if network.pointwise else ("logits", "statistics")
     outputs = dict(network(parameters, points, take))
-    surprise = -(targets * functional.log_softmax(outputs.pop("logits"), 1)).sum(1)
-    return (weights * surprise).sum(), {name: value.detach() for name, value in outputs.items()}
+    loss = -(targets * functional.log_softmax(outputs.pop("logits"), 1)).sum(1)
+    return (weights * loss).sum(), {name: value.detach() for name, value in outputs.items()}
 
 
 def _squares(
@@ -299,12 +290,8 @@ def _squares(
     """Σ wᵢ ‖f(xᵢ) - yᵢ‖², and the statistics of batch normalisation where there is some."""
     take = ("logits",) if network.pointwise else ("logits", "statistics")
     outputs = dict(network(parameters, points, take))
-    surprise = (outputs.pop("logits") - targets).square().sum(1)
-    return (weights * surprise).sum(), {name: value.detach() for name, value in outputs.items()}
-
-
-def _logits(network: Network, parameters: NetworkParameters, points: Tensor, statistics: Statistics | None) -> Tensor:
-    return network(parameters, points, ("logits",), statistics)["logits"]
+    loss = (outputs.pop("logits") - targets).square().sum(1)
+    return (weights * loss).sum(), {name: value.detach() for name, value in outputs.items()}
 
 
 def _filled(points: Tensor, targets: Tensor, weights: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -6,11 +6,10 @@ Tables 3 and 4 of "Provable and Efficient Dataset Distillation for Kernel Ridge 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from discrepancy import Measure, Risk
 from discrepancy.embeddings import Features
@@ -25,11 +24,11 @@ from objectives.condense import check_finite, result
 from objectives.contexts import Fresh
 from objectives.data.labelled import LabelledData
 from objectives.rng import rng
-from objectives.solvers import ClosedForm, Descent
+from objectives.solvers import Descent, Problem
 from objectives.solvers.closed_form.closed_form import Solved
 from objectives.synthetic.artefact import SyntheticSet
 from objectives.synthetic.pixels import Pixels
-from objectives.terms.objective import Match
+from objectives.terms.match import Match
 
 __all__ = ["Noise", "Row", "exact", "experiment_of", "iterated", "recovered"]
 
@@ -121,8 +120,7 @@ def exact(
     for size in sizes:
         experiment = experiment_of(source, features, size, seed, device, precision)
         problem = experiment.problem(data)
-        assert isinstance(experiment.solver, ClosedForm)
-        solving = experiment.solver.start(problem)
+        solving = started(experiment, problem)
         if first is None:
             start = time.perf_counter()
             _, predictor = solving.learned
@@ -178,17 +176,16 @@ def iterated(
     """
     base = experiment_of(source, features, per_class, seed, device, "double")
     ((_, term),) = base.objective.terms
-    assert isinstance(term, Match)
-    if not isinstance(term.via, Features):
+    if term.takes != {"features"}:
         raise InvalidInput(f"KIP is compared on features of a network, not on '{features}'; leave it out there")
     count = per_class * data.count
     learner = KernelRidge(kernel=Linear(), penalty=KIP_PENALTY / count, relative=True)
     problem = replace(
         base.problem(data),
-        objective=Match(Risk(learner=learner), via=term.via, by="none").named("risk"),
+        objective=Match(Risk(learner=learner), via=Features(), by="none").named("risk"),
         context=Fresh(network=base.context.network, batch=max(1, KIP_BATCH // data.count), keep=LONG),
         synthetic=Pixels(per_class=per_class, labels="learned"),
-        dtype=torch.float32,
+        runtime=replace(base.runtime, dtype=torch.float32),
     )
     solver = Descent(optimizer="adam", lr=KIP_RATE, steps=KIP_STEPS, solve_labels=True)
     start = time.perf_counter()
@@ -198,8 +195,7 @@ def iterated(
         seconds = time.perf_counter() - start
         on_step(solving.step, seconds / 60)
     synthetic = result(problem, solving)
-    assert isinstance(base.solver, ClosedForm)
-    space = base.solver.start(base.problem(data))
+    space = started(base, base.problem(data))
     return Row(
         data=data.name,
         features=features,
@@ -214,6 +210,11 @@ def iterated(
     )
 
 
+def started(experiment: Experiment, problem: Problem) -> Solved:
+    """The exact solution of a problem under way; the experiments here all have the closed-form solver."""
+    return cast(Solved, experiment.solver.start(problem))
+
+
 def learned_from(space: Solved, data: LabelledData, points: Tensor, labels: Tensor, learner: Learner) -> float:
     """The accuracy of what a learner learns from points in the units of the source."""
     features = space.features(data.normalisation.apply(points, torch.float64))
@@ -224,20 +225,20 @@ def learned_from(space: Solved, data: LabelledData, points: Tensor, labels: Tens
 def accuracy(space: Solved, data: LabelledData, predictor: Predictor) -> float:
     """The share of the test examples whose largest prediction is that of their class."""
     test, right = data.test, 0
-    if test is None or test.labels is None:
+    if test is None or not data.classes:
         raise InvalidInput(f"'{data.name}' has no test examples with classes; use other data")
     for rows in torch.arange(len(test)).split(PART):
-        points = data.normalisation.apply(test.points[rows], torch.float64)
+        points = test.normalised(rows, dtype=torch.float64)
         found = predictor(space.features(points)[None])[0].argmax(1)
-        right += int((found.cpu() == test.labels[rows]).sum())
+        right += int((found.cpu() == test.strata[rows]).sum())
     return right / len(test)
 
 
 def labels_of(synthetic: SyntheticSet) -> Tensor:
     """The label vectors of a set."""
-    labels = synthetic.labels
+    labels = synthetic.labelling.vectors(len(synthetic.classes))
     assert labels is not None
-    return labels if labels.ndim == 2 else functional.one_hot(labels.long(), len(synthetic.classes))
+    return labels
 
 
 def rounded(synthetic: SyntheticSet) -> tuple[Tensor, Tensor | None]:
@@ -261,9 +262,8 @@ def recovered(
     Theorem 6.2 has each row of D private by such noise, which lies in the null space of Yᵀ."""
     per_class = len(synthetic) // data.count
     base = experiment_of(source, features, per_class, seed, device, "double")
-    assert isinstance(base.solver, ClosedForm)
-    space = base.solver.start(base.problem(data))
-    labels = labels_of(synthetic).double().to(space.problem.device)
+    space = started(base, base.problem(data))
+    labels = labels_of(synthetic).double().to(space.problem.runtime.device)
     weights = learned(space.features(data.normalisation.apply(synthetic.points, torch.float64)), labels)
     generator = rng(seed, "noise")
     for noise in noises:

@@ -14,7 +14,7 @@ from discrepancy.discrepancy import Discrepancy
 from discrepancy.errors import DiscrepancyError, NumericalWarning, PerformanceWarning
 from experiments.studies.views import Level, Sides
 from objectives.rng import rng
-from objectives.terms.binding import moved
+from objectives.terms.features import moved
 
 __all__ = ["Measured", "measured"]
 

@@ -18,8 +18,9 @@ from discrepancy.errors import InvalidInput
 from discrepancy.parts import Part
 from objectives.condense import check_finite, result
 from objectives.contexts import Context
-from objectives.data.labelled import LabelledData
+from objectives.data.real import RealData
 from objectives.engine.compile import Policy
+from objectives.engine.runtime import Runtime
 from objectives.rng import rng
 from objectives.solvers import Descent, Problem, Solver
 from objectives.synthetic.artefact import SyntheticSet
@@ -37,7 +38,7 @@ CENTRES_FROM = 1000
 class Task:
     """What a run of a recipe works on: the real data, examples a class, the seed of this run, and where it computes."""
 
-    data: LabelledData
+    data: RealData
     per_class: int
     seed: int
     device: torch.device = torch.device("cpu")  # noqa: RUF009  (a constant)
@@ -51,7 +52,7 @@ class Task:
 
     def normalised(self, rows: Tensor) -> Float[Tensor, "m ..."]:
         """The training examples with these numbers."""
-        return self.data.normalisation.apply(self.data.train.points[rows])
+        return self.data.normalised(rows)
 
     def rng(self, name: str) -> torch.Generator:
         return rng(self.seed, name)
@@ -266,7 +267,7 @@ class Condensed(Recipe, kind="condensed"):
 
     def __post_init__(self) -> None:
         _check_count(self.count)
-        if self.stages and not isinstance(self.solver, Descent):
+        if self.stages and not self.solver.stepwise:
             raise InvalidInput(f"'stages' has no meaning for the solver '{self.solver.kind}'; leave it out")
         if list(self.stages) != sorted(set(self.stages)) or any(stage < 0 for stage in self.stages):
             raise InvalidInput(f"'stages' must be increasing numbers of steps >= 0, got {self.stages}")
@@ -279,16 +280,14 @@ class Condensed(Recipe, kind="condensed"):
 
     def make(self, run: int, task: Task) -> Iterator[SyntheticSet]:
         solver = self.solver
-        if isinstance(solver, Descent) and self.stages:
-            solver = replace(solver, steps=max(1, self.stages[-1]))
+        if self.stages:
+            solver = solver.with_steps(max(1, self.stages[-1]))
         problem = Problem(
             task.data,
             self.objective,
             self.context,
             replace(self.synthetic, per_class=task.per_class),
-            task.seed,
-            task.device,
-            task.policy,
+            Runtime(task.seed, task.device, compile=task.policy),
         )
         solving = solver.start(problem)
         for stage in self.stages or (solving.steps,):

@@ -16,6 +16,7 @@ from experiments.studies.recipes import Task
 from experiments.studies.views import embedded
 from objectives.data.labelled import LabelledData
 from objectives.engine.compile import WORTHWHILE_SECONDS, Policy, eager_seconds
+from objectives.engine.runtime import Runtime
 from objectives.rng import rng
 from objectives.synthetic.artefact import SyntheticSet
 
@@ -80,7 +81,7 @@ class _Running:
         with self.shown("making sets", len(todo)) as advance:
             for done, (size, family, recipe, run, keys) in enumerate(todo):
                 advance(done, f"{size}/{family}")
-                task = Task(self.data, size, self.seed("sets", size, family, run), self.device, study.compile)
+                task = Task(self.data.train, size, self.seed("sets", size, family, run), self.device, study.compile)
                 for key, made in zip(keys, recipe.make(run, task), strict=True):
                     self.folder.set_file(key).parent.mkdir(parents=True, exist_ok=True)
                     made.save(self.folder.set_file(key))
@@ -101,9 +102,7 @@ class _Running:
                         TrainingSet.made(made, self.data),
                         self.data,
                         study.protocol,
-                        seed=self.seed("accuracy"),
-                        device=self.device,
-                        compile=policy,
+                        Runtime(self.seed("accuracy"), self.device, compile=policy),
                     )
                     known[key] = judged.accuracies
                     self.folder.accuracies.append({"set": key, **judged.as_dict()})
@@ -140,7 +139,7 @@ class _Running:
                 draws = embedded(
                     view,
                     self.data,
-                    self.data.class_batch(rng(study.seed, "study", "real"), study.real),
+                    self.data.train.class_batch(rng(study.seed, "study", "real"), study.real),
                     {key: self._set(key) for key in study.keys if any(key in keys for keys in names.values())},
                     seed=self.seed("view", view_name),
                     device=self.device,

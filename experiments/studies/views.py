@@ -11,7 +11,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from discrepancy.embeddings import Embedding, Identity
 from discrepancy.errors import InvalidInput
@@ -23,11 +22,13 @@ from experiments.evaluate import Protocol, TrainingSet
 from experiments.evaluate.training import Trainer
 from objectives.contexts import Fresh
 from objectives.data.labelled import LabelledData
+from objectives.data.labels import Labels
+from objectives.engine.bound_context import BoundContext
 from objectives.engine.compile import Policy
-from objectives.engine.extractor import Extractor
+from objectives.engine.runtime import Runtime
 from objectives.rng import rng
 from objectives.synthetic.artefact import SyntheticSet
-from objectives.terms.binding import moved
+from objectives.terms.features import moved
 
 __all__ = ["Level", "Sides", "View", "embedded"]
 
@@ -140,27 +141,21 @@ def embedded(
     """The training examples with these numbers, and all the sets, in every draw of the view."""
     points = torch.cat([made.normalised for made in sets.values()]).to(device)
     context = Fresh(network=view.architecture, batch=max(1, len(real) // data.count))
-    extractor = Extractor(
-        data, context, view.via.takes, seed=seed, examples=len(points), steps=view.n_draws, device=device, policy=policy
-    )
-    train = data.train.take(real)
-    own = Measure(
-        data.normalisation.apply(train.points.to(device)),
-        labels=_vectors(data.strata[real] if train.soft is None else train.soft, data.count, device),
-    )
+    runtime = Runtime(seed, device, compile=policy)
+    bound = BoundContext(data.train, context, view.via.takes, runtime, examples=len(points), steps=view.n_draws)
+    own = Measure(data.train.normalised(real, device), labels=bound.label_vectors(real))
     lengths, names = [len(made) for made in sets.values()], list(sets)
     weights = torch.cat([made.weights for made in sets.values()]).to(device)
-    labels = torch.cat(
-        [_vectors(made.numbers if made.labels is None else made.labels, data.count, device) for made in sets.values()]
-    )
+    labels = torch.cat([_vectors(made, data.count, device) for made in sets.values()])
     small = dict(zip(names, _divided(Measure(points, weights, labels), lengths), strict=True))
     embedding, found = view.via, []
-    for number, parameters in enumerate(_networks(view, data, extractor, seed, policy)):
-        taken = extractor.real(real, parameters)
+    for number, parameters in enumerate(_networks(view, data, bound)):
+        taken = bound.taken(real, parameters)
         if not embedding.resolved:
             embedding = embedding.resolve(Measure({k: v[:: _step(len(real))] for k, v in taken.items()}))
-        random = moved(embedding.draw(rng(seed, "random", number), extractor.shapes), device)
-        features = Measure(embedding(extractor.taken(parameters, points), random), weights, labels)
+        random = moved(embedding.draw(rng(seed, "random", number), bound.shapes), device)
+        offered = {"points": points} | bound.extractor(parameters, points, eager=True)
+        features = Measure(embedding(offered, random), weights, labels)
         parts = dict(zip(names, _divided(features, lengths), strict=True))
         gradients = None if view.architecture is None else partial(_both, view.architecture, parameters, own, small)
         found.append(Sides(Measure(embedding(taken, random), labels=own.labels), parts, gradients))
@@ -201,21 +196,23 @@ def _gradients(network: Network, parameters: NetworkParameters, measure: Measure
     return Measure(totals, by_class.mass_of.new_ones(len(by_class.mass_of), 1))
 
 
-def _networks(
-    view: View, data: LabelledData, extractor: Extractor, seed: int, policy: Policy
-) -> Iterator[NetworkParameters]:
+def _networks(view: View, data: LabelledData, bound: BoundContext) -> Iterator[NetworkParameters]:
     """The weights of each draw."""
     if view.trained is None:
-        yield from (extractor.parameters(number) for number in range(view.n_draws))
+        yield from (bound.initial(number) for number in range(view.n_draws))
         return
-    trainer = Trainer(view.trained, data, len(data.train), extractor.device, policy)
-    examples = TrainingSet.of(data.train, data).to(extractor.device)
+    runtime = bound.runtime
+    trainer = Trainer(view.trained, data, len(data.train), runtime)
+    examples = TrainingSet.of(data.train.rows(), data).to(runtime.device)
     for number in range(view.n_draws):
         with torch.enable_grad():
-            parameters, _ = trainer.train(examples, seed, number)
+            parameters, _ = trainer.train(examples, runtime.seed, number)
         yield {name: value.detach() for name, value in parameters.items()}
 
 
-def _vectors(labels: Tensor, classes: int, device: torch.device) -> Tensor:
-    labels = labels.to(device)
-    return labels.float() if labels.ndim == 2 else functional.one_hot(labels.long(), classes).float()
+def _vectors(made: SyntheticSet, classes: int, device: torch.device) -> Tensor:
+    """The labels of a set as rows; of a set without labels, the classes that its examples were made for."""
+    labels = made.labelling if made.labelling.given else Labels("hard", made.numbers)
+    vectors = labels.vectors(classes)
+    assert vectors is not None
+    return vectors.float().to(device)

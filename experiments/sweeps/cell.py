@@ -28,6 +28,7 @@ from experiments.experiment import Experiment, chosen_device
 from experiments.run import Interrupted, run
 from experiments.sweeps.folder import CellFiles
 from objectives.condense import Progress
+from objectives.engine.runtime import Runtime
 from objectives.synthetic.artefact import SyntheticSet
 
 __all__ = ["Job", "Report", "perform"]
@@ -86,23 +87,20 @@ def perform(job: Job, report: Report) -> None:
 
 
 def _judged(job: Job, files: CellFiles, on_progress: Callable[[float, str], None]) -> Comparison:
-    data, device = job.source.load(), chosen_device(job.device)
+    data, runtime = job.source.load(), Runtime(job.seed, chosen_device(job.device))
     if job.control is None:
         synthetic = SyntheticSet.load(files.run.result)
-        return comparison(
-            synthetic, data, job.protocol, controls=(), seed=job.seed, device=device, on_progress=on_progress
-        )
+        return comparison(synthetic, data, job.protocol, controls=(), runtime=runtime, on_progress=on_progress)
     found = control(
         job.control,
         [job.per_class] * data.count,
         job.per_class * data.count,
         data,
         job.protocol,
-        seed=job.seed,
-        device=device,
+        runtime=runtime,
         progress=lambda done, total: on_progress(done / total, ""),
     )
-    return Comparison(rows={job.control: found}, protocol=job.protocol, data=data.name, device=str(device))
+    return Comparison(rows={job.control: found}, protocol=job.protocol, data=data.name, device=str(runtime.device))
 
 
 def main() -> None:

@@ -68,7 +68,7 @@ def _with_places(text: str, places: Iterable[Any]) -> str:
 
 
 def _estimate(cell: Cell, data: LabelledData, plans: dict[str, Plan], made: Collection[str]) -> Estimate:
-    data.require(cell.per_class, f"a sweep at {cell.per_class} a class")
+    data.train.require(cell.per_class, f"a sweep at {cell.per_class} a class")
     examples, protocol = cell.per_class * data.count, cell.protocol
     plan, there = plans.get(cell.base), cell.base in plans or cell.base in made
     if plan is None and cell.experiment is not None:

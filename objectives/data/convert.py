@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from discrepancy.errors import InvalidInput
+from objectives.data.labels import Labels
 
-__all__ = ["Labels", "as_labels", "as_pair", "as_points", "as_targets", "encode", "numbered"]
+__all__ = ["RawLabels", "as_labels", "as_pair", "as_points", "as_targets", "encode", "numbered"]
 
 CHANNELS = (1, 3, 4)
 ROUNDING = 1e-3  # of the sum of a distribution, enough for half precision
@@ -24,7 +25,7 @@ STORED = (np.uint8, np.float32, np.float64)
 
 
 @dataclass(frozen=True, eq=False)
-class Labels:
+class RawLabels:
     """``values`` (n,) as they came; where rows came, their number of ``columns``, and ``soft`` (n, c) unless one-hot."""
 
     values: np.ndarray
@@ -128,7 +129,7 @@ def as_points(data: Any, name: str) -> Tensor:
     return points
 
 
-def as_labels(data: Any, name: str) -> Labels:
+def as_labels(data: Any, name: str) -> RawLabels:
     """Whole numbers >= 0 (floats that are whole, columns ``(n, 1)`` too), strings, or rows that are distributions."""
     array = _array(data, name)
     if array.ndim == 2 and array.shape[1] == 1:
@@ -148,7 +149,7 @@ def as_labels(data: Any, name: str) -> Labels:
     if array.dtype.kind in "fi":
         _refuse(array, array < 0, name, ">= 0")
         array = array.astype(np.int64)
-    return Labels(array)
+    return RawLabels(array)
 
 
 def as_targets(data: Any, name: str) -> Tensor:
@@ -176,7 +177,7 @@ def _refuse(array: np.ndarray, wrong: np.ndarray, name: str, rule: str, advice: 
         )
 
 
-def _distributions(rows: np.ndarray, name: str) -> Labels:
+def _distributions(rows: np.ndarray, name: str) -> RawLabels:
     """Rows (n, c) that sum to 1; when all of them are one-hot they are hard labels of c classes."""
     soft = torch.from_numpy(rows.astype(np.float32))
     wrong = ~((soft >= 0).all(1) & ((soft.sum(1) - 1).abs() <= ROUNDING))  # NaN is wrong too
@@ -187,10 +188,10 @@ def _distributions(rows: np.ndarray, name: str) -> Labels:
             f"got {soft[first].sum():g} with least value {soft[first].min():g} in row {first}"
         )
     hard = bool((soft.amax(1) == 1).all())
-    return Labels(soft.argmax(1).numpy(), None if hard else soft / soft.sum(1, keepdim=True), soft.shape[1])
+    return RawLabels(soft.argmax(1).numpy(), None if hard else soft / soft.sum(1, keepdim=True), soft.shape[1])
 
 
-def numbered(labels: Labels, classes: Sequence[str] | None) -> tuple[dict[Any, int], tuple[str, ...]]:
+def numbered(labels: RawLabels, classes: Sequence[str] | None) -> tuple[dict[Any, int], tuple[str, ...]]:
     """The number of each label value, and the names of the classes.
 
     Named classes are referred to by name or by position. Without names, the distinct values in increasing order are the
@@ -205,8 +206,8 @@ def numbered(labels: Labels, classes: Sequence[str] | None) -> tuple[dict[Any, i
     return {**dict(zip(range(len(classes)), range(len(classes)), strict=True)), **names}, tuple(map(str, classes))
 
 
-def encode(labels: Labels, numbers: dict[Any, int], names: Sequence[str], name: str) -> Tensor:
-    """The class number of every label."""
+def encode(labels: RawLabels, numbers: dict[Any, int], names: Sequence[str], name: str) -> Labels:
+    """The labels as class numbers, or as the distributions that they are."""
     if labels.columns is not None and labels.columns != len(names):
         raise InvalidInput(f"{name} have {labels.columns} columns for {len(names)} classes; give one column a class")
     values, inverse = np.unique(labels.values, return_inverse=True)
@@ -218,4 +219,6 @@ def encode(labels: Labels, numbers: dict[Any, int], names: Sequence[str], name: 
             f"which is none of the {len(names)} classes {shown}; drop such examples, or train on some of that class"
         )
     codes = np.array([numbers[value] for value in values.tolist()], dtype=np.int64)
-    return torch.from_numpy(codes[inverse.reshape(-1)])
+    if labels.soft is not None:
+        return Labels("soft", labels.soft)
+    return Labels("hard", torch.from_numpy(codes[inverse.reshape(-1)]))

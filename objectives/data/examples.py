@@ -1,48 +1,51 @@
-"""Examples in memory: points as the source has them, and what is known of each."""
+"""Examples in memory: points as the source has them, their labels, and their groups."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from discrepancy.errors import InvalidInput
+from objectives.data.labels import Labels
 
-__all__ = ["Examples"]
+__all__ = ["Examples", "Grouped"]
+
+Grouped = Literal["class", "group", "none"]
+"""How examples are divided: by their class, by a division of the data's own (a hospital, a writer), or not at all."""
 
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """n examples: ``points`` (n, *shape) in the source's units, ``labels`` the class numbers (n,) where there are classes.
-
-    ``soft`` holds label distributions (n, c) where the source has them; ``labels`` is then their most likely class.
-    ``groups`` numbers a further division of the examples, 0 .. g-1, where the source has one. ``targets`` are real numbers
-    (n, k), in their own units, in place of classes.
+    """n examples: ``points`` (n, *shape) in the units of the source, ``labels``, and ``groups`` (n,), the numbers 0 .. g-1 of a
+    further division, where the source has one.
 
     Raises:
-        InvalidInput: on no examples, sizes that differ, negative labels, points or targets that are not finite, both classes
-            and targets.
+        InvalidInput: without examples, for sizes that differ, negative class or group numbers, points that are not finite.
     """
 
     points: Shaped[Tensor, "..."]
-    labels: Int[Tensor, " _"] | None = None
-    soft: Float[Tensor, "_ c"] | None = None
+    labels: Labels = Labels()  # noqa: RUF009  (frozen)
     groups: Int[Tensor, " _"] | None = None
-    targets: Float[Tensor, "_ k"] | None = None
 
-    def __post_init__(self) -> None:
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def checked(self) -> "Examples":
+        """These examples, after a look at every value."""
         n = len(self.points)
         if n == 0:
             raise InvalidInput("there are no examples; give at least one of each class")
         if not self.points[0].numel():
             raise InvalidInput(f"points of shape {tuple(self.points.shape)} have no values; give at least one feature")
-        if self.labels is not None and self.targets is not None:
-            raise InvalidInput("examples have both classes and targets; leave one of them out")
-        parts = {"labels": self.labels, "soft labels": self.soft, "groups": self.groups, "targets": self.targets}
-        for name, rows in parts.items():
+        names = {"hard": "labels", "soft": "soft labels", "targets": "targets"}
+        parts = ((names.get(self.labels.kind, "labels"), self.labels.values), ("groups", self.groups))
+        for name, rows in parts:
             if rows is not None and len(rows) != n:
                 raise InvalidInput(f"{len(rows)} {name} do not fit {n} points; there must be one a point")
-        for name, numbers in (("labels", self.labels), ("groups", self.groups)):
+        hard = self.labels.values if self.labels.kind == "hard" else None
+        for name, numbers in (("labels", hard), ("groups", self.groups)):
             if numbers is not None and int(numbers.min()) < 0:
                 raise InvalidInput(f"{name} must be >= 0, got {int(numbers.min())} at example {int(numbers.argmin())}")
         if self.points.is_floating_point() and not bool(torch.isfinite(self.points).all()):
@@ -52,11 +55,23 @@ class Examples:
                 f"{int(broken.sum())} values of the points are NaN or infinite, the first in example {first}; "
                 f"remove or repair them"
             )
+        return self
 
-    def __len__(self) -> int:
-        return len(self.points)
-
-    def take(self, indices: Int[Tensor, " b"]) -> "Examples":
+    def take(self, rows: Int[Tensor, " b"]) -> "Examples":
         """The examples with these numbers, in this order."""
-        rows = {name: None if value is None else value[indices] for name, value in vars(self).items()}
-        return replace(self, **rows)
+        groups = None if self.groups is None else self.groups[rows]
+        return Examples(self.points[rows], self.labels.take(rows), groups)
+
+    def numbers(self, by: Grouped) -> Int[Tensor, " n"]:
+        """The class or group of each example; zeros where examples are not divided, or have no classes."""
+        if by == "group":
+            assert self.groups is not None
+            return self.groups
+        if by == "class" and self.labels.of_classes:
+            return self.labels.numbers
+        return torch.zeros(len(self), dtype=torch.long)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of points and labels: what a user of these examples has to store."""
+        return self.points.nbytes + self.labels.nbytes

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from discrepancy.errors import InvalidInput
 from discrepancy.parts import Part
-from objectives.data.labelled import LabelledData
+from objectives.data.real import RealData
 
 __all__ = ["ClusteredRows", "Look", "RandomRows", "Sampling", "centres", "nearest"]
 
@@ -30,7 +30,7 @@ class Sampling(Part, family=True):
         features play no part and every step has its own."""
 
     @abstractmethod
-    def rows(self, data: LabelledData, batch: int, generator: torch.Generator, look: Look) -> Int[Tensor, " b"]:
+    def rows(self, data: RealData, batch: int, generator: torch.Generator, look: Look) -> Int[Tensor, " b"]:
         """The numbers of the chosen examples, on the CPU, sorted by class; a class with fewer gives all that it has."""
 
 
@@ -41,7 +41,7 @@ class RandomRows(Sampling, kind="random"):
     def lasts(self) -> int | None:
         return None
 
-    def rows(self, data: LabelledData, batch: int, generator: torch.Generator, look: Look) -> Int[Tensor, " b"]:
+    def rows(self, data: RealData, batch: int, generator: torch.Generator, look: Look) -> Int[Tensor, " b"]:
         return data.class_batch(generator, batch)
 
 
@@ -80,7 +80,7 @@ class ClusteredRows(Sampling, kind="clustered"):
     def lasts(self) -> int:
         return self.interval
 
-    def rows(self, data: LabelledData, batch: int, generator: torch.Generator, look: Look) -> Int[Tensor, " b"]:
+    def rows(self, data: RealData, batch: int, generator: torch.Generator, look: Look) -> Int[Tensor, " b"]:
         chosen = []
         for members in data.members:
             # Drawn for every class, so that the size of one changes nothing in the others.

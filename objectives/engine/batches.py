@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from objectives.contexts import Context, Draw
-from objectives.data.labelled import LabelledData
+from objectives.data.real import RealData
 from objectives.data.sampling import Look
 from objectives.rng import rng
 
@@ -30,21 +30,21 @@ class Kept:
 class Batches:
     """The real batches of a context's draws."""
 
-    def __init__(self, data: LabelledData, context: Context, seed: int) -> None:
-        self.data, self.context, self.seed = data, context, seed
+    def __init__(self, context: Context, seed: int) -> None:
+        self.context, self.seed = context, seed
         self._kept: dict[int, Kept] = {}
 
-    def rows(self, draw: Draw, look: Look) -> Tensor:
+    def rows(self, data: RealData, draw: Draw, look: Look) -> Tensor:
         """The numbers of the examples, on the CPU; ``look`` gives the features of examples at this draw."""
         context = self.context
         if context.batch == "all":
-            return torch.cat(self.data.members)
+            return torch.cat(data.members)
         kept, interval = self._kept.get(draw.network), context.sampling.lasts
         if kept is not None and kept.batch == draw.batch:
             return kept.rows
         steps = 0 if kept is None else kept.steps + 1
         if kept is None or interval is None or steps % interval == 0:
-            rows = context.sampling.rows(self.data, context.batch, rng(self.seed, "batch", draw.batch), look)
+            rows = context.sampling.rows(data, context.batch, rng(self.seed, "batch", draw.batch), look)
         else:
             rows = kept.rows
         if interval is None or context.n_draws is not None:
@@ -55,7 +55,7 @@ class Batches:
         return rows
 
     def forget(self, oldest: int) -> None:
-        """The networks before this one are never met again."""
+        """The networks before this one are not used again."""
         self._kept = {number: kept for number, kept in self._kept.items() if number >= oldest}
 
     def state(self) -> dict[int, dict[str, Any]]:

@@ -11,12 +11,11 @@ from typing import Any, Literal, get_args
 import torch
 import torch._dynamo.config
 import torch._dynamo.exc
-from torch import Tensor
 
 from discrepancy.errors import PerformanceWarning
 from discrepancy.parts import check_choice
 
-__all__ = ["Compiled", "Policy", "compiled", "compiles", "eager_seconds", "padded"]
+__all__ = ["Compiled", "Policy", "compiled", "compiles", "eager_seconds"]
 
 Policy = Literal["auto", "always", "never"]
 
@@ -101,11 +100,3 @@ def _warn(reason: str) -> None:
         PerformanceWarning,
         stacklevel=4,
     )
-
-
-def padded(points: Tensor, size: int) -> Tensor:
-    """``points`` filled up to ``size`` rows by repeating the first, so that a compiled function sees one shape."""
-    missing = size - points.shape[0]
-    if missing <= 0:
-        return points
-    return torch.cat([points, points[:1].expand(missing, *points.shape[1:])])

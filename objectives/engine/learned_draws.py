@@ -39,9 +39,9 @@ class LearnedDraws:
     def __len__(self) -> int:
         return len(self._parameters)
 
-    def at(self, term: str, block: str) -> Mapping[str, Tensor]:
-        """The parameters of one adversary, which ask for gradients; none where there is no adversary."""
-        return self._parameters.get((term, block), {})
+    def of(self, term: str) -> dict[str, Mapping[str, Tensor]]:
+        """The parameters of the adversaries of a term, by block; they ask for gradients."""
+        return {block: found for (name, block), found in self._parameters.items() if name == term}
 
     @property
     def leaves(self) -> list[Tensor]:

@@ -10,50 +10,56 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
 from discrepancy.networks.base import NetworkParameters
 from objectives.contexts import Draw, TrainingSchedule, Watch
-from objectives.engine.extractor import Extractor
-from objectives.rng import rng
+from objectives.engine.batches import Batches
+from objectives.engine.bound_context import BoundContext
 from objectives.synthetic.parameterisation import Decoded
-from objectives.training.training import NetworkTrainer, TrainingData, real_training_data
+from objectives.training.training import NetworkTrainer, TrainingData
 
 __all__ = ["NetworkStates"]
 
 
 @dataclass
 class Watched:
-    """The network whose turn it is, where no schedule says so, and its accuracies after the steps that it had."""
+    """The current network where no schedule says when it ends, and its accuracies after the steps that it had."""
 
     network: int = 0
     accuracies: list[float] = field(default_factory=list)
 
 
 class NetworkStates:
-    """The networks of a extractor by number, with the rounds of training that they have had."""
+    """The networks of a context by number, with the rounds of training that they have had.
 
-    def __init__(self, extractor: Extractor) -> None:
-        self.extractor, self.training_schedule = (
-            extractor,
-            extractor.context.training_schedule if extractor.has_network else None,
-        )
-        self._network_trainers: dict[int, NetworkTrainer] = {}
+    Args:
+        context: the context on its data.
+        batches: the real examples of its draws; those of networks that are not used again are forgotten.
+    """
+
+    def __init__(self, context: BoundContext, batches: Batches) -> None:
+        self.context, self.batches = context, batches
+        self.training_schedule = context.context.training_schedule if context.has_network else None
+        self._trainers: dict[int, NetworkTrainer] = {}
         self._watched = Watched()
+
+    @property
+    def _seed(self) -> int:
+        return self.context.runtime.seed
 
     def draw(self, step: int) -> Draw:
         """The draw that is current at a step, which is the step after the last one."""
-        draw = self.extractor.context.at(step, self.extractor.seed)
+        draw = self.context.context.at(step, self._seed)
         if self.training_schedule is None or self.training_schedule.watch is None:
             return draw
         return replace(draw, network=self._watched.network)
 
     def parameters(self, draw: Draw) -> NetworkParameters:
-        """The weights at a draw; a network that is met for the first time is trained first where the context says so."""
-        initial = self.extractor.parameters(draw.network)
+        """The weights at a draw; a network is trained on first use if the schedule requires it."""
+        initial = self.context.initial(draw.network)
         if self.training_schedule is None:
             return initial
-        trained = self._network_trainer(draw.network, self.training_schedule).parameters
+        trained = self._trainer(draw.network, self.training_schedule).parameters
         if draw.mixture == 1.0:
             return trained
         return {name: torch.lerp(initial[name], value, draw.mixture) for name, value in trained.items()}
@@ -63,9 +69,9 @@ class NetworkStates:
         return self.parameters(replace(draw, mixture=1.0))
 
     def accuracy(self, draw: Draw) -> Float[Tensor, ""]:
-        """The share of the examples of its training that the network of a draw told rightly."""
+        """The training accuracy of the network of a draw."""
         assert self.training_schedule is not None
-        return self._network_trainer(draw.network, self.training_schedule).accuracy
+        return self._trainer(draw.network, self.training_schedule).accuracy
 
     def after(self, step: int, draw: Draw, synthetic: Decoded) -> None:
         """What follows a step: rounds of training."""
@@ -75,89 +81,75 @@ class NetworkStates:
         if schedule.watch is not None:
             self._watch(step, draw.network, schedule, schedule.watch, synthetic)
         else:
-            for number in schedule.trained_after(step, self.extractor.seed):
-                self._teach(number, self._network_trainer(number, schedule), schedule, synthetic)
+            for number in schedule.trained_after(step, self._seed):
+                self._train(number, self._trainer(number, schedule), schedule, synthetic)
         if schedule.oldest is not None:
-            oldest = schedule.oldest(step, draw.network, self.extractor.seed)
-            self._network_trainers = {
-                number: network_trainer
-                for number, network_trainer in self._network_trainers.items()
-                if number >= oldest
-            }
-            self.extractor.batches.forget(oldest)
+            oldest = schedule.oldest(step, draw.network, self._seed)
+            self._trainers = {number: trainer for number, trainer in self._trainers.items() if number >= oldest}
+            self.batches.forget(oldest)
         if schedule.recount is not None and (step + 1) % schedule.recount == 0:
-            for network_trainer in self._network_trainers.values():
-                network_trainer.recount()
+            for trainer in self._trainers.values():
+                trainer.recount()
 
-    def _network_trainer(self, number: int, schedule: TrainingSchedule) -> NetworkTrainer:
-        """A network in training; one that is met for the first time is trained first where the schedule say so."""
-        if number not in self._network_trainers:
-            network_trainer = self._network_trainers[number] = NetworkTrainer(
-                schedule.training, self.extractor.parameters(number)
-            )
+    def _trainer(self, number: int, schedule: TrainingSchedule) -> NetworkTrainer:
+        """A network in training; it is trained on first use if the schedule requires it."""
+        if number not in self._trainers:
+            trainer = self._trainers[number] = NetworkTrainer(schedule.training, self.context.initial(number))
             for _ in range(schedule.before):
-                self._teach(number, network_trainer, schedule, None)
-        return self._network_trainers[number]
+                self._train(number, trainer, schedule, None)
+        return self._trainers[number]
 
     def _watch(self, step: int, number: int, schedule: TrainingSchedule, watch: Watch, synthetic: Decoded) -> None:
         """A new network if this one's accuracy has settled, else rounds of training until it has moved."""
-        network_trainer, after_steps = self._network_trainers[number], self._watched.accuracies
-        after_steps.append(self._accuracy(network_trainer, watch, "step", step))
+        trainer, after_steps = self._trainers[number], self._watched.accuracies
+        after_steps.append(self._accuracy(trainer, watch, "step", step))
         spread = watch.spread(after_steps)
-        if not schedule.trained_after(len(after_steps) - 1, self.extractor.seed) or (
-            spread is not None and spread < watch.settled
-        ):
+        last = not schedule.trained_after(len(after_steps) - 1, self._seed)
+        if last or (spread is not None and spread < watch.settled):
             self._watched = Watched(number + 1)
             return
         after_rounds: list[float] = []
         while len(after_rounds) < watch.most and (watch.spread(after_rounds) or 0.0) <= watch.moved:
-            self._teach(number, network_trainer, schedule, synthetic)
-            after_rounds.append(self._accuracy(network_trainer, watch, "round", step, len(after_rounds)))
+            self._train(number, trainer, schedule, synthetic)
+            after_rounds.append(self._accuracy(trainer, watch, "round", step, len(after_rounds)))
 
     @torch.no_grad()
-    def _accuracy(self, network_trainer: NetworkTrainer, watch: Watch, *names: str | int) -> float:
-        """The mean over the classes of the share of fresh real examples that a network tells rightly."""
-        extractor, data = self.extractor, self.extractor.data
-        rows = data.class_batch(rng(extractor.seed, "watch", *names), watch.examples)
-        found = extractor.logits(rows, network_trainer.parameters).argmax(1).cpu()
+    def _accuracy(self, trainer: NetworkTrainer, watch: Watch, *names: str | int) -> float:
+        """The mean over the classes of the accuracy on fresh real examples."""
+        context, data = self.context, self.context.data
+        rows = data.class_batch(context.runtime.rng("watch", *names), watch.examples)
+        found = context.output(rows, trainer.parameters, "logits").argmax(1).cpu()
         labels = data.strata[rows]
-        right = torch.bincount(labels, (found == labels).double(), minlength=data.count)
-        return (right / torch.bincount(labels, minlength=data.count)).mean().item()
+        correct = torch.bincount(labels, (found == labels).double(), minlength=data.count)
+        return (correct / torch.bincount(labels, minlength=data.count)).mean().item()
 
-    def _teach(
-        self, number: int, network_trainer: NetworkTrainer, schedule: TrainingSchedule, synthetic: Decoded | None
+    def _train(
+        self, number: int, trainer: NetworkTrainer, schedule: TrainingSchedule, synthetic: Decoded | None
     ) -> None:
-        generator = rng(self.extractor.seed, "train", number, network_trainer.rounds)
-        network_trainer.round(self.extractor.learning_forward, self._lesson(schedule, synthetic), generator)
-
-    def _lesson(self, schedule: TrainingSchedule, synthetic: Decoded | None) -> TrainingData:
-        data, device = self.extractor.data, self.extractor.device
+        context = self.context
+        generator = context.runtime.rng("train", number, trainer.rounds)
         if schedule.training.on == "real":
-            return real_training_data(data, device, self.extractor.dtype)
-        assert synthetic is not None
-        points, labels = synthetic.points.detach(), synthetic.labels.detach()
-        if labels.ndim == 1:
-            labels = functional.one_hot(labels, data.count).to(points.dtype)
-        return TrainingData(lambda rows: points[rows.to(device)], labels, synthetic.weights.detach())
+            examples = TrainingData.of_real(context.data, context.runtime.device, context.runtime.dtype)
+        else:
+            assert synthetic is not None
+            examples = TrainingData.of_synthetic(synthetic, context.data.count)
+        trainer.round(context.logits_extractor.once, examples, generator)
 
     def state(self) -> dict[str, Any]:
         """Every network in training, and the real examples chosen by its features."""
         return {
-            "network_trainers": {
-                number: network_trainer.state() for number, network_trainer in self._network_trainers.items()
-            },
-            "batches": self.extractor.batches.state(),
+            "trainers": {number: trainer.state() for number, trainer in self._trainers.items()},
+            "batches": self.batches.state(),
             "watched": {"network": self._watched.network, "accuracies": list(self._watched.accuracies)},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from a state."""
-        self.extractor.batches.restore(state["batches"])
+        self.batches.restore(state["batches"])
         if self.training_schedule is None:
             return
-        training, device = self.training_schedule.training, self.extractor.device
-        self._network_trainers = {
-            number: NetworkTrainer.restored(training, saved, device)
-            for number, saved in state["network_trainers"].items()
+        training, device = self.training_schedule.training, self.context.runtime.device
+        self._trainers = {
+            number: NetworkTrainer.restored(training, saved, device) for number, saved in state["trainers"].items()
         }
         self._watched = Watched(**state["watched"])

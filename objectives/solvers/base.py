@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -12,14 +12,12 @@ from torch import Tensor
 from discrepancy.errors import InvalidInput
 from discrepancy.parts import Part
 from objectives.contexts import Context
-from objectives.data.labelled import LabelledData
-from objectives.engine.compile import Policy
+from objectives.data.real import RealData
+from objectives.engine.bound_context import BoundContext
 from objectives.engine.engine import Engine
-from objectives.engine.extractor import Extractor
-from objectives.rng import rng
-from objectives.synthetic.parameterisation import Decoded, Layout, Parameterisation
-from objectives.terms.objective import Match, Objective
-from objectives.terms.scores import check_scores
+from objectives.engine.runtime import Runtime
+from objectives.synthetic.parameterisation import EXTRA, Decoded, Layout, Parameterisation
+from objectives.terms.objective import Objective
 
 __all__ = ["Problem", "Record", "Solver", "Solving"]
 
@@ -28,35 +26,23 @@ __all__ = ["Problem", "Record", "Solver", "Solving"]
 class Problem:
     """Everything that is to be solved: data, objective, context, the form of the synthetic set, and where to run."""
 
-    data: LabelledData
+    data: RealData
     objective: Objective
     context: Context
     synthetic: Parameterisation
-    seed: int = 0
-    device: torch.device = torch.device("cpu")  # noqa: RUF009  (a constant)
-    policy: Policy = "auto"
-    dtype: torch.dtype = torch.float32
+    runtime: Runtime = Runtime()  # noqa: RUF009  (frozen)
 
     def engine(self, steps: int, examples: int | None = None) -> Engine:
         """The objective bound to the data, for so many steps of so many synthetic examples, by default all."""
         if self.synthetic.scored(self.data):
-            check_scores(self.objective, self.context)
+            self.objective.check_scores(self.context)
         self._check_classes()
-        return Engine(
-            self.data,
-            self.objective,
-            self.context,
-            seed=self.seed,
-            examples=len(self.layout) * self.synthetic.copies if examples is None else examples,
-            steps=steps,
-            device=self.device,
-            policy=self.policy,
-            dtype=self.dtype,
-        )
+        count = len(self.layout) * self.synthetic.copies if examples is None else examples
+        return Engine(self.data, self.objective, self.context, self.runtime, examples=count, steps=steps)
 
     def _check_classes(self) -> None:
         """Refuse terms that compare each class where some have no synthetic example."""
-        by_class = [name for name, term in self.objective.terms if isinstance(term, Match) and term.by == "class"]
+        by_class = [name for name, term in self.objective.terms if term.compares == "class"]
         if by_class and 0 in self.synthetic.sizes(self.data):
             raise InvalidInput(
                 f"term '{by_class[0]}' is by: class, but {sum(self.synthetic.sizes(self.data))} synthetic examples leave "
@@ -64,32 +50,34 @@ class Problem:
             )
 
     def initial(self) -> dict[str, Tensor]:
-        """The synthetic parameters at the start, where the problem is solved."""
-        return {name: value.to(self.device, self.dtype, copy=True) for name, value in self._start.items()}
+        """The parameters at the start, where the problem is solved: those of the synthetic set, and further ones that terms
+        learn beside it."""
+        runtime = self.runtime
+        found = {name: value.to(runtime.device, runtime.dtype, copy=True) for name, value in self._start.items()}
+        for _, term in self.objective.terms:
+            for name, value in term.extras.items():
+                found[EXTRA + name] = torch.tensor([value], dtype=runtime.dtype, device=runtime.device)
+        return found
+
+    @property
+    def shared(self) -> frozenset[str]:
+        """The parameters that belong to all the synthetic examples together."""
+        extras = (EXTRA + name for _, term in self.objective.terms for name in term.extras)
+        return self.synthetic.shared | frozenset(extras)
 
     @cached_property
     def _start(self) -> dict[str, Tensor]:
         choose = None if self.context.sampling.lasts is None else self._representative
-        return self.synthetic.initial(self.data, self.seed, choose)
+        return self.synthetic.initial(self.data, self.runtime.seed, choose)
 
     @torch.no_grad()
     def _representative(self, each: int) -> Tensor:
         """So many real examples of every class, chosen as the context chooses its batches, by its first network."""
-        extractor = Extractor(
-            self.data,
-            self.context,
-            frozenset({"features"}),
-            seed=self.seed,
-            examples=1,
-            steps=1,
-            device=self.device,
-            policy="never",
-            dtype=self.dtype,
-        )
-        first = extractor.parameters(self.context.at(0, self.seed).network)
-        generator = rng(self.seed, "start")
+        runtime = replace(self.runtime, compile="never")
+        context = BoundContext(self.data, self.context, frozenset({"features"}), runtime, examples=1, steps=1)
+        first = context.initial(self.context.at(0, runtime.seed).network)
         return self.context.sampling.rows(
-            self.data, each, generator, lambda members: extractor.features(members, first)
+            self.data, each, runtime.rng("start"), lambda members: context.features(members, first)
         )
 
     @cached_property
@@ -124,8 +112,8 @@ class Solving(ABC):
     step: int = 0
 
     @property
-    def extractor(self) -> Extractor | None:
-        """Where the terms are evaluated; None where they are not."""
+    def bound_context(self) -> BoundContext | None:
+        """The context in which terms are evaluated; None where they are not."""
         return None
 
     @abstractmethod
@@ -144,12 +132,12 @@ class Solving(ABC):
 
     @property
     def working_bytes(self) -> int:
-        """Memory beyond that of the extractor; for an estimate."""
+        """Memory beyond that of a step; for an estimate."""
         return 0
 
     @property
     def multiplications(self) -> float:
-        """Multiplications beyond the passes of the extractor; for an estimate."""
+        """Multiplications beyond the passes through the network; for an estimate."""
         return 0.0
 
     @property
@@ -185,12 +173,30 @@ class Solver(Part, family=True):
     def duration(self, problem: Problem) -> int:
         """The number of steps it will take."""
 
+    @property
+    def planned(self) -> int:
+        """The steps that its settings state; 1 where it takes no steps in which networks could be trained."""
+        return 1
+
+    @property
+    def stepwise(self) -> bool:
+        """Whether it reaches a set after any number of steps, so that ``steps`` can be stated."""
+        return False
+
+    def with_steps(self, steps: int) -> "Solver":
+        """The same with another number of steps.
+
+        Raises:
+            InvalidInput: if its settings state none.
+        """
+        raise InvalidInput(f"'steps' has no meaning for the solver '{self.kind}'; leave it out")
+
     def examples(self, problem: Problem) -> int:
         """Synthetic examples of a step."""
         return len(problem.layout) * problem.synthetic.copies
 
     @abstractmethod
-    def passes(self, problem: Problem, extractor: Extractor) -> int:
+    def passes(self, problem: Problem, context: BoundContext) -> int:
         """Forward passes of one example that it will take, a backward pass counted as two; for an estimate of its time."""
 
 

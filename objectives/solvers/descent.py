@@ -8,6 +8,7 @@ over classes with one step, and so it has a name of its own.
 import copy
 import difflib
 import inspect
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -16,13 +17,12 @@ from torch.optim import Optimizer, lr_scheduler
 
 from discrepancy.errors import InvalidInput
 from discrepancy.parts import check_choice, named
+from objectives.engine.bound_context import BoundContext
 from objectives.engine.engine import Values
-from objectives.engine.extractor import Extractor
 from objectives.rng import rng
 from objectives.solvers.base import Problem, Record, Solver, Solving, decoded
 from objectives.solvers.labels import check_solvable, solve_labels
 from objectives.synthetic.parameterisation import Decoded
-from objectives.terms.objective import Match
 
 __all__ = ["Descent"]
 
@@ -120,20 +120,31 @@ class Descent(Solver, kind="descent"):
     def duration(self, problem: Problem) -> int:
         return self.steps
 
+    @property
+    def planned(self) -> int:
+        return self.steps
+
+    @property
+    def stepwise(self) -> bool:
+        return True
+
+    def with_steps(self, steps: int) -> "Descent":
+        return replace(self, steps=steps)
+
     def examples(self, problem: Problem) -> int:
         each = torch.bincount(problem.slots) * problem.synthetic.copies
         return int((each if self.batch is None else each.clamp(max=self.batch)).sum())
 
-    def passes(self, problem: Problem, extractor: Extractor) -> int:
-        return extractor.images(self.steps, self.examples(problem))
+    def passes(self, problem: Problem, context: BoundContext) -> int:
+        return context.images(self.steps, self.examples(problem))
 
     def start(self, problem: Problem) -> "_Descending":
         if self.update != "joint":
             for name, term in problem.objective.terms:
-                if isinstance(term, Match) and (term.by != "class" or not term.reduce.separable):
+                if not term.separable:
                     raise InvalidInput(
-                        f"'update' is {self.update}, which needs a sum over classes, but term '{name}' is by: {term.by} and "
-                        f"reduce: {term.reduce.kind}; use update: joint"
+                        f"'update' is {self.update}, which needs a sum over classes, but term '{name}' is {term.grouping}; use "
+                        "update: joint"
                     )
             network = problem.context.network
             if network is not None and not network.pointwise:
@@ -148,7 +159,7 @@ class Descent(Solver, kind="descent"):
         return _Descending(self, problem)
 
     def _check_shared(self, problem: Problem) -> None:
-        shared = sorted(problem.synthetic.shared)
+        shared = sorted(problem.shared)
         if self.update == "per_class" and shared:
             raise InvalidInput(
                 f"'update' is per_class, an optimiser of its own for each class, but all classes share the parameter "
@@ -165,11 +176,11 @@ class Descent(Solver, kind="descent"):
                 )
 
     def _check_groups(self, problem: Problem) -> None:
-        groups = problem.data.train.groups
-        terms = [name for name, term in problem.objective.terms if isinstance(term, Match) and term.by == "group"]
-        if groups is None or not terms:
+        terms = [name for name, term in problem.objective.terms if term.compares == "group"]
+        if problem.data.groups is None or not terms:
             return
-        missing = set(groups.tolist()) - set(problem.groups.tolist())
+        present = problem.data.sizes("group").nonzero()[:, 0].tolist()
+        missing = set(present) - set(problem.groups.tolist())
         if missing:
             how = "per_class" if problem.synthetic.examples is None else "examples"
             raise InvalidInput(
@@ -230,8 +241,8 @@ class _Descending(Solving):
         return [self.solver.optimise(leaves) for leaves in moving]
 
     @property
-    def extractor(self) -> Extractor:
-        return self.engine.extractor
+    def bound_context(self) -> BoundContext:
+        return self.engine.bound_context
 
     @property
     def parameters(self) -> dict[str, Tensor]:
@@ -281,18 +292,18 @@ class _Descending(Solving):
         optimiser.zero_grad(set_to_none=False)
         now = self._decoded(leaves, only)
         values = self.engine.evaluate(now, self.step, only, terms)
-        outputs = [getattr(now, name) for name in values.gradients]
+        outputs = [now.tensors[name] for name in values.gradients]
         torch.autograd.backward(outputs, list(values.gradients.values()))
         optimiser.step()
         return values
 
     def _decoded(self, leaves: dict[str, Tensor], only: int | None) -> Decoded:
-        layout, shared = self.problem.layout, self.problem.synthetic.shared
+        layout, shared = self.problem.layout, self.problem.shared
         if only is not None:
             rows = (self.slots == only).nonzero()[:, 0]
             layout = layout.rows(rows)
             if not self._own_state:
-                own = rows.to(self.problem.device)
+                own = rows.to(self.problem.runtime.device)
                 leaves = {name: value if name in shared else value[own] for name, value in leaves.items()}
         everything = self.problem.synthetic.decode(leaves, layout)
         if self.solver.batch is None:
@@ -305,7 +316,7 @@ class _Descending(Solving):
         rows = own.nonzero()[:, 0]
         if self.solver.batch is None or len(rows) <= self.solver.batch:
             return rows
-        generator = rng(self.problem.seed, "synthetic", self.step, label)
+        generator = rng(self.problem.runtime.seed, "synthetic", self.step, label)
         return rows[torch.randperm(len(rows), generator=generator)[: self.solver.batch]]
 
     def state(self) -> dict[str, Any]:
@@ -316,7 +327,7 @@ class _Descending(Solving):
             "optimisers": [copy.deepcopy(optimiser.state_dict()) for optimiser in self.optimisers],
             "schedulers": [scheduler and copy.deepcopy(scheduler.state_dict()) for scheduler in self.schedulers],
             "learned_draws": self.engine.learned_draws.state(),
-            "network_states": self.engine.network_states.state(),
+            "networks": self.engine.networks.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -328,13 +339,13 @@ class _Descending(Solving):
             raise InvalidInput(f"'state' has parameters of shapes {saved}, but this run has {here}; start anew")
         state = copy.deepcopy(state)
         self.step = state["step"]
-        self._set_leaves({name: value.to(self.problem.device) for name, value in state["parameters"].items()})
+        self._set_leaves({name: value.to(self.problem.runtime.device) for name, value in state["parameters"].items()})
         self.optimisers = self._optimisers()
         self.schedulers = [self.solver.schedule(optimiser) for optimiser in self.optimisers]
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
         self.engine.learned_draws.restore(state["learned_draws"])
-        self.engine.network_states.restore(state["network_states"])
+        self.engine.networks.restore(state["networks"])
         for scheduler, saved in zip(self.schedulers, state["schedulers"], strict=True):
             if scheduler is not None:
                 scheduler.load_state_dict(saved)

@@ -7,11 +7,9 @@ import torch
 from torch import Tensor
 
 from discrepancy.errors import InvalidInput
-from discrepancy.learning.learned import Risk
+from objectives.engine.bound_context import BoundContext
 from objectives.engine.engine import Engine
-from objectives.engine.extractor import Extractor
 from objectives.solvers.base import Problem, Record, Solver, Solving, decoded
-from objectives.terms.objective import Match
 
 __all__ = ["LabelSolve", "check_solvable", "solve_labels"]
 
@@ -27,8 +25,8 @@ class LabelSolve(Solver, kind="label_solve"):
     def duration(self, problem: Problem) -> int:
         return 1
 
-    def passes(self, problem: Problem, extractor: Extractor) -> int:
-        return extractor.images(1, self.examples(problem))
+    def passes(self, problem: Problem, context: BoundContext) -> int:
+        return context.images(1, self.examples(problem))
 
     def start(self, problem: Problem) -> "_SolvingLabels":
         check_solvable(problem, f"kind: {self.kind}")
@@ -49,7 +47,7 @@ def check_solvable(problem: Problem, asked: str) -> None:
             f"'{asked}' needs a label for each example, but {synthetic.copies} of '{synthetic.kind}' share one"
         )
     names = _risks(problem)
-    looking = [name for name, term in problem.objective.terms if isinstance(term, Match) and term.match.labelled]
+    looking = [name for name, term in problem.objective.terms if term.labelled]
     if len(names) != 1 or names != looking:
         raise InvalidInput(
             f"'{asked}' needs one term that looks at labels, a risk of squares by: none, got {looking or 'no such term'} for "
@@ -61,19 +59,12 @@ def solve_labels(problem: Problem, engine: Engine, parameters: Mapping[str, Tens
     """Writes the labels of least risk in a step into the parameters."""
     (name,) = _risks(problem)
     with torch.no_grad():
-        now = decoded(problem, parameters)
-        parameters["labels"].copy_(engine.best_labels(now, step, name))
+        view = engine.view(decoded(problem, parameters), step, name)
+        parameters["labels"].copy_(engine.terms[name].best_labels(view))
 
 
 def _risks(problem: Problem) -> list[str]:
-    return [
-        name
-        for name, term in problem.objective.terms
-        if isinstance(term, Match)
-        and isinstance(term.match, Risk)
-        and term.match.loss == "squared"
-        and term.by == "none"
-    ]
+    return [name for name, term in problem.objective.terms if term.has_best_labels]
 
 
 class _SolvingLabels(Solving):
@@ -83,8 +74,8 @@ class _SolvingLabels(Solving):
         self._parameters = problem.initial()
 
     @property
-    def extractor(self) -> Extractor:
-        return self.engine.extractor
+    def bound_context(self) -> BoundContext:
+        return self.engine.bound_context
 
     @property
     def parameters(self) -> dict[str, Tensor]:
@@ -111,4 +102,4 @@ class _SolvingLabels(Solving):
 
     def restore(self, state: dict[str, Any]) -> None:
         self.step = state["step"]
-        self._parameters = {name: value.to(self.problem.device) for name, value in state["parameters"].items()}
+        self._parameters = {name: value.to(self.problem.runtime.device) for name, value in state["parameters"].items()}

@@ -11,7 +11,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import safetensors
 import safetensors.torch
@@ -21,7 +21,9 @@ from torch.utils.data import Dataset
 
 from discrepancy.errors import InvalidInput
 from discrepancy.parts import plain
-from objectives.data.labelled import LabelledData, Normalisation
+from objectives.data.labels import Kind, Labels
+from objectives.data.real import RealData
+from objectives.data.units import Normalisation
 from objectives.storage import replacing
 from objectives.synthetic.parameterisation import Decoded, Parameterisation
 
@@ -38,37 +40,29 @@ class SyntheticSet(Dataset[tuple[Tensor, ...]]):
 
     Args:
         points: ``(m, *shape)``, float32 (or float64, where it was asked for), in the units of the source.
-        labels: class numbers ``(m,)``, distributions or ``scores`` ``(m, c)``; targets ``(m,)`` or ``(m, k)`` in their own
-            units; None where there are none.
+        labelling: the labels with their kind, and the class that each example was made for.
         weights: ``(m,)``.
         classes: names of the classes; empty where there are none.
         normalisation: from source units to those that networks are trained in.
         limits: the range of valid values in source units, where the source states one.
         parameters: what was optimised, by name.
         record: how the set came to be (plain data).
-        target_units: from targets in their own units to those that networks learn, where there are targets.
-        slots: ``(m,)``, the class that each example was made for, where a teacher's labels have taken the place of its own, or
-            its labels are scores.
-        scores: whether the labels are any real numbers, one a class, in place of distributions.
     """
 
     points: Tensor
-    labels: Tensor | None
+    labelling: Labels
     weights: Tensor
     classes: tuple[str, ...]
     normalisation: Normalisation
     limits: tuple[float, float] | None = None
     parameters: Mapping[str, Tensor] = field(default_factory=dict)
     record: Mapping[str, Any] = field(default_factory=dict)
-    target_units: Normalisation | None = None
-    slots: Tensor | None = None
-    scores: bool = False
 
     @classmethod
     def of(
         cls,
         decoded: Decoded,
-        data: LabelledData,
+        data: RealData,
         parameters: Mapping[str, Tensor],
         record: Mapping[str, Any],
         decoder: Parameterisation | None = None,
@@ -77,19 +71,16 @@ class SyntheticSet(Dataset[tuple[Tensor, ...]]):
         the parameters are the points themselves."""
         if decoder is not None and not (decoder.direct and decoder.stored_units(data) is None):
             record = {**record, "decoder": {"kind": decoder.kind, **plain(vars(decoder))}}
-        scores = decoder is not None and decoder.scored(data)
+        scored = decoder is not None and decoder.scored(data)
         return cls(
             data.normalisation.invert(decoded.points.detach().cpu()).contiguous(),
-            _labels(decoded.labels.detach().cpu(), data),
+            _labels(decoded, data, scored),
             decoded.weights.detach().cpu(),
             data.classes,
             data.normalisation,
             data.limits,
             {name: value.detach().cpu() for name, value in parameters.items()},
             record,
-            data.target_units,
-            decoded.slots if scores else None,
-            scores,
         )
 
     def __len__(self) -> int:
@@ -99,6 +90,15 @@ class SyntheticSet(Dataset[tuple[Tensor, ...]]):
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} is out of range for {len(self)} examples")
         return (self.points[index],) if self.labels is None else (self.points[index], self.labels[index])
+
+    @property
+    def labels(self) -> Tensor | None:
+        """Class numbers ``(m,)``, distributions or scores ``(m, c)``; targets in their own units, ``(m,)`` or ``(m, k)``; None
+        where there are none."""
+        values = self.labelling.values
+        return (
+            values[:, 0] if values is not None and self.labelling.kind == "targets" and values.shape[1] == 1 else values
+        )
 
     @property
     def normalised(self) -> Tensor:
@@ -120,34 +120,12 @@ class SyntheticSet(Dataset[tuple[Tensor, ...]]):
     def numbers(self) -> Tensor:
         """The class of each example: the one that it was made for, where that is known apart, else its most likely one; zeros
         where there are no classes."""
-        if self.slots is not None:
-            return self.slots
-        if self.labels is None or not self.classes:
-            return torch.zeros(len(self), dtype=torch.long)
-        return self.labels.argmax(1) if self.labels.ndim == 2 else self.labels.long()
+        return self.labelling.numbers if self.labelling.of_classes else torch.zeros(len(self), dtype=torch.long)
 
     def hardened(self) -> "SyntheticSet":
         """The set with classes in place of soft labels or scores."""
         record = {name: value for name, value in self.record.items() if name != "teacher"}
-        return replace(self, labels=self.numbers, slots=None, scores=False, record=record)
-
-    @property
-    def labelling(self) -> str:
-        """``hard``, ``soft`` (learned distributions), ``scores``, those of a ``teacher``; ``targets``; ``none``."""
-        if self.labels is None:
-            return "none"
-        if self.target_units is not None:
-            return "targets"
-        if self.scores:
-            return "scores"
-        return "teacher" if "teacher" in self.record else "soft" if self.labels.ndim == 2 else "hard"
-
-    @property
-    def target_vectors(self) -> Tensor | None:
-        """Targets ``(m, k)`` in the units that networks learn; None where there are none."""
-        if self.labels is None or self.target_units is None:
-            return None
-        return self.target_units.apply(self.labels if self.labels.ndim == 2 else self.labels[:, None])
+        return replace(self, labelling=Labels("hard", self.numbers), record=record)
 
     @property
     def stored_bytes(self) -> int:
@@ -161,7 +139,7 @@ class SyntheticSet(Dataset[tuple[Tensor, ...]]):
         decoder = self.record.get("decoder")
         if decoder is not None:
             labels = 0
-            if self.labels is not None and self.labelling == "teacher":
+            if self.labels is not None and self.labelling.kind == "teacher":
                 labels = self.labels.nbytes
             elif self.labels is not None and "labels" not in self.parameters:
                 labels = (
@@ -169,13 +147,14 @@ class SyntheticSet(Dataset[tuple[Tensor, ...]]):
                 ) * self.labels.element_size()
             return sum(value.nbytes for value in self.parameters.values()) + labels
         weights = 0 if bool((self.weights == self.weights[0]).all()) else self.weights.nbytes
-        return self.points.nbytes + (0 if self.labels is None else self.labels.nbytes) + weights
+        return self.points.nbytes + self.labelling.nbytes + weights
 
     def save(self, path: str | Path) -> None:
         """Write the artefact whole or not at all: to a temporary name first, then renamed."""
         tensors = {"points": self.points, "weights": self.weights}
+        labels, units = self.labelling, self.labelling.units
         tensors |= {} if self.labels is None else {"labels": self.labels}
-        tensors |= {} if self.slots is None else {"slots": self.slots}
+        tensors |= {} if labels.slots is None else {"slots": labels.slots}
         tensors |= {f"parameters/{name}": value for name, value in self.parameters.items()}
         tensors = {name: value.clone().contiguous() for name, value in tensors.items()}
         about = {
@@ -185,9 +164,8 @@ class SyntheticSet(Dataset[tuple[Tensor, ...]]):
             "classes": list(self.classes),
             "normalisation": {"mean": list(self.normalisation.mean), "std": list(self.normalisation.std)},
             "limits": self.limits and list(self.limits),
-            "labels": self.labelling,
-            "target_units": self.target_units
-            and {name: list(value) for name, value in vars(self.target_units).items()},
+            "labels": labels.kind,
+            "target_units": units and {name: list(value) for name, value in vars(units).items()},
             "stored_bytes": self.stored_bytes,
         }
         with replacing(Path(path)) as temporary:
@@ -219,19 +197,15 @@ class SyntheticSet(Dataset[tuple[Tensor, ...]]):
                     "update: pip install -U discrepancy"
                 )
             names = ("format", "classes", "normalisation", "limits", "labels", "target_units")
-            units = about.get("target_units")
             return cls(
                 tensors["points"],
-                None if about.get("labels") == "none" else tensors["labels"],
+                _loaded(tensors, about),
                 tensors["weights"],
                 tuple(about["classes"]),
                 Normalisation(tuple(about["normalisation"]["mean"]), tuple(about["normalisation"]["std"])),
                 about["limits"] and tuple(about["limits"]),
                 {name.removeprefix("parameters/"): value for name, value in tensors.items() if "/" in name},
                 {name: value for name, value in about.items() if name not in names},
-                units and Normalisation(tuple(units["mean"]), tuple(units["std"])),
-                tensors.get("slots"),
-                about.get("labels") == "scores",
             )
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise InvalidInput(
@@ -239,11 +213,26 @@ class SyntheticSet(Dataset[tuple[Tensor, ...]]):
             ) from error
 
 
-def _labels(labels: Tensor, data: LabelledData) -> Tensor | None:
-    """Decoded labels as a set has them: targets in their own units, a single one without an axis."""
-    if data.classes:
-        return labels
-    if data.target_units is None:
-        return None
-    targets = data.target_units.invert(labels)
-    return targets[:, 0].contiguous() if targets.shape[1] == 1 else targets
+def _labels(decoded: Decoded, data: RealData, scored: bool) -> Labels:
+    """Decoded labels as a set has them: targets in their own units, and with scores the class of each example."""
+    values, units = decoded.labels.detach().cpu(), data.target_units
+    if not data.classes:
+        return Labels() if units is None else Labels("targets", units.invert(values), units)
+    if scored:
+        return Labels("scores", values, slots=decoded.slots)
+    return Labels("hard" if values.ndim == 1 else "soft", values)
+
+
+def _loaded(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Labels:
+    """The labels of a file."""
+    kind: Any = about.get("labels")
+    units = about.get("target_units")
+    if kind == "none":
+        return Labels()
+    values = tensors["labels"]
+    if kind not in get_args(Kind):  # a file of an earlier version
+        kind = "hard" if values.ndim == 1 else "soft"
+    if units is not None:
+        own = Normalisation(tuple(units["mean"]), tuple(units["std"]))
+        return Labels("targets", values.reshape(len(values), -1), own)
+    return Labels(kind, values, slots=tensors.get("slots"))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from discrepancy.errors import InvalidInput
 from discrepancy.numerics.roots import above_rounding
-from objectives.data.labelled import LabelledData
+from objectives.data.real import RealData
 from objectives.rng import rng
 from objectives.synthetic.parameterisation import Choose, Labels, Layout, Parameterisation, Weights
 
@@ -63,7 +63,7 @@ class Bases(Parameterisation, kind="bases"):
     def shared(self) -> frozenset[str]:
         return frozenset({"bases"})
 
-    def content(self, data: LabelledData, seed: int, choose: Choose) -> dict[str, Tensor]:
+    def content(self, data: RealData, seed: int, choose: Choose) -> dict[str, Tensor]:
         if self.start == "noise":
             generator = rng(seed, "start")
             bases = torch.randn(self.number, *data.shape, generator=generator)
@@ -77,10 +77,11 @@ class Bases(Parameterisation, kind="bases"):
             "codes": (examples @ directions.T / size).float(),
         }
 
-    def _directions(self, data: LabelledData, seed: int) -> Float[Tensor, "number d"]:
+    def _directions(self, data: RealData, seed: int) -> Float[Tensor, "number d"]:
         """The orthonormal directions of the largest singular values of a sample, from the smaller of its two Gram matrices."""
         rows = data.class_batch(rng(seed, "bases"), math.ceil(SAMPLE / data.count))
-        sample = data.normalisation.apply(data.train.points[rows]).flatten(1).double()
+        data.require_rows("start: real")
+        sample = data.normalised(rows).flatten(1).double()
         tall = len(sample) > sample.shape[1]
         values, vectors = torch.linalg.eigh(sample.T @ sample if tall else sample @ sample.T)
         rank = int((above_rounding(values) > 0).sum())

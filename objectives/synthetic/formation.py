@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from discrepancy.errors import InvalidInput
 from discrepancy.parts import check_choice
-from objectives.data.labelled import LabelledData, Normalisation
+from objectives.data.real import RealData
+from objectives.data.units import Normalisation
 from objectives.rng import rng
 from objectives.synthetic.parameterisation import (
     Choose,
@@ -72,10 +73,10 @@ class Formation(Parameterisation, kind="formation"):
     def copies(self) -> int:
         return self.factor**2
 
-    def stored_units(self, data: LabelledData) -> Normalisation | None:
+    def stored_units(self, data: RealData) -> Normalisation | None:
         return None if self.units == "normalised" else in_range(data)
 
-    def content(self, data: LabelledData, seed: int, choose: Choose) -> dict[str, Tensor]:
+    def content(self, data: RealData, seed: int, choose: Choose) -> dict[str, Tensor]:
         sides = image_sides(self.kind, data)
         if any(side % self.factor for side in sides):
             known = [str(n) for n in range(1, min(sides) + 1) if not any(side % n for side in sides)]
@@ -95,7 +96,7 @@ class Formation(Parameterisation, kind="formation"):
         cells = self._cells(parameters["images"])
         return layout.normalised(functional.interpolate(cells, layout.shape[1:], mode="bilinear", align_corners=False))
 
-    def project(self, parameters: Mapping[str, Tensor], data: LabelledData) -> None:
+    def project(self, parameters: Mapping[str, Tensor], data: RealData) -> None:
         if self.clip:
             self._clip(parameters["images"], data)
 

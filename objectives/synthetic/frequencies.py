@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from discrepancy.errors import InvalidInput
-from objectives.data.labelled import LabelledData
+from objectives.data.real import RealData
 from objectives.rng import rng
 from objectives.synthetic.parameterisation import Choose, Labels, Layout, Parameterisation, Weights, image_sides
 
@@ -53,7 +53,7 @@ class Frequencies(Parameterisation, kind="frequencies"):
         if self.keep < 1:
             raise InvalidInput(f"'keep' must be at least 1, got {self.keep}")
 
-    def content(self, data: LabelledData, seed: int, choose: Choose) -> dict[str, Tensor]:
+    def content(self, data: RealData, seed: int, choose: Choose) -> dict[str, Tensor]:
         height, width = image_sides(self.kind, data)
         if self.keep > min(height, width):
             raise InvalidInput(

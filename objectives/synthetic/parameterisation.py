@@ -9,7 +9,7 @@ is shown is in the source's own units.
 import functools
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import torch
@@ -19,7 +19,8 @@ from torch.nn import functional
 
 from discrepancy.errors import InvalidInput
 from discrepancy.parts import Part, check_choice
-from objectives.data.labelled import LabelledData, Normalisation
+from objectives.data.real import RealData
+from objectives.data.units import Normalisation
 from objectives.rng import rng
 
 __all__ = [
@@ -43,6 +44,9 @@ a channel has the standard deviation σ in the latter, plain descent of the rate
 
 Choose = Callable[[int], Int[Tensor, " k"]]
 """So many real examples of every class, by number and sorted by class."""
+
+EXTRA = "extra."
+"""What the names of parameters begin with that are learned beside the examples."""
 
 LABEL_CONFIDENCE = 0.9
 """Probability that a learned label gives its own class at the start."""
@@ -73,19 +77,41 @@ class Layout:
 @dataclass(frozen=True, eq=False)
 class Decoded:
     """The decoded examples in normalised units, with the class and the group that each belongs to (on the CPU, where they are
-    asked for)."""
+    used), and ``extras``: learned parameters beside the examples, such as step sizes."""
 
     points: Float[Tensor, "m ..."]
     weights: Float[Tensor, " m"]
     labels: Int[Tensor, " m"] | Float[Tensor, "m c"]
     slots: Int[Tensor, " m"]
     groups: Int[Tensor, " m"]
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
 
     def rows(self, chosen: Tensor) -> "Decoded":
         """The examples with these numbers."""
         return Decoded(
-            self.points[chosen], self.weights[chosen], self.labels[chosen], self.slots[chosen], self.groups[chosen]
+            self.points[chosen],
+            self.weights[chosen],
+            self.labels[chosen],
+            self.slots[chosen],
+            self.groups[chosen],
+            self.extras,
         )
+
+    def label_vectors(self, classes: int) -> Float[Tensor, "m c"]:
+        """The labels as rows: class numbers one-hot, in the type of the points."""
+        labels = self.labels
+        return labels if labels.ndim == 2 else functional.one_hot(labels, classes).to(self.points.dtype)
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """What may be learned, by name: ``points``, ``weights``, ``labels``, and the extras under their own names."""
+        return {"points": self.points, "weights": self.weights, "labels": self.labels, **self.extras}
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> "Decoded":
+        """The same with some of these in other tensors."""
+        extras = {name: tensors.get(name, value) for name, value in self.extras.items()}
+        own = {name: value for name, value in tensors.items() if name not in extras}
+        return replace(self, extras=extras, **own)
 
 
 class Parameterisation(Part, family=True):
@@ -130,7 +156,7 @@ class Parameterisation(Part, family=True):
         """Whether the parameter ``points`` is the points themselves, in its units, so that any given ones can be held."""
         return False
 
-    def sizes(self, data: LabelledData) -> tuple[int, ...]:
+    def sizes(self, data: RealData) -> tuple[int, ...]:
         """How many are stored of each class; of all, where there are none.
 
         Raises:
@@ -144,36 +170,35 @@ class Parameterisation(Part, family=True):
             return (self.per_class,) * data.count
         return tuple(len(part) for part in torch.arange(self.examples).tensor_split(data.count))
 
-    def each(self, data: LabelledData) -> int:
+    def each(self, data: RealData) -> int:
         """How many are stored of the class of which the most are."""
         return max(self.sizes(data))
 
-    def layout(self, data: LabelledData) -> Layout:
+    def layout(self, data: RealData) -> Layout:
         """What is fixed of the stored examples."""
         return Layout(self.slots(data), self.groups(data), data.shape, self.stored_units(data))
 
-    def stored_units(self, data: LabelledData) -> Normalisation | None:
+    def stored_units(self, data: RealData) -> Normalisation | None:
         """From stored values to normalised ones; None where they are the same."""
         return None
 
-    def slots(self, data: LabelledData) -> Int[Tensor, " m"]:
+    def slots(self, data: RealData) -> Int[Tensor, " m"]:
         """The class of each stored example, sorted; zeros where there are no classes."""
         return torch.arange(data.count).repeat_interleave(torch.tensor(self.sizes(data)))
 
-    def groups(self, data: LabelledData) -> Int[Tensor, " m"]:
+    def groups(self, data: RealData) -> Int[Tensor, " m"]:
         """The group of each stored example: within a class, the groups that the class has take turns, the largest first."""
         sizes = self.sizes(data)
-        if data.train.groups is None:
+        if data.groups is None:
             return torch.zeros(sum(sizes), dtype=torch.long)
         assigned = []
-        for label, size in enumerate(sizes):
-            members = torch.bincount(data.train.groups[data.strata == label])
+        for members, size in zip(data.counts, sizes, strict=True):
             present = members.argsort(descending=True, stable=True)[: int((members > 0).sum())]
             assigned.append(present[torch.arange(size) % len(present)])
         return torch.cat(assigned)
 
     @abstractmethod
-    def content(self, data: LabelledData, seed: int, choose: Choose) -> dict[str, Tensor]:
+    def content(self, data: RealData, seed: int, choose: Choose) -> dict[str, Tensor]:
         """The parameters of the points at the start, by name, float32 on the CPU.
 
         Raises:
@@ -184,7 +209,7 @@ class Parameterisation(Part, family=True):
     def points(self, parameters: Mapping[str, Tensor], layout: Layout) -> Tensor:
         """The decoded points, differentiable in the parameters."""
 
-    def initial(self, data: LabelledData, seed: int, choose: Choose | None = None) -> dict[str, Tensor]:
+    def initial(self, data: RealData, seed: int, choose: Choose | None = None) -> dict[str, Tensor]:
         """The parameters at the start, by name, float32 on the CPU; ``choose`` says at which real examples it starts, where not
         at random ones."""
         self._suits(data)
@@ -195,7 +220,7 @@ class Parameterisation(Part, family=True):
         self.project(parameters, data)
         return parameters
 
-    def from_points(self, points: Tensor, data: LabelledData, targets: Tensor | None = None) -> dict[str, Tensor]:
+    def from_points(self, points: Tensor, data: RealData, targets: Tensor | None = None) -> dict[str, Tensor]:
         """The parameters that decode to the given points (normalised units), sorted by class, and targets or scores; for
         selections and closed forms.
 
@@ -214,38 +239,38 @@ class Parameterisation(Part, family=True):
         labels = labels.softmax(-1) if self.labels == "soft" else labels
         weights = parameters["weights"].exp() if self.weights == "learned" else points.new_ones(len(layout))
         rows = (value.repeat_interleave(self.copies, 0) for value in (weights, labels, layout.slots, layout.groups))
-        return Decoded(points, *rows)
+        extras = {name: value for name, value in parameters.items() if name.startswith(EXTRA)}
+        return Decoded(points, *rows, extras=extras)
 
-    def project(self, parameters: Mapping[str, Tensor], data: LabelledData) -> None:
+    def project(self, parameters: Mapping[str, Tensor], data: RealData) -> None:
         """Move the parameters, in place, to where they are allowed to be; called after every step."""
 
-    def scored(self, data: LabelledData) -> bool:
+    def scored(self, data: RealData) -> bool:
         """Whether the labels are scores of classes: learned, and no distributions."""
         return self.labels == "learned" and bool(data.classes)
 
-    def _suits(self, data: LabelledData) -> None:
+    def _suits(self, data: RealData) -> None:
         """Refuse labels that such data cannot have."""
         if self.labels == "soft":
             data.require_classes("'labels' is soft, a distribution over classes, which")
         if self.labels == "learned" and not data.classes and data.target_units is None:
             raise InvalidInput(f"'labels' is learned, but '{data.name}' has no labels; use hard")
 
-    def _targets(self, data: LabelledData, seed: int, choose: Choose) -> Float[Tensor, "m k"]:
+    def _targets(self, data: RealData, seed: int, choose: Choose) -> Float[Tensor, "m k"]:
         """The targets at the start, in normalised units."""
         count, units = self.each(data), data.target_units
         assert units is not None
-        assert data.train.targets is not None
         if self.start != "noise":
             data.require(count * self.copies, f"start: {self.start}")
-            real = data.targets(choose(count * self.copies))
+            real = data.label_vectors(choose(count * self.copies))
             assert real is not None
             return real.unflatten(0, (-1, self.copies)).mean(1)
         if len(units.mean) > 1:
             return torch.randn(count, len(units.mean), generator=rng(seed, "start", "targets"))
         levels = (torch.arange(count, dtype=torch.float64) + 0.5) / count
-        return units.apply(torch.quantile(data.train.targets[:, 0].double(), levels)[:, None])
+        return units.apply(torch.quantile(data.labels.rows[:, 0].double(), levels)[:, None])
 
-    def _annotations(self, data: LabelledData, targets: Tensor | None) -> dict[str, Tensor]:
+    def _annotations(self, data: RealData, targets: Tensor | None) -> dict[str, Tensor]:
         """The parameters beside the points, at the start; ``targets`` are scores where there are classes."""
         parameters = {} if targets is None else {"labels": targets}
         own = functional.one_hot(self.slots(data), data.count).float()
@@ -265,33 +290,34 @@ class Parameterisation(Part, family=True):
         for name, choices in (("start", starts), ("labels", get_args(Labels)), ("weights", get_args(Weights))):
             check_choice(name, getattr(self, name), choices)
 
-    def _stored(self, points: Tensor, data: LabelledData) -> Tensor:
+    def _stored(self, points: Tensor, data: RealData) -> Tensor:
         """Normalised values as they are stored."""
         units = self.stored_units(data)
         return points if units is None else units.invert(points)
 
-    def _clip(self, stored: Tensor, data: LabelledData) -> None:
+    def _clip(self, stored: Tensor, data: RealData) -> None:
         """Move stored values, in place, into the source's range of valid values."""
         if self.stored_units(data) is None:
             clamp(stored, data)
         else:
             stored.clamp_(0, 1)
 
-    def _real(self, data: LabelledData, choose: Choose, copies: int = 1) -> Tensor:
+    def _real(self, data: RealData, choose: Choose, copies: int = 1) -> Tensor:
         """``copies`` training examples of its class for every stored example, in normalised units."""
         each = self.each(data) * copies
+        data.require_rows("start: real")
         data.require(each, "start: real")
         wanted = [torch.arange(each) < size * copies for size in self.sizes(data)]
-        return data.normalisation.apply(data.train.points[choose(each)[torch.cat(wanted)]])
+        return data.normalised(choose(each)[torch.cat(wanted)])
 
-    def _neighbours(self, data: LabelledData, rows: Tensor) -> Tensor:
+    def _neighbours(self, data: RealData, rows: Tensor) -> Tensor:
         """These training examples; where several make one stored example, those with targets sorted by the first of these."""
-        if data.train.targets is None or self.copies == 1:
+        if data.target_units is None or self.copies == 1:
             return rows
-        return rows[data.train.targets[rows, 0].argsort(stable=True)]
+        return rows[data.labels.rows[rows, 0].argsort(stable=True)]
 
 
-def in_range(data: LabelledData) -> Normalisation:
+def in_range(data: RealData) -> Normalisation:
     """The normalisation of these data for values that run from 0 to 1.
 
     Raises:
@@ -304,7 +330,7 @@ def in_range(data: LabelledData) -> Normalisation:
     return Normalisation(tuple((m - low) / (high - low) for m in mean), tuple(s / (high - low) for s in std))
 
 
-def clamp(points: Tensor, data: LabelledData) -> None:
+def clamp(points: Tensor, data: RealData) -> None:
     """Move points in normalised units, in place, into the source's range of valid values.
 
     Raises:
@@ -319,7 +345,7 @@ def clamp(points: Tensor, data: LabelledData) -> None:
     points.clamp_(min=bounds[0], max=bounds[1])
 
 
-def image_sides(kind: str, data: LabelledData) -> tuple[int, int]:
+def image_sides(kind: str, data: RealData) -> tuple[int, int]:
     """Height and width of the images.
 
     Raises:

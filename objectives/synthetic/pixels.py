@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from discrepancy.parts import check_choice
-from objectives.data.labelled import LabelledData, Normalisation
+from objectives.data.real import RealData
+from objectives.data.units import Normalisation
 from objectives.rng import rng
 from objectives.synthetic.parameterisation import Choose, Labels, Layout, Parameterisation, Units, Weights, in_range
 
@@ -48,22 +49,23 @@ class Pixels(Parameterisation, kind="pixels"):
     def direct(self) -> bool:
         return True
 
-    def stored_units(self, data: LabelledData) -> Normalisation | None:
+    def stored_units(self, data: RealData) -> Normalisation | None:
         return None if self.units == "normalised" else in_range(data)
 
-    def content(self, data: LabelledData, seed: int, choose: Choose) -> dict[str, Tensor]:
+    def content(self, data: RealData, seed: int, choose: Choose) -> dict[str, Tensor]:
         if self.start == "real":
             return {"points": self._stored(self._real(data, choose), data)}
         noise = torch.randn(len(self.slots(data)), *data.shape, generator=rng(seed, "start"))
         if self.start == "noise":
             return {"points": self._stored(noise, data)}
         data.require_classes("start: class-mean")
+        data.require_rows("start: class-mean")
         means = data.class_means()[self.slots(data)]
         return {"points": self._stored(means + 0.1 * noise, data)}
 
     def points(self, parameters: Mapping[str, Tensor], layout: Layout) -> Tensor:
         return layout.normalised(parameters["points"])
 
-    def project(self, parameters: Mapping[str, Tensor], data: LabelledData) -> None:
+    def project(self, parameters: Mapping[str, Tensor], data: RealData) -> None:
         if self.clip:
             self._clip(parameters["points"], data)

@@ -2,29 +2,27 @@
 
     min over S   Σ_k  w_k · E_ξ [ D_k( φ_k^ξ # P ,  φ_k^ξ # Q_S ) ]   +   Σ_l  λ_l · R_l(S)
 
-A :class:`Match` is one D with its embedding φ and its grouping by label; a :class:`Penalty` R looks at S alone, and at the
-context's network if it asks for it. They add up:
+A :class:`~objectives.terms.match.Match` is one D with its embedding φ and its grouping by label; a
+:class:`~objectives.terms.penalty.Penalty` R looks at S alone, and at the context's network if it asks for it. They add up:
 
     objective = Match(MMD(), via=Features(), by="class") + 0.5 * TotalVariation()
 """
 
 from abc import abstractmethod
-from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, get_args
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
-from jaxtyping import Float
-from torch import Tensor
-
-from discrepancy.discrepancy import Discrepancy
-from discrepancy.embeddings.base import Embedding, Taken
-from discrepancy.embeddings.points import Identity
 from discrepancy.errors import InvalidInput
-from discrepancy.parts import Part, check_choice, named
-from objectives.terms.reductions import Reduction, Sum
+from discrepancy.mean_embeddings.mmd import MMD
+from discrepancy.parts import Part, named
+from objectives.contexts import Context
+from objectives.data.examples import Grouped
+from objectives.data.spec import Described
+from objectives.terms.bound import BoundTerm, TermEngine
+from objectives.terms.weights import WeightSchedule
 
-__all__ = ["Grouped", "Match", "Objective", "Penalised", "Penalty", "TRAINED", "Term"]
-
-Grouped = Literal["class", "group", "none"]
+__all__ = ["Objective", "Summand", "TRAINED", "Term"]
 
 TRAINED = "trained."
 """What the names begin with of what is taken of a trained network beside the current one."""
@@ -44,17 +42,20 @@ class Summand:
     def __mul__(self, factor: float) -> "Objective":
         if not isinstance(factor, int | float):
             return NotImplemented
-        terms = self.as_objective().terms
-        return Objective(tuple((name, replace(term, weight=factor * term.weight)) for name, term in terms))
+        return Objective(tuple((name, term.scaled(factor)) for name, term in self.as_objective().terms))
 
     __rmul__ = __mul__
 
 
 class Term(Part, Summand, family=True):
-    """One named summand of an objective. In a configuration its kind is told by its first field."""
+    """One named summand of an objective. In a configuration its kind is told by its first field.
+
+    A term evaluates itself: :meth:`bind` gives a :class:`~objectives.terms.bound.BoundTerm`, and the engine asks that for its
+    value. What solvers have to know of a term is said by the properties here.
+    """
 
     tagged_by_field: ClassVar[bool] = True
-    weight: float
+    weight: float | WeightSchedule
 
     @property
     @abstractmethod
@@ -67,6 +68,96 @@ class Term(Part, Summand, family=True):
     def default_name(self) -> str:
         """Its name where none is given."""
 
+    @abstractmethod
+    def bind(self, name: str, engine: TermEngine) -> BoundTerm:
+        """This term on data, with its data-dependent constants as numbers.
+
+        Raises:
+            InvalidInput: if it does not suit the data or the context.
+        """
+
+    @property
+    def settled(self) -> bool:
+        """Whether it needs no sample of the real examples to turn data-dependent constants into numbers."""
+        return True
+
+    @property
+    def compares(self) -> Grouped | None:
+        """How both sides are divided into groups that are compared; None where it looks at the synthetic side alone."""
+        return None
+
+    @property
+    def separable(self) -> bool:
+        """Whether it is a sum over classes, or an average over examples, so that classes may be stepped one at a time."""
+        return True
+
+    @property
+    def grouping(self) -> str:
+        """How its groups become one value, for messages."""
+        return "none"
+
+    @property
+    def labelled(self) -> bool:
+        """Whether it compares labels."""
+        return False
+
+    @property
+    def averages(self) -> bool:
+        """Whether only the means of the features of each group are known, and no features of single examples."""
+        return False
+
+    @property
+    def factors(self) -> tuple[float, ...]:
+        """Factors of its parts, such as layers, beside its weight."""
+        return ()
+
+    def as_mmd(self) -> "MMD | None":
+        """The MMD that it compares, where it is one."""
+        return None
+
+    @property
+    def learners(self) -> "tuple[Any, Any] | None":
+        """What learns from the synthetic and from the real side, where what is learned is compared; None for others."""
+        return None
+
+    @property
+    def compared_parameters(self) -> "tuple[Any, Any] | None":
+        """The learners of the synthetic and of the real side, where it is the distance of the parameters that they learn; None
+        for others."""
+        return None
+
+    @property
+    def has_best_labels(self) -> bool:
+        """Whether the labels of all the synthetic examples for which it is smallest are known in closed form."""
+        return False
+
+    @property
+    def extras(self) -> Mapping[str, float]:
+        """Further parameters that are learned beside the synthetic examples (a step size), by name, with their start values."""
+        return {}
+
+    def needs_classes(self, name: str) -> tuple[str, str] | None:
+        """What of the term of this name needs labels that are classes or distributions, for a message, and what to use instead;
+        None where any real numbers will do."""
+        return None
+
+    def check(self, name: str, data: Described, context: Context) -> None:
+        """Refuse data or a context that the term of this name cannot have, before anything is read.
+
+        Raises:
+            InvalidInput: naming the term.
+        """
+
+    def weight_at(self, step: int, steps: int) -> float:
+        """The weight at a step, of so many."""
+        return self.weight.at(step, steps) if isinstance(self.weight, WeightSchedule) else self.weight
+
+    def scaled(self, factor: float) -> "Term":
+        """This term with its weight multiplied."""
+        weight = self.weight
+        product = weight.scaled(factor) if isinstance(weight, WeightSchedule) else factor * weight
+        return replace(self, weight=product)
+
     def named(self, name: str) -> "Objective":
         """This term as an objective, under the given name."""
         return Objective(((name, self),))
@@ -75,100 +166,9 @@ class Term(Part, Summand, family=True):
         return self.named(self.default_name)
 
 
-class Match(Term, kind="match"):
-    """E_ξ Σ_g D(φ # P_g, φ # Q_g): one discrepancy between the two sides, group by group.
-
-    Args:
-        match: the discrepancy D.
-        via: the embedding φ. With named blocks (layers), D is added up over the blocks.
-        by: ``class`` compares the conditional measures given the class, ``group`` those given the data's own groups
-            (a hospital, a writer), ``none`` the two sets as wholes.
-        reduce: how the values of the groups become one.
-        layer_weights: a factor for each named block; 1 where none is given.
-        weight: w in the sum above.
-    """
-
-    match: Discrepancy = field(kw_only=False)
-    via: Embedding = Identity()
-    by: Grouped = "class"
-    reduce: Reduction = Sum()
-    layer_weights: tuple[tuple[str, float], ...] = ()
-    weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_choice("by", self.by, get_args(Grouped))
-        if "differentiable" not in self.match.tags:
-            raise InvalidInput(
-                f"'{self.match.kind}' is for reports: its value has no useful gradient, so it cannot be a term; use it in "
-                "'condense compare', and match something differentiable (mmd, sinkhorn, ...)"
-            )
-        object.__setattr__(self, "layer_weights", named(self.layer_weights))
-
-    @property
-    def takes(self) -> frozenset[str]:
-        return self.via.takes
-
-    @property
-    def default_name(self) -> str:
-        return self.match.kind
-
-    def block_weight(self, block: str) -> float:
-        """The factor of a named block."""
-        return dict(self.layer_weights).get(block, 1.0)
-
-
-class Penalty(Part, Summand, family=True):
-    """R: looks at the synthetic side only. An average over the examples, so that it adds up over the classes: where a solver
-    takes the classes in turn, the penalty of one class counts by its share of the examples."""
-
-    needs_classes: ClassVar[bool] = False
-    """Whether its labels must be those of classes."""
-
-    @property
-    @abstractmethod
-    def takes(self) -> frozenset[str]:
-        """What it needs of the context, as a term does."""
-
-    @abstractmethod
-    def __call__(self, taken: Taken, labels: Tensor, weights: Float[Tensor, " m"]) -> Float[Tensor, ""]:
-        """The penalty, given what the context offers of the m synthetic examples, their labels (m,) or (m, c), weights."""
-
-    def as_objective(self) -> "Objective":
-        return Penalised(penalty=self).as_objective()
-
-
-class Penalised(Term, kind="penalty"):
-    """A penalty as a term, with its weight.
-
-    Args:
-        penalty: R.
-        by: ``none`` takes it of the whole set, ``class`` of the examples of each class, and adds these up: for an average over
-            examples that is, with c equal classes, c times as much.
-        times_accuracy: multiplies it by the share, from 0 to 1, of the examples of its training that the context's network told
-            rightly, of which a network that learned nothing has 0 (IDM).
-        weight: λ in the sum above.
-    """
-
-    penalty: Penalty = field(kw_only=False)
-    by: Literal["class", "none"] = "none"
-    times_accuracy: bool = False
-    weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_choice("by", self.by, ("class", "none"))
-
-    @property
-    def takes(self) -> frozenset[str]:
-        return self.penalty.takes
-
-    @property
-    def default_name(self) -> str:
-        return self.penalty.kind
-
-
 @dataclass(frozen=True)
 class Objective(Summand):
-    """Named terms, in order. A mapping from names to terms, or to penalties, is accepted too.
+    """Named terms, in order. A mapping from names to terms, or to what :class:`Summand` makes a single term of, is accepted.
 
     Raises:
         InvalidInput: without a term, or if two terms have one name.
@@ -177,9 +177,7 @@ class Objective(Summand):
     terms: tuple[tuple[str, Term], ...]
 
     def __post_init__(self) -> None:
-        terms = tuple(
-            (name, Penalised(term) if isinstance(term, Penalty) else term) for name, term in named(self.terms)
-        )
+        terms = tuple((name, _single(term)) for name, term in named(self.terms))
         object.__setattr__(self, "terms", terms)
         if not terms:
             raise InvalidInput("'terms' is empty; an objective needs at least one term")
@@ -193,5 +191,37 @@ class Objective(Summand):
         """What all the terms together need of the context."""
         return frozenset().union(*(term.takes for _, term in self.terms))
 
+    def check_scores(self, context: Context) -> None:
+        """Refuse terms, and training of the context's networks, that treat labels as probabilities of classes, where labels are
+        scores.
+
+        Raises:
+            InvalidInput: naming it.
+        """
+        schedule = context.training_schedule
+        if schedule is not None and schedule.training.on == "synthetic" and schedule.training.needs_classes:
+            raise _refused(
+                f"the context '{context.kind}' trains its networks on the synthetic set by cross-entropy",
+                "a training with loss: squared",
+            )
+        for name, term in self.terms:
+            needed = term.needs_classes(name)
+            if needed is not None:
+                raise _refused(*needed)
+
     def as_objective(self) -> "Objective":
         return self
+
+
+def _single(term: Term | Summand) -> Term:
+    if isinstance(term, Term):
+        return term
+    ((_, made),) = term.as_objective().terms
+    return made
+
+
+def _refused(what: str, remedy: str) -> InvalidInput:
+    return InvalidInput(
+        f"'labels' is learned, so labels are scores (any real numbers), but {what}, which needs classes or probabilities; use "
+        f"labels: soft, or {remedy}"
+    )

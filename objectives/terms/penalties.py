@@ -10,7 +10,8 @@ from torch.nn import functional
 from discrepancy.embeddings.base import Taken
 from discrepancy.errors import InvalidInput
 from discrepancy.parts import check_choice
-from objectives.terms.objective import TRAINED, Penalty
+from objectives.terms.objective import TRAINED
+from objectives.terms.penalty import Penalty
 
 __all__ = ["CrossEntropy", "LabelMargin", "TotalVariation"]
 

@@ -13,11 +13,12 @@ from torch.nn import functional
 from discrepancy.errors import InvalidInput
 from discrepancy.networks.base import Forward
 from discrepancy.parts import Part, check_choice
-from objectives.data.labelled import LabelledData
+from objectives.data.real import RealData
+from objectives.synthetic.parameterisation import Decoded
 from objectives.training.augmentation import Augmentation
 from objectives.training.mixing import Mixing
 
-__all__ = ["TrainingData", "NetworkTrainer", "Training", "real_training_data"]
+__all__ = ["TrainingData", "NetworkTrainer", "Training"]
 
 
 class Training(Part, family=True, kind="sgd"):
@@ -107,36 +108,59 @@ class Training(Part, family=True, kind="sgd"):
             yield rows
 
 
+Batch = tuple[Tensor, Tensor, Tensor]
+"""Points in normalised units, labels (class numbers or rows) and weights."""
+
+
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """n labelled examples to train on: ``points(rows)`` in normalised units, with label distributions and weights."""
+    """``size`` labelled examples to train on, of which ``batch(rows)`` gives those with these numbers."""
 
-    points: Callable[[Tensor], Tensor]
-    labels: Tensor
-    weights: Tensor
+    size: int
+    batch: Callable[[Tensor], Batch]
 
     def __len__(self) -> int:
-        return len(self.weights)
+        return self.size
 
+    @classmethod
+    def of_real(cls, data: RealData, device: torch.device, dtype: torch.dtype = torch.float32) -> "TrainingData":
+        """All the real examples, with the label distributions that they may have."""
+        data.require_rows("training a network on real examples")
 
-def real_training_data(data: LabelledData, device: torch.device, dtype: torch.dtype = torch.float32) -> TrainingData:
-    """All the training examples, with the label distributions that they may have."""
-    train = data.train
+        def batch(rows: Tensor) -> Batch:
+            examples = data.rows(rows)
+            labels = examples.labels.rows if examples.labels.kind == "soft" else examples.numbers("class")
+            labels = labels.to(dtype) if labels.is_floating_point() else labels
+            points = data.normalised(examples, device, dtype)
+            return points, labels.to(device), torch.ones(len(rows), device=device, dtype=dtype)
 
-    def points(rows: Tensor) -> Tensor:
-        return data.normalisation.apply(train.points[rows].to(device), dtype)
+        return cls(len(data), batch)
 
-    labels = data.strata if train.soft is None else train.soft.to(dtype)
-    return TrainingData(points, labels.to(device), torch.ones(len(train), device=device, dtype=dtype))
+    @classmethod
+    def of_synthetic(cls, synthetic: Decoded, classes: int) -> "TrainingData":
+        """Synthetic examples as they are now, with labels as rows."""
+        points, weights = synthetic.points.detach(), synthetic.weights.detach()
+        labels = synthetic.label_vectors(classes).detach()
+        return cls.of_tensors(points, labels, weights)
+
+    @classmethod
+    def of_tensors(cls, points: Tensor, labels: Tensor, weights: Tensor) -> "TrainingData":
+        """Examples in normalised units, all on one device."""
+
+        def batch(rows: Tensor) -> Batch:
+            here = rows.to(points.device)
+            return points[here], labels[here], weights[here]
+
+        return cls(len(points), batch)
 
 
 class NetworkTrainer:
-    """A network's weights in training, how many rounds they have had, and how many of the examples that they were shown they
-    told rightly, just before they learned from them."""
+    """A network's weights in training, the rounds that they have had, and their training accuracy: the share of the examples of
+    all minibatches that were correctly classified, each just before the step on it."""
 
     def __init__(self, training: Training, parameters: Mapping[str, Tensor]) -> None:
         self.training, self.rounds = training, 0
-        self._right, self._shown = torch.zeros((), dtype=torch.float64), 0
+        self._correct, self._shown = torch.zeros((), dtype=torch.float64), 0
         self._leaves = {name: value.detach().clone().requires_grad_(True) for name, value in parameters.items()}
         leaves, decay = self._leaves.values(), training.weight_decay
         self._optimiser: torch.optim.Optimizer = (
@@ -152,34 +176,34 @@ class NetworkTrainer:
 
     @property
     def accuracy(self) -> Float[Tensor, ""]:
-        """The share of the examples that were told rightly since the counting began; 0 where none was shown."""
-        return self._right / max(self._shown, 1)
+        """The training accuracy since the last recount; 0 where there was no minibatch yet."""
+        return self._correct / max(self._shown, 1)
 
     def recount(self) -> None:
         """Counts anew."""
-        self._right, self._shown = torch.zeros((), dtype=torch.float64), 0
+        self._correct, self._shown = torch.zeros((), dtype=torch.float64), 0
 
-    def round(self, network: Forward, training_data: TrainingData, generator: torch.Generator) -> None:
+    @torch.enable_grad()
+    def round(self, network: Forward, examples: TrainingData, generator: torch.Generator) -> None:
         """One round of training."""
         for group in self._optimiser.param_groups:
             group["lr"] = self.training.rate(self.rounds)
-        for rows in self.training.minibatches(len(training_data), generator):
-            self._step(network, training_data, rows, generator)
+        for rows in self.training.minibatches(len(examples), generator):
+            self._step(network, examples, rows, generator)
         self.rounds += 1
 
-    def _step(self, network: Forward, training_data: TrainingData, rows: Tensor, generator: torch.Generator) -> None:
-        points, augment = training_data.points(rows), self.training.augment
+    def _step(self, network: Forward, examples: TrainingData, rows: Tensor, generator: torch.Generator) -> None:
+        points, labels, weights = examples.batch(rows)
+        augment = self.training.augment
         if augment is not None:
             draws = augment.draw_batch(generator, len(points), tuple(points.shape[1:]))
             points = augment(points, draws, torch.arange(len(points)))
-        rows = rows.to(points.device)
-        labels, weights = training_data.labels[rows], training_data.weights[rows]
-        surprise = self._surprise(network, points, labels, weights, generator)
+        loss = self._loss(network, points, labels, weights, generator)
         self._optimiser.zero_grad()
-        (surprise / weights.sum()).backward()
+        (loss / weights.sum()).backward()
         self._optimiser.step()
 
-    def _surprise(
+    def _loss(
         self, network: Forward, points: Tensor, labels: Tensor, weights: Tensor, generator: torch.Generator
     ) -> Tensor:
         """The weighted sum of the cross-entropies, of the mixed examples if they are mixed."""
@@ -199,8 +223,8 @@ class NetworkTrainer:
         return functional.cross_entropy(logits, masses, reduction="sum")
 
     def _count(self, logits: Tensor, labels: Tensor) -> None:
-        right = (logits.detach().argmax(1) == labels).sum()
-        self._right = self._right.to(right.device) + right
+        correct = (logits.detach().argmax(1) == labels).sum()
+        self._correct = self._correct.to(correct.device) + correct
         self._shown += len(labels)
 
     def state(self) -> dict[str, Any]:
@@ -208,7 +232,7 @@ class NetworkTrainer:
         memory = [self._optimiser.state.get(leaf, {}) for leaf in self._leaves.values()]
         return {
             "rounds": self.rounds,
-            "right": self._right.item(),
+            "correct": self._correct.item(),
             "shown": self._shown,
             "parameters": self.parameters,
             "memory": [{name: value.clone() for name, value in of.items() if value is not None} for of in memory],
@@ -219,7 +243,7 @@ class NetworkTrainer:
         """The network_trainer of a state."""
         made = cls(training, {name: value.to(device) for name, value in state["parameters"].items()})
         made.rounds, made._shown = state["rounds"], state["shown"]
-        made._right = torch.tensor(state["right"], dtype=torch.float64, device=device)
+        made._correct = torch.tensor(state["correct"], dtype=torch.float64, device=device)
         for leaf, memory in zip(made._leaves.values(), state["memory"], strict=True):
             for name, value in memory.items():  # torch counts the steps of Adam on the CPU
                 made._optimiser.state[leaf][name] = value.to(device if value.ndim else "cpu").clone()

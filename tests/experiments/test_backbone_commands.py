@@ -54,7 +54,7 @@ def test_a_layer_of_a_backbone_is_matched(tmp_path: Path, weights: Path, digits:
     real, synthetic = (
         features(weights, digits.normalisation.apply(points)) for points in (digits.train.points, made.points)
     )
-    means = torch.stack([real[digits.train.labels == label].mean(0) for label in made.numbers])
+    means = torch.stack([real[digits.train.labels.numbers == label].mean(0) for label in made.numbers])
     found = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])["loss"]
     assert found == pytest.approx(float((means - synthetic).square().sum()), rel=1e-4)
 

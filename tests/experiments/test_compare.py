@@ -25,6 +25,8 @@ from experiments.config import build, dump
 from experiments.data import Digits
 from experiments.report import comparison as report
 from objectives.data.labelled import LabelledData
+from objectives.data.labels import Labels
+from objectives.engine.runtime import Runtime
 from objectives.rng import rng
 from objectives.synthetic.artefact import SyntheticSet
 
@@ -38,8 +40,8 @@ def digits() -> LabelledData:
 
 def artefact(data: LabelledData, per_class: int, seed: int = 0) -> SyntheticSet:
     """So many random real examples of each class."""
-    rows = data.class_batch(rng(seed, "test"), per_class)
-    points, labels = data.train.points[rows].float(), data.train.labels[rows]
+    rows = data.train.class_batch(rng(seed, "test"), per_class)
+    points, labels = data.train.points[rows].float(), data.train.labels.take(rows)
     weights = torch.ones(len(rows))
     return SyntheticSet(points, labels, weights, data.classes, data.normalisation, data.limits)
 
@@ -123,7 +125,7 @@ def test_the_estimate_is_that_of_the_library(folder: Path, digits: LabelledData,
         "{mmd: {kernel: {gaussian: {lengthscale: 7}}}}",
     )
     one = artefact(digits, 1)
-    real = digits.normalisation.apply(digits.train.points[digits.train.labels == 5]).flatten(1)
+    real = digits.normalisation.apply(digits.train.points[digits.train.labels.numbers == 5]).flatten(1)
     some = one.normalised[one.labels == 5].flatten(1)
     for estimator, name in (("u", "estimate"), ("v", "value")):
         truth = MMD(kernel=Gaussian(lengthscale=7.0), estimator=estimator)(Measure(real), Measure(some))
@@ -164,7 +166,7 @@ def test_networks_are_averaged_and_layers_added(folder: Path, capsys: pytest.Cap
     real, side = side_of("digits", "digits"), side_of("one", str(one))
     of_each = []
     for number in range(3):
-        embedded = Embedded(real, Features(), ConvNet(width=4, depth=2), number, 0, torch.device("cpu"))
+        embedded = Embedded(real, Features(), ConvNet(width=4, depth=2), number, Runtime(seed=0))
         measures = (Measure(embedded.features(item)[""]) for item in (real, side))
         of_each.append(float(MMD(estimator="u")(*measures)))
     assert single["rows"][0]["estimate"] == pytest.approx(of_each[0], rel=1e-3)
@@ -187,7 +189,7 @@ def test_frequencies_are_shared_by_both_sides(folder: Path, capsys: pytest.Captu
 
 def test_only_independent_samples_have_p_values(folder: Path, tmp_path: Path, digits: LabelledData, capsys):
     some = artefact(digits, 20)
-    np.savez(tmp_path / "copies.npz", x=some.points.numpy(), y=some.labels.numpy())
+    np.savez(tmp_path / "copies.npz", x=some.points.numpy(), y=some.numbers.numpy())
     arguments = ["digits:test", folder / "one.safetensors", tmp_path / "copies.npz", "--by", "none"]
     found = printed(capsys, "digits", *arguments, "--discrepancies", "energy_distance")
     assert 0 < row(found, set="digits:test")["p"] <= 1
@@ -203,7 +205,7 @@ def test_only_independent_samples_have_p_values(folder: Path, tmp_path: Path, di
 
 def test_a_file_without_a_test_part_is_taken_whole(tmp_path: Path, digits: LabelledData, capsys):
     some = artefact(digits, 2)
-    np.savez(tmp_path / "two.npz", x=some.points.numpy(), y=some.labels.numpy())
+    np.savez(tmp_path / "two.npz", x=some.points.numpy(), y=some.numbers.numpy())
     side = side_of("two", str(tmp_path / "two.npz"))
     assert len(side) == 20
     assert len(side_of("two", f"{tmp_path / 'two.npz'}:train")) == 10
@@ -222,16 +224,17 @@ def test_points_without_labels_are_compared_without_classes(tmp_path: Path, digi
 def test_soft_labels_share_a_point_out(tmp_path: Path, digits: LabelledData, capsys):
     """A point that is half a 3 and half an 8 counts half in each class; two points of weight 1/2 do as one."""
     hard = artefact(digits, 3)
-    soft = replace(hard, labels=torch.nn.functional.one_hot(hard.labels, 10).float())
+    rows = torch.nn.functional.one_hot(hard.numbers, 10).float()
+    soft = replace(hard, labelling=Labels("soft", rows))
     halved = replace(
         hard,
         points=torch.cat([hard.points, hard.points]),
-        labels=torch.cat([hard.labels, hard.labels]),
+        labelling=Labels("hard", torch.cat([hard.numbers, hard.numbers])),
         weights=torch.full((60,), 0.5),
     )
-    blurred = soft.labels.clone()
-    blurred[hard.labels == 3] = 0.5 * (torch.eye(10)[3] + torch.eye(10)[8])
-    sets = {"hard": hard, "soft": soft, "halved": halved, "blurred": replace(soft, labels=blurred)}
+    blurred = rows.clone()
+    blurred[hard.numbers == 3] = 0.5 * (torch.eye(10)[3] + torch.eye(10)[8])
+    sets = {"hard": hard, "soft": soft, "halved": halved, "blurred": replace(soft, labelling=Labels("soft", blurred))}
     for name, item in sets.items():
         item.save(tmp_path / f"{name}.safetensors")
     files = [tmp_path / f"{name}.safetensors" for name in sets]
@@ -248,10 +251,12 @@ def test_soft_labels_share_a_point_out(tmp_path: Path, digits: LabelledData, cap
 def test_classes_are_matched_by_name(tmp_path: Path, digits: LabelledData, capsys):
     """The same set with its classes numbered the other way round, and one without a class."""
     some = artefact(digits, 3)
-    replace(some, labels=9 - some.labels, classes=some.classes[::-1]).save(tmp_path / "turned.safetensors")
+    turned = Labels("hard", 9 - some.numbers)
+    replace(some, labelling=turned, classes=some.classes[::-1]).save(tmp_path / "turned.safetensors")
     some.save(tmp_path / "plain.safetensors")
-    kept = some.labels != 7
-    lacking = replace(some, points=some.points[kept], labels=some.labels[kept], weights=some.weights[kept])
+    kept = some.numbers != 7
+    labels = Labels("hard", some.numbers[kept])
+    lacking = replace(some, points=some.points[kept], labelling=labels, weights=some.weights[kept])
     lacking.save(tmp_path / "lacking.safetensors")
     files = [tmp_path / f"{name}.safetensors" for name in ("turned", "plain", "lacking")]
     found = printed(capsys, "digits", *files, "--by", "class", "--discrepancies", "mean")
@@ -315,7 +320,7 @@ def test_what_looks_at_labels_compares_everything_at_once(folder: Path, capsys: 
 )  # fmt: skip
 def test_a_mistake_gets_one_clear_line_and_status_2(arguments, message, digits, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    x, y = digits.train.points[:20].numpy(), digits.train.labels[:20].numpy()
+    x, y = digits.train.points[:20].numpy(), digits.train.labels.numbers[:20].numpy()
     np.savez("table.npz", x=x[:, 0, 0, :3], y=y)
     np.savez("bytes.npz", x=x * 16, y=y)
     np.savez("letters.npz", x=x.astype(np.float32), y=np.array(["a", "b"] * 10))
@@ -339,7 +344,7 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
 
 def test_too_little_memory_is_said_before_anything_is_held(monkeypatch: pytest.MonkeyPatch, capsys):
-    monkeypatch.setattr("experiments.compare.comparing.available_bytes", lambda device: 1000)
+    monkeypatch.setattr("objectives.engine.runtime.available_bytes", lambda device: 1000)
     assert main(["compare", "digits", "digits:test", *QUICK]) == 2
     assert "GiB are free; take fewer features" in capsys.readouterr().err
 

@@ -26,7 +26,7 @@ class MeansByTest(MeanDiscrepancy, kind="means_by_test"):
 
     @property
     def tags(self):
-        return frozenset({"differentiable"})
+        return frozenset({"mergeable", "differentiable"})
 
     def statistic(self, points, draws):
         return points.flatten(2)

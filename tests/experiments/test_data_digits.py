@@ -6,6 +6,7 @@ from sklearn.datasets import load_digits
 
 from experiments.data import Digits, Source
 from experiments.data.base import hashed_order
+from objectives.data.in_memory import hashed
 
 
 def test_hashed_order_by_hand() -> None:
@@ -29,14 +30,14 @@ def test_sizes_types_and_units() -> None:
     )
     assert data.train.points.dtype == torch.uint8
     assert data.test is not None
-    assert data.test.labels.bincount().tolist() == [36] * 10
+    assert data.test.labels.numbers.bincount().tolist() == [36] * 10
 
 
 def test_both_parts_together_are_the_whole_set() -> None:
     data = Digits().load()
     assert data.test is not None
     found = torch.cat([data.train.points, data.test.points]).flatten(1).numpy()
-    labels = torch.cat([data.train.labels, data.test.labels]).numpy()
+    labels = torch.cat([data.train.labels.numbers, data.test.labels.numbers]).numpy()
     points, targets = load_digits(return_X_y=True)
     rows, expected = (
         sorted(map(tuple, np.column_stack(pair).astype(int).tolist())) for pair in ((found, labels), (points, targets))
@@ -45,7 +46,9 @@ def test_both_parts_together_are_the_whole_set() -> None:
 
 
 def test_is_the_same_set_everywhere() -> None:
-    assert Digits().load().fingerprint().startswith("f424dbb2")
+    data = Digits().load()
+    assert data.test is not None
+    assert hashed(data.train.rows(), data.test.rows()).startswith("f424dbb2")
 
 
 def test_is_a_kind_of_source() -> None:

@@ -15,6 +15,7 @@ from experiments.config import build, dump
 from experiments.data import Digits, HeldOut, Source, Torchvision
 from objectives import SyntheticSet
 from objectives.data.labelled import Normalisation
+from objectives.data.labels import Labels
 
 
 def test_the_parts_divide_the_training_data() -> None:
@@ -25,10 +26,10 @@ def test_the_parts_divide_the_training_data() -> None:
     held, kept = ([numbers[bytes(p.numpy().data)] for p in part.points] for part in (data.test, data.train))
     assert sorted(held + kept) == list(range(len(whole.train)))
     for label in range(10):
-        members = (whole.train.labels == label).nonzero()[:, 0].tolist()
+        members = (whole.train.labels.numbers == label).nonzero()[:, 0].tolist()
         ordered = sorted(members, key=lambda number: hashlib.sha256(f"validation:{number}".encode()).digest())
         assert set(ordered[: round(len(members) / 10)]) == {n for n in held if n in set(members)}
-    assert torch.equal(data.train.labels, whole.train.labels[kept])
+    assert torch.equal(data.train.labels.numbers, whole.train.labels.numbers[kept])
     assert data.normalisation == whole.normalisation
     assert data.name == "digits (held out)"
 
@@ -62,7 +63,12 @@ def test_the_root_that_is_given_is_that_of_the_data_of_which_a_part_is_held_out(
     source = HeldOut(of=Torchvision(name="MNIST", root="/gone"))
     record = {"config": {"data": dump(source)}}
     made = SyntheticSet(
-        torch.zeros(2, 1), torch.arange(2), torch.ones(2), ("a", "b"), Normalisation((0.0,), (1.0,)), record=record
+        torch.zeros(2, 1),
+        Labels("hard", torch.arange(2)),
+        torch.ones(2),
+        ("a", "b"),
+        Normalisation((0.0,), (1.0,)),
+        record=record,
     )
     options = argparse.Namespace(data=None, root=str(tmp_path), artefact="a")
     assert commands.source_of(made, options) == HeldOut(of=Torchvision(name="MNIST", root=str(tmp_path)))

@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_grey_folders_stay_grey(folder: Path) -> None:
     data = Images(path=str(folder)).load()
-    assert (data.name, data.classes, data.shape, data.per_class) == ("set", ("cat", "dog"), (1, 5, 7), (4, 4))
+    assert (data.name, data.classes, data.shape, data.train.per_class) == ("set", ("cat", "dog"), (1, 5, 7), (4, 4))
     assert data.test is not None
     assert len(data.test) == 2
     assert data.limits == (0.0, 255.0)
@@ -44,7 +44,7 @@ def test_every_pixel_and_label(tmp_path: Path) -> None:
     np.testing.assert_array_equal(data.train.points, np.stack([expected + np.uint8(1), expected + np.uint8(2)]))
     assert data.test is not None
     np.testing.assert_array_equal(data.test.points, np.stack([expected + np.uint8(4), expected + np.uint8(3)]))
-    assert data.test.labels.tolist() == [0, 1]
+    assert data.test.labels.numbers.tolist() == [0, 1]
 
 
 def test_sub_folders_of_a_class_count_and_hidden_files_do_not(folder: Path) -> None:

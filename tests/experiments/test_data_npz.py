@@ -28,9 +28,12 @@ def test_a_part_of_one_pair_is_held_out(tmp_path: Path, names: tuple[str, str]) 
     source = saved(tmp_path, **dict(zip(names, (X, Y), strict=True)))
     data = source.load()
     assert data.test is not None
-    assert data.test.labels.bincount().tolist() == [2, 2, 1]  # a fifth of 8, 8 and 7
-    assert data.per_class == (6, 6, 6)
-    assert data.fingerprint() == source.load().fingerprint()
+    assert data.test.labels.numbers.bincount().tolist() == [2, 2, 1]  # a fifth of 8, 8 and 7
+    assert data.train.per_class == (6, 6, 6)
+    again = source.load()
+    assert again.test is not None
+    assert data.train.fingerprint() == again.train.fingerprint()
+    assert data.test.fingerprint() == again.test.fingerprint()
 
 
 def test_held_out_examples_have_no_part_in_the_normalisation(tmp_path: Path) -> None:
@@ -45,8 +48,8 @@ def test_fields_reach_the_data(tmp_path: Path) -> None:
     data = Npz(path=path, fraction=0.5, mirror=True, limits=(0.0, 1.0)).load()
     assert (data.classes, data.mirror, data.limits) == (("b", "a", "c"), True, (0.0, 1.0))
     assert data.train.groups is not None
-    assert data.train.groups.tolist() == data.train.labels.tolist()
-    assert data.per_class == (4, 4, 3)
+    assert data.train.groups.tolist() == data.train.labels.numbers.tolist()
+    assert data.train.per_class == (4, 4, 3)
 
 
 @pytest.mark.parametrize(

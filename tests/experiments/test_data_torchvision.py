@@ -47,7 +47,7 @@ def test_reads_a_folder_without_a_network(tmp_path: Path, offline: None, name: s
     np.testing.assert_array_equal(data.train.points[:, 0], train)
     assert data.test is not None
     np.testing.assert_array_equal(data.test.points[:, 0], test)
-    assert data.test.labels.tolist() == [0, 1, 2]
+    assert data.test.labels.numbers.tolist() == [0, 1, 2]
     assert data.mirror == (name == "FashionMNIST")
 
 
@@ -158,5 +158,5 @@ def test_real_data_equal_the_arrays(
     data = Torchvision(name=name, root=str(tmp_path)).load()
     with np.load(real_data / file) as arrays:
         np.testing.assert_array_equal(data.train.points[:, 0], arrays["x_train"].reshape(-1, 28, 28))
-        np.testing.assert_array_equal(data.train.labels, arrays["y_train"])
+        np.testing.assert_array_equal(data.train.labels.numbers, arrays["y_train"])
     assert data.normalisation.apply(data.train.points).mean().abs() < 1e-3

@@ -28,9 +28,12 @@ from experiments.evaluate import (
     selected_control,
     whole_control,
 )
-from experiments.evaluate import training as training_room
 from experiments.evaluate.training import Trainer
 from objectives.data.labelled import LabelledData
+from objectives.data.labels import Labels
+from objectives.engine import extractor as extractor_room
+from objectives.engine.compile import Policy
+from objectives.engine.runtime import Runtime
 from objectives.rng import rng
 from objectives.synthetic.artefact import SyntheticSet
 from objectives.training.augmentation import Siamese
@@ -48,7 +51,7 @@ def digits() -> LabelledData:
 
 @pytest.fixture(scope="module")
 def few(digits: LabelledData) -> TrainingSet:
-    return TrainingSet(digits.normalisation.apply(digits.train.points[:29]), digits.train.labels[:29])
+    return TrainingSet(digits.normalisation.apply(digits.train.points[:29]), digits.train.labels.take(torch.arange(29)))
 
 
 def modules(norm: Callable[[int], nn.Module] = lambda width: nn.GroupNorm(width, width)) -> nn.Sequential:
@@ -100,9 +103,9 @@ def plainly(
 
 
 def trained(
-    examples: TrainingSet, data: LabelledData, protocol: Protocol, seed: int = 3, policy: str = "never"
+    examples: TrainingSet, data: LabelledData, protocol: Protocol, seed: int = 3, policy: Policy = "never"
 ) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, Tensor]] | None]:
-    trainer = Trainer(protocol, data, len(examples), torch.device("cpu"), policy)
+    trainer = Trainer(protocol, data, len(examples), Runtime(seed, compile=policy))
     parameters, statistics = trainer.train(examples, seed, 0)
     return {name: value.detach() for name, value in parameters.items()}, statistics
 
@@ -122,30 +125,30 @@ def test_is_the_loop_of_torch(
     few: TrainingSet, digits: LabelledData, generator: torch.Generator, soft: bool, weighted: bool
 ) -> None:
     """29 examples in batches of 13: the last has three."""
-    labels = torch.rand(29, 10, generator=generator).softmax(1) if soft else few.labels
+    labels = Labels("soft", torch.rand(29, 10, generator=generator).softmax(1)) if soft else few.labels
     weights = torch.rand(29, generator=generator) + 0.1 if weighted else None
     examples = TrainingSet(few.points, labels, weights)
     parameters, _ = trained(examples, digits, SMALL)
-    assert_same(plainly(modules(), few.points, labels, SMALL, 3, weights), parameters)
+    assert_same(plainly(modules(), few.points, labels.rows, SMALL, 3, weights), parameters)
 
 
 def test_chunks_and_padding_change_nothing(
     few: TrainingSet, digits: LabelledData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training_room, "chunk_examples", lambda *_: 10)
-    trainer = Trainer(SMALL, digits, 29, torch.device("cpu"), "never")
+    monkeypatch.setattr(extractor_room, "chunk_examples", lambda *_: 10)
+    trainer = Trainer(SMALL, digits, 29, Runtime(compile="never"))
     assert trainer.chunk == 5  # 13 examples in chunks of at most 10 // 2, the last filled up
     parameters, _ = trained(few, digits, SMALL)
-    assert_same(plainly(modules(), few.points, few.labels, SMALL, 3), parameters)
+    assert_same(plainly(modules(), few.points, few.labels.rows, SMALL, 3), parameters)
 
 
 def test_momentum_is_forgotten_at_the_drop(few: TrainingSet, digits: LabelledData) -> None:
     """With a drop to the same rate, forgetting is all that happens there."""
     protocol = dataclasses.replace(SMALL, drop=1.0)
     parameters, _ = trained(few, digits, protocol)
-    assert_same(plainly(modules(), few.points, few.labels, protocol, 3), parameters)
+    assert_same(plainly(modules(), few.points, few.labels.rows, protocol, 3), parameters)
     with pytest.raises(AssertionError):
-        assert_same(plainly(modules(), few.points, few.labels, protocol, 3, forget=False), parameters)
+        assert_same(plainly(modules(), few.points, few.labels.rows, protocol, 3, forget=False), parameters)
 
 
 def test_the_loop_of_ncfm_written_out(few: TrainingSet, digits: LabelledData) -> None:
@@ -159,7 +162,7 @@ def test_the_loop_of_ncfm_written_out(few: TrainingSet, digits: LabelledData) ->
     mixed = 0
     for _ in range(7):
         for rows in torch.randperm(29, generator=order).split(13):
-            points, labels = few.points[rows].clone(), few.labels[rows]
+            points, labels = few.points[rows].clone(), few.labels.rows[rows]
             draws = CutMix().draw(mixing, len(rows), (1, 8, 8))
             (top, bottom, left, right), other = draws["box"].tolist(), draws["partner"]
             points[:, :, top:bottom, left:right] = few.points[rows][other][:, :, top:bottom, left:right]
@@ -195,13 +198,13 @@ def test_batch_statistics_of_few_examples_are_warned_of(few: TrainingSet, digits
     network = ConvNet(width=5, depth=2, norm="batch")
     protocol = dataclasses.replace(SMALL, network=network, networks=1, epochs=1)
     with pytest.warns(NumericalWarning, match="from a batch of 13 examples, which are few .*; use norm: instance"):
-        evaluate(few, digits, protocol, seed=0)
+        evaluate(few, digits, protocol, Runtime(seed=0))
 
 
 @pytest.mark.filterwarnings("ignore:batch normalisation of")
 def test_batch_norm_takes_true_batches_and_running_statistics(few: TrainingSet, digits: LabelledData) -> None:
     protocol = dataclasses.replace(SMALL, network=ConvNet(width=5, depth=2, norm="batch"))
-    module = plainly(modules(nn.BatchNorm2d), few.points, few.labels, protocol, 3)
+    module = plainly(modules(nn.BatchNorm2d), few.points, few.labels.rows, protocol, 3)
     parameters, statistics = trained(few, digits, protocol)
     assert_same(module, parameters)
     assert statistics is not None
@@ -211,8 +214,8 @@ def test_batch_norm_takes_true_batches_and_running_statistics(few: TrainingSet, 
     assert digits.test is not None
     with torch.no_grad():
         logits = module.eval()(digits.normalisation.apply(digits.test.points))
-    found = evaluate(few, digits, dataclasses.replace(protocol, networks=1), seed=3).mean
-    assert found == pytest.approx(float((logits.argmax(1) == digits.test.labels).double().mean()), abs=1 / 300)
+    found = evaluate(few, digits, dataclasses.replace(protocol, networks=1), Runtime(seed=3)).mean
+    assert found == pytest.approx(float((logits.argmax(1) == digits.test.labels.numbers).double().mean()), abs=1 / 300)
 
 
 def test_weight_zero_is_absence(few: TrainingSet, digits: LabelledData) -> None:
@@ -220,7 +223,7 @@ def test_weight_zero_is_absence(few: TrainingSet, digits: LabelledData) -> None:
     protocol = dataclasses.replace(SMALL, batch=29)
     weights = torch.cat([torch.ones(20), torch.zeros(9)])
     whole, _ = trained(TrainingSet(few.points, few.labels, weights), digits, protocol)
-    part, _ = trained(TrainingSet(few.points[:20], few.labels[:20]), digits, protocol)
+    part, _ = trained(TrainingSet(few.points[:20], few.labels.take(torch.arange(20))), digits, protocol)
     for name, value in whole.items():
         torch.testing.assert_close(value, part[name], rtol=1e-4, atol=1e-5)
 
@@ -244,7 +247,7 @@ def test_augmentation_is_drawn_anew_for_every_batch(few: TrainingSet, digits: La
 def test_data_stay_as_they_are_until_a_batch_is_made(generator: torch.Generator) -> None:
     points = torch.randint(0, 256, (40, 3, 8, 8), dtype=torch.uint8, generator=generator)
     data = LabelledData.of(points, torch.arange(40) % 2, test=(points, torch.arange(40) % 2))
-    real = TrainingSet.of(data.train, data)
+    real = TrainingSet.of(data.train.rows(), data)
     assert real.points.dtype == torch.uint8
     network = MLP(width=3, depth=1)
     protocol = Protocol(network=network, networks=1, epochs=3, batch=16)
@@ -258,7 +261,7 @@ def test_data_stay_as_they_are_until_a_batch_is_made(generator: torch.Generator)
 
 def test_record_and_progress(few: TrainingSet, digits: LabelledData) -> None:
     calls: list[tuple[int, int]] = []
-    found = evaluate(few, digits, SMALL, seed=0, progress=lambda done, total: calls.append((done, total)))
+    found = evaluate(few, digits, SMALL, Runtime(seed=0), progress=lambda done, total: calls.append((done, total)))
     assert calls == [(done, 14) for done in range(1, 15)]
     assert (found.n, found.examples, found.epochs, found.steps, found.test_examples) == (2, 29, 7, 21, 300)
     assert found.stored_bytes == 29 * 64 * 4 + 29 * 8
@@ -269,13 +272,13 @@ def test_record_and_progress(few: TrainingSet, digits: LabelledData) -> None:
 
 
 def test_one_network_has_no_spread(few: TrainingSet, digits: LabelledData) -> None:
-    found = evaluate(few, digits, dataclasses.replace(SMALL, networks=1), seed=0)
+    found = evaluate(few, digits, dataclasses.replace(SMALL, networks=1), Runtime(seed=0))
     assert (found.n, found.std) == (1, 0.0)
 
 
 def test_learns(digits: LabelledData) -> None:
     protocol = Protocol(network=ConvNet(width=16, depth=2), networks=1, epochs=60, lr=0.05, batch=64)
-    assert evaluate(TrainingSet.of(digits.train, digits), digits, protocol, seed=0).mean > 0.9
+    assert evaluate(TrainingSet.of(digits.train.rows(), digits), digits, protocol, Runtime(seed=0)).mean > 0.9
 
 
 def same(first: Evaluation, second: Evaluation) -> bool:
@@ -283,7 +286,7 @@ def same(first: Evaluation, second: Evaluation) -> bool:
 
 
 def test_seed_decides(few: TrainingSet, digits: LabelledData) -> None:
-    first, again, other = (evaluate(few, digits, SMALL, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (evaluate(few, digits, SMALL, Runtime(seed)) for seed in (0, 0, 1))
     assert same(first, again)
     assert first.accuracies != other.accuracies
     assert len(set(first.accuracies)) == 2  # and each network is another one
@@ -291,14 +294,14 @@ def test_seed_decides(few: TrainingSet, digits: LabelledData) -> None:
 
 def test_no_global_random_numbers(few: TrainingSet, digits: LabelledData) -> None:
     before = torch.random.get_rng_state()
-    evaluate(few, digits, dataclasses.replace(SMALL, augment=Siamese()), seed=0)
+    evaluate(few, digits, dataclasses.replace(SMALL, augment=Siamese()), Runtime(seed=0))
     assert torch.equal(before, torch.random.get_rng_state())
 
 
 def test_loss_that_explodes_is_named(few: TrainingSet, digits: LabelledData) -> None:
     protocol = dataclasses.replace(SMALL, network=MLP(width=5), lr=1e30, epochs=30)
     with pytest.raises(NonFinite, match=r"network 0 of 2, epoch [0-3]: the training loss is (nan|inf); lower 'lr'"):
-        evaluate(few, digits, protocol, seed=0)
+        evaluate(few, digits, protocol, Runtime(seed=0))
 
 
 # --- validation and controls ----------------------------------------------------------------------------------------------
@@ -309,7 +312,7 @@ def test_validation_leaves_the_test_examples_alone(digits: LabelledData, few: Tr
     assert split.test is not None
     assert len(split.test) + len(split.train) == 600
     untested = dataclasses.replace(digits, test=None)
-    found = evaluate(few, untested, SMALL, seed=4, validation=True)
+    found = evaluate(few, untested, SMALL, Runtime(seed=4), validation=True)
     assert found.validation
     assert found.test_examples == len(split.test)
     drawn = []
@@ -318,7 +321,7 @@ def test_validation_leaves_the_test_examples_alone(digits: LabelledData, few: Tr
         drawn.append(len(data.train))
         return few
 
-    evaluate_each(draw, untested, SMALL, seed=4, validation=True)
+    evaluate_each(draw, untested, SMALL, Runtime(seed=4), validation=True)
     assert drawn == [len(split.train)] * 2
 
 
@@ -332,9 +335,9 @@ def test_random_control_draws_anew_for_each_network(digits: LabelledData, monkey
 
     monkeypatch.setattr(Trainer, "train", spy)
     counts = (3, 1, 2, 2, 2, 2, 2, 2, 2, 2)
-    found = random_control(counts, digits, SMALL, seed=0)
+    found = random_control(counts, digits, SMALL, runtime=Runtime(seed=0))
     assert found.examples == 20
-    assert [torch.bincount(part.labels).tolist() for part in sets] == [list(counts)] * 2
+    assert [torch.bincount(part.labels.rows).tolist() for part in sets] == [list(counts)] * 2
     assert not torch.equal(sets[0].points, sets[1].points)
 
 
@@ -342,37 +345,37 @@ def test_random_control_refuses_what_is_not_there(digits: LabelledData) -> None:
     with pytest.raises(
         InvalidInput, match=r"needs 500 examples of class '0', but 'digits' has \d+; leave this control out"
     ):
-        random_control([500] + [1] * 9, digits, SMALL, seed=0)
+        random_control([500] + [1] * 9, digits, SMALL, runtime=Runtime(seed=0))
 
 
 def test_whole_control_keeps_to_the_steps_of_the_small_set(digits: LabelledData) -> None:
     protocol = dataclasses.replace(SMALL, epochs=101, networks=1, batch=100)
-    found = whole_control(30, digits, protocol, seed=0)
+    found = whole_control(30, digits, protocol, runtime=Runtime(seed=0))
     assert (found.epochs, found.steps) == (16, 96)  # 101 steps of the small set, 6 a pass over 600
     assert found.protocol_hash != protocol.hash
-    assert whole_control(30, digits, protocol, seed=0, epochs=2).epochs == 2
+    assert whole_control(30, digits, protocol, runtime=Runtime(seed=0), epochs=2).epochs == 2
 
 
 def test_selection_is_evaluated_as_it_is(digits: LabelledData) -> None:
     chosen = torch.arange(29)
-    found = selected_control(lambda data: chosen, digits, SMALL, seed=0)
-    real = TrainingSet.of(digits.train.take(chosen), digits)
-    assert found.accuracies == evaluate(real, digits, SMALL, seed=0).accuracies
+    found = selected_control(lambda data: chosen, digits, SMALL, runtime=Runtime(seed=0))
+    real = TrainingSet.of(digits.train.rows(chosen), digits)
+    assert found.accuracies == evaluate(real, digits, SMALL, Runtime(seed=0)).accuracies
 
 
 def test_herding_chooses_distinct_examples_of_each_class(digits: LabelledData) -> None:
-    chosen = herding([3] * 10, SMALL, 0, "cpu")(digits)
+    chosen = herding([3] * 10, SMALL, Runtime(seed=0))(digits.train)
     assert len(chosen.unique()) == 30
-    assert torch.bincount(digits.train.labels[chosen]).tolist() == [3] * 10
+    assert torch.bincount(digits.train.labels.numbers[chosen]).tolist() == [3] * 10
     fewer = [3, 1, 0, 2] + [3] * 6
     kept = [row for label, count in enumerate(fewer) for row in chosen[3 * label : 3 * label + count].tolist()]
-    assert herding(fewer, SMALL, 0, "cpu")(digits).tolist() == kept
+    assert herding(fewer, SMALL, Runtime(seed=0))(digits.train).tolist() == kept
 
 
 def synthetic_of(digits: LabelledData) -> SyntheticSet:
-    rows = torch.cat([members[:2] for members in digits.members])
-    train = digits.train
-    return SyntheticSet(train.points[rows], train.labels[rows], torch.ones(20), digits.classes, digits.normalisation)
+    rows = torch.cat([members[:2] for members in digits.train.members])
+    chosen = digits.train.rows(rows)
+    return SyntheticSet(chosen.points, chosen.labels, torch.ones(20), digits.classes, digits.normalisation)
 
 
 def test_comparison_puts_controls_beside(digits: LabelledData) -> None:
@@ -476,24 +479,27 @@ def test_protocol_refuses(field: str, value: Any, message: str) -> None:
 
 # --- bad input ------------------------------------------------------------------------------------------------------------
 
-POINTS, LABELS = torch.zeros(3, 1, 8, 8), torch.zeros(3, dtype=torch.long)
+POINTS, LABELS = torch.zeros(3, 1, 8, 8), Labels("hard", torch.zeros(3, dtype=torch.long))
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((POINTS[:0], LABELS[:0]), "the training set is empty; give at least one example"),
-        ((POINTS, LABELS[:2]), "2 labels do not fit 3 training points"),
+        ((POINTS[:0], LABELS.take(torch.arange(0))), "the training set is empty; give at least one example"),
+        ((POINTS, LABELS.take(torch.arange(2))), "2 labels do not fit 3 training points"),
         ((POINTS, LABELS, torch.ones(4)), "4 weights do not fit 3 training points"),
         ((POINTS / 0, LABELS), "the points of the training set must be finite"),
-        ((POINTS, torch.full((3, 10), torch.nan)), "the labels of the training set must be finite"),
+        ((POINTS, Labels("soft", torch.full((3, 10), torch.nan))), "the labels of the training set must be finite"),
         ((POINTS, LABELS, torch.tensor([1.0, -1.0, 1.0])), "weights of the training set must be >= 0 and not all zero"),
         ((POINTS, LABELS, torch.zeros(3)), "weights of the training set must be >= 0 and not all zero"),
-        ((POINTS, torch.zeros(3, 10, dtype=torch.long)), "soft labels must be floating point numbers, got torch.int64"),
+        (
+            (POINTS, Labels("soft", torch.zeros(3, 10, dtype=torch.long))),
+            "soft labels must be floating point numbers, got torch.int64",
+        ),
     ],
     ids=["empty", "labels", "weights", "nan-points", "nan-labels", "negative", "massless", "integer-soft"],
 )
-def test_training_set_refuses(arguments: tuple[Tensor, ...], message: str) -> None:
+def test_training_set_refuses(arguments: tuple[Any, ...], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         TrainingSet(*arguments)
 
@@ -505,19 +511,25 @@ def test_training_set_refuses(arguments: tuple[Tensor, ...], message: str) -> No
             TrainingSet(torch.zeros(3, 1, 9, 9), LABELS),
             r"shape \(1, 9, 9\) do not fit 'digits', whose examples have shape",
         ),
-        (TrainingSet(POINTS, LABELS + 10), r"labels of the training set must lie in 0 \.\. 9, got 10 \.\. 10"),
-        (TrainingSet(POINTS, torch.zeros(3, 9)), "soft labels must have 10 columns, one a class, got 9"),
+        (
+            TrainingSet(POINTS, Labels("hard", LABELS.rows + 10)),
+            r"labels of the training set must lie in 0 \.\. 9, got 10 \.\. 10",
+        ),
+        (
+            TrainingSet(POINTS, Labels("soft", torch.zeros(3, 9))),
+            "soft labels must have 10 columns, one a class, got 9",
+        ),
     ],
     ids=["shape", "labels", "columns"],
 )
 def test_set_must_fit_the_data(examples: TrainingSet, message: str, digits: LabelledData) -> None:
     with pytest.raises(InvalidInput, match=message):
-        evaluate(examples, digits, SMALL, seed=0)
+        evaluate(examples, digits, SMALL, Runtime(seed=0))
 
 
 def test_needs_test_examples(few: TrainingSet, digits: LabelledData) -> None:
     with pytest.raises(InvalidInput, match="'digits' has no test examples; give it some, or use a validation split"):
-        evaluate(few, dataclasses.replace(digits, test=None), SMALL, seed=0)
+        evaluate(few, dataclasses.replace(digits, test=None), SMALL, Runtime(seed=0))
 
 
 def test_augmentation_needs_images(generator: torch.Generator) -> None:
@@ -525,7 +537,7 @@ def test_augmentation_needs_images(generator: torch.Generator) -> None:
     data = LabelledData.of(x, y, test=(x, y))
     protocol = Protocol(network=MLP(width=3), networks=1, epochs=1, augment=Siamese())
     with pytest.raises(InvalidInput, match=r"'augment' needs images \(C, H, W\); these examples have shape \(4,\)"):
-        evaluate(TrainingSet(x, y), data, protocol, seed=0)
+        evaluate(TrainingSet(x, Labels("hard", y)), data, protocol, Runtime(seed=0))
 
 
 # --- compiled -------------------------------------------------------------------------------------------------------------
@@ -542,5 +554,6 @@ def test_compiled_is_eager(few: TrainingSet, digits: LabelledData, network: Netw
     fast, _ = trained(few, digits, protocol, policy="always")
     for name, value in eager.items():
         torch.testing.assert_close(fast[name], value, rtol=1e-3, atol=1e-4)
-    slow = evaluate(few, digits, protocol, seed=3, compile="never").mean
-    assert evaluate(few, digits, protocol, seed=3, compile="always").mean == pytest.approx(slow, abs=2 / 300)
+    slow = evaluate(few, digits, protocol, Runtime(seed=3, compile="never")).mean
+    compiled = evaluate(few, digits, protocol, Runtime(seed=3, compile="always"))
+    assert compiled.mean == pytest.approx(slow, abs=2 / 300)

@@ -17,7 +17,7 @@ from objectives.synthetic.formation import Formation
 from objectives.synthetic.frequencies import Frequencies
 from objectives.synthetic.parameterisation import Parameterisation
 from objectives.synthetic.pixels import Pixels
-from objectives.terms.objective import Match
+from objectives.terms.match import Match
 from objectives.training.training import Training
 
 

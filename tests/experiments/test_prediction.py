@@ -248,9 +248,9 @@ RECIPES = [
 def test_recipes_keep_their_promises(recipe: Recipe, digits: LabelledData):
     names = [name for run in recipe.runs for name in run]
     assert len(set(names)) == len(names)
-    made = list(recipe.make(0, Task(digits, 3, seed=5)))
-    again = list(recipe.make(0, Task(digits, 3, seed=5)))
-    other = list(recipe.make(0, Task(digits, 3, seed=6)))
+    made = list(recipe.make(0, Task(digits.train, 3, seed=5)))
+    again = list(recipe.make(0, Task(digits.train, 3, seed=5)))
+    other = list(recipe.make(0, Task(digits.train, 3, seed=6)))
     assert len(made) == len(recipe.runs[0])
     for first, second, third in zip(made, again, other, strict=True):
         assert first.points.shape == (30, 1, 8, 8)
@@ -261,30 +261,30 @@ def test_recipes_keep_their_promises(recipe: Recipe, digits: LabelledData):
 
 
 def test_what_recipes_make(digits: LabelledData):
-    task = Task(digits, 3, seed=5)
+    task = Task(digits.train, 3, seed=5)
     real = task.real()
     noisy = Noisy(strengths=(2.0,)).points(task, 2.0)
     assert (noisy - real).std().item() == pytest.approx(2, abs=0.1)
     wrong = (Mislabelled().points(task, 0.2) != real).flatten(1).any(1)
     assert int(wrong.sum()) == 6
     everything = digits.normalisation.apply(digits.train.points).flatten(1)
-    whose = digits.train.labels[torch.cdist(Mislabelled().points(task, 1.0).flatten(1), everything).argmin(1)]
+    whose = digits.train.labels.numbers[torch.cdist(Mislabelled().points(task, 1.0).flatten(1), everything).argmin(1)]
     assert (whose != torch.arange(10).repeat_interleave(3)).all()
     sharp, soft = Blurred().points(task, 0.1), Blurred().points(task, 3.0)
     torch.testing.assert_close(sharp, real)
     assert soft.flatten(1).var(1).mean() < 0.3 * real.flatten(1).var(1).mean()
     nearest = Centres(nearest=True).points(task).flatten(1)
     assert torch.cdist(nearest, everything).min(1).values.max() < 1e-2
-    centres = Centres().points(Task(digits, 1, seed=5))  # one centre is the mean of the class
-    torch.testing.assert_close(centres, digits.class_means().float(), rtol=1e-4, atol=1e-4)
+    centres = Centres().points(Task(digits.train, 1, seed=5))  # one centre is the mean of the class
+    torch.testing.assert_close(centres, digits.train.class_means().float(), rtol=1e-4, atol=1e-4)
 
 
 def test_stages_are_those_of_one_descent(digits: LabelledData):
     recipe = build(Recipe, CONDENSED | {"stages": [0, 3]})
-    start, end = recipe.make(0, Task(digits, 2, seed=1))
+    start, end = recipe.make(0, Task(digits.train, 2, seed=1))
     assert not torch.equal(start.points, end.points)
     alone = build(Recipe, CONDENSED | {"solver": {"kind": "descent", "steps": 3}})
-    torch.testing.assert_close(next(alone.make(0, Task(digits, 2, seed=1))).points, end.points)
+    torch.testing.assert_close(next(alone.make(0, Task(digits.train, 2, seed=1))).points, end.points)
 
 
 # --- views and values ---------------------------------------------------------------------------------------------------
@@ -292,8 +292,8 @@ def test_stages_are_those_of_one_descent(digits: LabelledData):
 
 def test_values_are_those_of_the_one_call(digits: LabelledData):
     """The mean over draws and classes of D(real, set), as discrepancy(mu, nu) has it."""
-    sets = {f"2/random/{i}": next(Random().make(0, Task(digits, 2, seed=i))) for i in range(3)}
-    real = digits.class_batch(torch.Generator().manual_seed(0), 7)
+    sets = {f"2/random/{i}": next(Random().make(0, Task(digits.train, 2, seed=i))) for i in range(3)}
+    real = digits.train.class_batch(torch.Generator().manual_seed(0), 7)
     view = build(View, {"via": {"kind": "random_fourier", "features": 64, "lengthscale": 5.0}, "n_draws": 2})
     draws = embedded(view, digits, real, sets, seed=3, device=torch.device("cpu"))
     found = measured(MMD(), draws, "class", names=list(sets), seed=0).values
@@ -332,9 +332,9 @@ Discrepancy.members.pop("fussy_by_test")
 
 def test_what_cannot_be_computed_is_said(digits: LabelledData):
     sets = {
-        "one": next(Random().make(0, Task(digits, 1, seed=0))),
-        "two": next(Random().make(0, Task(digits, 2, seed=0))),
-        "far": next(Noisy(strengths=(20.0,)).make(0, Task(digits, 2, seed=0))),
+        "one": next(Random().make(0, Task(digits.train, 1, seed=0))),
+        "two": next(Random().make(0, Task(digits.train, 2, seed=0))),
+        "far": next(Noisy(strengths=(20.0,)).make(0, Task(digits.train, 2, seed=0))),
     }
     draws = embedded(View(), digits, torch.arange(100), sets, seed=0, device=torch.device("cpu"))
     result = measured(Fussy(), draws, "class", names=list(sets), seed=0)
@@ -346,8 +346,8 @@ def test_what_cannot_be_computed_is_said(digits: LabelledData):
 
 def test_gradients_are_those_of_the_mean_loss_of_each_class(digits: LabelledData, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(views, "GRADIENT_POINTS", 4)  # so that a class takes several parts
-    sets = {"a": next(Random().make(0, Task(digits, 3, seed=0)))}
-    rows = digits.class_batch(torch.Generator().manual_seed(0), 9)
+    sets = {"a": next(Random().make(0, Task(digits.train, 3, seed=0)))}
+    rows = digits.train.class_batch(torch.Generator().manual_seed(0), 9)
     view = build(View, {"via": "features", "network": NETWORK})
     (sides,) = embedded(view, digits, rows, sets, seed=3, device=torch.device("cpu"))
     real, synthetic = sides.both("gradients")
@@ -355,7 +355,7 @@ def test_gradients_are_those_of_the_mean_loss_of_each_class(digits: LabelledData
     network = build(Network, NETWORK)
     parameters = network.initial(rng(3, "network", 0), digits.shape, 10, affine=False)
     parameters = {name: value.requires_grad_() for name, value in parameters.items()}
-    members = rows[digits.train.labels[rows] == 7]
+    members = rows[digits.train.labels.numbers[rows] == 7]
     logits = network(parameters, digits.normalisation.apply(digits.train.points[members]))["logits"]
     functional.cross_entropy(logits, torch.full((9,), 7)).backward()
     for name, points in real.tensors.items():
@@ -553,7 +553,7 @@ def test_the_packaged_study_in_small(tmp_path: Path, capsys: pytest.CaptureFixtu
         "sets": {"random": {"kind": "random", "count": 2}, "noisy": {"kind": "noisy", "strengths": [1.0, 3.0]}},
     }
     for view in tree["views"].values():
-        view["draws"] = 1
+        view["n_draws"] = 1
         if "network" in view:
             view["network"] = small
         if "trained" in view:

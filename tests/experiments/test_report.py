@@ -20,6 +20,7 @@ from experiments.experiment import Method
 from experiments.plan import Plan
 from experiments.report import curves, grid, tables
 from objectives.data.labelled import Normalisation
+from objectives.data.labels import Labels
 from objectives.storage import StorageError
 from objectives.synthetic.artefact import SyntheticSet
 
@@ -32,7 +33,8 @@ def synthetic(
 ) -> SyntheticSet:
     channels = points.shape[1]
     units = Normalisation((0.0,) * channels, (1.0,) * channels)
-    return SyntheticSet(points, labels, torch.ones(len(points)), classes, units, limits)
+    own = Labels("hard" if labels.ndim == 1 else "soft", labels)
+    return SyntheticSet(points, own, torch.ones(len(points)), classes, units, limits)
 
 
 def pixels(made: SyntheticSet, folder: Path) -> np.ndarray:

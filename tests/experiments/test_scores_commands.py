@@ -20,6 +20,8 @@ from experiments.evaluate import PROTOCOLS, Protocol, TrainingSet, comparison, e
 from experiments.evaluate.training import Trainer
 from experiments.export import export
 from objectives.data.labelled import LabelledData
+from objectives.data.labels import Labels
+from objectives.engine.runtime import Runtime
 from objectives.rng import rng
 from objectives.synthetic.artefact import SyntheticSet
 from objectives.training.mixing import CutMix
@@ -56,8 +58,8 @@ def data(mirror: bool = False) -> LabelledData:
 def few(scores: bool = True, weights: Tensor | None = None) -> TrainingSet:
     generator = torch.Generator().manual_seed(1)
     labels = torch.randn(6, 3, generator=generator)
-    labels = labels if scores else labels.softmax(1)
-    return TrainingSet(torch.randn(6, 1, 4, 4, generator=generator), labels, weights, scores=scores)
+    own = Labels("scores", labels) if scores else Labels("soft", labels.softmax(1))
+    return TrainingSet(torch.randn(6, 1, 4, 4, generator=generator), own, weights)
 
 
 # --- run, show, export, compare ---------------------------------------------------------------------------------------
@@ -66,7 +68,7 @@ def few(scores: bool = True, weights: Tensor | None = None) -> TrainingSet:
 def test_a_run_leaves_scores(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     read = made(folder)
     assert read.labels is not None
-    assert (read.labels.dtype, read.labels.shape, read.labelling) == (torch.float64, (10, 10), "scores")
+    assert (read.labels.dtype, read.labels.shape, read.labelling.kind) == (torch.float64, (10, 10), "scores")
     assert read.numbers.tolist() == list(range(10))
     assert main(["show", str(folder / "run" / "result.safetensors")]) == 0
     assert "labels        scores" in capsys.readouterr().out
@@ -91,7 +93,8 @@ def test_exported_scores_are_exact_and_no_distributions(folder: Path) -> None:
 
 def test_compared_scores_leave_the_classes_of_points_alone(folder: Path) -> None:
     read = made(folder)
-    dataclasses.replace(read, labels=-read.numbers[:, None] * torch.ones(10, 10)).save(folder / "turned.safetensors")
+    scores = dataclasses.replace(read.labelling, values=-read.numbers[:, None] * torch.ones(10, 10))
+    dataclasses.replace(read, labelling=scores).save(folder / "turned.safetensors")
     side = side_of("own", str(folder / "turned.safetensors"))
     assert [side.members(str(c))[0].tolist() for c in range(10)] == [[c] for c in range(10)]
     assert all(side.members(str(c))[1].tolist() == [1.0] for c in range(10))
@@ -122,7 +125,7 @@ def test_networks_learn_scores_by_squares(weighted: bool) -> None:
     """The descent as anyone would write it, with torch's optimiser, on the network of the library."""
     weights = torch.arange(1.0, 7.0) if weighted else None
     examples, own = few(weights=weights), dataclasses.replace(PROTOCOL, epochs=2)
-    parameters, _ = Trainer(own, data(), 6, torch.device("cpu"), "never", "scores").train(examples, 3, 0)
+    parameters, _ = Trainer(own, data(), 6, Runtime(compile="never"), "scores").train(examples, 3, 0)
     initial = own.network.initial(rng(3, "evaluate", 0, "network"), (1, 4, 4), 3)
     plain = {name: value.clone().requires_grad_() for name, value in initial.items()}
     optimiser = torch.optim.SGD(list(plain.values()), 0.05, momentum=0.9, weight_decay=5e-4)
@@ -131,7 +134,7 @@ def test_networks_learn_scores_by_squares(weighted: bool) -> None:
         rows = torch.randperm(6, generator=order)
         answers = own.network(plain, examples.points[rows], ("logits",))["logits"]
         optimiser.zero_grad()
-        (shares[rows] * (answers - examples.labels[rows]).square().sum(1)).mean().backward()
+        (shares[rows] * (answers - examples.labels.rows[rows]).square().sum(1)).mean().backward()
         optimiser.step()
     for name, value in plain.items():
         torch.testing.assert_close(parameters[name], value, rtol=1e-4, atol=1e-6)
@@ -140,7 +143,7 @@ def test_networks_learn_scores_by_squares(weighted: bool) -> None:
 def test_mixed_scores_are_those_of_the_mixed_examples() -> None:
     """Mixing (x, y) with weights w: the mixed weight r w + (1 - r) w', and the mean of the two scores under it."""
     protocol = dataclasses.replace(PROTOCOL, mix=CutMix(probability=1.0), loss="squared")
-    trainer = Trainer(protocol, data(), 6, torch.device("cpu"), "never", "scores")
+    trainer = Trainer(protocol, data(), 6, Runtime(compile="never"), "scores")
     points, scores, weights = torch.randn(6, 1, 4, 4), torch.randn(6, 3), torch.arange(0.0, 6.0)
     _, targets, mixed = trainer._combined(points, scores, weights, rng(1))
     draws = protocol.mix.draw(rng(1), 6, (1, 4, 4)) if protocol.mix else {}
@@ -152,7 +155,7 @@ def test_mixed_scores_are_those_of_the_mixed_examples() -> None:
 
 @pytest.mark.parametrize(("scores", "loss"), [(True, "squared"), (False, "cross_entropy")])
 def test_the_record_says_what_was_learned_and_how(scores: bool, loss: str) -> None:
-    found = evaluate(few(scores), data(), PROTOCOL, seed=0)
+    found = evaluate(few(scores), data(), PROTOCOL, Runtime(seed=0))
     assert (found.labels, found.loss) == ("scores" if scores else "soft", loss)
     assert (found.protocol_hash == PROTOCOL.hash) is not scores
     assert found.protocol_hash == dataclasses.replace(PROTOCOL, loss="squared" if scores else "auto").hash
@@ -161,7 +164,7 @@ def test_the_record_says_what_was_learned_and_how(scores: bool, loss: str) -> No
 
 def test_distributions_can_be_learned_by_squares_too() -> None:
     squared = dataclasses.replace(PROTOCOL, loss="squared")
-    found = evaluate(few(scores=False), data(), squared, seed=0)
+    found = evaluate(few(scores=False), data(), squared, Runtime(seed=0))
     assert (found.labels, found.loss, found.protocol_hash) == ("soft", "squared", squared.hash)
 
 
@@ -170,9 +173,11 @@ def test_a_cross_entropy_of_scores_is_refused_with_what_to_do() -> None:
     with pytest.raises(
         InvalidInput, match=r"the labels are scores, which have none; set loss: squared, or .* hard labels"
     ):
-        evaluate(few(), data(), own, seed=0)
+        evaluate(few(), data(), own, Runtime(seed=0))
     with pytest.raises(InvalidInput, match="scores must have 3 columns, one a class, got 2"):
-        evaluate(dataclasses.replace(few(), labels=torch.zeros(6, 2)), data(), PROTOCOL, seed=0)
+        evaluate(
+            dataclasses.replace(few(), labels=Labels("scores", torch.zeros(6, 2))), data(), PROTOCOL, Runtime(seed=0)
+        )
 
 
 def test_targets_have_no_cross_entropy() -> None:

@@ -17,6 +17,7 @@ from experiments.data import Diabetes, Npz, source_named
 from experiments.evaluate import Protocol, TrainingSet, comparison, evaluate
 from experiments.evaluate.training import Trainer
 from objectives.data.labelled import LabelledData
+from objectives.engine.runtime import Runtime
 from objectives.synthetic.artefact import SyntheticSet
 
 CONFIG = """
@@ -43,10 +44,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_diabetes_is_that_of_scikit_learn() -> None:
     data, (x, y) = Diabetes().load(), load_diabetes(return_X_y=True)
     assert data.test is not None
-    assert data.train.targets is not None
-    assert data.test.targets is not None
     assert (len(data.train), len(data.test), data.shape) == (354, 88, (10,))
-    together = torch.cat([torch.cat([part.points, part.targets], 1) for part in (data.train, data.test)])  # pyright: ignore
+    together = torch.cat([torch.cat([part.points, part.labels.rows], 1) for part in (data.train, data.test)])
     assert sorted(map(tuple, together.tolist())) == sorted(map(tuple, np.column_stack([x, y]).tolist()))
     assert data.normalisation.mean == pytest.approx(data.train.points.mean(0).tolist(), abs=1e-9)
     assert source_named("diabetes") == Diabetes()
@@ -57,10 +56,9 @@ def test_an_npz_with_targets_is_a_regression(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=x, targets=y)
     data = Npz(path=str(tmp_path / "a.npz"), fraction=0.25).load()
     assert data.test is not None
-    assert data.train.targets is not None
     assert (len(data.train), len(data.test)) == (15, 5)
     assert data.target_units is not None
-    assert data.target_units.mean == pytest.approx((float(data.train.targets.mean()),))
+    assert data.target_units.mean == pytest.approx((float(data.train.labels.rows.mean()),))
     np.savez(tmp_path / "b.npz", x_train=x, targets_train=y, x_test=x[:4], targets_test=y[:4])
     assert len(Npz(path=str(tmp_path / "b.npz")).load().test or ()) == 4
     np.savez(tmp_path / "c.npz", x=x, targets=y, y=y)
@@ -74,7 +72,7 @@ def test_an_npz_with_targets_is_a_regression(tmp_path: Path) -> None:
 def test_a_run_leaves_targets(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     read = SyntheticSet.load(folder / "run" / "result.safetensors")
     assert read.labels is not None
-    assert (read.labels.shape, read.labelling) == ((6,), "targets")
+    assert (read.labels.shape, read.labelling.kind) == ((6,), "targets")
     assert 25 < float(read.labels.mean()) < 346
     assert main(["show", str(folder / "run" / "result.safetensors")]) == 0
     shown = capsys.readouterr().out
@@ -131,10 +129,11 @@ def test_compare_looks_at_targets_and_not_at_classes(folder: Path, capsys: pytes
     assert {(row["discrepancy"], row["group"]) for row in rows} == {("mean", "all"), ("joint_mmd", "all")}
     data, read = Diabetes().load(), SyntheticSet.load(artefact)
     x, s = (data.normalisation.apply(points).double() for points in (data.train.points, read.points))
-    y = data.label_vectors(torch.arange(len(x)))
+    y = data.train.label_vectors(torch.arange(len(x)))
     assert y is not None
-    assert read.target_vectors is not None
-    wanted = (x.T @ y.double() / len(x) - s.T @ read.target_vectors.double() / len(s)).square().sum()
+    own = read.labelling.vectors(1)
+    assert own is not None
+    wanted = (x.T @ y.double() / len(x) - s.T @ own.double() / len(s)).square().sum()
     (found,) = (row["estimate"] for row in rows if row["discrepancy"] == "joint_mmd")
     assert found == pytest.approx(float(wanted), rel=0.05, abs=0.02)
     assert main([*given, "--by", "class"]) == 2
@@ -149,8 +148,8 @@ def test_errors_are_those_of_scikit_learn() -> None:
     x, noise = torch.randn(40, 3, generator=generator), torch.randn(40, 2, generator=generator)
     y = 50 + 7 * x[:, :2] + noise
     data = LabelledData.with_targets(x[:30], y[:30], test=(x[30:], y[30:]))
-    trainer = Trainer(PROTOCOL, data, 30, torch.device("cpu"), "never")
-    parameters, statistics = trainer.train(TrainingSet.of(data.train, data), 0, 0)
+    trainer = Trainer(PROTOCOL, data, 30, Runtime(compile="never"))
+    parameters, statistics = trainer.train(TrainingSet.of(data.train.rows(), data), 0, 0)
     assert data.target_units is not None
     answers = PROTOCOL.network(parameters, data.normalisation.apply(x[30:]))["logits"].detach()
     predicted = data.target_units.invert(answers.double()).numpy()
@@ -164,13 +163,13 @@ def test_training_is_on_the_squared_error_of_standardised_targets() -> None:
     protocol = Protocol(
         network=MLP(width=4, depth=1), networks=1, epochs=1, batch=1000, lr=0.1, momentum=0.0, weight_decay=0.0
     )
-    trainer = Trainer(protocol, data, len(data.train), torch.device("cpu"), "never")
-    parameters, _ = trainer.train(TrainingSet.of(data.train, data), 0, 0)
+    trainer = Trainer(protocol, data, len(data.train), Runtime(compile="never"))
+    parameters, _ = trainer.train(TrainingSet.of(data.train.rows(), data), 0, 0)
     from objectives.rng import rng
 
     start = protocol.network.initial(rng(0, "evaluate", 0, "network"), (10,), 1)
     leaves = {name: value.requires_grad_(True) for name, value in start.items()}
-    targets = data.label_vectors(torch.arange(len(data.train)))
+    targets = data.train.label_vectors(torch.arange(len(data.train)))
     assert targets is not None
     answers = protocol.network(leaves, data.normalisation.apply(data.train.points))["logits"]
     (answers - targets).square().sum(1).mean().backward()
@@ -214,9 +213,9 @@ def test_sets_of_another_sort_are_refused(folder: Path) -> None:
     with pytest.raises(InvalidInput, match=r"the set has no classes, but 'data' has the classes 0, 1; name the data"):
         comparison(read, classed, PROTOCOL, controls=())
     with pytest.raises(InvalidInput, match=r"the labels of the training set, hard, are not those of 'diabetes'"):
-        evaluate(TrainingSet.of(classed.train, classed), data, PROTOCOL, seed=0)
+        evaluate(TrainingSet.of(classed.train.rows(), classed), data, PROTOCOL, Runtime(seed=0))
     bare = LabelledData.unlabelled(data.train.points)
-    with pytest.raises(InvalidInput, match=r"no network can be trained on it and judged; .* condense compare"):
+    with pytest.raises(InvalidInput, match=r"no network can be trained on it and evaluated; .* condense compare"):
         comparison(read, bare, PROTOCOL, controls=())
 
 

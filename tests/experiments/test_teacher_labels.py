@@ -14,6 +14,8 @@ from experiments.config import build
 from experiments.data import Digits
 from experiments.evaluate import Protocol, TrainingSet, comparison, evaluate_each, protocol_named
 from experiments.teaching import beside, teacher_of, teacher_tree
+from objectives.data.labels import Labels
+from objectives.engine.runtime import Runtime
 from objectives.rng import rng
 from objectives.synthetic.artefact import SyntheticSet
 from objectives.teacher import Teacher
@@ -45,7 +47,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_with_a_teacher_leaves_its_labels_and_its_weights(folder: Path) -> None:
     read = SyntheticSet.load(folder / "result.safetensors")
-    taught = build(Teacher, teacher_tree(TEACHER)).taught(Digits().load(), seed=0)
+    data = Digits().load()
+    taught = build(Teacher, teacher_tree(TEACHER)).taught(data.train, data.test, seed=0)
     assert read.labels.equal(taught(read.points))
     assert read.numbers.tolist() == [c for c in range(10) for _ in range(2)]
     about = read.record["teacher"]
@@ -93,18 +96,21 @@ def test_a_plan_counts_the_labels(capsys: pytest.CaptureFixture[str]) -> None:
 def test_controls_have_the_labels_of_the_same_teacher(folder: Path) -> None:
     data, synthetic = Digits().load(), SyntheticSet.load(folder / "result.safetensors")
     teacher = teacher_of(synthetic, folder / "result.safetensors", data, device=CPU)
-    found = comparison(synthetic, data, PROTOCOL, controls=("random", "whole"), teacher=teacher, seed=3)
+    found = comparison(
+        synthetic, data, PROTOCOL, controls=("random", "whole"), teacher=teacher, runtime=Runtime(seed=3)
+    )
     assert [row.labels for row in found.rows.values()] == ["teacher", "teacher", "teacher"]
 
     def draw(data: object, network: int) -> TrainingSet:
         generator = rng(3, "control", "random", network)
-        rows = torch.cat([rows[torch.randperm(len(rows), generator=generator)[:2]] for rows in digits.members])
+        rows = torch.cat([rows[torch.randperm(len(rows), generator=generator)[:2]] for rows in digits.train.members])
         points = digits.train.points[rows]
-        return TrainingSet(digits.normalisation.apply(points), teacher(points))
+        return TrainingSet(digits.normalisation.apply(points), Labels("teacher", teacher(points)))
 
     digits = data
-    assert found.rows["random"].accuracies == evaluate_each(draw, data, PROTOCOL, seed=3).accuracies
-    whole = TrainingSet(data.normalisation.apply(data.train.points), teacher(data.train.points))
+    assert found.rows["random"].accuracies == evaluate_each(draw, data, PROTOCOL, Runtime(seed=3)).accuracies
+    labels = Labels("teacher", teacher(data.train.points))
+    whole = TrainingSet(data.normalisation.apply(data.train.points), labels)
     budget = protocol_named("quick")
     assert budget.hash != PROTOCOL.hash
     assert found.rows["whole"].stored_bytes == data.train.points.nbytes + whole.labels.nbytes
@@ -126,7 +132,7 @@ def test_a_teacher_whose_weights_are_gone_is_taught_again(folder: Path, tmp_path
     assert again.hash == synthetic.record["teacher"]["hash"]
     assert asked == [0, 1, 2]
     weights = beside(tmp_path / "moved.safetensors")
-    build(Teacher, teacher_tree(TEACHER)).taught(data, seed=9).save(
+    build(Teacher, teacher_tree(TEACHER)).taught(data.train, data.test, seed=9).save(
         weights
     )  # those of another one are not taken for its own
     assert teacher_of(synthetic, tmp_path / "moved.safetensors", data, device=CPU).hash == again.hash

@@ -51,7 +51,7 @@ def test_an_npz_of_points_alone_has_no_labels(folder: Path) -> None:
 
 def test_a_run_leaves_points_and_a_picture(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     read = SyntheticSet.load(folder / "points" / "result.safetensors")
-    assert (read.labelling, read.points.shape) == ("none", (12, 1, 8, 8))
+    assert (read.labelling.kind, read.points.shape) == ("none", (12, 1, 8, 8))
     with Image.open(folder / "points" / "result.png") as picture:
         assert min(picture.size) > 50
     assert main(["show", str(folder / "points" / "result.safetensors")]) == 0
@@ -99,7 +99,7 @@ def test_classes_and_targets_are_not_compared(folder: Path, capsys: pytest.Captu
 
 def test_evaluation_is_refused_with_what_to_do(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(folder / "points" / "result.safetensors"), "--quiet"]) == 2
-    assert "no network can be trained on it and judged; see how far a set is from it: condense compare" in (
+    assert "no network can be trained on it and evaluated; see how far a set is from it: condense compare" in (
         capsys.readouterr().err
     )
     assert main(["label", str(folder / "points" / "result.safetensors"), "--out", str(folder / "b.safetensors")]) == 2

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 import torch
-from small import images
+from small import images, numbers_of
 from torch import Tensor
 
 from experiments.config import build, override, read
 from experiments.data import Digits
 from experiments.experiment import Experiment, configured
 from objectives.data.labelled import LabelledData
+from objectives.engine.runtime import Runtime
 from objectives.methods import available
 from objectives.solvers import Descent, Problem
 from objectives.solvers.base import decoded
@@ -74,7 +75,7 @@ class Sight:
     def real(self, label: int) -> Tensor:
         """The real examples of a class in this step, not augmented."""
         data = self.trial.problem.data
-        points = data.train.points[self.rows[data.train.labels[self.rows] == label]].to(self.trial.dtype)
+        points = data.rows(self.rows[data.labels.numbers[self.rows] == label]).points.to(self.trial.dtype)
         mean, std = (
             torch.tensor(values, dtype=self.trial.dtype).reshape(-1, *[1] * (points.ndim - 2))
             for values in (data.normalisation.mean, data.normalisation.std)
@@ -88,7 +89,7 @@ class Sight:
 
     def augmented(self, points: Tensor, label: int) -> Tensor:
         """Points under the augmentation that this step has for a class."""
-        augment = self.trial.engine.extractor.augment
+        augment = self.trial.engine.bound_context.augment
         if augment is None:
             return points
         assert augment.per == "class"
@@ -113,14 +114,14 @@ class Trial:
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.problem.dtype
+        return self.problem.runtime.dtype
 
     def sight(self) -> Sight:
         """What the step that comes next sees."""
-        step, extractor = self.run.step, self.engine.extractor
+        step = self.run.step
         view = self.engine.real_side.at(step)
-        rows = torch.cat([rows for _, rows in extractor.real_parts(view.draw, view.parameters, view.augmentation)])
-        random = {name: blocks.get("", blocks) for name, (_, blocks) in view.random.items()}
+        rows = numbers_of(self.engine, view)
+        random = {name: found.blocks.get("", found.blocks) for name, found in view.random.items()}
         return Sight(self, step, view.parameters, rows, view.augmentation, random)
 
     def points(self, parameters: Mapping[str, Tensor]) -> Tensor:
@@ -150,7 +151,8 @@ def trial(
     smaller = [*small, *([f"context.batch={REAL}"] if tree["context"].get("batch") != "all" else [])]
     made = build(Experiment, override({**tree, "data": {"kind": Digits.kind}}, [*smaller, *settings]))
     data = images(SIZES, channels=3) if data is None else data
-    problem = Problem(data, made.objective, made.context, made.synthetic, seed, policy="never", dtype=dtype)
+    runtime = Runtime(seed, dtype=dtype, compile="never")
+    problem = Problem(data.train, made.objective, made.context, made.synthetic, runtime)
     return Trial(problem, made.solver, made.solver.start(problem))
 
 
@@ -170,7 +172,7 @@ def same_value_and_gradient(some: Trial, loss: Loss, looser: float = 1.0) -> Non
     mine = some.leaves()
     now = decoded(some.problem, mine)
     values = some.engine.evaluate(now, some.run.step)
-    torch.autograd.backward([getattr(now, name) for name in values.gradients], list(values.gradients.values()))
+    torch.autograd.backward([now.tensors[name] for name in values.gradients], list(values.gradients.values()))
     agree(values.total, expected.detach(), some.dtype, looser)
     for name, slope in zip(leaves, slopes, strict=True):
         found = mine[name].grad

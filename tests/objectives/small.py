@@ -12,12 +12,16 @@ from discrepancy.embeddings import Features
 from discrepancy.networks import ConvNet
 from objectives.contexts import Fresh
 from objectives.data.labelled import LabelledData
+from objectives.engine.engine import Engine
+from objectives.engine.runtime import Runtime
 from objectives.solvers import Descent, Problem, Solver, Solving
 from objectives.synthetic.parameterisation import Decoded
 from objectives.synthetic.pixels import Pixels
-from objectives.terms.objective import Match, Summand
+from objectives.terms.bound import DrawView
+from objectives.terms.match import Match
+from objectives.terms.objective import Summand
 
-__all__ = ["NETWORK", "decoded", "images", "problem", "start", "table", "unchecked"]
+__all__ = ["NETWORK", "decoded", "images", "numbers_of", "problem", "start", "table", "unchecked"]
 
 NETWORK = ConvNet(width=8, depth=2)
 SIZES = (7, 11, 13)
@@ -51,7 +55,8 @@ def problem(data: LabelledData, objective: Summand | None = None, **options: Any
     objective = objective if objective is not None else Match(MMD(), via=Features())
     context = options.pop("context", None) or Fresh(network=NETWORK, batch=5)
     synthetic = options.pop("synthetic", None) or Pixels(per_class=2)
-    return Problem(data, objective.as_objective(), context, synthetic, policy="never", **options)
+    runtime = Runtime(compile=options.pop("compile", "never"), **options)
+    return Problem(data.train, objective.as_objective(), context, synthetic, runtime)
 
 
 def start(
@@ -66,6 +71,13 @@ def decoded(some: Problem, **changes: torch.Tensor) -> Decoded:
     parameters = {name: value.requires_grad_(True) for name, value in some.initial().items()}
     parameters |= changes
     return some.synthetic.decode(parameters, some.layout)
+
+
+@torch.no_grad()
+def numbers_of(engine: Engine, view: DrawView) -> torch.Tensor:
+    """The real examples of a draw, by number."""
+    context = engine.bound_context
+    return engine.batches.rows(engine.data, view.draw, lambda members: context.features(members, view.parameters))
 
 
 @contextlib.contextmanager

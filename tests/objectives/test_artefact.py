@@ -21,6 +21,7 @@ from discrepancy.errors import InvalidInput
 from objectives.condense import condense
 from objectives.contexts import Fresh, Pool
 from objectives.data.labelled import Normalisation
+from objectives.data.labels import Labels
 from objectives.solvers import Descent, Random
 from objectives.storage import StorageError, replacing
 from objectives.synthetic.artefact import FORMAT, SyntheticSet
@@ -29,14 +30,14 @@ from objectives.synthetic.formation import Formation
 from objectives.synthetic.frequencies import Frequencies
 from objectives.synthetic.parameterisation import Parameterisation
 from objectives.synthetic.pixels import Pixels
-from objectives.terms.objective import Match
+from objectives.terms.match import Match
 from objectives.terms.penalties import CrossEntropy
 
 
 def small_set(**changes: Any) -> SyntheticSet:
     given: dict[str, Any] = {
         "points": torch.arange(24.0).reshape(6, 1, 2, 2),
-        "labels": torch.tensor([0, 0, 1, 1, 2, 2]),
+        "labelling": Labels("hard", torch.tensor([0, 0, 1, 1, 2, 2])),
         "weights": torch.ones(6),
         "classes": ("a", "b", "c"),
         "normalisation": Normalisation((10.0,), (5.0,)),
@@ -88,7 +89,7 @@ def test_the_file_holds_points_and_labels_under_their_names(path: Path) -> None:
     small_set().save(path)
     tensors = safetensors.torch.load_file(path)
     assert tensors["points"].equal(small_set().points)
-    assert tensors["labels"].equal(small_set().labels)
+    assert tensors["labels"].equal(small_set().labelling.rows)
 
 
 FORMS: dict[str, tuple[Parameterisation, int]] = {
@@ -112,11 +113,11 @@ def test_what_is_decoded_goes_with_its_decoder(path: Path, form: str, soft: bool
     fields = dict(read.record["decoder"])
     decoder = Parameterisation.members[fields.pop("kind")](**fields)
     assert decoder == synthetic
-    layout = decoder.layout(data)  # pyright: ignore[reportAttributeAccessIssue]
+    layout = decoder.layout(data.train)  # pyright: ignore[reportAttributeAccessIssue]
     decoded = decoder.decode(read.parameters, layout)  # pyright: ignore[reportAttributeAccessIssue]
     assert len(read) == (12 if form == "formation" else 6)
     torch.testing.assert_close(data.normalisation.invert(decoded.points), read.points, rtol=0, atol=1e-3)
-    assert decoded.labels.equal(read.labels)
+    assert decoded.labels.equal(read.labelling.rows)
     assert decoded.weights.equal(read.weights)
     stored = len(layout)
     assert read.stored_bytes == size + (stored * (3 * 4 + 4) if soft else stored * 8)
@@ -152,7 +153,7 @@ def test_it_is_a_dataset(path: Path) -> None:
     small_set().save(path)
     batches = list(DataLoader(SyntheticSet.load(path), batch_size=4))
     assert torch.cat([points for points, _ in batches]).equal(small_set().points)
-    assert torch.cat([labels for _, labels in batches]).equal(small_set().labels)
+    assert torch.cat([labels for _, labels in batches]).equal(small_set().labelling.rows)
     assert len(list(small_set())) == 6  # pyright: ignore[reportArgumentType]
     with pytest.raises(IndexError, match="index 6 is out of range for 6 examples"):
         _ = small_set()[6]
@@ -193,7 +194,7 @@ def test_no_safetensors_at_all(path: Path) -> None:
 def test_foreign(path: Path, metadata: dict[str, str] | None) -> None:
     small = small_set()
     safetensors.torch.save_file(
-        {"points": small.points, "labels": small.labels, "weights": small.weights}, path, metadata
+        {"points": small.points, "labels": small.labelling.rows, "weights": small.weights}, path, metadata
     )
     with pytest.raises(InvalidInput, match="is a safetensors file but no artefact of this library"):
         SyntheticSet.load(path)

@@ -19,10 +19,13 @@ from discrepancy.networks import MLP, ConvNet, Coupling, Network
 from objectives import LabelledData, Match, Pixels, Pool, SyntheticSet, condense
 from objectives.condense import solve
 from objectives.engine.real_side import STREAMED_BYTES
+from objectives.engine.runtime import Runtime
 from objectives.rng import rng
 from objectives.solvers import ClosedForm, Problem
+from objectives.terms.match import BoundMatch
 
 SIZES, PENALTY = (17, 30, 23), 0.02
+DOUBLE = Runtime(dtype=torch.float64)
 C, SHAPE = len(SIZES), (2, 4, 5)
 D = math.prod(SHAPE)
 LEAKY = MLP(width=None, depth=2, activation="leaky_relu", slope=0.1, bias=False)
@@ -101,7 +104,7 @@ def ridge(x: np.ndarray, y: np.ndarray, penalty: float, intercept: bool = False)
 
 
 def vectors(data: LabelledData) -> np.ndarray:
-    return np.eye(C)[data.strata.numpy()]
+    return np.eye(C)[data.train.strata.numpy()]
 
 
 def labels_of(made: SyntheticSet) -> np.ndarray:
@@ -218,7 +221,7 @@ def test_predictions_as_labels_keep_points_near_their_start(data: LabelledData, 
     start = None
     for labels in ("hard", "learned"):
         made = condensed(data, space, per_class=15, start="real", labels=labels)
-        problem_start = Pixels(per_class=15, start="real").initial(data, 0)["points"]
+        problem_start = Pixels(per_class=15, start="real").initial(data.train, 0)["points"]
         start = data.normalisation.invert(problem_start.double())
         moved.append(float((made.points - start).norm() / start.norm()))
         sought = ridge(features(data, space, data.train.points), vectors(data), PENALTY)
@@ -234,7 +237,7 @@ def test_predictions_as_labels_keep_points_near_their_start(data: LabelledData, 
 def test_how_far_points_move_is_recorded(data: LabelledData, name: str, per_class: int):
     """With as many points as features their predictions are exact, and nothing that is reached has to move."""
     made = condensed(data, SPACES[name], per_class=per_class, start="real", labels="learned")
-    start = Pixels(per_class=per_class, start="real").initial(data, 0)["points"].double()
+    start = Pixels(per_class=per_class, start="real").initial(data.train, 0)["points"].double()
     moved = data.normalisation.apply(made.points, torch.float64) - start
     assert made.record["findings"]["moved"] == pytest.approx(float(moved.norm() / start.norm()), abs=1e-12)
     assert (made.record["findings"]["moved"] < 1e-9) == (per_class * C >= D)
@@ -255,7 +258,7 @@ def test_labels_for_points_as_they_are(data: LabelledData):
         assert made.record["findings"]["error"] == pytest.approx(missed, abs=1e-10)
         assert (missed < 1e-10) == exact
         assert bool([item for item in caught if issubclass(item.category, NumericalWarning)]) != exact
-        kept = Pixels(per_class=per_class, start="noise").initial(data, 0)["points"].double()
+        kept = Pixels(per_class=per_class, start="noise").initial(data.train, 0)["points"].double()
         torch.testing.assert_close(data.normalisation.apply(made.points, torch.float64), kept)
 
 
@@ -284,8 +287,11 @@ def test_mixed_precision_finds_the_weights_of_double_precision(
 @pytest.mark.parametrize("nbytes", [1, 5 * 8 * 64, 1 << 30])
 def test_the_real_side_comes_in_parts_of_bounded_size(data: LabelledData, monkeypatch: pytest.MonkeyPatch, nbytes: int):
     monkeypatch.setitem(STREAMED_BYTES, "cpu", nbytes)
-    some = Problem(data, match().named("ridge"), Pool(size=1), Pixels(per_class=1), dtype=torch.float64)
-    parts = [measure.rows[0] for measure in some.engine(1).real_side.real(0, "ridge")]
+    some = Problem(data.train, match().named("ridge"), Pool(size=1), Pixels(per_class=1), DOUBLE)
+    engine = some.engine(1)
+    bound = engine.terms["ridge"]
+    assert isinstance(bound, BoundMatch)
+    parts = [measure.rows[0] for measure in engine.real_side.streamed(0, bound)]
     size = max(1, nbytes // (8 * D))
     assert [len(part) for part in parts[:-1]] == [size] * (len(parts) - 1)
     assert len(parts[-1]) <= size
@@ -337,7 +343,7 @@ def test_the_artefact_is_exact_and_one_of_float32_is_not(data: LabelledData, tmp
 @pytest.mark.parametrize("name", ["linear", "leaky"])
 @pytest.mark.parametrize("intercept", [False, True])
 def test_troubled_data(data: LabelledData, trouble: str, name: str, intercept: bool):
-    points, labels, learner, y = data.train.points.clone(), data.strata, Ridge(penalty=PENALTY), vectors(data)
+    points, labels, learner, y = data.train.points.clone(), data.train.strata, Ridge(penalty=PENALTY), vectors(data)
     flat = points.flatten(1)
     given: Tensor = labels
     if trouble == "collinear":
@@ -357,8 +363,8 @@ def test_troubled_data(data: LabelledData, trouble: str, name: str, intercept: b
     if trouble == "soft labels":
         given = torch.rand(len(flat), C, generator=torch.Generator().manual_seed(1)).softmax(1)
     troubled, space = LabelledData.of(flat, given), SPACES[name]
-    if troubled.train.soft is not None:
-        y = troubled.train.soft.double().numpy()
+    if troubled.train.labels.kind == "soft":
+        y = troubled.train.labels.rows.double().numpy()
     rounded = trouble == "soft labels" and intercept  # to float32: their sum is not quite 1, but that of hard ones is
     says = pytest.warns(NumericalWarning, match="use labels: learned") if rounded else nullcontext()
     with says:
@@ -396,12 +402,13 @@ def test_targets_of_a_regression():
     }
     made = condense(one, match(), **settings)
     assert one.target_units is not None
-    assert one.train.targets is not None
+    assert one.train.labels.kind == "targets"
     x = one.normalisation.apply(one.train.points, torch.float64).numpy()
-    sought = ridge(x, one.target_units.apply(one.train.targets, torch.float64).numpy(), PENALTY)
-    assert made.target_vectors is not None
+    sought = ridge(x, one.target_units.apply(one.train.labels.rows, torch.float64).numpy(), PENALTY)
+    targets = made.labelling.vectors(1)
+    assert targets is not None
     kept = one.normalisation.apply(made.points, torch.float64).numpy()
-    assert error(ridge(kept, made.target_vectors.double().numpy(), 0.0), sought) < 1e-6  # targets are kept in float32
+    assert error(ridge(kept, targets.double().numpy(), 0.0), sought) < 1e-6  # targets are kept in float32
     assert made.record["findings"]["error"] < 1e-13
     with pytest.warns(
         NumericalWarning, match=r"the labels of the 1 synthetic examples have rank 1, .* miss them by 0\."
@@ -421,9 +428,7 @@ def test_what_is_not_reached_is_taken_from_nearby_where_asked_for(data: Labelled
 
 
 def test_a_solution_is_restored(data: LabelledData):
-    problem = Problem(
-        data, match().as_objective(), Pool(size=1), Pixels(per_class=2, start="noise"), dtype=torch.float64
-    )
+    problem = Problem(data.train, match().as_objective(), Pool(size=1), Pixels(per_class=2, start="noise"), DOUBLE)
     first, second = ClosedForm().start(problem), ClosedForm().start(problem)
     solve(first)
     second.restore(first.state())

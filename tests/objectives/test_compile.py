@@ -2,6 +2,7 @@
 
 import functools
 import io
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,18 +15,23 @@ from discrepancy.embeddings import Features, LossGradient
 from discrepancy.errors import InvalidInput, PerformanceWarning
 from discrepancy.learning.gradients import MeanGradients, mean_loss_gradients
 from discrepancy.networks import MLP, ConvNet, Network
+from discrepancy.numerics.blocks import padded
 from objectives.condense import condense
 from objectives.contexts import Fresh, Pool, Trained
-from objectives.engine.compile import Compiled, compiled, eager_seconds, padded
-from objectives.engine.extractor import Extractor
+from objectives.engine.bound_context import BoundContext
+from objectives.engine.compile import Compiled, Policy, compiled, eager_seconds
 from objectives.engine.memory import available_bytes, chunk_examples, graph_bytes
 from objectives.solvers import Descent, Problem, Solving
 from objectives.synthetic.pixels import Pixels
-from objectives.terms.objective import Match
+from objectives.terms.match import Match
 from objectives.training.augmentation import Siamese
 from objectives.training.training import Training
 
 CPU = torch.device("cpu")
+
+
+def with_policy(some: Problem, policy: Policy) -> Problem:
+    return replace(some, runtime=replace(some.runtime, compile=policy))
 
 
 def double(x: Tensor) -> Tensor:
@@ -57,13 +63,12 @@ def test_seconds_grow_with_the_work() -> None:
 @pytest.mark.parametrize(("steps", "compiles"), [(10, False), (200_000_000, True)])
 def test_long_runs_are_compiled_and_short_ones_are_not(compiler: None, steps: int, compiles: bool) -> None:
     some = problem(images())
-    extractor = Problem(**{**vars(some), "policy": "auto"}).engine(steps).extractor
-    assert extractor.compiles == compiles
+    assert with_policy(some, "auto").engine(steps).bound_context.compiles == compiles
 
 
 def test_the_work_of_a_run() -> None:
     def work(context: Any, steps: int) -> int:
-        return problem(images(), context=context).engine(steps).extractor.images(steps, 6)
+        return problem(images(), context=context).engine(steps).bound_context.images(steps, 6)
 
     assert work(Fresh(network=NETWORK, batch=9), 10) == 10 * (7 + 9 + 9) + 10 * 3 * 6
     assert work(Pool(network=NETWORK, size=4), 10) == 4 * 31 + 10 * 3 * 6
@@ -117,7 +122,7 @@ def test_padding_repeats_the_first_row() -> None:
 
 @pytest.mark.parametrize(("n", "size"), [(1, 1), (8, 8), (9, 5), (17, 6), (64, 8)])
 def test_chunks_are_alike(n: int, size: int) -> None:
-    extractor = problem(images()).engine(1).extractor
+    extractor = problem(images()).engine(1).bound_context.extractor
     extractor.chunk = 8
     assert extractor.size(n) == size
 
@@ -172,16 +177,16 @@ def test_chunks_shrink_as_images_grow() -> None:
 
 
 def test_little_memory_means_recomputing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def extractor() -> Extractor:
+    def context() -> BoundContext:
         many, few = Pixels(per_class=40), Fresh(network=NETWORK, batch=2)
-        return problem(images(), context=few, synthetic=many).engine(1).extractor
+        return problem(images(), context=few, synthetic=many).engine(1).bound_context
 
     assert available_bytes(CPU) > 1 << 20
-    assert not extractor().recompute
-    needed = extractor().examples * extractor().graph_bytes
+    assert not context().recompute
+    needed = context().examples * context().graph_bytes
     for free, recompute in ((2 * needed, False), (2 * needed - 2, True)):
-        monkeypatch.setattr("objectives.engine.extractor.available_bytes", lambda device, free=free: free)
-        assert extractor().recompute == recompute
+        monkeypatch.setattr("objectives.engine.runtime.available_bytes", lambda device, free=free: free)
+        assert context().recompute == recompute
 
 
 # --- compiled ---------------------------------------------------------------------------------------------------------
@@ -199,10 +204,10 @@ def compiled_problem() -> Problem:
 @pytest.mark.filterwarnings(TRACING)
 def test_compiled_equals_eager_and_resumes_bit_for_bit() -> None:
     eager = compiled_problem()
-    fast = Problem(**{**vars(eager), "policy": "always"})
+    fast = with_policy(eager, "always")
     engine = fast.engine(4)
-    assert engine.extractor.compiles
-    engine.extractor.chunk = 4  # a ragged last chunk on both sides
+    assert engine.bound_context.compiles
+    engine.bound_context.extractor.chunk = 4  # a ragged last chunk on both sides
     plain = eager.engine(4)
     for step in (0, 1):
         first, second = (item.evaluate(decoded(eager), step) for item in (engine, plain))
@@ -240,13 +245,13 @@ def test_compiled_gradient_matching_equals_eager() -> None:
     context = Trained(network=NETWORK, training=training, keep=3, batch=9, augment=Siamese())
     eager = problem(images(), Match(MeanGradients(), via=LossGradient()), context=context)
     solver = Descent(lr=0.1, momentum=0.5, steps=3)
-    slow, fast = (solver.start(Problem(**{**vars(eager), "policy": policy})) for policy in ("never", "always"))
+    slow, fast = (solver.start(with_policy(eager, policy)) for policy in ("never", "always"))
     engine: Any = fast
-    extractor = engine.engine.extractor
-    extractor.chunk = 4  # classes of 7 and 9 in ragged chunks
+    context = engine.engine.bound_context
+    context.extractor.chunk = 4  # classes of 7 and 9 in ragged chunks
     for _ in range(3):
         torch.testing.assert_close(slow.advance().loss, fast.advance().loss, rtol=1e-5, atol=1e-5)
-    assert extractor.learning_forward.fast is not None
+    assert context.logits_extractor._differentiable.fast is not None
     torch.testing.assert_close(slow.parameters["points"], fast.parameters["points"], rtol=1e-4, atol=1e-4)
 
 
@@ -259,10 +264,11 @@ def test_a_sweep_over_sizes_stays_compiled(monkeypatch: pytest.MonkeyPatch) -> N
         stayed = []
         for size in sizes:
             some = problem(images(sizes=(20, 20)), synthetic=Pixels(per_class=size))
-            engine = Problem(**{**vars(some), "policy": "always"}).engine(2)
+            engine = with_policy(some, "always").engine(2)
             engine.evaluate(decoded(some), 0)
-            assert isinstance(engine.extractor.synthetic_forward, Compiled)
-            stayed.append(engine.extractor.synthetic_forward.fast is not None)
+            forward = engine.bound_context.extractor._differentiable
+            assert isinstance(forward, Compiled)
+            stayed.append(forward.fast is not None)
         return stayed
 
     assert all(swept(range(1, 13)))

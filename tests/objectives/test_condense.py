@@ -15,7 +15,7 @@ from objectives.contexts import Fresh, Pool
 from objectives.solvers import Descent, Random
 from objectives.synthetic.artefact import SyntheticSet
 from objectives.synthetic.pixels import Pixels
-from objectives.terms.objective import Match
+from objectives.terms.match import Match
 from objectives.terms.penalties import TotalVariation
 
 DM: dict[str, Any] = {"context": Fresh(network=NETWORK, batch=5), "compile": "never"}
@@ -33,7 +33,7 @@ def test_plain_data(form: str) -> None:
     data: Any = (x, y) if form == "pair" else torch.utils.data.TensorDataset(x, y)
     synthetic = condense(data, Match(MMD()), per_class=3, steps=2)
     assert synthetic.points.shape == (6, 3)
-    assert synthetic.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert synthetic.labelling.rows.tolist() == [0, 0, 0, 1, 1, 1]
 
 
 def test_the_defaults_match_the_means() -> None:
@@ -90,7 +90,7 @@ def test_the_record_says_how_it_came_to_be() -> None:
     objective = Match(MMD(kernel=Gaussian(lengthscale=Median(factor=2.0))), via=Features()) + 0.5 * TotalVariation()
     record = condense(data, objective, **DM, per_class=2, steps=3, seed=7).record
     assert record["seed"] == 7
-    assert record["fingerprint"] == data.fingerprint()
+    assert record["fingerprint"] == data.train.fingerprint()
     assert record["config"]["solver"] == {"kind": "descent", "steps": 3}
     assert record["config"]["synthetic"] == {"kind": "pixels", "per_class": 2}
     assert record["config"]["context"] == {

@@ -76,11 +76,11 @@ def test_refused(make: object, message: str) -> None:
 
 
 def test_networks_of_a_draw_are_the_same_each_time_and_differ_by_number_and_seed() -> None:
-    stages = [problem(images(), seed=seed).engine(1).extractor for seed in (0, 0, 1)]
-    first, again, other = (extractor.parameters(4)["conv1.weight"] for extractor in stages)
+    contexts = [problem(images(), seed=seed).engine(1).bound_context for seed in (0, 0, 1)]
+    first, again, other = (context.initial(4)["conv1.weight"] for context in contexts)
     assert first.equal(again)
     assert not first.equal(other)
-    assert not first.equal(stages[0].parameters(5)["conv1.weight"])
+    assert not first.equal(contexts[0].initial(5)["conv1.weight"])
 
 
 def test_one_network_a_draw_in_a_pool_of_augmentations() -> None:

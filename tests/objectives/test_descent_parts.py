@@ -13,7 +13,7 @@ from objectives.rng import rng
 from objectives.solvers import Descent
 from objectives.synthetic.formation import Formation
 from objectives.synthetic.pixels import Pixels
-from objectives.terms.objective import Match
+from objectives.terms.match import Match
 
 MEANS = Match(MMD(), via=Identity())
 WHOLE: dict[str, Any] = {"context": Pool(size=1, batch="all")}
@@ -28,7 +28,7 @@ def test_a_step_takes_a_random_part_of_each_class(update: str) -> None:
     for step in range(2):
         points = run.parameters["points"]
         expected = points.clone()
-        for label, mean in enumerate(data.class_means()):
+        for label, mean in enumerate(data.train.class_means()):
             order = torch.randperm(5, generator=rng(0, "synthetic", step, label))
             rows = 5 * label + order[:3]
             expected[rows] -= 0.1 * 2 / 3 * (points[rows].mean(0) - mean)
@@ -52,7 +52,7 @@ def test_the_plan_counts_the_examples_of_a_step() -> None:
 
     few, every = run(3), run(None)
     assert (few.engine.examples, every.engine.examples) == (9, 24)
-    work = [one.solver.passes(one.problem, one.engine.extractor) for one in (few, every)]
+    work = [one.solver.passes(one.problem, one.engine.bound_context) for one in (few, every)]
     assert work[1] - work[0] == 4 * 3 * (24 - 9)
 
 

@@ -12,8 +12,10 @@ from discrepancy.embeddings import Features, Identity
 from objectives.contexts import Fresh, Interpolated
 from objectives.solvers import Descent
 from objectives.synthetic.pixels import Pixels
-from objectives.terms.objective import Match, Objective, Penalised
+from objectives.terms.match import Match
+from objectives.terms.objective import Objective
 from objectives.terms.penalties import CrossEntropy, TotalVariation
+from objectives.terms.penalty import Penalised
 from objectives.training.training import Training
 
 CONTEXT = Fresh(network=NETWORK, batch=5)
@@ -75,24 +77,29 @@ def test_a_turn_passes_only_the_networks_that_its_terms_ask_for(monkeypatch: pyt
     some = problem(images(), objective, context=context)
     engine = some.engine(2)
     engine.real_side.at(0)
-    extractor, passed = engine.extractor, []
-    for name in ("synthetic_forward", "trained_forward"):
-        forward = getattr(extractor, name)
+    bound, passed = engine.bound_context, []
+    both = {"current": bound.extractor, "trained": bound.trained_extractor}
+    for name, extractor in both.items():
+        forward = extractor._differentiable
         monkeypatch.setattr(
-            extractor, name, lambda *a, name=name, forward=forward: [passed.append(name), forward(*a)][1]
+            extractor, "_differentiable", lambda *a, name=name, forward=forward: [passed.append(name), forward(*a)][1]
         )
     for term, names in (
-        (("mmd",), ["synthetic_forward"]),
-        (("cross_entropy",), ["trained_forward"]),
+        (("mmd",), ["current"]),
+        (("cross_entropy",), ["trained"]),
         (("total_variation",), []),
-        (None, ["synthetic_forward", "trained_forward"]),
+        (None, ["current", "trained"]),
     ):
         passed.clear()
         whole = engine.evaluate(decoded(some), 0, terms=term)
         assert passed == names
-        extractor.recompute, extractor.chunk, chunk = True, 4, extractor.chunk
+        chunk, bound.recompute = bound.extractor.chunk, True
+        for extractor in both.values():
+            extractor.chunk = 4
         chunked = engine.evaluate(decoded(some), 0, terms=term)
-        extractor.recompute, extractor.chunk = False, chunk
+        bound.recompute = False
+        for extractor in both.values():
+            extractor.chunk = chunk
         torch.testing.assert_close(chunked.gradients["points"], whole.gradients["points"], rtol=1e-4, atol=1e-6)
 
 
@@ -100,7 +107,7 @@ def test_a_second_network_is_counted_on_the_synthetic_side() -> None:
     training = Training(on="real", steps=3, batch=8)
     context = Interpolated(network=NETWORK, size=1, training=training, trained=2, batch=5)
     both, one, other = (
-        problem(images(), objective.as_objective(), context=context).engine(10).extractor
+        problem(images(), objective.as_objective(), context=context).engine(10).bound_context
         for objective in (
             Match(MMD(), via=Features()) + CrossEntropy(network="trained"),
             Match(MMD(), via=Features()),

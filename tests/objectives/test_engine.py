@@ -19,7 +19,8 @@ from objectives.engine.engine import Engine, Values
 from objectives.rng import rng
 from objectives.synthetic.parameterisation import Decoded
 from objectives.synthetic.pixels import Pixels
-from objectives.terms.objective import Match, Summand
+from objectives.terms.match import BoundMatch, Match
+from objectives.terms.objective import Summand
 from objectives.terms.penalties import CrossEntropy, TotalVariation
 from objectives.terms.reductions import CVaR, Max, Mean, Proportional, Reduction, Sum
 from objectives.training.augmentation import Siamese
@@ -37,12 +38,12 @@ def module(parameters: dict[str, Tensor], channels: int) -> nn.Sequential:
 
 def published(engine: Engine, here: Decoded, step: int, rows: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
     """Σ_c ‖mean f(A(real of class c)) - mean f(A(synthetic of class c))‖² and its gradient, class by class as published."""
-    data, view, augment = engine.data, engine.real_side.at(step), engine.extractor.augment
+    data, view, augment = engine.data, engine.real_side.at(step), engine.bound_context.augment
     network = module(dict(view.parameters), data.shape[0])
     points = here.points.detach().clone().requires_grad_(True)
     loss = torch.zeros(())
     for c, chosen in rows.items():
-        real = data.normalisation.apply(data.train.points[chosen])
+        real = data.normalisation.apply(data.rows(chosen).points)
         own = points[here.slots == c]
         if augment is not None:
             only = {name: value[c : c + 1] for name, value in view.augmentation.items()}
@@ -54,8 +55,8 @@ def published(engine: Engine, here: Decoded, step: int, rows: dict[int, Tensor])
 
 def batch_of(data: LabelledData, size: int, seed: int, number: int) -> dict[int, Tensor]:
     """The real examples of each class in the batch of this number."""
-    indices = data.class_batch(rng(seed, "batch", number), size)
-    return {c: indices[data.train.labels[indices] == c] for c in range(data.count)}
+    indices = data.train.class_batch(rng(seed, "batch", number), size)
+    return {c: indices[data.train.labels.numbers[indices] == c] for c in range(data.count)}
 
 
 def assert_same(first: Values, second: Values, rtol: float = 1e-5, atol: float = 1e-6) -> None:
@@ -67,13 +68,14 @@ def assert_same(first: Values, second: Values, rtol: float = 1e-5, atol: float =
 def counting(engine: Engine) -> list[int]:
     """How many real examples pass through the network, call by call."""
     calls: list[int] = []
-    forward = engine.extractor.real_forward
+    extractor = engine.bound_context.extractor
+    forward = extractor._plain
 
     def counted(parameters: Any, points: Tensor) -> Any:
         calls.append(len(points))
         return forward(parameters, points)
 
-    engine.extractor.real_forward = counted
+    extractor._plain = counted
     return calls
 
 
@@ -100,7 +102,7 @@ def test_a_pool_on_all_data_matches_the_full_class_means(augment: Siamese | None
     context = Pool(network=NETWORK, size=2, augment=augment, augmentations=2 if augment else 1)
     some = problem(data, context=context)
     engine, here = some.engine(4), decoded(some)
-    everything = {c: (data.train.labels == c).nonzero()[:, 0] for c in range(3)}
+    everything = {c: (data.train.labels.numbers == c).nonzero()[:, 0] for c in range(3)}
     for step in range(3):
         loss, gradient = published(engine, here, step, everything)
         values = engine.evaluate(here, step)
@@ -113,15 +115,15 @@ def test_without_mirror_symmetry_nothing_is_flipped() -> None:
     with_, without = (
         problem(images(mirror=mirror), context=Fresh(network=NETWORK, augment=flip)) for mirror in (True, False)
     )
-    assert with_.engine(1).extractor.augment == flip
-    assert without.engine(1).extractor.augment == Siamese(operations=("crop",), flip=1.0)
+    assert with_.engine(1).bound_context.augment == flip
+    assert without.engine(1).bound_context.augment == Siamese(operations=("crop",), flip=1.0)
 
 
 def test_augmentation_by_image_gives_every_image_its_own_row() -> None:
     data = images(side=12)
     some = problem(data, Match(MMD(), via=Identity()), context=Fresh(batch=9, augment=Siamese(per="image")))
     engine, here = some.engine(1), decoded(some)
-    view, augment = engine.real_side.at(0), engine.extractor.augment
+    view, augment = engine.real_side.at(0), engine.bound_context.augment
     assert augment is not None
     rows = len(view.augmentation["operation"])
     assert rows == 7 + 9 + 9 + 6
@@ -151,7 +153,7 @@ def test_grouping_and_reduction(by: Any, reduce: Reduction) -> None:
     here = decoded(some)
     assert data.train.groups is not None
     real, own, count = {
-        "class": (data.train.labels, here.slots, 3),
+        "class": (data.train.labels.numbers, here.slots, 3),
         "group": (data.train.groups, here.groups, 2),
         "none": (torch.zeros(31).long(), torch.zeros(6).long(), 1),
     }[by]
@@ -173,7 +175,7 @@ def test_layers_are_added_up_by_their_weights() -> None:
         NETWORK(parameters, x, ("layers",)) for x in (data.normalisation.apply(data.train.points), here.points.detach())
     )
     expected = sum(
-        weight * (means(real[name], data.train.labels, 3) - means(own[name], here.slots, 3)).square().sum()
+        weight * (means(real[name], data.train.labels.numbers, 3) - means(own[name], here.slots, 3)).square().sum()
         for name, weight in (("layer1", 1.0), ("layer2", 3.0))
     )
     torch.testing.assert_close(engine.evaluate(here, 0).total.double(), expected, rtol=1e-5, atol=0)
@@ -190,7 +192,7 @@ def test_the_weights_of_the_synthetic_side_count() -> None:
         here.points.detach().double().flatten(1).unflatten(0, (3, 2)),
     )
     own = (w[:, :, None] * x).sum(1) / w.sum(1, keepdim=True)
-    real = means(data.normalisation.apply(data.train.points), data.train.labels, 3)
+    real = means(data.normalisation.apply(data.train.points), data.train.labels.numbers, 3)
     torch.testing.assert_close(values.total.double(), (real - own).square().sum(), rtol=1e-5, atol=0)
 
 
@@ -232,9 +234,9 @@ def test_gaussian_mmd_of_features(by: Any, context: Context) -> None:
     data = images()
     some = problem(data, Match(MMD(kernel=Gaussian(lengthscale=2.0)), via=Features(), by=by), context=context)
     engine, here = some.engine(2), decoded(some)
-    engine.extractor.chunk = 4
+    engine.bound_context.extractor.chunk = 4
     parameters = engine.real_side.at(1).parameters
-    rows = batch_of(data, 9, 0, 1) if isinstance(context, Fresh) else dict(enumerate(data.members))
+    rows = batch_of(data, 9, 0, 1) if isinstance(context, Fresh) else dict(enumerate(data.train.members))
     real, own = (
         {c: NETWORK(parameters, x, ("features",))["features"].double() for c, x in pieces.items()}
         for pieces in (
@@ -266,22 +268,23 @@ def test_random_features_are_kept_with_the_network() -> None:
     engine, here = some.engine(6), decoded(some)
     real_side = {engine.real_side.at(step).draw.network: engine.real_side.at(step) for step in range(6)}
     assert len(real_side) == 2
-    first, second = (next(iter(view.random["mmd"][0].values())) for view in real_side.values())  # pyright: ignore
+    first, second = (next(iter(view.random["mmd"].embedding.values())) for view in real_side.values())  # pyright: ignore
     assert not first.equal(second)
     view = engine.real_side.at(0)
-    via, draws = engine.resolved["mmd"]["via"], view.random["mmd"][0]
+    via, draws = engine.resolved["mmd"]["via"], view.random["mmd"].embedding
     real, own = (
         via(NETWORK(view.parameters, x, ("features",)), draws)
         for x in (data.normalisation.apply(data.train.points), here.points.detach())
     )
-    expected = (means(real, data.train.labels, 3) - means(own, here.slots, 3)).square().sum()
+    expected = (means(real, data.train.labels.numbers, 3) - means(own, here.slots, 3)).square().sum()
     torch.testing.assert_close(engine.evaluate(here, 0).total.double(), expected, rtol=1e-4, atol=1e-7)
 
 
 def test_standardised_features_use_real_numbers() -> None:
-    some = problem(table(), Match(MMD(), via=Standardised(), by="none"), context=Pool())
+    data = table()
+    some = problem(data, Match(MMD(), via=Standardised(), by="none"), context=Pool())
     engine, here = some.engine(1), decoded(some)
-    x = some.data.normalisation.apply(some.data.train.points).double()
+    x = data.normalisation.apply(data.train.points).double()
     expected = ((x.mean(0) - here.points.detach().double().mean(0)) / x.std(0, correction=0)).square().sum()
     torch.testing.assert_close(engine.evaluate(here, 0).total.double(), expected, rtol=1e-4, atol=0)
 
@@ -354,7 +357,7 @@ def test_chunks_do_not_matter_where_every_image_has_its_own_row() -> None:
     context = Pool(network=NETWORK, size=1, augment=Siamese(per="image"))
     some = problem(images(), context=context)
     here, at_once, in_chunks = decoded(some), some.engine(1), some.engine(1)
-    in_chunks.extractor.chunk = 4
+    in_chunks.bound_context.extractor.chunk = 4
     assert_same(at_once.evaluate(here, 0), in_chunks.evaluate(here, 0))
 
 
@@ -367,28 +370,31 @@ def test_chunks_do_not_matter(kernel: Gaussian | None, batch: Any, chunk: int) -
     some = problem(images(), match + CrossEntropy(), context=context)
     here = decoded(some)
     at_once, in_chunks = some.engine(1), some.engine(1)
-    in_chunks.extractor.chunk = chunk
+    in_chunks.bound_context.extractor.chunk = chunk
     assert_same(at_once.evaluate(here, 0), in_chunks.evaluate(here, 0))
 
 
 @pytest.mark.parametrize(("via", "part"), [(Identity(), 14), (Features(), 20)], ids=["points", "features"])
 def test_parts_hold_the_classes_in_proportion(via: Any, part: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("objectives.engine.extractor.PART_EXAMPLES", part)  # of features whole chunks, of 14
-    some = problem(images(sizes=(16, 32, 64)), Match(MMD(), via=via), context=Pool(network=NETWORK, size=1))
-    extractor = some.engine(1).extractor
-    extractor.chunk = 14
-    parts = list(extractor.real_parts(some.context.at(0, 0), extractor.parameters(0), {}))
-    labels = [torch.bincount(some.data.train.labels[rows], minlength=3).tolist() for _, rows in parts]
+    monkeypatch.setattr("objectives.engine.bound_context.PART_EXAMPLES", part)  # of features whole chunks, of 14
+    data = images(sizes=(16, 32, 64)).train
+    some = problem(LabelledData(data), Match(MMD(), via=via), context=Pool(network=NETWORK, size=1))
+    engine = some.engine(1)
+    engine.bound_context.extractor.chunk = 14
+    parts, taken = [], data.rows
+    monkeypatch.setattr(data, "rows", lambda numbers: parts.append(numbers) or taken(numbers))
+    engine.real_side.at(0)
+    labels = [torch.bincount(data.labels.numbers[rows], minlength=3).tolist() for rows in parts]
     assert labels == [[2, 4, 8]] * 8
-    assert torch.cat([rows for _, rows in parts]).sort().values.tolist() == list(range(112))
+    assert torch.cat(parts).sort().values.tolist() == list(range(112))
 
 
 def test_the_network_sees_chunks_of_one_shape() -> None:
     some = problem(images(sizes=(5, 9, 3)), Match(MMD(), via=Features()), context=Pool(network=NETWORK, size=1))
-    extractor, seen = some.engine(1).extractor, []
-    extractor.chunk, forward = 4, extractor.real_forward
-    extractor.real_forward = lambda parameters, points: seen.append(len(points)) or forward(parameters, points)
-    list(extractor.real_parts(some.context.at(0, 0), extractor.parameters(0), {}))
+    engine = some.engine(1)
+    engine.bound_context.extractor.chunk = 4
+    seen = counting(engine)
+    engine.real_side.at(0)
     assert seen == [4, 4, 4, 4, 4]
 
 
@@ -404,9 +410,11 @@ def test_a_large_sample_is_embedded_only_where_something_is_to_be_resolved() -> 
     plain = problem(data, Match(MMD(), via=Identity()), context=Fresh(batch=5)).engine(1)
     median = Match(MMD(kernel=Gaussian(lengthscale=Median())), via=Identity())
     ruled = problem(data, median, context=Fresh(batch=5)).engine(1)
-    assert len(plain._sample()[0].tensors["points"]) == 3
-    assert len(ruled._sample()[0].tensors["points"]) == 900
-    assert ruled.matches["mmd"].discrepancies[""].resolved
+    assert len(plain.sample[0].tensors["points"]) == 3
+    assert len(ruled.sample[0].tensors["points"]) == 900
+    bound = ruled.terms["mmd"]
+    assert isinstance(bound, BoundMatch)
+    assert bound.discrepancies[""].resolved
 
 
 @pytest.mark.parametrize("chunk", [4, 5, 64], ids=["even", "ragged", "whole"])
@@ -421,7 +429,7 @@ def test_recomputing_gives_the_same(chunk: int) -> None:
     some = problem(images(), objective, context=Fresh(network=NETWORK, batch=5, augment=Siamese()), synthetic=synthetic)
     engine, here = some.engine(1), decoded(some)
     plain = engine.evaluate(here, 0)
-    engine.extractor.recompute, engine.extractor.chunk = True, chunk
+    engine.bound_context.recompute, engine.bound_context.extractor.chunk = True, chunk
     assert_same(plain, engine.evaluate(here, 0))
 
 
@@ -430,7 +438,7 @@ def test_recomputing_one_class_gives_the_same(augment: Siamese | None) -> None:
     some = problem(images(), context=Fresh(network=NETWORK, batch=5, augment=augment), synthetic=Pixels(per_class=5))
     engine, here = some.engine(1), decoded(some).rows(torch.arange(5, 10))
     plain = engine.evaluate(here, 0, only=1)
-    engine.extractor.recompute, engine.extractor.chunk = True, 2
+    engine.bound_context.recompute, engine.bound_context.extractor.chunk = True, 2
     assert_same(plain, engine.evaluate(here, 0, only=1))
 
 
@@ -464,7 +472,8 @@ def test_adding_a_term_leaves_the_others_as_they_were() -> None:
 def test_terms_have_random_parts_of_their_own() -> None:
     match = Match(MMD(), via=RandomFourier(features=16))
     engine = problem(images(), match.named("a") + match.named("b"), context=Fresh()).engine(1)
-    first, second = (next(iter(draws.values())) for draws, _ in engine.real_side.at(0).random.values())  # pyright: ignore
+    drawn = engine.real_side.at(0).random.values()
+    first, second = (next(iter(random.embedding.values())) for random in drawn)  # pyright: ignore
     assert not first.equal(second)
 
 
@@ -509,13 +518,13 @@ def test_batch_normalisation_sees_whole_batches() -> None:
     data = images()
     some = problem(data, context=Fresh(network=BATCH, batch=5))
     engine, here = some.engine(1), decoded(some)
-    engine.extractor.chunk = 4
+    engine.bound_context.extractor.chunk = 4
     network = module(dict(engine.real_side.at(0).parameters), 1)
     for position in (1, 5):
         network[position] = nn.BatchNorm2d(8, affine=False)
     rows = torch.cat(list(batch_of(data, 5, 0, 0).values()))
     real, own = network(data.normalisation.apply(data.train.points[rows])), network(here.points.detach())
-    expected = (means(real, data.train.labels[rows], 3) - means(own, here.slots, 3)).square().sum()
+    expected = (means(real, data.train.labels.numbers[rows], 3) - means(own, here.slots, 3)).square().sum()
     torch.testing.assert_close(engine.evaluate(here, 0).total.double(), expected.detach(), rtol=1e-4, atol=0)
 
 
@@ -574,7 +583,7 @@ def test_what_does_not_fit(data: Any, objective: Summand, context: Context, mess
 @pytest.mark.parametrize(("batch", "works"), [(2, False), (12, False), (13, True), ("all", True)])
 def test_groups_must_be_in_every_batch(batch: Any, works: bool) -> None:
     groups = torch.zeros(31).long()
-    groups[images().members[2][4]] = 1  # one example, in the class of 13
+    groups[images().train.members[2][4]] = 1  # one example, in the class of 13
     some = problem(images(groups=groups), Match(MMD(), by="group"), context=Pool(batch=batch))
     if works:
         some.engine(1)

@@ -27,27 +27,27 @@ def oblong() -> LabelledData:
 @pytest.mark.parametrize("keep", [1, 3, 5])
 def test_real_start_is_the_cosine_transform_of_the_examples(keep: int) -> None:
     data = oblong()
-    real = Pixels(per_class=2).initial(data, 4)["points"].double().numpy()
+    real = Pixels(per_class=2).initial(data.train, 4)["points"].double().numpy()
     expected = np.asarray(scipy.fft.dctn(real, axes=(2, 3), norm="ortho"))[..., :keep, :keep]
-    found = Frequencies(per_class=2, keep=keep).initial(data, 4)["coefficients"]
+    found = Frequencies(per_class=2, keep=keep).initial(data.train, 4)["coefficients"]
     np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("keep", [1, 3, 5])
 def test_decoding_is_the_inverse_of_the_coefficients_filled_up_with_zeros(keep: int) -> None:
     data, form = oblong(), Frequencies(per_class=2, keep=keep, start="noise")
-    stored = form.initial(data, 0)["coefficients"].double()
+    stored = form.initial(data.train, 0)["coefficients"].double()
     filled = np.zeros((4, 3, 7, 5))
     filled[..., :keep, :keep] = stored.numpy()
-    found = form.decode({"coefficients": stored}, form.layout(data)).points
+    found = form.decode({"coefficients": stored}, form.layout(data.train)).points
     expected = np.asarray(scipy.fft.idctn(filled, axes=(2, 3), norm="ortho"))
     np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-13)
 
 
 def test_all_frequencies_are_the_pixels() -> None:
     data, form = images(channels=3), Frequencies(per_class=2, keep=8)
-    decoded = form.decode(form.initial(data, 1), form.layout(data)).points
-    torch.testing.assert_close(decoded, Pixels(per_class=2).initial(data, 1)["points"], rtol=0, atol=1e-5)
+    decoded = form.decode(form.initial(data.train, 1), form.layout(data.train)).points
+    torch.testing.assert_close(decoded, Pixels(per_class=2).initial(data.train, 1)["points"], rtol=0, atol=1e-5)
 
 
 def test_a_step_is_as_long_in_coefficients_as_in_pixels() -> None:
@@ -70,10 +70,12 @@ def test_decoding_keeps_the_norm(height: int, width: int, data: st.DataObject) -
 
 def test_noise_is_smooth() -> None:
     data, form = images(), Frequencies(per_class=100, keep=4, start="noise")
-    stored = form.initial(data, 0)
+    stored = form.initial(data.train, 0)
     n = stored["coefficients"].numel()
     assert abs(float(stored["coefficients"].var()) - 1) < 5 * (2 / n) ** 0.5
-    assert float(form.decode(stored, form.layout(data)).points.var()) == pytest.approx(16 / 64, rel=5 * (2 / n) ** 0.5)
+    assert float(form.decode(stored, form.layout(data.train)).points.var()) == pytest.approx(
+        16 / 64, rel=5 * (2 / n) ** 0.5
+    )
 
 
 @pytest.mark.parametrize(
@@ -91,7 +93,7 @@ def test_noise_is_smooth() -> None:
 )
 def test_refused_for_the_data(form: Frequencies, data: LabelledData, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
-        form.initial(data, 0)
+        form.initial(data.train, 0)
 
 
 def test_refused_when_made() -> None:

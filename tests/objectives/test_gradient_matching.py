@@ -13,6 +13,7 @@ from discrepancy.networks import ConvNet
 from objectives import Fresh, Match
 from objectives.solvers import Descent, Herding
 from objectives.synthetic.pixels import Pixels
+from objectives.terms.match import BoundMatch
 
 NETWORK = ConvNet(width=4, depth=2)
 
@@ -45,10 +46,13 @@ def test_blocks_are_the_matrices_of_the_network():
         Match(MeanGradients(), via=LossGradient(leave_out=("linear",))),
         context=Fresh(network=NETWORK, batch=5),
     ).engine(1)
-    names = set(everything.extractor.parameters(0))
-    assert set(everything.matches["mean_gradients"].discrepancies) == names
-    chosen = set(some.matches["mean_gradients"].discrepancies)
-    assert chosen == {n for n in names if everything.extractor.parameters(0)[n].ndim > 1 and not n.startswith("linear")}
+    initial = everything.bound_context.initial(0)
+    names = set(initial)
+    whole, chosen = (engine.terms["mean_gradients"] for engine in (everything, some))
+    assert isinstance(whole, BoundMatch)
+    assert isinstance(chosen, BoundMatch)
+    assert set(whole.discrepancies) == names
+    assert set(chosen.discrepancies) == {n for n in names if initial[n].ndim > 1 and not n.startswith("linear")}
 
 
 def test_only_means_can_be_matched():
@@ -57,7 +61,9 @@ def test_only_means_can_be_matched():
 
 
 def test_herding_by_gradients_is_refused():
-    with pytest.raises(InvalidInput, match="'loss_gradient' of term 'mean_gradients' gives means"):
+    with pytest.raises(
+        InvalidInput, match="'herding' values one example at a time, but term 'mean_gradients' compares means"
+    ):
         start(
             images(), Match(MeanGradients(), via=LossGradient()), Herding(), context=Fresh(network=NETWORK, batch="all")
         )

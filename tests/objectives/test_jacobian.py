@@ -1,19 +1,19 @@
 """The tangent features of finite networks: the explicit Jacobian, their derivative, and kernel ridge regression with them."""
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
-from small import NETWORK, decoded, images, problem, table
+from small import NETWORK, decoded, images, numbers_of, problem, table
 from torch import Tensor
 
-from discrepancy import InvalidInput, Risk
-from discrepancy.embeddings import Features, Jacobian
+from discrepancy import MMD, InvalidInput, Risk
+from discrepancy.embeddings import Features, Jacobian, RandomFourier
 from discrepancy.learning.learners import KernelRidge
 from discrepancy.networks import MLP, ConvNet, LeNet
 from discrepancy.networks.base import Network
 from discrepancy.networks.tangent import jacobians
-from objectives import Fresh, Match, Renewed, Siamese, Training
+from objectives import Fresh, Match, Renewed, Siamese, Trained, Training
 
 NETWORKS: dict[str, tuple[Network, tuple[int, ...]]] = {
     "mlp": (MLP(width=7), (5,)),
@@ -90,11 +90,11 @@ def test_kernel_ridge_regression_with_it(context: Any):
     objective += Match(Risk(learner=learner), via=Features(), by="none").named("features")
     some = problem(images(), objective, context=context, dtype=torch.float64)
     engine, here = some.engine(4), decoded(some)
-    values, view, extractor = engine.evaluate(here, 0), engine.real_side.at(0), engine.extractor
-    rows = extractor.rows(view.draw, view.parameters)
-    real = extractor.augmented(extractor.normalised(rows), view.augmentation, some.data.strata[rows], 0)
+    values, view, bound = engine.evaluate(here, 0), engine.real_side.at(0), engine.bound_context
+    rows = numbers_of(engine, view)
+    real = bound.augmented(bound.normalised(rows), view.augmentation, some.data.strata[rows], 0)
     mine = here.points.detach().requires_grad_(True)
-    seen = extractor.augmented(mine, view.augmentation, here.slots, extractor.real_examples)
+    seen = bound.augmented(mine, view.augmentation, here.slots, bound.real_examples)
 
     def explicit(points: Tensor) -> Tensor:
         leaves = {name: value.detach().clone().requires_grad_(True) for name, value in view.parameters.items()}
@@ -120,8 +120,9 @@ def test_a_table_by_a_perceptron():
     context = Fresh(network=MLP(width=7), batch=5)
     some = problem(table(), Match(Risk(learner=KernelRidge(penalty=1e-3)), via=Jacobian(), by="none"), context=context)
     engine = some.engine(2)
-    assert engine.extractor.shapes["jacobian"] == (5 * 7 + 7 + 7 * 7 + 7 + 7 * 3 + 3,)
-    assert engine.extractor.graph_bytes >= 4 * engine.extractor.shapes["jacobian"][0]
+    bound = engine.bound_context
+    assert bound.shapes["jacobian"] == (5 * 7 + 7 + 7 * 7 + 7 + 7 * 3 + 3,)
+    assert bound.graph_bytes >= 4 * bound.shapes["jacobian"][0]
     assert bool(torch.isfinite(engine.evaluate(decoded(some), 0).total))
 
 
@@ -131,3 +132,15 @@ def test_batch_normalisation_is_refused():
         InvalidInput, match="takes the 'jacobian' of each example, but 'convnet' with batch normalisation"
     ):
         problem(images(), Match(Risk(learner=KernelRidge()), via=Jacobian(), by="none"), context=context).engine(2)
+
+
+@pytest.mark.parametrize("on", ["real", "synthetic"])
+def test_random_features_of_the_jacobian_of_a_network_in_training(on: Literal["real", "synthetic"]) -> None:
+    """Its normalisations have factors and offsets then, which are among the weights."""
+    via = RandomFourier(features=8, lengthscale=5.0, of=Jacobian())
+    context = Trained(network=ConvNet(width=4, depth=2), training=Training(on=on, steps=1), batch=4)
+    some = problem(images(), Match(MMD(), via=via, by="none"), context=context)
+    engine = some.engine(2)
+    weights = engine.networks.parameters(engine.networks.draw(0))
+    assert engine.shapes["jacobian"] == (sum(value.numel() for value in weights.values()),)
+    assert bool(torch.isfinite(engine.evaluate(decoded(some), 0).total))

@@ -14,7 +14,7 @@ from discrepancy.discrepancy import Adversary, Draws, SampleDiscrepancy, SampleS
 from objectives.contexts import Fresh, Pool
 from objectives.solvers import Descent, Herding
 from objectives.synthetic.pixels import Pixels
-from objectives.terms.objective import Match
+from objectives.terms.match import Match
 
 
 @pytest.fixture(autouse=True)
@@ -108,7 +108,8 @@ def test_an_adversary_moves_uphill_while_the_set_stands(update: str):
     points, slots = solving.parameters["points"], solving.problem.slots  # pyright: ignore[reportAttributeAccessIssue]
     real = data.normalisation.apply(data.train.points)
     suprema = [
-        (real[data.train.labels == c].mean(0) - points[slots == c].mean(0)).square().sum() for c in range(data.count)
+        (real[data.train.labels.numbers == c].mean(0) - points[slots == c].mean(0)).square().sum()
+        for c in range(data.count)
     ]
     assert losses[0] < 0.95 * losses[-1]
     torch.testing.assert_close(losses[-1], float(torch.stack(suprema).sum()), rtol=0.05, atol=0)
@@ -141,7 +142,7 @@ def test_labels_reach_a_discrepancy_that_looks_at_them(labels: str):
     data, objective = table(), Match(parts()["correlated"](), by="none")
     form = Pixels(per_class=2, labels=labels)  # pyright: ignore[reportArgumentType]
     solving = start(data, objective, Descent(lr=0.5, steps=3), context=Fresh(batch="all"), synthetic=form)
-    x, y = data.normalisation.apply(data.train.points), data.train.labels
+    x, y = data.normalisation.apply(data.train.points), data.train.labels.numbers
     joint = x.T @ torch.nn.functional.one_hot(y, 3).float() / len(x)
     now = solving.parameters
     p = now["labels"].softmax(-1) if labels == "soft" else torch.eye(3).repeat_interleave(2, 0)

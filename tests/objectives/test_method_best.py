@@ -9,7 +9,7 @@ from discrepancy.networks import ConvNet
 from experiments.config import build
 from experiments.experiment import Experiment, configured, method_tree
 from objectives.condense import result, solve
-from objectives.data.labelled import LabelledData
+from objectives.data.real import RealData
 
 SMALL = (
     "context.network.width=4",
@@ -39,7 +39,7 @@ def test_every_cell_gets_the_teachers_softmax():
     some = experiment("best", *SMALL)
     problem = some.problem()
     data, teacher = problem.data, some.teacher
-    assert isinstance(data, LabelledData)
+    assert isinstance(data, RealData)
     assert teacher is not None
     assert isinstance(teacher.network, ConvNet)
     training = teacher.training
@@ -49,7 +49,7 @@ def test_every_cell_gets_the_teachers_softmax():
     ] == (pytest.approx([0.02, 0.02, 0.004, 0.0008]))
     solving = some.solver.start(problem)
     solve(solving)
-    plain, taught = result(problem, solving), teacher.taught(data, seed=problem.seed)
+    plain, taught = result(problem, solving), teacher.taught(data, seed=problem.runtime.seed)
     labelled = taught.label(plain)
     (member,) = taught.members
     x = data.normalisation.apply(labelled.points)

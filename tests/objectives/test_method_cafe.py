@@ -73,7 +73,7 @@ class Pupil:
     """A network, and what the code measures of it."""
 
     def __init__(self, some: Trial, number: int) -> None:
-        self.some, self.weights = some, dict(some.engine.extractor.parameters(number))
+        self.some, self.weights = some, dict(some.engine.bound_context.initial(number))
 
     def logits(self, points: Tensor, weights: Mapping[str, Tensor] | None = None) -> Tensor:
         network = self.some.problem.context.network
@@ -94,9 +94,9 @@ class Pupil:
         data, found = self.some.problem.data, []
         rows = data.class_batch(rng(0, "watch", *names), 6)
         for label in range(data.count):
-            own = rows[data.train.labels[rows] == label]
+            own = rows[data.labels.numbers[rows] == label]
             assert len(own) == 6
-            points = data.normalisation.apply(data.train.points[own], self.some.dtype)
+            points = data.normalisation.apply(data.rows(own).points, self.some.dtype)
             found.append((self.logits(points).argmax(1) == label).double().mean().item())
         return sum(found) / len(found)
 

@@ -23,7 +23,7 @@ def query(some: Trial, weights: Mapping[str, Tensor], names: tuple[str | int, ..
     generator, chosen = rng(0, *names), []
     points = DATA.normalisation.apply(DATA.train.points, some.dtype)
     features = network(weights, points, ("features",))["features"].flatten(1).detach()
-    for members in DATA.members:
+    for members in DATA.train.members:
         own, order = features[members], torch.randperm(len(members), generator=generator)
         if len(members) <= number:
             chosen.append(members)
@@ -79,7 +79,7 @@ def test_batches_come_from_the_query_of_every_tenth_step_and_of_every_network():
 
 def test_the_start_is_the_query_too():
     some = trial("dream", SMALL, data=DATA)
-    weights = some.engine.extractor.parameters(0)
+    weights = some.engine.bound_context.initial(0)
     rows = query(some, weights, ("start",), 8)
     pixels = DATA.train.points[rows][:, :, ::2, ::2].to(some.dtype) / 255
     first, second, third, fourth = pixels.unflatten(0, (6, 4)).unbind(1)

@@ -72,7 +72,7 @@ def taught(some: Trial, weights: Mapping[str, Tensor], optimiser: Any, network: 
     """One round on the real data: colours and shifts of each image, then CutMix with probability one half."""
     training: Any = some.problem.context.training  # pyright: ignore[reportAttributeAccessIssue]
     architecture: Any = some.problem.context.network
-    generator, labels = rng(0, "train", network, rounds), DATA.train.labels
+    generator, labels = rng(0, "train", network, rounds), DATA.train.labels.numbers
     order = torch.randperm(len(labels), generator=generator)
     for rows in (order[:6], order[6:12]):
         x = standardised(DATA.train.points[rows].to(some.dtype) / 255, DATA.normalisation)
@@ -101,7 +101,7 @@ def test_the_loop(dtype: torch.dtype, metric: str):
     weights, optimiser = {}, None
     for step in range(4):
         if step % 2 == 0:
-            start = some.engine.extractor.parameters(step // 2)
+            start = some.engine.bound_context.initial(step // 2)
             weights = {name: value.clone().requires_grad_(True) for name, value in start.items()}
             optimiser = torch.optim.SGD(weights.values(), 0.01, momentum=0.9, weight_decay=5e-4)
         sight = some.sight()

@@ -45,8 +45,8 @@ def of_class(sight: Sight, parameters: Mapping[str, Tensor], label: int, accurac
 
 def accuracy(some: Trial) -> Tensor:
     """That of the network of the step that comes next, in the examples that it was trained on so far."""
-    saved = some.engine.network_states.state()["network_trainers"].get(0, {"right": 0, "shown": 0})
-    return torch.tensor(saved["right"], dtype=some.dtype) / max(saved["shown"], 1)
+    saved = some.engine.networks.state()["trainers"].get(0, {"correct": 0, "shown": 0})
+    return torch.tensor(saved["correct"], dtype=some.dtype) / max(saved["shown"], 1)
 
 
 def of_all(sight: Sight, parameters: Mapping[str, Tensor]) -> Tensor:
@@ -80,15 +80,15 @@ class Pupil:
 
     def __init__(self, some: Trial, number: int) -> None:
         self.some, self.number, self.rounds, self.right, self.shown = some, number, 0, 0, 0
-        self.weights = dict(some.engine.extractor.parameters(number))
+        self.weights = dict(some.engine.bound_context.initial(number))
         self.speeds: dict[str, Any] = dict.fromkeys(self.weights, 0.0)
 
     def learn(self) -> None:
         """A round by SGD with momentum and weight decay on random real minibatches, counting what is right before each step."""
         some, data = self.some, self.some.problem.data
-        order = torch.randperm(len(data.train), generator=rng(0, "train", self.number, self.rounds))
+        order = torch.randperm(len(data), generator=rng(0, "train", self.number, self.rounds))
         for rows in order[:16].split(8):
-            x, y = data.normalisation.apply(data.train.points[rows], some.dtype), data.train.labels[rows]
+            x, y = data.normalisation.apply(data.rows(rows).points, some.dtype), data.labels.numbers[rows]
             leaves = {name: value.clone().requires_grad_(True) for name, value in self.weights.items()}
             network = some.problem.context.network
             assert network is not None

@@ -41,7 +41,9 @@ def small(settings: tuple[str, ...], dtype: torch.dtype = torch.float64) -> Tria
 
 def drawn(sight: Sight) -> Tensor:
     """The frequencies of a step, normal ones."""
-    return sight.trial.engine.real_side.at(sight.step).random["features"][1][""]["frequencies"].to(sight.trial.dtype)
+    return (
+        sight.trial.engine.real_side.at(sight.step).random["features"].blocks[""]["frequencies"].to(sight.trial.dtype)
+    )
 
 
 def scaled(normal: Tensor, scales: Tensor) -> Tensor:
@@ -67,13 +69,11 @@ def matching(sight: Sight, points: Tensor, label: int, t: Tensor) -> Tensor:
 
 def calibration(sight: Sight, points: Tensor, label: int) -> Tensor:
     """The mean cross-entropy of the class under the network as trained."""
-    network_states, draw = sight.trial.engine.network_states, sight.trial.engine.real_side.at(sight.step).draw
+    networks, draw = sight.trial.engine.networks, sight.trial.engine.real_side.at(sight.step).draw
     network = sight.trial.problem.context.network
     assert network is not None
     own = sight.augmented(sight.own(points, label), label)
-    logits = network(network_states.parameters(Draw(draw.network, draw.augmentation, draw.batch)), own, ("logits",))[
-        "logits"
-    ]
+    logits = network(networks.parameters(Draw(draw.network, draw.augmentation, draw.batch)), own, ("logits",))["logits"]
     return -CALIBRATION * functional.log_softmax(logits, 1)[:, label].mean()
 
 
@@ -92,7 +92,7 @@ def test_value_and_gradient(settings: tuple[str, ...], variant: tuple[str, ...],
     if variant:
         scales = torch.randn(3, 3, 16, generator=torch.Generator().manual_seed(1)).to(dtype)
         with torch.no_grad():
-            some.engine.learned_draws.at("features", "")["scales"].copy_(scales)
+            some.engine.learned_draws.of("features")[""]["scales"].copy_(scales)
 
     def loss(sight: Sight, parameters: Mapping[str, Tensor]) -> Tensor:
         points, normal = some.points(parameters), drawn(sight)
@@ -160,7 +160,7 @@ def test_three_steps_take_turns_on_one_optimiser(settings: tuple[str, ...], vari
         agree(some.run.parameters["images"], stored, torch.float64)
         if variant:
             scales = scales + up.move(slopes)
-            agree(some.engine.learned_draws.at("features", "")["scales"].detach(), scales, torch.float64)
+            agree(some.engine.learned_draws.of("features")[""]["scales"].detach(), scales, torch.float64)
         if total < best * (1 - 1e-4):
             best = total
         else:
@@ -180,12 +180,12 @@ def test_networks_are_mixed_and_frequencies_new_at_every_step() -> None:
     seen: dict[int, list[Tensor]] = {}
     for step in range(6):
         view = some.engine.real_side.at(step)
-        initial = some.engine.extractor.parameters(view.draw.network)
-        trained = some.engine.network_states.trained(view.draw)
+        initial = some.engine.bound_context.initial(view.draw.network)
+        trained = some.engine.networks.trained(view.draw)
         u = view.draw.mixture
         for name, value in view.parameters.items():
             torch.testing.assert_close(value, (1 - u) * initial[name] + u * trained[name])
-        seen.setdefault(view.draw.network, []).append(view.random["features"][1][""]["frequencies"])
+        seen.setdefault(view.draw.network, []).append(view.random["features"].blocks[""]["frequencies"])
     assert max(map(len, seen.values())) >= 2
     for same in seen.values():
         assert len({tuple(t.flatten().tolist()) for t in same}) == len(same)
@@ -199,7 +199,7 @@ def test_summaries_that_come_back_keep_their_frequencies() -> None:
         if step == 0:
             engine.real_side.kept.clear()
         view = engine.real_side.at(step)
-        t = view.random["characteristic_function"][1][""]["frequencies"]
+        t = view.random["characteristic_function"].blocks[""]["frequencies"]
         found.setdefault(view.draw, set()).add(tuple(t.flatten().tolist()))
     assert len(found) == 3
     assert all(len(same) == 1 for same in found.values())
@@ -225,7 +225,8 @@ def test_the_settings_that_differ_can_be_restored() -> None:
     named = [word for line in tree.pop("method")["differs"] for word in re.findall(r"[a-z_.]+=[^ )]+", line)]
     assert {word.partition("=")[0] for word in named} >= {"context.batch", "objective.terms.features.match.learned"}
     made = build(Experiment, override(tree, named))
-    (features, _), context = (term for _, term in made.objective.terms), made.context
+    terms: list[Any] = [term for _, term in made.objective.terms]
+    features, context = terms[0], made.context
     assert (features.match.learned, features.match.components, features.match.frequencies) == (True, 64, 4096)
     assert (context.batch, context.size, context.trained, context.training.epochs) == (1024, 20, 60, 1)
     rates = {rounds: context.training.rate(rounds) for rounds in (0, 39, 40, 49, 50, 59)}

@@ -34,7 +34,7 @@ def training_data(generator: torch.Generator, soft: bool) -> TrainingData:
     points, labels = torch.randn(9, 1, 8, 8, generator=generator), torch.arange(9) % 3
     mass = torch.rand(9, generator=generator) + 0.5
     distributions = torch.rand(9, 3, generator=generator).softmax(1)
-    return TrainingData(lambda rows: points[rows], distributions if soft else labels, mass)
+    return TrainingData.of_tensors(points, distributions if soft else labels, mass)
 
 
 @given(seed=st.integers(0, 10**6), beta=st.sampled_from([0.2, 1.0, 3.0]), side=st.integers(1, 9))
@@ -80,21 +80,22 @@ def test_a_round_is_the_published_loss(soft: bool):
     network_trainer = NetworkTrainer(training, initial)
     network_trainer.round(NETWORK, some, rng(0, "x"))
 
+    everything, labels, weights = some.batch(torch.arange(9))
     order, theta = rng(0, "x"), {name: value.clone() for name, value in initial.items()}
     for _ in range(3):
         rows = torch.randperm(9, generator=order)
         draws = CutMix(probability=1.0).draw(order, 9, (1, 8, 8))
         top, bottom, left, right = draws["box"].tolist()
-        points, partner = some.points(rows).clone(), rows[draws["partner"]]
-        points[:, :, top:bottom, left:right] = some.points(partner)[:, :, top:bottom, left:right]
+        points, partner = everything[rows].clone(), rows[draws["partner"]]
+        points[:, :, top:bottom, left:right] = everything[partner][:, :, top:bottom, left:right]
         ratio = 1 - (bottom - top) * (right - left) / 64
         leaves = {name: value.clone().requires_grad_(True) for name, value in theta.items()}
         logits = NETWORK(leaves, points, ("logits",))["logits"]
 
         def surprise(of: Tensor, logits: Tensor = logits) -> Tensor:
-            return (some.weights[of] * functional.cross_entropy(logits, some.labels[of], reduction="none")).sum()
+            return (weights[of] * functional.cross_entropy(logits, labels[of], reduction="none")).sum()
 
-        loss = (ratio * surprise(rows) + (1 - ratio) * surprise(partner)) / some.weights[rows].sum()
+        loss = (ratio * surprise(rows) + (1 - ratio) * surprise(partner)) / weights[rows].sum()
         slopes = torch.autograd.grad(loss, list(leaves.values()))
         theta = {name: value - 0.05 * slope for (name, value), slope in zip(theta.items(), slopes, strict=True)}
     for name, value in network_trainer.parameters.items():

@@ -48,7 +48,7 @@ def solving(context: Context, steps: int = 6, **options: Any) -> Any:
 
 
 def weights(run: Any, step: int) -> dict[str, Tensor]:
-    return dict(run.engine.network_states.parameters(run.engine.network_states.draw(step)))
+    return dict(run.engine.networks.parameters(run.engine.networks.draw(step)))
 
 
 def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
@@ -63,7 +63,7 @@ def test_a_round_is_the_descent_of_torch():
     mass = torch.rand(10, generator=generator) + 0.5
     initial = NETWORK.initial(generator, (1, 8, 8), 3)
     network_trainer = NetworkTrainer(training, initial)
-    network_trainer.round(NETWORK, TrainingData(lambda rows: points[rows], labels, mass), rng(0, "x"))
+    network_trainer.round(NETWORK, TrainingData.of_tensors(points, labels, mass), rng(0, "x"))
 
     order = rng(0, "x")
     seen = torch.cat([torch.randperm(10, generator=order)[:8], torch.randperm(10, generator=order)[:4]])
@@ -92,7 +92,7 @@ def test_the_rate_decays_at_milestones():
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, [2, 3], gamma=0.2)
     network_trainer = NetworkTrainer(training, initial)
     for number in range(5):
-        network_trainer.round(NETWORK, TrainingData(lambda rows: points[rows], labels, torch.ones(5)), rng(number, "x"))
+        network_trainer.round(NETWORK, TrainingData.of_tensors(points, labels, torch.ones(5)), rng(number, "x"))
         optimiser.zero_grad()
         functional.cross_entropy(NETWORK(leaves, points, ("logits",))["logits"], labels).backward()
         optimiser.step()
@@ -108,9 +108,7 @@ def test_training_on_the_synthetic_set_uses_the_set_after_its_step():
     run.advance()
     points = run.parameters["points"]
     network_trainer = NetworkTrainer(ON_SYNTHETIC, first)
-    training_data = TrainingData(
-        lambda rows: points[rows], functional.one_hot(run.slots, 3).float(), torch.ones(len(points))
-    )
+    training_data = TrainingData.of_tensors(points, functional.one_hot(run.slots, 3).float(), torch.ones(len(points)))
     network_trainer.round(NETWORK, training_data, rng(0, "train", 0, 0))
     assert same(weights(run, 1), network_trainer.parameters)
     assert not same(first, network_trainer.parameters)
@@ -122,10 +120,10 @@ def test_a_network_is_kept_for_its_steps_and_then_replaced():
     for step in range(4):
         seen.append(weights(run, step))
         run.advance()
-    anew = run.engine.extractor.parameters(1)
+    anew = run.engine.bound_context.initial(1)
     assert same(seen[3], dict(anew))
     assert not any(same(seen[a], seen[b]) for a in range(4) for b in range(a))
-    assert len(run.engine.network_states.state()["network_trainers"]) == 1
+    assert len(run.engine.networks.state()["trainers"]) == 1
 
 
 def accuracy(run: Any, parameters: dict[str, Tensor], *names: str | int) -> float:
@@ -134,7 +132,7 @@ def accuracy(run: Any, parameters: dict[str, Tensor], *names: str | int) -> floa
     each, generator = [], rng(0, "watch", *names)
     for label, members in enumerate(data.members):
         rows = members[torch.randperm(len(members), generator=generator)[:6]]
-        logits = NETWORK(parameters, data.normalisation.apply(data.train.points[rows]), ("logits",))["logits"]
+        logits = NETWORK(parameters, data.normalisation.apply(data.rows(rows).points), ("logits",))["logits"]
         each.append((logits.argmax(1) == label).double().mean().item())
     return sum(each) / len(each)
 
@@ -144,7 +142,7 @@ def test_watched_loops_end_by_the_accuracy():
     run = solving(CONTEXTS["watched"], steps=10)
     network, rounds, after_steps, ends, lengths = 0, 0, [], set(), []
     for step in range(10):
-        assert run.engine.network_states.draw(step).network == network
+        assert run.engine.networks.draw(step).network == network
         parameters = weights(run, step)
         run.advance()
         after_steps.append(accuracy(run, parameters, "step", step))
@@ -154,7 +152,7 @@ def test_watched_loops_end_by_the_accuracy():
             network, rounds, after_steps = network + 1, 0, []
             continue
         points, labels = run.parameters["points"], functional.one_hot(run.slots, 3).float()
-        training_data = TrainingData(lambda rows, points=points: points[rows], labels, torch.ones(len(points)))
+        training_data = TrainingData.of_tensors(points, labels, torch.ones(len(points)))
         network_trainer = NetworkTrainer(ON_SYNTHETIC, parameters)
         after_rounds: list[float] = []
         while len(after_rounds) < 4 and not (len(after_rounds) >= 2 and abs(after_rounds[-1] - after_rounds[-2]) > 0.1):
@@ -169,7 +167,7 @@ def test_watched_loops_end_by_the_accuracy():
 
 def test_training_on_real_data_starts_before_the_first_step():
     run = solving(CONTEXTS["trained-on-real"])
-    assert not same(weights(run, 0), dict(run.engine.extractor.parameters(0)))
+    assert not same(weights(run, 0), dict(run.engine.bound_context.initial(0)))
 
 
 def test_a_queue_is_joined_by_new_networks_and_left_by_the_oldest():
@@ -188,11 +186,11 @@ def test_a_queue_is_joined_by_new_networks_and_left_by_the_oldest():
 
 def test_a_queue_trains_some_of_its_networks_at_random_after_each_step():
     run = solving(CONTEXTS["queue"], steps=12)
-    network_states, queue = run.engine.network_states, run.engine.context
+    networks, queue = run.engine.networks, run.engine.context
     had: dict[int, int] = {}
     for step in range(12):
         run.advance()
-        found = {number: saved["rounds"] for number, saved in network_states.state()["network_trainers"].items()}
+        found = {number: saved["rounds"] for number, saved in networks.state()["trainers"].items()}
         trained_after = [number for number, rounds in found.items() if rounds != had.get(number, 0)]
         assert len(trained_after) <= queue.trained_after
         assert set(trained_after) <= set(queue.present(step))
@@ -239,7 +237,7 @@ def test_a_round_by_adam_on_squares():
     points, labels = torch.randn(10, 1, 8, 8, generator=generator), torch.randn(10, 3, generator=generator)
     initial = NETWORK.initial(generator, (1, 8, 8), 3)
     network_trainer = NetworkTrainer(training, initial)
-    network_trainer.round(NETWORK, TrainingData(lambda rows: points[rows], labels, torch.ones(10)), rng(0, "x"))
+    network_trainer.round(NETWORK, TrainingData.of_tensors(points, labels, torch.ones(10)), rng(0, "x"))
     leaves = {name: value.clone().requires_grad_(True) for name, value in initial.items()}
     optimiser = torch.optim.Adam(leaves.values(), lr=0.01)
     for _ in range(2):
@@ -261,9 +259,9 @@ def test_accuracy_is_that_of_the_examples_before_they_were_learned():
     once = NetworkTrainer(Training(steps=1, batch=4, lr=0.3), network_trainer.parameters)
     for rows in seen.split(4):
         right += int((NETWORK(once.parameters, points[rows])["logits"].argmax(1) == labels[rows]).sum())
-        part = TrainingData(lambda some, rows=rows: points[rows][some], labels[rows], torch.ones(4))
+        part = TrainingData.of_tensors(points[rows], labels[rows], torch.ones(4))
         once.round(NETWORK, part, torch.Generator())
-    network_trainer.round(NETWORK, TrainingData(lambda rows: points[rows], labels, torch.ones(10)), rng(0, "x"))
+    network_trainer.round(NETWORK, TrainingData.of_tensors(points, labels, torch.ones(10)), rng(0, "x"))
     torch.testing.assert_close(network_trainer.accuracy, torch.tensor(right / 12).double(), rtol=0, atol=1e-7)
     again = NetworkTrainer.restored(network_trainer.training, network_trainer.state(), torch.device("cpu"))
     assert again.accuracy == network_trainer.accuracy
@@ -277,7 +275,7 @@ def test_accuracies_are_counted_anew():
     shown = []
     for _ in range(4):
         run.advance()
-        shown.append(run.engine.network_states.state()["network_trainers"][0]["shown"])
+        shown.append(run.engine.networks.state()["trainers"][0]["shown"])
     assert shown == [16, 0, 16, 0]
 
 
@@ -288,8 +286,8 @@ def test_interpolated_weights_lie_between():
     assert len({draw.mixture for draw in draws}) == 6
     assert {draw.network for draw in draws} == {0, 1}
     now = weights(run, 0)
-    initial = run.engine.extractor.parameters(draws[0].network)
-    trained = run.engine.network_states._network_trainers[draws[0].network].parameters
+    initial = run.engine.bound_context.initial(draws[0].network)
+    trained = run.engine.networks._trainers[draws[0].network].parameters
     for name, value in now.items():
         torch.testing.assert_close(value, initial[name] + draws[0].mixture * (trained[name] - initial[name]))
 
@@ -314,7 +312,7 @@ def test_training_lowers_the_loss():
     points = data.normalisation.apply(data.train.points)
 
     def loss(parameters: dict[str, Tensor]) -> float:
-        return float(functional.cross_entropy(NETWORK(parameters, points)["logits"], data.train.labels))
+        return float(functional.cross_entropy(NETWORK(parameters, points)["logits"], data.train.labels.numbers))
 
     untrained = loss(weights(run, 0))
     for _ in range(3):
@@ -324,7 +322,7 @@ def test_training_lowers_the_loss():
 
 def test_rounds_are_counted_as_work():
     fresh, trained = (
-        solving(context).engine.extractor.images(6, 6)
+        solving(context).engine.bound_context.images(6, 6)
         for context in (Fresh(network=NETWORK, batch=5), CONTEXTS["queue"])
     )
     assert trained == fresh + 3 * (6 * 2) * 2 * 8
@@ -333,7 +331,7 @@ def test_rounds_are_counted_as_work():
 def test_what_is_watched_is_counted_as_work():
     """Six steps of two networks: after four of them two rounds of two minibatches, and an accuracy after each of either."""
     fresh, watched = (
-        solving(context).engine.extractor.images(6, 6)
+        solving(context).engine.bound_context.images(6, 6)
         for context in (Fresh(network=NETWORK, batch=5), CONTEXTS["watched"])
     )
     assert watched == fresh + 3 * (4 * 2) * 2 * 4 + (6 + 4 * 2) * 3 * 6

@@ -6,8 +6,10 @@ from small import unchecked
 from discrepancy import MMD, Gaussian
 from discrepancy.embeddings import Features, Identity, Layers
 from discrepancy.errors import InvalidInput
-from objectives.terms.objective import Match, Objective, Penalised
+from objectives.terms.match import Match
+from objectives.terms.objective import Objective
 from objectives.terms.penalties import CrossEntropy, TotalVariation
+from objectives.terms.penalty import Penalised
 
 MATCH = Match(MMD(), via=Features())
 

@@ -12,8 +12,9 @@ from discrepancy import MMD
 from discrepancy.embeddings import Features
 from discrepancy.errors import InvalidInput
 from objectives.contexts import Fresh, Interpolated, Queue
-from objectives.terms.objective import Match, Penalised
+from objectives.terms.match import Match
 from objectives.terms.penalties import CrossEntropy, LabelMargin, TotalVariation
+from objectives.terms.penalty import Penalised
 from objectives.training.augmentation import Siamese
 from objectives.training.training import Training
 
@@ -67,8 +68,8 @@ def test_penalties_see_points_before_augmentation_and_logits_after() -> None:
     )
     engine, here = some.engine(4), decoded(some)
     values, view = engine.evaluate(here, 0), engine.real_side.at(0)
-    assert engine.extractor.augment is not None
-    augmented = engine.extractor.augment(here.points.detach(), view.augmentation, here.slots)
+    assert engine.bound_context.augment is not None
+    augmented = engine.bound_context.augment(here.points.detach(), view.augmentation, here.slots)
     assert not torch.equal(augmented, here.points)
     logits = NETWORK(view.parameters, augmented)["logits"]
     total_variation = TotalVariation()({"points": here.points}, here.labels, here.weights)
@@ -103,13 +104,14 @@ def test_the_trained_network_stands_beside_the_interpolated_one(recompute: bool)
     objective = Match(MMD(), via=Features()) + 3.0 * CrossEntropy(network="trained")
     some = problem(images(), objective, context=context, dtype=torch.float64)
     engine, here = some.engine(4), decoded(some)
-    engine.extractor.recompute, engine.extractor.chunk = recompute, 4
+    bound = engine.bound_context
+    bound.recompute, bound.extractor.chunk, bound.trained_extractor.chunk = recompute, 4, 4
     values, view = engine.evaluate(here, 0), engine.real_side.at(0)
-    trained = engine.network_states.parameters(replace(view.draw, mixture=1.0))
+    trained = engine.networks.parameters(replace(view.draw, mixture=1.0))
     assert any(not torch.equal(trained[name], value) for name, value in view.parameters.items())
-    assert engine.extractor.augment is not None
+    assert engine.bound_context.augment is not None
     points = here.points.detach().requires_grad_(True)
-    augmented = engine.extractor.augment(points, view.augmentation, here.slots)
+    augmented = engine.bound_context.augment(points, view.augmentation, here.slots)
     loss = 3 * functional.cross_entropy(NETWORK(trained, augmented)["logits"], here.slots)
     torch.testing.assert_close(values.terms["cross_entropy"], loss.detach(), rtol=1e-12, atol=0)
     matched = problem(images(), Match(MMD(), via=Features()), context=context, dtype=torch.float64).engine(4)
@@ -132,10 +134,10 @@ def test_a_penalty_may_count_as_much_as_the_network_knows() -> None:
     context = Queue(network=NETWORK, size=1, first=1, trained_after=1, training=training, batch=5)
     run = start(images(), Match(MMD(), via=Features()) + term, context=context)
     assert run.advance().terms["cross_entropy"] == 0  # the network has learned nothing yet
-    saved = run.engine.network_states.state()["network_trainers"][0]
+    saved = run.engine.networks.state()["trainers"][0]
     assert saved["shown"] == 24
     logits = NETWORK(saved["parameters"], run.parameters["points"])["logits"]
-    expected = 2 * saved["right"] / 24 * functional.cross_entropy(logits, run.slots)
+    expected = 2 * saved["correct"] / 24 * functional.cross_entropy(logits, run.slots)
     assert expected > 0
     torch.testing.assert_close(run.advance().terms["cross_entropy"], expected, rtol=1e-5, atol=0)
 

@@ -103,4 +103,4 @@ def test_the_artefact_keeps_float64(tmp_path: Path):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_a_configuration_says_the_precision(dtype: torch.dtype):
     tree = configured(read(available()["dm"]), {"data": {"kind": Digits.kind}, "dtype": str(dtype)[6:]})
-    assert build(Experiment, tree).problem(images()).dtype == dtype
+    assert build(Experiment, tree).problem(images()).runtime.dtype == dtype

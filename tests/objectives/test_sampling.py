@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 from sklearn.metrics import pairwise_distances_argmin
-from small import NETWORK, images, problem, start, table
+from small import NETWORK, images, numbers_of, problem, start, table
 from torch import Tensor
 
 from discrepancy import MMD, InvalidInput
@@ -43,19 +43,16 @@ def solving(context: Context, steps: int = 8, via: Any = None) -> Any:
 
 def batch(run: Any, step: int) -> Tensor:
     """The real examples of a step."""
-    view = run.engine.real_side.at(step)
-    parts = run.engine.extractor.real_parts(view.draw, view.parameters, view.augmentation)
-    return torch.cat([rows for _, rows in parts])
+    return numbers_of(run.engine, run.engine.real_side.at(step))
 
 
 def represents(run: Any, step: int, rows: Tensor) -> bool:
     """Whether each of the examples is as near to its centre as any, by scikit-learn's clustering of each class from the same
     start; a class with fewer examples gives them all."""
     data, generator, first = run.problem.data, rng(0, "batch", step), 0
-    points = data.normalisation.apply(data.train.points)
-    weights = run.engine.network_states.parameters(
-        run.engine.network_states.draw(step)
-    ) or run.engine.extractor.parameters(0)
+    points = data.normalisation.apply(data.points)
+    networks = run.engine.networks
+    weights = networks.parameters(networks.draw(step)) or run.engine.bound_context.initial(0)
     features = NETWORK(weights, points, ("features",))["features"].flatten(1).double().numpy()
     for members in data.members:
         began, mine = torch.randperm(len(members), generator=generator)[:8], rows[first : first + min(8, len(members))]
@@ -125,7 +122,7 @@ def test_a_choice_is_made_at_every_interval_and_for_every_network(name: str):
 def test_each_network_that_takes_turns_has_its_own_choice():
     run, kept, taken = solving(CONTEXTS["queue"], steps=12), {}, {}
     for step in range(12):
-        number = run.engine.network_states.draw(step).network
+        number = run.engine.networks.draw(step).network
         if taken.get(number, 0) % 2 == 0:
             kept[number] = batch(run, step)
             assert represents(run, step, kept[number])
@@ -134,7 +131,7 @@ def test_each_network_that_takes_turns_has_its_own_choice():
         run.advance()
     assert max(taken.values()) > 2
     present = set(run.engine.context.present(12))
-    assert set(run.engine.extractor.batches.state()) <= present
+    assert set(run.engine.batches.state()) <= present
     assert set(taken) - present
 
 
@@ -191,7 +188,7 @@ def test_looking_at_all_the_examples_is_counted_as_work(context: Context, expect
 
 def test_looks_are_forward_passes():
     random, clustered = (
-        solving(Fresh(network=NETWORK, batch=5, sampling=sampling)).engine.extractor.images(6, 6)
+        solving(Fresh(network=NETWORK, batch=5, sampling=sampling)).engine.bound_context.images(6, 6)
         for sampling in (RandomRows(), ClusteredRows())
     )
     assert clustered == random + 6 * 97
@@ -226,11 +223,11 @@ def test_a_set_that_starts_at_real_examples_starts_at_representative_ones(form: 
     weights = NETWORK.initial(rng(0, "network", 0), data.shape, 3)
     points, rows, generator = data.normalisation.apply(data.train.points), [], rng(0, "start")
     features = NETWORK(weights, points, ("features",))["features"].flatten(1)
-    for members in data.members:
+    for members in data.train.members:
         began = torch.randperm(len(members), generator=generator)[:8]
         own = features[members] - features[members].mean(0)
         rows.append(members if len(members) == 8 else members[nearest(own, centres(own, own[began], 20))])
-    expected = form.initial(data, 0, lambda each: torch.cat(rows))
+    expected = form.initial(data.train, 0, lambda each: torch.cat(rows))
     (name,) = expected
     assert some.initial()[name].equal(expected[name])
-    assert not form.initial(data, 0)[name].equal(expected[name])
+    assert not form.initial(data.train, 0)[name].equal(expected[name])

@@ -20,8 +20,9 @@ from objectives.solvers import Descent
 from objectives.synthetic.artefact import SyntheticSet
 from objectives.synthetic.formation import Formation
 from objectives.synthetic.pixels import Pixels
-from objectives.terms.objective import Match, Penalised
+from objectives.terms.match import Match
 from objectives.terms.penalties import CrossEntropy
+from objectives.terms.penalty import Penalised
 from objectives.training.training import Training
 
 SCORED = Pixels(per_class=2, labels="learned")
@@ -38,10 +39,10 @@ def condensed(steps: int = 4, **options: Any) -> SyntheticSet:
 
 def test_scores_start_one_hot_and_are_decoded_as_they_are() -> None:
     data = table()
-    parameters = SCORED.initial(data, 0)
+    parameters = SCORED.initial(data.train, 0)
     assert parameters["labels"].equal(functional.one_hot(torch.tensor([0, 0, 1, 1, 2, 2])).float())
     moved = {**parameters, "labels": parameters["labels"] - 0.3}
-    here = SCORED.decode(moved, SCORED.layout(data))
+    here = SCORED.decode(moved, SCORED.layout(data.train))
     assert here.labels.equal(moved["labels"])
     assert here.slots.tolist() == [0, 0, 1, 1, 2, 2]
 
@@ -49,16 +50,16 @@ def test_scores_start_one_hot_and_are_decoded_as_they_are() -> None:
 def test_what_decodes_to_several_has_one_score_for_all_of_them() -> None:
     form = Formation(per_class=1, labels="learned")
     data = images()
-    here = form.decode(form.initial(data, 0), form.layout(data))
+    here = form.decode(form.initial(data.train, 0), form.layout(data.train))
     assert here.labels.equal(functional.one_hot(here.slots).float())
     assert len(here.labels) == 3 * form.copies
 
 
 def test_given_points_and_scores_are_held() -> None:
     data, scores = table(), torch.randn(6, 3, dtype=torch.float64)
-    held = SCORED.from_points(torch.zeros(6, 5), data, scores)
+    held = SCORED.from_points(torch.zeros(6, 5), data.train, scores)
     assert held["labels"] is scores
-    assert SCORED.from_points(torch.zeros(6, 5), data)["labels"].sum(1).equal(torch.ones(6))
+    assert SCORED.from_points(torch.zeros(6, 5), data.train)["labels"].sum(1).equal(torch.ones(6))
 
 
 # --- objectives -------------------------------------------------------------------------------------------------------
@@ -79,7 +80,7 @@ def test_the_value_is_that_of_numpy(match: str) -> None:
     found = some.engine(1).evaluate(decoded(some, labels=scores), 0).total.item()
     s, t = some.initial()["points"].numpy(), scores.numpy()
     x = data.normalisation.apply(data.train.points, torch.float64).numpy()
-    y = np.eye(3)[data.train.labels.numpy()]  # pyright: ignore[reportOptionalMemberAccess]
+    y = np.eye(3)[data.train.labels.numbers.numpy()]
     gram = lambda a, b: np.exp(-np.square(a[:, None] - b[None]).sum(-1) / 8)  # noqa: E731
     ridge = lambda a, b: np.linalg.solve(a.T @ a / len(a) + 0.3 * np.eye(5), a.T @ b / len(a))  # noqa: E731
     truth = {
@@ -136,7 +137,7 @@ def test_grouping_goes_by_what_an_example_was_made_for() -> None:
         (
             Match(Risk(learner=ClassMeans(), loss="cross_entropy"), by="none"),
             Pool(),
-            "term 'risk' learns 'class_means'",
+            "term 'risk' learns by classes",
         ),
         (
             Match(MeanGradients(), via=LossGradient()),
@@ -153,7 +154,7 @@ def test_grouping_goes_by_what_an_example_was_made_for() -> None:
 )
 def test_what_takes_labels_for_shares_of_classes_refuses_scores(objective: Any, context: Any, what: str) -> None:
     remedy = "a training with loss: squared" if "trained" in what else "a risk of ridge"
-    message = f"any real numbers, but {what}, which needs classes .*; use labels: soft, or {remedy}"
+    message = rf"\(any real numbers\), but {what}, which needs classes .*; use labels: soft, or {remedy}"
     with pytest.raises(InvalidInput, match=message):
         condense(images(), objective, context=context, synthetic=SCORED, steps=1)
 
@@ -202,19 +203,19 @@ def test_the_artefact_keeps_scores(tmp_path: Path, dtype: torch.dtype) -> None:
     assert made.labels is not None
     assert read.labels.equal(made.labels)
     assert read.labels.equal(made.parameters["labels"])
-    assert (read.labels.dtype, read.labels.shape, read.labelling, read.scores) == (dtype, (6, 3), "scores", True)
+    assert (read.labels.dtype, read.labels.shape, read.labelling.kind) == (dtype, (6, 3), "scores")
     assert read.stored_bytes == made.stored_bytes == 6 * (5 + 3) * dtype.itemsize
 
 
 def test_the_class_is_the_one_that_an_example_was_made_for(tmp_path: Path) -> None:
     made = condensed()
     assert made.labels is not None
-    made = replace(made, labels=-made.labels)
+    made = replace(made, labelling=replace(made.labelling, values=-made.labels))
     made.save(tmp_path / "a.safetensors")
     read = SyntheticSet.load(tmp_path / "a.safetensors")
     assert read.numbers.tolist() == [0, 0, 1, 1, 2, 2]
     hard = read.hardened()
-    assert (hard.labelling, hard.slots) == ("hard", None)
+    assert (hard.labelling.kind, hard.labelling.slots) == ("hard", None)
     assert hard.labels is not None
     assert hard.labels.tolist() == [0, 0, 1, 1, 2, 2]
 
@@ -222,4 +223,4 @@ def test_the_class_is_the_one_that_an_example_was_made_for(tmp_path: Path) -> No
 def test_labels_that_are_learned_distributions_are_none_of_it() -> None:
     soft = replace(SCORED, labels="soft")
     made = condense(table(), RIDGE, context=Pool(), synthetic=soft, steps=2)
-    assert (made.labelling, made.scores, made.slots) == ("soft", False, None)
+    assert (made.labelling.kind, made.labelling.slots) == ("soft", None)

@@ -16,7 +16,8 @@ from objectives.contexts import Context, Fresh, Pool
 from objectives.data.labelled import LabelledData
 from objectives.solvers import Forgetting, GreedyMMD, Herding, KCentre, KernelThinning, Random, Solver, Solving
 from objectives.synthetic.pixels import Pixels
-from objectives.terms.objective import Match, Summand
+from objectives.terms.match import Match
+from objectives.terms.objective import Summand
 from objectives.terms.penalties import TotalVariation
 from objectives.terms.reductions import Proportional
 from objectives.training.augmentation import Siamese
@@ -48,7 +49,7 @@ def greedy(features: np.ndarray, count: int, target: np.ndarray | None = None) -
 
 def expected(data: LabelledData, features: np.ndarray, count: int) -> list[int]:
     rows: list[int] = []
-    for members in data.members:
+    for members in data.train.members:
         rows += members[greedy(features[members.numpy()], count)].tolist()
     return rows
 
@@ -64,7 +65,7 @@ def test_herding_of_points_is_the_greedy_loop(count: int) -> None:
 def test_herding_of_features_is_the_greedy_loop() -> None:
     data = images()
     solving = finished(data, Match(MMD(), via=Features()), Herding(), 5, context=Pool(network=NETWORK, size=1))
-    parameters = problem(data).engine(1).extractor.parameters(0)
+    parameters = problem(data).engine(1).bound_context.initial(0)
     features = NETWORK(parameters, data.normalisation.apply(data.train.points), ("features",))["features"]
     assert chosen(solving) == expected(data, features.double().numpy(), 5)
 
@@ -76,9 +77,9 @@ def test_herding_of_several_terms_and_layers_adds_them_up() -> None:
     ).named("pixels")
     solving = finished(data, objective, Herding(), 4, context=Pool(network=NETWORK, size=1))
     x = data.normalisation.apply(data.train.points)
-    layers = NETWORK(problem(data).engine(1).extractor.parameters(0), x, ("layers",))
+    layers = NETWORK(problem(data).engine(1).bound_context.initial(0), x, ("layers",))
     rows: list[int] = []
-    for members in data.members:
+    for members in data.train.members:
         share = len(members) / 30
         blocks = [layers["layer1"] * 0.5**0.5, layers["layer2"] * 2**0.5, x * (0.1 * share) ** 0.5]
         features = torch.cat([block.flatten(1).double() for block in blocks], 1)[members].numpy()
@@ -92,7 +93,7 @@ def test_herding_with_a_gaussian_kernel() -> None:
     x = data.normalisation.apply(data.train.points).double().numpy()
     kernel = np.exp(-((x[:, None] - x[None]) ** 2).sum(-1) / 8)
     rows: list[int] = []
-    for members in (item.numpy() for item in data.members):
+    for members in (item.numpy() for item in data.train.members):
         picked: list[int] = []
         for _ in range(3):
             costs = {}
@@ -136,7 +137,7 @@ def test_distinct_examples_of_each_class_in_source_units(solver: Solver) -> None
     solve(solving)
     rows, made = chosen(solving), result(some, solving)
     assert len(set(rows)) == 21
-    assert data.train.labels[rows].tolist() == made.labels.tolist() == [0] * 7 + [1] * 7 + [2] * 7
+    assert data.train.labels.numbers[rows].tolist() == made.labelling.rows.tolist() == [0] * 7 + [1] * 7 + [2] * 7
     assert made.points.equal(data.train.points[rows].float())  # exactly, also the 8-bit images
     assert made.record["chosen"] == rows
     torch.testing.assert_close(made.normalised, made.parameters["points"])
@@ -151,7 +152,7 @@ def test_random_takes_every_example_of_a_class_equally_often() -> None:
     data, counts = table(sizes=(4, 5)), torch.zeros(9)
     for seed in range(400):
         counts[chosen(finished(data, Match(MMD()), Random(), 2, seed=seed, context=Pool()))] += 1
-    for members, share in zip(data.members, (2 / 4, 2 / 5), strict=True):
+    for members, share in zip(data.train.members, (2 / 4, 2 / 5), strict=True):
         assert float((counts[members] / 400 - share).abs().max()) < 5 * (share * (1 - share) / 400) ** 0.5
 
 
@@ -212,7 +213,7 @@ def test_classes_share_so_many_examples_out(solver: Solver) -> None:
     solving = start(data, match, solver, synthetic=Pixels(examples=7), context=context)
     solve(solving)
     rows = chosen(solving)
-    assert data.strata[rows].tolist() == [0, 0, 0, 1, 1, 2, 2]
+    assert data.train.strata[rows].tolist() == [0, 0, 0, 1, 1, 2, 2]
     assert len(set(rows)) == 7
     even = chosen(finished(data, match, solver, 3, context=context))
     if not isinstance(solver, KernelThinning):

@@ -16,7 +16,8 @@ from objectives.contexts import Pool
 from objectives.data.labelled import LabelledData
 from objectives.solvers import KCentre
 from objectives.synthetic.pixels import Pixels
-from objectives.terms.objective import Match, Summand
+from objectives.terms.match import Match
+from objectives.terms.objective import Summand
 from objectives.terms.penalties import TotalVariation
 
 
@@ -45,7 +46,7 @@ def test_it_is_farthest_first(count: int, norm: Any, order: float) -> None:
     data = table(sizes=(7, 30, 13))
     x = data.normalisation.apply(data.train.points).double().numpy()
     rows: list[int] = []
-    for members in data.members:
+    for members in data.train.members:
         rows += members[farthest(x[members.numpy()], count, order)].tolist()
     assert finished(data, Match(CoveringRadius(norm=norm)), count).chosen.tolist() == rows
 
@@ -55,10 +56,10 @@ def test_terms_and_blocks_are_one_euclidean_space() -> None:
     objective = Match(CoveringRadius(), via=Features(), weight=4.0) + Match(MMD(), weight=0.01).named("pixels")
     solving = finished(data, objective, 5, context=Pool(network=NETWORK, size=1))
     points = data.normalisation.apply(data.train.points)
-    features = NETWORK(problem(data).engine(1).extractor.parameters(0), points, ("features",))["features"]
+    features = NETWORK(problem(data).engine(1).bound_context.initial(0), points, ("features",))["features"]
     x = torch.cat([2 * features.double(), 0.1 * points.flatten(1).double()], 1).numpy()
     rows: list[int] = []
-    for members in data.members:
+    for members in data.train.members:
         rows += members[farthest(x[members.numpy()], 5)].tolist()
     assert solving.chosen.tolist() == rows
 

@@ -16,7 +16,7 @@ from objectives.data.labelled import LabelledData
 from objectives.solvers import Forgetting
 from objectives.solvers.selection.forgetting import ranked
 from objectives.synthetic.pixels import Pixels
-from objectives.terms.objective import Match
+from objectives.terms.match import Match
 from objectives.training.training import Training
 
 TRAINING = Training(steps=5, batch=8, lr=0.05, momentum=0.5)
@@ -31,17 +31,17 @@ def begun(data: LabelledData, count: int = 3, **options: Any) -> Any:
 def test_events_are_the_transitions_from_right_to_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     data, solving = images(), begun(images())
     answers = torch.randint(0, 3, (6, 31), generator=torch.Generator().manual_seed(1))
-    answers[:, 4] = (data.train.labels[4] + 1) % 3  # never right
-    answers[:, 9] = data.train.labels[9]  # always
+    answers[:, 4] = (data.train.labels.numbers[4] + 1) % 3  # never right
+    answers[:, 9] = data.train.labels.numbers[9]  # always
     rows = iter(answers)
-    monkeypatch.setattr(solving, "_answers", lambda parameters: next(rows))
+    monkeypatch.setattr(solving, "_predictions", lambda parameters: next(rows))
     solve(solving)
-    right = (answers == data.train.labels).numpy()
+    right = (answers == data.train.labels.numbers).numpy()
     events = [sum(bool(a and not b) for a, b in pairwise(seen)) for seen in right.T]
     assert solving.state()["events"].tolist() == events
     counts = [99 if not seen.any() else event for seen, event in zip(right.T, events, strict=True)]
     expected: list[int] = []
-    for members in data.members:
+    for members in data.train.members:
         expected += sorted(members.tolist(), key=lambda i: (-counts[i], i))[:3]
     assert solving.chosen.tolist() == expected
     assert 4 in expected
@@ -76,7 +76,7 @@ def test_distinct_examples_of_each_class() -> None:
     data, solving = images(sizes=(7, 40, 11)), begun(images(sizes=(7, 40, 11)), count=5)
     solve(solving)
     assert len(set(solving.chosen.tolist())) == 15
-    assert data.train.labels[solving.chosen].tolist() == [0] * 5 + [1] * 5 + [2] * 5
+    assert data.train.labels.numbers[solving.chosen].tolist() == [0] * 5 + [1] * 5 + [2] * 5
 
 
 def test_the_same_seed_gives_the_same_and_it_resumes_round_by_round() -> None:
@@ -93,10 +93,8 @@ def test_the_same_seed_gives_the_same_and_it_resumes_round_by_round() -> None:
     for solving in (again, second):
         assert solving.chosen.equal(whole.chosen)
         assert solving.state()["events"].equal(whole.state()["events"])
-        trained = whole.state()["network_trainer"]["parameters"]
-        assert all(
-            value.equal(trained[name]) for name, value in solving.state()["network_trainer"]["parameters"].items()
-        )
+        trained = whole.state()["trainer"]["parameters"]
+        assert all(value.equal(trained[name]) for name, value in solving.state()["trainer"]["parameters"].items())
 
 
 @pytest.mark.parametrize(

@@ -24,12 +24,13 @@ from discrepancy.transport import Sinkhorn
 from objectives.condense import result, solve
 from objectives.contexts import Fresh, Pool
 from objectives.data.labelled import LabelledData
-from objectives.engine.real_side import Candidates
 from objectives.solvers import GreedyMMD, Herding
 from objectives.solvers.selection.greedy import lowering, weighted
 from objectives.solvers.selection.quadratic import Quadratic, simplex_minimum
 from objectives.synthetic.pixels import Pixels
-from objectives.terms.objective import Match, Summand
+from objectives.terms.bound import Candidates
+from objectives.terms.match import Match
+from objectives.terms.objective import Summand
 
 KERNELS = {
     "linear": Linear(),
@@ -103,11 +104,11 @@ def test_of_equal_examples_the_first_is_taken(kernel: Kernel) -> None:
 def test_candidates_are_measured_against_the_batch_of_the_context() -> None:
     data = table()
     some = problem(data, Match(MMD(kernel=Gaussian(lengthscale=2.0))), context=Fresh(batch=4))
-    (match,) = some.engine(1).real_side.candidates(data.members[1], 1)
+    (match,) = some.engine(1).real_side.candidates(data.train.members[1], 1)
     torch.testing.assert_close(match.summary.real.shares[0][:5], torch.tensor([0.25] * 4).double())
     whole = problem(data, Match(MMD(kernel=Gaussian(lengthscale=2.0))), context=Fresh(batch="all"))
-    (match,) = whole.engine(1).real_side.candidates(data.members[1], 1)
-    assert len(match.summary.real) == len(data.members[1])
+    (match,) = whole.engine(1).real_side.candidates(data.train.members[1], 1)
+    assert len(match.summary.real) == len(data.train.members[1])
 
 
 # --- weights ----------------------------------------------------------------------------------------------------------

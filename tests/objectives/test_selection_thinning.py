@@ -15,12 +15,12 @@ from discrepancy.kernels import Energy
 from objectives.condense import solve
 from objectives.contexts import Pool
 from objectives.data.labelled import LabelledData
-from objectives.engine.real_side import Candidates
 from objectives.solvers import KernelThinning, Random
 from objectives.solvers.selection.quadratic import Quadratic
 from objectives.solvers.selection.thinning import best, halved, refined, split
 from objectives.synthetic.pixels import Pixels
-from objectives.terms.objective import Match
+from objectives.terms.bound import Candidates
+from objectives.terms.match import Match
 
 
 def cloud(n: int, d: int, seed: int = 0) -> torch.Tensor:
@@ -122,7 +122,7 @@ def test_thinning_beats_random_in_its_objective() -> None:
             solve(solving)
             assert solving.chosen is not None
             x = data.normalisation.apply(data.train.points).double()
-            for rows, members in zip(solving.chosen.unflatten(0, (3, 6)), data.members, strict=True):
+            for rows, members in zip(solving.chosen.unflatten(0, (3, 6)), data.train.members, strict=True):
                 value = objective.match(Measure(x[members]), Measure(x[rows]))
                 reached[solver.kind].append(float(value))
     assert np.mean(reached["kernel_thinning"]) < 0.3 * np.mean(reached["random"])
@@ -137,7 +137,7 @@ def test_any_size_of_any_class(count: int) -> None:
     assert solving.chosen is not None
     rows = solving.chosen
     assert len(set(rows.tolist())) == 3 * count
-    assert data.train.labels[rows].tolist() == [0] * count + [1] * count + [2] * count
+    assert data.train.labels.numbers[rows].tolist() == [0] * count + [1] * count + [2] * count
 
 
 def thinned(seed: int, **options: Any) -> Any:

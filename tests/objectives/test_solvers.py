@@ -24,7 +24,7 @@ from objectives.synthetic.formation import Formation
 from objectives.synthetic.frequencies import Frequencies
 from objectives.synthetic.parameterisation import Parameterisation
 from objectives.synthetic.pixels import Pixels
-from objectives.terms.objective import Match
+from objectives.terms.match import Match
 from objectives.terms.penalties import CrossEntropy, TotalVariation
 from objectives.terms.reductions import Max, Mean, Proportional, Reduction, Sum
 from objectives.training.augmentation import Siamese
@@ -50,10 +50,10 @@ def assert_equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
 def by_hand(some: Problem, steps: int, lr: float, momentum: float, once_a_class: bool = False) -> dict[str, Tensor]:
     """v ← momentum v + g, θ ← θ - lr v, with the loss written out on the real batches of an engine's own draws."""
     data, engine = some.data, some.engine(steps)
-    x = some.synthetic.initial(data, some.seed)
+    x = some.synthetic.initial(data, some.runtime.seed)
     v = {name: torch.zeros_like(value) for name, value in x.items()}
     for step in range(steps):
-        view, augment = engine.real_side.at(step), engine.extractor.augment
+        view, augment = engine.real_side.at(step), engine.bound_context.augment
         rounds = range(3) if once_a_class else [None]
         for only in rounds:
             leaves = {name: value.clone().requires_grad_(True) for name, value in x.items()}
@@ -81,7 +81,7 @@ def test_three_steps_with_momentum(augment: Siamese | None) -> None:
     solving = advanced(start(images(), FEATURES, Descent(lr=0.5, momentum=0.5, steps=3), context=context), 3)
     expected = by_hand(problem(images(), FEATURES, context=context), 3, 0.5, 0.5)
     torch.testing.assert_close(solving.parameters, expected, rtol=1e-5, atol=1e-5)
-    initial = problem(images()).synthetic.initial(images(), 0)["points"]
+    initial = problem(images()).synthetic.initial(images().train, 0)["points"]
     assert float((solving.parameters["points"] - initial).abs().max()) > 1e-2
 
 
@@ -105,7 +105,7 @@ STORED: dict[str, tuple[Parameterisation, float]] = {
 @pytest.mark.parametrize("form", STORED)
 def test_three_steps_through_decoding(form: str) -> None:
     synthetic, lr = STORED[form]
-    before = synthetic.initial(images(), 0)
+    before = synthetic.initial(images().train, 0)
     for update in ("joint", "per_class_shared_state"):
         solver = Descent(lr=lr, momentum=0.5, steps=3, update=update)
         solving = advanced(start(images(), FEATURES, solver, context=DM, synthetic=synthetic), 3)
@@ -142,9 +142,9 @@ def test_an_optimiser_for_each_class_needs_parameters_that_no_two_share() -> Non
 def test_the_loss_goes_down_to_what_the_form_can_reach(form: str) -> None:
     """That is what the means of the classes have outside the span of what decodes; bases that are learned leave nothing."""
     data, synthetic = images(), replace(STORED[form][0], start="noise")
-    (name, stored), *_ = synthetic.initial(data, 0).items()
+    (name, stored), *_ = synthetic.initial(data.train, 0).items()
     unit = torch.eye(stored[0].numel()).reshape(-1, *stored[0].shape)
-    means = data.class_means().flatten(1).T
+    means = data.train.class_means().flatten(1).T
     left = torch.zeros(())
     if form != "bases":
         span = synthetic.points({name: unit}, problem(data, synthetic=synthetic).layout).flatten(1).T

@@ -16,7 +16,7 @@ from discrepancy.kernels import Gaussian
 from discrepancy.networks import MLP
 from objectives.condense import condense
 from objectives.contexts import Fresh, Pool, Trained
-from objectives.data.labelled import Examples, LabelledData, Normalisation
+from objectives.data.labelled import LabelledData, Normalisation
 from objectives.rng import rng
 from objectives.solvers import Descent, Forgetting, GreedyMMD, Herding, KCentre, KernelThinning, Random, Solver
 from objectives.solvers.base import decoded
@@ -24,7 +24,8 @@ from objectives.synthetic.artefact import SyntheticSet
 from objectives.synthetic.formation import Formation
 from objectives.synthetic.pixels import Pixels
 from objectives.teacher import Teacher
-from objectives.terms.objective import Match, Objective, Summand
+from objectives.terms.match import Match
+from objectives.terms.objective import Objective, Summand
 from objectives.terms.penalties import CrossEntropy
 
 N, D = 23, 4
@@ -49,27 +50,30 @@ def standardised(values: torch.Tensor) -> np.ndarray:
 @pytest.mark.parametrize("columns", [1, 3])
 def test_targets_have_units_of_their_own(columns: int) -> None:
     data = regression(columns)
-    assert data.train.targets is not None
-    assert data.target_units == Normalisation.measured(data.train.targets)
+    assert data.train.labels.kind == "targets"
+    assert data.target_units == Normalisation.measured(data.train.labels.rows)
     rows = torch.tensor([3, 1])
-    vectors = data.label_vectors(rows)
+    vectors = data.train.label_vectors(rows)
     assert vectors is not None
-    np.testing.assert_allclose(vectors.numpy(), standardised(data.train.targets)[rows.numpy()], atol=1e-6)
-    assert (data.classes, data.count, data.outputs, data.per_class) == ((), 1, columns, (N,))
+    np.testing.assert_allclose(vectors.numpy(), standardised(data.train.labels.rows)[rows.numpy()], atol=1e-6)
+    assert (data.classes, data.count, data.outputs, data.train.per_class) == ((), 1, columns, (N,))
 
 
 def test_targets_are_in_the_fingerprint_and_stay_with_their_examples() -> None:
     data = regression()
-    assert data.train.targets is not None
-    other = LabelledData.with_targets(data.train.points, data.train.targets + 1)
-    assert other.fingerprint() != LabelledData.with_targets(data.train.points, data.train.targets).fingerprint()
+    assert data.train.labels.kind == "targets"
+    other = LabelledData.with_targets(data.train.points, data.train.labels.rows + 1)
+    assert (
+        other.train.fingerprint()
+        != LabelledData.with_targets(data.train.points, data.train.labels.rows).train.fingerprint()
+    )
     part = data.split(0.3, torch.Generator().manual_seed(0))
     assert part.test is not None
-    assert part.test.targets is not None
+    assert part.test.labels.kind == "targets"
     assert (len(part.train), len(part.test)) == (16, 7)
-    for point, target in zip(part.test.points, part.test.targets, strict=True):
+    for point, target in zip(part.test.points, part.test.labels.rows, strict=True):
         (row,) = (data.train.points == point).all(1).nonzero()[:, 0]
-        assert data.train.targets[row].equal(target)
+        assert data.train.labels.rows[row].equal(target)
 
 
 @pytest.mark.parametrize(
@@ -89,8 +93,9 @@ def test_bad_targets_are_refused(targets: torch.Tensor, message: str) -> None:
 def test_real_labels_say_how_a_regression_is_meant() -> None:
     with pytest.raises(InvalidInput, match=r"LabelledData\.with_targets"):
         LabelledData.of(torch.zeros(3, 2), [0.5, 1.0, 2.0])
-    with pytest.raises(InvalidInput, match="both classes and targets"):
-        Examples(torch.zeros(2, 1), torch.zeros(2, dtype=torch.long), targets=torch.zeros(2, 1))
+    spec = replace(regression().spec, classes=("a", "b"))
+    with pytest.raises(InvalidInput, match="do not fit its classes or targets; give labels with classes, targets with"):
+        LabelledData.made(spec, regression().train.rows())
 
 
 # --- where targets start, and what moves ------------------------------------------------------------------------------
@@ -102,33 +107,33 @@ def test_a_real_start_has_the_targets_of_its_examples(columns: int) -> None:
     made = condense(data, Match(MMD(), by="none"), context=Pool(), examples=5, steps=1, solver=Descent(lr=1e-9))
     assert made.labels is not None
     assert made.labels.shape == ((5,) if columns == 1 else (5, 2))
-    assert data.train.targets is not None
+    assert data.train.labels.kind == "targets"
     for point, label in zip(made.points, made.labels, strict=True):
         row = (data.train.points - point).norm(dim=1).argmin()
-        torch.testing.assert_close(label.reshape(-1), data.train.targets[row], rtol=1e-5, atol=1e-4)
+        torch.testing.assert_close(label.reshape(-1), data.train.labels.rows[row], rtol=1e-5, atol=1e-4)
 
 
 def test_a_start_from_noise_has_quantiles() -> None:
     data = regression()
-    assert data.train.targets is not None
-    labels = Pixels(examples=4, start="noise").initial(data, 0)["labels"]
-    levels = np.quantile(data.train.targets[:, 0].numpy(), [0.125, 0.375, 0.625, 0.875])
+    assert data.train.labels.kind == "targets"
+    labels = Pixels(examples=4, start="noise").initial(data.train, 0)["labels"]
+    levels = np.quantile(data.train.labels.rows[:, 0].numpy(), [0.125, 0.375, 0.625, 0.875])
     units = data.target_units
     assert units is not None
     np.testing.assert_allclose(units.invert(labels)[:, 0].numpy(), levels, rtol=1e-5)
-    assert Pixels(examples=4, start="noise").initial(regression(2), 0)["labels"].shape == (4, 2)
+    assert Pixels(examples=4, start="noise").initial(regression(2).train, 0)["labels"].shape == (4, 2)
 
 
 def test_what_decodes_to_several_has_the_mean_of_their_neighbouring_targets() -> None:
     data = regression(shape=(1, 4, 4))
     form = Formation(examples=3)
-    parameters, layout = form.initial(data, 1), form.layout(data)
+    parameters, layout = form.initial(data.train, 1), form.layout(data.train)
     assert parameters["images"].shape == (3, 1, 4, 4)
     rows = form.decode(parameters, layout)
     assert rows.labels.shape == (12, 1)
     targets = parameters["labels"][:, 0]
     assert bool((targets.diff() > 0).all())
-    drawn = data.targets(data.class_batch(rng(1, "start"), 12))
+    drawn = data.train.label_vectors(data.train.class_batch(rng(1, "start"), 12))
     assert drawn is not None
     torch.testing.assert_close(targets, drawn[:, 0].sort().values.unflatten(0, (3, 4)).mean(1))
 
@@ -174,7 +179,7 @@ def value(data: LabelledData, match: Any, synthetic: Pixels) -> tuple[float, np.
 def test_risk_of_ridge_on_targets_is_that_of_numpy(columns: int) -> None:
     data = regression(columns)
     found, s, t = value(data, Risk(learner=Ridge(penalty=0.3)), Pixels(examples=7))
-    x, y = standardised(data.train.points), standardised(data.train.targets)  # pyright: ignore[reportArgumentType]
+    x, y = standardised(data.train.points), standardised(data.train.labels.rows)
     w = np.linalg.solve(s.T @ s / 7 + 0.3 * np.eye(D), s.T @ t / 7)
     assert found == pytest.approx(np.square(x @ w - y).sum(1).mean(), rel=1e-5)
 
@@ -183,7 +188,7 @@ def test_risk_of_kernel_ridge_on_targets_is_that_of_numpy() -> None:
     data = regression()
     kernel = Gaussian(lengthscale=2.0)
     found, s, t = value(data, Risk(learner=KernelRidge(kernel=kernel, penalty=0.1)), Pixels(examples=6, start="noise"))
-    x, y = standardised(data.train.points), standardised(data.train.targets)  # pyright: ignore[reportArgumentType]
+    x, y = standardised(data.train.points), standardised(data.train.labels.rows)
     gram = lambda a, b: np.exp(-np.square(a[:, None] - b[None]).sum(-1) / 8)  # noqa: E731
     coefficients = np.linalg.solve(gram(s, s) + 0.1 * 6 * np.eye(6), t)
     assert found == pytest.approx(np.square(gram(x, s) @ coefficients - y).sum(1).mean(), rel=1e-5)
@@ -192,7 +197,7 @@ def test_risk_of_kernel_ridge_on_targets_is_that_of_numpy() -> None:
 def test_joint_mmd_takes_targets_as_label_vectors() -> None:
     data = regression(2)
     found, s, t = value(data, JointMMD(kernel=Gaussian(lengthscale=2.0)), Pixels(examples=5))
-    x, y = standardised(data.train.points), standardised(data.train.targets)  # pyright: ignore[reportArgumentType]
+    x, y = standardised(data.train.points), standardised(data.train.labels.rows)
     gram = lambda a, b, p, q: (np.exp(-np.square(a[:, None] - b[None]).sum(-1) / 8) * (p @ q.T)).mean()  # noqa: E731
     assert found == pytest.approx(gram(x, x, y, y) - 2 * gram(x, s, y, t) + gram(s, s, t, t), rel=1e-4)
 
@@ -207,7 +212,7 @@ def test_features_are_matched_without_classes() -> None:
 
 def test_groups_need_no_classes() -> None:
     plain = regression()
-    data = LabelledData.with_targets(plain.train.points, plain.train.targets, groups=[i % 2 for i in range(N)])
+    data = LabelledData.with_targets(plain.train.points, plain.train.labels.rows, groups=[i % 2 for i in range(N)])
     made = condense(data, Match(MMD(), by="group"), context=Pool(), examples=4, steps=2)
     assert len(made) == 4
 
@@ -224,10 +229,10 @@ def test_selections_take_all_the_examples_for_one_group(solver: Solver, tmp_path
     made = condense(data, match, context=Pool(), solver=solver, examples=6)
     rows = torch.tensor(made.record["chosen"])
     assert len(set(rows.tolist())) == 6
-    assert data.train.targets is not None
+    assert data.train.labels.kind == "targets"
     assert made.points.equal(data.train.points[rows])
     assert made.labels is not None
-    assert made.labels.equal(data.train.targets[rows, 0])
+    assert made.labels.equal(data.train.labels.rows[rows, 0])
     made.save(tmp_path / "a.safetensors")
     assert SyntheticSet.load(tmp_path / "a.safetensors").stored_bytes == 6 * (4 * D + 4)
 
@@ -258,10 +263,11 @@ def test_the_artefact_has_targets_in_their_own_units(tmp_path: Path, columns: in
     assert made.labels is not None
     assert read.labels is not None
     assert read.labels.equal(made.labels)
-    assert (read.labelling, read.classes, read.target_units) == ("targets", (), data.target_units)
+    assert (read.labelling.kind, read.classes, read.labelling.units) == ("targets", (), data.target_units)
     assert read.stored_bytes == 4 * 4 * (D + columns)
-    assert read.target_vectors is not None
-    torch.testing.assert_close(read.target_vectors, read.parameters["labels"], rtol=1e-4, atol=1e-4)
+    vectors = read.labelling.vectors(1)
+    assert vectors is not None
+    torch.testing.assert_close(vectors, read.parameters["labels"], rtol=1e-4, atol=1e-4)
     assert read[0][1].equal(made.labels[0])
 
 
@@ -343,6 +349,6 @@ def test_an_objective_of_points_alone_cannot_learn_targets() -> None:
 
 
 def test_examples_may_be_counted_in_a_replaced_form() -> None:
-    assert replace(Pixels(), examples=4).each(regression()) == 4
+    assert replace(Pixels(), examples=4).each(regression().train) == 4
     with pytest.raises(InvalidInput, match="'examples' must be at least 1, got 0"):
         Pixels(examples=0)

@@ -26,8 +26,8 @@ from objectives.synthetic.formation import Formation
 from objectives.synthetic.parameterisation import Parameterisation
 from objectives.synthetic.pixels import Pixels
 from objectives.teacher import HELD_OUT, Teacher
-from objectives.terms.objective import Match
-from objectives.training.training import NetworkTrainer, Training, real_training_data
+from objectives.terms.match import Match
+from objectives.training.training import NetworkTrainer, Training, TrainingData
 
 SMALL = Training(on="real", steps=3, batch=8, lr=0.1, momentum=0.9)
 QUICK = Teacher(network=MLP(width=6, depth=1), rounds=2, training=SMALL)
@@ -65,11 +65,11 @@ def test_labels_are_the_mean_of_the_softmax_of_given_networks(tmp_path: Path, co
     paths = tuple(str(tmp_path / f"a{number}.safetensors") for number in range(count))
     teacher = Teacher(network=MLP(width=6, depth=1), weights=paths, temperature=temperature)
     synthetic = made(data)
-    labelled = teacher.label(synthetic, data)
+    labelled = teacher.label(synthetic, data.train)
     x = (synthetic.points.double().numpy() - np.array(data.normalisation.mean)) / np.array(data.normalisation.std)
     wanted = np.mean([by_hand(one, x, temperature) for one in weights], axis=0)
-    np.testing.assert_allclose(labelled.labels.numpy(), wanted, rtol=0, atol=1e-6)
-    assert labelled.labels.dtype == torch.float32
+    np.testing.assert_allclose(labelled.labelling.rows.numpy(), wanted, rtol=0, atol=1e-6)
+    assert labelled.labelling.rows.dtype == torch.float32
     assert labelled.points.equal(synthetic.points)
 
 
@@ -77,13 +77,13 @@ def test_training_is_that_of_the_contexts(tmp_path: Path) -> None:
     data = images()
     network = ConvNet(width=4, depth=2)
     teacher = Teacher(network=network, number=2, rounds=2, training=SMALL)
-    taught = teacher.taught(data, seed=5)
+    taught = teacher.taught(data.train, seed=5)
     kept = data.split(HELD_OUT, rng(5, "teacher", "held out"))
     for number, member in enumerate(taught.members):
         start = network.initial(rng(5, "teacher", number, "network"), data.shape, 3)
         network_trainer = NetworkTrainer(SMALL, start)
         for turn in range(2):
-            training_data = real_training_data(kept, torch.device("cpu"))
+            training_data = TrainingData.of_real(kept.train, torch.device("cpu"))
             network_trainer.round(network, training_data, rng(5, "teacher", number, "train", turn))
         assert all(network_trainer.parameters[name].equal(value) for name, value in member.parameters.items())
         assert not network_trainer.parameters["linear.weight"].equal(start["linear.weight"])
@@ -92,15 +92,15 @@ def test_training_is_that_of_the_contexts(tmp_path: Path) -> None:
 
 def test_it_learns() -> None:
     data = table(sizes=(40, 40, 40))
-    taught = replace(QUICK, rounds=40, network=MLP(width=32)).taught(data)
-    assert taught.accuracy(data.train) > QUICK.taught(data).accuracy(data.train)
+    taught = replace(QUICK, rounds=40, network=MLP(width=32)).taught(data.train)
+    assert taught.accuracy(data.train) > QUICK.taught(data.train).accuracy(data.train)
 
 
 def test_the_statistics_of_batch_normalisation_are_averages_over_batches() -> None:
     data = images()
     network = ConvNet(width=3, depth=1, norm="batch")
     training = replace(SMALL, batch=10)
-    (member,) = Teacher(network=network, rounds=1, training=training).taught(data, seed=1).members
+    (member,) = Teacher(network=network, rounds=1, training=training).taught(data.train, seed=1).members
     kept = data.split(HELD_OUT, rng(1, "teacher", "held out")).train
     order = torch.randperm(len(kept), generator=rng(1, "teacher", 0, "statistics"))
     x = data.normalisation.apply(kept.points)
@@ -118,12 +118,12 @@ def test_the_statistics_of_batch_normalisation_are_averages_over_batches() -> No
 def test_a_teacher_with_batch_normalisation_looks_at_one_example_at_a_time(tmp_path: Path) -> None:
     data = images()
     teacher = Teacher(network=ConvNet(width=3, depth=1, norm="batch"), rounds=1, training=SMALL)
-    taught = teacher.taught(data)
+    taught = teacher.taught(data.train)
     together = taught(data.train.points[:5])
     alone = torch.cat([taught(data.train.points[i : i + 1]) for i in range(5)])
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-6)
     taught.save(tmp_path / "t.safetensors")
-    again = replace(teacher, weights=(str(tmp_path / "t.safetensors"),)).taught(data)
+    again = replace(teacher, weights=(str(tmp_path / "t.safetensors"),)).taught(data.train)
     assert again(data.train.points[:5]).equal(together)
     assert again.hash == taught.hash
 
@@ -133,9 +133,11 @@ def test_a_teacher_with_batch_normalisation_looks_at_one_example_at_a_time(tmp_p
 
 def test_the_record_says_what_the_teacher_was(tmp_path: Path) -> None:
     data = LabelledData.of(
-        table().train.points, table().train.labels, test=(table().train.points[:9], table().train.labels[:9])
+        table().train.points,
+        table().train.labels.numbers,
+        test=(table().train.points[:9], table().train.labels.numbers[:9]),
     )
-    taught = QUICK.taught(data, seed=3)
+    taught = QUICK.taught(data.train, data.test, seed=3)
     labelled = taught.label(made(data))
     about = labelled.record["teacher"]
     assert about["config"] == {
@@ -149,7 +151,7 @@ def test_the_record_says_what_the_teacher_was(tmp_path: Path) -> None:
     }
     assert about["seed"] == 3
     assert about["on"] == "9 test examples"
-    right = (taught(data.train.points[:9]).argmax(1) == data.train.labels[:9]).double().mean()
+    right = (taught(data.train.points[:9]).argmax(1) == data.train.labels.numbers[:9]).double().mean()
     assert about["accuracy"] == float(right)
     taught.save(tmp_path / "t.safetensors")
     with safetensors.safe_open(tmp_path / "t.safetensors", "pt") as file:
@@ -158,14 +160,14 @@ def test_the_record_says_what_the_teacher_was(tmp_path: Path) -> None:
 
 def test_without_test_examples_it_is_judged_on_some_that_it_has_not_seen() -> None:
     data = table(sizes=(20, 30, 50))
-    judged = QUICK.taught(data).judged
-    assert judged is not None
-    assert (judged.part, judged.examples) == ("held-out training", 10)
+    measured = QUICK.taught(data.train).measured
+    assert measured is not None
+    assert (measured.part, measured.examples) == ("held-out training", 10)
 
 
 def test_the_same_seed_gives_the_same_teacher_and_another_another() -> None:
     data = table()
-    first, again, other = (QUICK.taught(data, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (QUICK.taught(data.train, seed=seed) for seed in (0, 0, 1))
     assert first.hash == again.hash != other.hash
 
 
@@ -176,22 +178,22 @@ def test_the_same_seed_gives_the_same_teacher_and_another_another() -> None:
 )
 def test_the_labels_of_all_decoded_examples_are_stored(form: Parameterisation, stored: int, decoded: int) -> None:
     data = images()
-    labelled = QUICK.label(made(data, form), data)
+    labelled = QUICK.label(made(data, form), data.train)
     assert labelled.stored_bytes == stored * 64 * 4 + decoded * 3 * 4
     assert made(data, form).stored_bytes == stored * (64 * 4 + 8)
 
 
 def test_what_an_example_was_made_for_stays_known(tmp_path: Path) -> None:
     data = images()
-    labelled = QUICK.label(QUICK.label(made(data), data), data, seed=1)
+    labelled = QUICK.label(QUICK.label(made(data), data.train), data.train, seed=1)
     labelled.save(tmp_path / "a.safetensors")
     read = SyntheticSet.load(tmp_path / "a.safetensors")
-    assert read.labels.equal(labelled.labels)
+    assert read.labelling.rows.equal(labelled.labelling.rows)
     assert read.numbers.tolist() == [0, 0, 1, 1, 2, 2]
-    assert read.labelling == "teacher"
+    assert read.labelling.kind == "teacher"
     hard = read.hardened()
-    assert hard.labels.tolist() == [0, 0, 1, 1, 2, 2]
-    assert hard.labelling == "hard"
+    assert hard.labelling.rows.tolist() == [0, 0, 1, 1, 2, 2]
+    assert hard.labelling.kind == "hard"
     assert "teacher" not in hard.record
     assert set(safetensors.torch.load_file(tmp_path / "a.safetensors")) == {
         "points", "labels", "weights", "slots", "parameters/points",
@@ -203,8 +205,8 @@ def test_condense_takes_a_teacher_and_selections_are_labelled_too() -> None:
     plain = condense(data, Match(MMD()), context=Pool(), solver=Random(), per_class=2, seed=4)
     labelled = condense(data, Match(MMD()), context=Pool(), solver=Random(), per_class=2, seed=4, teacher=QUICK)
     assert labelled.points.equal(plain.points)
-    assert labelled.labels.equal(QUICK.taught(data, seed=4)(plain.points))
-    assert plain.labelling == "hard"
+    assert labelled.labelling.rows.equal(QUICK.taught(data.train, seed=4)(plain.points))
+    assert plain.labelling.kind == "hard"
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
@@ -224,16 +226,16 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     files(tmp_path, data, 1)
     path = str(tmp_path / "a0.safetensors")
     with pytest.raises(InvalidInput, match=r"does not hold the weights of this mlp: '\S+' has shape \(6,"):
-        Teacher(network=MLP(width=7, depth=1), weights=(path,)).taught(data)
+        Teacher(network=MLP(width=7, depth=1), weights=(path,)).taught(data.train)
     with pytest.raises(InvalidInput, match=r"'hidden2.weight' is missing, and \d more such; give the 'network'"):
-        Teacher(network=MLP(width=6, depth=2), weights=(path,)).taught(data)
+        Teacher(network=MLP(width=6, depth=2), weights=(path,)).taught(data.train)
     with pytest.raises(
         InvalidInput, match=r"^'weights' must be paths of safetensors files, got 'nowhere', where there is none"
     ):
-        Teacher(weights=("nowhere",), network=MLP()).taught(data)
+        Teacher(weights=("nowhere",), network=MLP()).taught(data.train)
     (tmp_path / "b.safetensors").write_bytes(b"no")
     with pytest.raises(InvalidInput, match=r"which is no safetensors file"):
-        Teacher(weights=(str(tmp_path / "b.safetensors"),), network=MLP()).taught(data)
+        Teacher(weights=(str(tmp_path / "b.safetensors"),), network=MLP()).taught(data.train)
 
 
 def test_a_network_that_does_not_fit_is_refused_before_anything_is_done() -> None:
@@ -243,4 +245,4 @@ def test_a_network_that_does_not_fit_is_refused_before_anything_is_done() -> Non
 
 def test_a_set_of_other_classes_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"^the teacher knows 3 classes and the set has 2, or other ones"):
-        QUICK.taught(table()).label(made(table(sizes=(5, 6))))
+        QUICK.taught(table().train).label(made(table(sizes=(5, 6))))

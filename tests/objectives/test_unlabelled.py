@@ -23,7 +23,7 @@ from objectives.synthetic.formation import Formation
 from objectives.synthetic.frequencies import Frequencies
 from objectives.synthetic.parameterisation import Parameterisation
 from objectives.synthetic.pixels import Pixels
-from objectives.terms.objective import Match
+from objectives.terms.match import Match
 from objectives.terms.penalties import CrossEntropy, TotalVariation
 from objectives.training.augmentation import Siamese
 
@@ -40,17 +40,17 @@ def unlabelled(*shape: int) -> LabelledData:
 
 def test_there_is_one_group_and_no_class() -> None:
     data = unlabelled()
-    assert (data.classes, data.count, data.outputs, data.per_class) == ((), 1, 1, (N,))
-    assert data.strata.tolist() == [0] * N
-    assert data.label_vectors(torch.arange(3)) is None
+    assert (data.classes, data.count, data.outputs, data.train.per_class) == ((), 1, 1, (N,))
+    assert data.train.strata.tolist() == [0] * N
+    assert data.train.label_vectors(torch.arange(3)) is None
     part = data.split(0.25, torch.Generator().manual_seed(0))
     assert part.test is not None
     assert (len(part.train), len(part.test)) == (14, 5)
 
 
 def test_the_fingerprint_is_of_the_points() -> None:
-    assert unlabelled().fingerprint() == unlabelled().fingerprint()
-    assert unlabelled().fingerprint() != LabelledData.of(points(4), [0, 1] * 9 + [0]).fingerprint()
+    assert unlabelled().train.fingerprint() == unlabelled().train.fingerprint()
+    assert unlabelled().train.fingerprint() != LabelledData.of(points(4), [0, 1] * 9 + [0]).train.fingerprint()
 
 
 @pytest.mark.parametrize("discrepancy", [MMD(kernel=Gaussian(lengthscale=2.0)), EnergyDistance(), SlicedWasserstein()])
@@ -104,7 +104,7 @@ def test_the_artefact_says_that_it_has_no_labels(tmp_path: Path) -> None:
     made.save(tmp_path / "a.safetensors")
     assert "labels" not in safetensors.torch.load_file(tmp_path / "a.safetensors")
     read = SyntheticSet.load(tmp_path / "a.safetensors")
-    assert (read.labelling, read.labels, read.classes) == ("none", None, ())
+    assert (read.labelling.kind, read.labels, read.classes) == ("none", None, ())
     assert read.stored_bytes == 4 * 4 * 4
     (point,) = read[2]
     assert point.equal(unlabelled().train.points[made.record["chosen"][2]])

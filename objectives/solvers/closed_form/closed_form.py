@@ -5,26 +5,25 @@ import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
 from discrepancy.errors import InvalidInput, NumericalWarning
-from discrepancy.learning.learned import FittedSummary, Parameters, fitted
+from discrepancy.learning.learned import FittedSummary, fitted
 from discrepancy.learning.learners import LinearPredictor
 from discrepancy.learning.recovery import Root
 from discrepancy.learning.ridge import Ridge
 from discrepancy.measure import Measure
 from discrepancy.parts import check_choice
-from objectives.engine.extractor import PART_EXAMPLES, Extractor
+from objectives.engine.bound_context import PART_EXAMPLES, BoundContext
 from objectives.solvers.base import Problem, Record, Solver, Solving, decoded
 from objectives.solvers.closed_form.exact import MISSED, Exact, Space, relative
 from objectives.solvers.closed_form.refinement import refined
 from objectives.synthetic.parameterisation import Decoded
-from objectives.terms.objective import Match
+from objectives.terms.match import BoundMatch
 
 __all__ = ["ClosedForm", "Solved"]
 
@@ -94,31 +93,30 @@ class ClosedForm(Solver, kind="closed_form"):
     def duration(self, problem: Problem) -> int:
         return 1
 
-    def passes(self, problem: Problem, extractor: Extractor) -> int:
-        return (2 if self.precision == "double" else 3) * len(problem.data.train)
+    def passes(self, problem: Problem, context: BoundContext) -> int:
+        return (2 if self.precision == "double" else 3) * len(problem.data)
 
     def start(self, problem: Problem) -> "Solved":
-        name, match = self._check(problem)
-        return Solved(self, problem, name, match)
+        return Solved(self, problem, self._check(problem))
 
-    def _check(self, problem: Problem) -> tuple[str, Match]:
+    def _check(self, problem: Problem) -> str:
         terms, synthetic, context = problem.objective.terms, problem.synthetic, problem.context
         name, term = terms[0]
-        if len(terms) > 1 or not isinstance(term, Match) or not isinstance(term.match, Parameters):
+        learners = None if len(terms) > 1 else term.compared_parameters
+        if learners is None:
             raise InvalidInput(
                 f"'{self.kind}' solves one match of 'parameters' with learner 'ridge'; leave other terms out, or use the "
                 "solver descent"
             )
-        if term.by != "none":
+        if term.compares != "none":
             raise InvalidInput(
-                f"term '{name}' must be by: none for '{self.kind}': one regression tells all the classes"
+                f"term '{name}' must be by: none for '{self.kind}': one regression predicts all the classes"
             )
         if context.batch != "all" or context.n_draws != 1:
             raise InvalidInput(
                 f"'{self.kind}' solves for one network and all the real data; give the context kind: pool, size: 1, batch: all"
             )
-        of_synthetic = term.match.synthetic or term.match.learner
-        assert isinstance(of_synthetic, Ridge)
+        of_synthetic, _ = learners
         if of_synthetic.relative and of_synthetic.penalty != 0:
             raise InvalidInput(
                 "'relative' multiplies the penalty of the synthetic side by what is yet to be found; set 'synthetic' of the "
@@ -130,28 +128,29 @@ class ClosedForm(Solver, kind="closed_form"):
             )
         if self.condense == "labels" and synthetic.labels != "learned":
             raise InvalidInput("'condense' is labels, so the synthetic set must have labels: learned")
-        return name, term
+        return name
 
 
 class Solved(Solving):
     """An exact solution, of which :attr:`learned` may be taken from another one of the same objective, data and context."""
 
-    def __init__(self, solver: ClosedForm, problem: Problem, name: str, match: Match) -> None:
+    def __init__(self, solver: ClosedForm, problem: Problem, name: str) -> None:
         self.solver, self.problem, self.name, self.steps = solver, problem, name, 1
         dtype = torch.float32 if solver.precision == "mixed" else torch.float64
-        self.engine = replace(problem, dtype=dtype).engine(1)
-        self.bound = self.engine.matches[name]
+        self.engine = replace(problem, runtime=replace(problem.runtime, dtype=dtype)).engine(1)
+        self.bound = cast(BoundMatch, self.engine.terms[name])  # the solver has checked that it is a match
         if self.bound.embedding.averages or len(self.bound.shapes) > 1:
             raise InvalidInput(f"'{solver.kind}' needs features of single examples, in one block; choose another 'via'")
-        (match_,) = self.bound.discrepancies.values()
-        assert isinstance(match_, Parameters)
-        self.match: Parameters = match_
+        (discrepancy,) = self.bound.discrepancies.values()
+        learners = discrepancy.compared_parameters
+        assert learners is not None
+        self.small, self.whole = learners
         self._parameters = problem.initial()
         self._findings: dict[str, Any] = {}
 
     @property
-    def extractor(self) -> Extractor:
-        return self.engine.extractor
+    def bound_context(self) -> BoundContext:
+        return self.engine.bound_context
 
     @property
     def _numbers(self) -> int:
@@ -167,7 +166,7 @@ class Solved(Solving):
     @property
     def multiplications(self) -> float:
         """Of the moments, half of a symmetric product, and of a tridiagonalisation."""
-        return self._numbers**2 * (len(self.problem.data.train) / 2 + 2 * self._numbers / 3)
+        return self._numbers**2 * (len(self.problem.data) / 2 + 2 * self._numbers / 3)
 
     @property
     def parameters(self) -> dict[str, Tensor]:
@@ -219,7 +218,7 @@ class Solved(Solving):
             "norm": float(weights.norm()),
             **({} if problem.synthetic.start == "noise" else {"moved": float(relative(points - start, start))}),
         }
-        if error > max(2 * exact.missed, MISSED * exact.condition) and problem.dtype == torch.float64:
+        if error > max(2 * exact.missed, MISSED * exact.condition) and problem.runtime.dtype == torch.float64:
             warnings.warn(
                 f"from the synthetic set weights are learned that differ from those of the real data by {error:.2g} of their "
                 "norm",
@@ -234,38 +233,38 @@ class Solved(Solving):
     def learned(self) -> tuple[FittedSummary, LinearPredictor]:
         """What is learned from the real side, which is streamed; the same for every synthetic set of this problem."""
         if self.solver.precision == "double":
-            summary = fitted(self.match.learner, self._real())
+            summary = fitted(self.whole, self._real())
             return summary, summary.predictor
         kept = list(self._real()) if self._kept_bytes else None
-        summary = fitted(self.match.learner, kept or self._real(), torch.float32)
+        summary = fitted(self.whole, kept or self._real(), torch.float32)
         return summary, refined(summary, lambda: kept or self._real())
 
     def _real(self) -> Iterator[Measure]:
-        return self.engine.real_side.real(0, self.name)
+        return self.engine.real_side.streamed(0, self.bound)
 
     @property
     def _kept_bytes(self) -> int:
         """Of the features that are kept for further passes over them, if any are."""
-        needed = 4 * self._numbers * len(self.problem.data.train)
+        needed = 4 * self._numbers * len(self.problem.data)
         return needed if self.solver.precision == "mixed" and needed <= KEPT_BYTES else 0
 
     @property
     def of_synthetic(self) -> Ridge:
         """What learns from the synthetic side."""
-        found = self.match.synthetic or self.learned[0].chosen
-        assert isinstance(found, Ridge)
+        found: Ridge = self.learned[0].chosen if self.small is self.whole else self.small
         return found
 
     @torch.no_grad()
     def features(self, points: Float[Tensor, "m ..."]) -> Float[Tensor, "m p"]:
         """Of points in normalised units, in float64."""
-        return self._space.features(points.to(self.problem.device))
+        return self._space.features(points.to(self.problem.runtime.device))
 
     @functools.cached_property
     def _space(self) -> Space:
-        draw = self.engine.network_states.draw(0)
-        network = {name: value.double() for name, value in self.engine.network_states.parameters(draw).items()}
-        return Space(self.bound.embedding, self.extractor, self.engine.real_side.random(draw, self.name), network)
+        draw = self.engine.networks.draw(0)
+        network = {name: value.double() for name, value in self.engine.networks.parameters(draw).items()}
+        draws = self.engine.real_side.random(self.name, draw).embedding
+        return Space(self.bound.embedding, self.engine.bound_context.extractor, draws, network)
 
     def _exact(self) -> Exact:
         summary, predictor = self.learned
@@ -280,8 +279,7 @@ class Solved(Solving):
 
     def _rows(self, here: Decoded) -> Float[Tensor, "m c"]:
         """The labels of synthetic examples as ridge regression sees them."""
-        labels = here.labels if here.labels.ndim == 2 else functional.one_hot(here.labels, self.problem.data.count)
-        return labels.double() - self._shift
+        return here.label_vectors(self.problem.data.count).double() - self._shift
 
     @property
     def _shift(self) -> float:
@@ -289,6 +287,6 @@ class Solved(Solving):
 
     def _stored(self, points: Tensor, labels: Tensor) -> dict[str, Tensor]:
         problem, kept = self.problem, self._parameters
-        own = (labels + self._shift).to(problem.device, problem.dtype)
-        made = problem.synthetic.from_points(points.to(problem.dtype), problem.data, kept.get("labels"))
+        own = (labels + self._shift).to(problem.runtime.device, problem.runtime.dtype)
+        made = problem.synthetic.from_points(points.to(problem.runtime.dtype), problem.data, kept.get("labels"))
         return {**kept, **made, **({"labels": own} if problem.synthetic.labels == "learned" else {})}

@@ -30,14 +30,16 @@ class Space:
     parameters: Mapping[str, Tensor]
 
     def features(self, points: Float[Tensor, "m ..."]) -> Float[Tensor, "m p"]:
-        found = self.embedding(self.extractor.taken(self.parameters, points.double()), self.draws)
+        exact = points.double()
+        taken = {"points": exact} | self.extractor(self.parameters, exact, eager=True)
+        found = self.embedding(taken, self.draws)
         assert isinstance(found, Tensor)
         return found.flatten(1)
 
     def points(
         self, features: Float[Tensor, "m p"], nearest: bool, near: Float[Tensor, "m ..."] | None
     ) -> tuple[Float[Tensor, "m ..."], float]:
-        shape, network = self.extractor.data.shape, self.extractor.context.network
+        shape, network = self.extractor.shape, self.extractor.network
         start = None if near is None else near.flatten(1)
         found = self.embedding.preimage(features, Within(shape, self.draws, network, self.parameters, nearest, start))
         return found.points.reshape(-1, *shape), found.condition

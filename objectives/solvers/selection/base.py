@@ -10,11 +10,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from discrepancy.errors import InvalidInput
-from discrepancy.mean_embeddings.mmd import MMD
+from objectives.engine.bound_context import BoundContext
 from objectives.engine.engine import Engine
-from objectives.engine.extractor import Extractor
 from objectives.solvers.base import Problem, Record, Solving
-from objectives.terms.objective import Match
 
 __all__ = ["Choice", "Selecting", "WithinClasses", "check_embeddings", "check_mmd", "check_positive", "check_weights"]
 
@@ -36,6 +34,7 @@ class Selecting(Solving):
     """A selection under way."""
 
     def __init__(self, problem: Problem, kind: str, steps: int) -> None:
+        problem.data.require_rows(f"solver: {kind}")
         problem.data.require(problem.synthetic.each(problem.data), f"solver: {kind}")
         _held(problem)
         self.problem, self.steps, self.sizes = problem, steps, problem.synthetic.sizes(problem.data)
@@ -47,8 +46,9 @@ class Selecting(Solving):
         data = self.problem.data
         if len(self._chosen) < len(self.problem.slots):
             return {"chosen": self._chosen}
-        points = data.normalisation.apply(data.train.points[self._chosen], self.problem.dtype)
-        made = self.problem.synthetic.from_points(points, data, data.targets(self._chosen))
+        points = data.normalised(self._chosen, dtype=self.problem.runtime.dtype)
+        targets = None if data.target_units is None else data.label_vectors(self._chosen)
+        made = self.problem.synthetic.from_points(points, data, targets)
         if self._weights is not None:
             made["weights"] = self._weights.log().clamp(min=NOTHING)
         return made
@@ -86,8 +86,8 @@ class WithinClasses(Selecting):
         self.choose, self.engine = choose, problem.engine(self.steps)
 
     @property
-    def extractor(self) -> Extractor:
-        return self.engine.extractor
+    def bound_context(self) -> BoundContext:
+        return self.engine.bound_context
 
     @property
     def resolved(self) -> dict[str, Any]:
@@ -99,7 +99,7 @@ class WithinClasses(Selecting):
         choice = self.choose(self.engine, members, self.step, self.sizes[self.step])
         self._chosen = torch.cat([self._chosen, members[choice.rows.cpu()]])
         if choice.weights is not None:
-            weights = choice.weights.to("cpu", self.problem.dtype)
+            weights = choice.weights.to("cpu", self.problem.runtime.dtype)
             self._weights = weights if self._weights is None else torch.cat([self._weights, weights])
         return choice.value.float().cpu()
 
@@ -112,13 +112,12 @@ def check_embeddings(problem: Problem, kind: str) -> None:
     """
     by = "class" if problem.data.classes else "none"
     for name, term in problem.objective.terms:
-        if not isinstance(term, Match) or term.by != by:
+        if term.compares != by:
             where = "within classes" if problem.data.classes else "from all the examples"
             raise InvalidInput(f"'{kind}' selects {where}; term '{name}' must be a match with by: {by}")
-        if term.via.averages:
+        if term.averages:
             raise InvalidInput(
-                f"'{kind}' values one example at a time, but '{term.via.kind}' of term '{name}' gives means; choose "
-                "another embedding"
+                f"'{kind}' values one example at a time, but term '{name}' compares means; choose another embedding"
             )
     context = problem.context
     if context.augment is not None:
@@ -138,10 +137,10 @@ def check_mmd(problem: Problem, kind: str) -> None:
     """
     check_embeddings(problem, kind)
     for name, term in problem.objective.terms:
-        assert isinstance(term, Match)
-        if not isinstance(term.match, MMD):
-            raise InvalidInput(f"'{kind}' needs a kernel, but term '{name}' matches '{term.match.kind}'; match mmd")
-        if term.match.root:
+        mmd = term.as_mmd()
+        if mmd is None:
+            raise InvalidInput(f"'{kind}' needs a kernel, but term '{name}' matches '{term.default_name}'; match mmd")
+        if mmd.root:
             raise InvalidInput(f"'{kind}' adds squared MMDs up; set 'root' of term '{name}' to false")
     check_positive(problem, kind)
 
@@ -153,8 +152,7 @@ def check_positive(problem: Problem, kind: str) -> None:
         InvalidInput: naming the term.
     """
     for name, term in problem.objective.terms:
-        factors = [weight for _, weight in term.layer_weights] if isinstance(term, Match) else []
-        if min(term.weight, *factors, 0.0) < 0:
+        if min(term.weight_at(0, 1), *term.factors, 0.0) < 0:
             raise InvalidInput(f"'{kind}' needs weights >= 0, got a negative one in term '{name}'")
 
 

@@ -1,22 +1,17 @@
 """Selection by covering: the real examples nearest to no chosen one come next."""
 
-import math
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from discrepancy.cover import CoveringRadius
 from discrepancy.mean_embeddings.gains import row_blocks
+from objectives.engine.bound_context import BoundContext
 from objectives.engine.engine import Engine
-from objectives.engine.extractor import Extractor
-from objectives.engine.real_side import Candidates
 from objectives.solvers.base import Problem, Solver
 from objectives.solvers.selection.base import Choice, WithinClasses, check_embeddings, check_positive
+from objectives.terms.bound import Candidates
 
 __all__ = ["KCentre"]
-
-ORDERS = {"l1": 1.0, "l2": 2.0, "linf": math.inf}
 
 
 class KCentre(Solver, kind="k_centre"):
@@ -39,8 +34,8 @@ class KCentre(Solver, kind="k_centre"):
     def duration(self, problem: Problem) -> int:
         return problem.data.count
 
-    def passes(self, problem: Problem, extractor: Extractor) -> int:
-        return len(problem.data.train)
+    def passes(self, problem: Problem, context: BoundContext) -> int:
+        return len(problem.data)
 
     def start(self, problem: Problem) -> WithinClasses:
         check_embeddings(problem, self.kind)
@@ -58,7 +53,7 @@ class _Block:
 
     def __init__(self, match: Candidates) -> None:
         self.rows, self.factor = match.features.rows, match.factor
-        self.order = ORDERS[match.discrepancy.norm] if isinstance(match.discrepancy, CoveringRadius) else 2.0
+        self.order = match.discrepancy.order
 
     @property
     def mean(self) -> Float[Tensor, " d"]:

@@ -1,18 +1,17 @@
 """Selection by forgetting: examples that a network learns and loses again in the course of its training."""
 
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
-from torch.nn import functional
 
 from discrepancy.errors import InvalidInput
 from discrepancy.networks.base import Network, NetworkParameters
 from discrepancy.parts import check_choice
+from objectives.engine.bound_context import BoundContext
 from objectives.engine.extractor import Extractor
-from objectives.engine.memory import chunk_examples
-from objectives.rng import rng
 from objectives.solvers.base import Problem, Solver
 from objectives.solvers.selection.base import Selecting
 from objectives.training.training import NetworkTrainer, Training, TrainingData
@@ -58,8 +57,8 @@ class Forgetting(Solver, kind="forgetting"):
     def duration(self, problem: Problem) -> int:
         return self.rounds
 
-    def passes(self, problem: Problem, extractor: Extractor) -> int:
-        n = len(problem.data.train)
+    def passes(self, problem: Problem, context: BoundContext) -> int:
+        n = len(problem.data)
         return self.rounds * (3 * self.training.images(n) + n)
 
     def start(self, problem: Problem) -> "_Forgetting":
@@ -80,28 +79,32 @@ class Forgetting(Solver, kind="forgetting"):
 class _Forgetting(Selecting):
     def __init__(self, solver: Forgetting, problem: Problem, network: Network) -> None:
         super().__init__(problem, solver.kind, solver.rounds)
-        self.solver, self.network = solver, network
-        data, device = problem.data, problem.device
-        number = problem.context.at(0, problem.seed).network
-        initial = network.initial(rng(problem.seed, "network", number), data.shape, data.count)
-        self.network_trainer = NetworkTrainer(
-            solver.training, {name: value.to(device) for name, value in initial.items()}
-        )
-        self.chunk = chunk_examples(network, data.shape, data.count, device)
-        n = len(data.train)
+        self.solver = solver
+        data, runtime = problem.data, replace(problem.runtime, dtype=torch.float32, compile="never")
+        self.extractor = Extractor(network, ("logits",), data.shape, data.count, runtime)
+        number = problem.context.at(0, runtime.seed).network
+        initial = self.extractor.initial(runtime.rng("network", number))
+        self.trainer = NetworkTrainer(solver.training, initial)
+        n = len(data)
         self.right, self.learned = torch.zeros(n, dtype=torch.bool), torch.zeros(n, dtype=torch.bool)
         self.events = torch.zeros(n, dtype=torch.long)
 
-    def _points(self, rows: Tensor) -> Tensor:
-        data = self.problem.data
-        return data.normalisation.apply(data.train.points[rows].to(self.problem.device))
+    def _examples(self) -> TrainingData:
+        """All the real examples, with labels as rows."""
+        data, device = self.problem.data, self.extractor.runtime.device
+
+        def batch(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            examples = data.rows(rows)
+            labels = examples.labels.vectors(data.count)
+            assert labels is not None
+            return data.normalised(examples, device), labels.to(device), torch.ones(len(rows), device=device)
+
+        return TrainingData(len(data), batch)
 
     def _advance(self) -> Tensor:
-        data, train, device = self.problem.data, self.problem.data.train, self.problem.device
-        labels = functional.one_hot(data.strata, data.count).float() if train.soft is None else train.soft
-        training_data = TrainingData(self._points, labels.to(device), torch.ones(len(train), device=device))
-        self.network_trainer.round(self.network, training_data, rng(self.problem.seed, "forgetting", self.step))
-        right = self._answers(self.network_trainer.parameters) == data.strata.cpu()
+        data, runtime = self.problem.data, self.problem.runtime
+        self.trainer.round(self.extractor.once, self._examples(), runtime.rng("forgetting", self.step))
+        right = self._predictions(self.trainer.parameters) == data.strata.cpu()
         self.events += self.right & ~right
         self.right, self.learned = right, self.learned | right
         if self.step + 1 == self.steps:
@@ -109,11 +112,12 @@ class _Forgetting(Selecting):
         return self.events.float().mean()
 
     @torch.no_grad()
-    def _answers(self, parameters: NetworkParameters) -> Int[Tensor, " n"]:
+    def _predictions(self, parameters: NetworkParameters) -> Int[Tensor, " n"]:
         """The class with the largest logit, of all the real examples."""
-        rows = torch.arange(len(self.events)).split(self.chunk)
-        found = [self.network(parameters, self._points(part), ("logits",))["logits"].argmax(1).cpu() for part in rows]
-        return torch.cat(found)
+        data, device = self.problem.data, self.extractor.runtime.device
+        parts = torch.arange(len(data)).split(self.extractor.chunk)
+        found = [self.extractor.once(parameters, data.normalised(part, device))["logits"] for part in parts]
+        return torch.cat([logits.argmax(1).cpu() for logits in found])
 
     def _selected(self) -> Tensor:
         ranks = ranked(self.events, self.learned, most=self.solver.choose == "most")
@@ -122,15 +126,13 @@ class _Forgetting(Selecting):
 
     def state(self) -> dict[str, Any]:
         counted = {"right": self.right, "learned": self.learned, "events": self.events.clone()}
-        return super().state() | counted | {"network_trainer": self.network_trainer.state()}
+        return super().state() | counted | {"trainer": self.trainer.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         super().restore(state)
         self.right, self.learned, self.events = (state[name].cpu() for name in ("right", "learned", "events"))
         self.events = self.events.clone()
-        self.network_trainer = NetworkTrainer.restored(
-            self.solver.training, state["network_trainer"], self.problem.device
-        )
+        self.trainer = NetworkTrainer.restored(self.solver.training, state["trainer"], self.problem.runtime.device)
 
 
 def ranked(events: Int[Tensor, " n"], learned: Bool[Tensor, " n"], *, most: bool) -> Int[Tensor, " n"]:

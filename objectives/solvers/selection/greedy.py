@@ -11,12 +11,12 @@ from discrepancy.discrepancy import Draws
 from discrepancy.mean_embeddings.gains import Compared, Gains
 from discrepancy.measure import Measure
 from discrepancy.parts import check_choice
+from objectives.engine.bound_context import BoundContext
 from objectives.engine.engine import Engine
-from objectives.engine.extractor import Extractor
-from objectives.engine.real_side import Candidates
 from objectives.solvers.base import Problem, Solver
 from objectives.solvers.selection.base import Choice, WithinClasses, check_embeddings, check_mmd, check_weights
 from objectives.solvers.selection.quadratic import Quadratic
+from objectives.terms.bound import Candidates
 
 __all__ = ["GreedyMMD", "Herding"]
 
@@ -36,8 +36,8 @@ class Herding(Solver, kind="herding"):
     def duration(self, problem: Problem) -> int:
         return problem.data.count
 
-    def passes(self, problem: Problem, extractor: Extractor) -> int:
-        return len(problem.data.train)
+    def passes(self, problem: Problem, context: BoundContext) -> int:
+        return len(problem.data)
 
     def start(self, problem: Problem) -> WithinClasses:
         check_embeddings(problem, self.kind)
@@ -80,8 +80,8 @@ class GreedyMMD(Solver, kind="greedy_mmd"):
     def duration(self, problem: Problem) -> int:
         return problem.data.count
 
-    def passes(self, problem: Problem, extractor: Extractor) -> int:
-        return len(problem.data.train)
+    def passes(self, problem: Problem, context: BoundContext) -> int:
+        return len(problem.data)
 
     def start(self, problem: Problem) -> WithinClasses:
         check_mmd(problem, self.kind)

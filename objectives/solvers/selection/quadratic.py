@@ -14,11 +14,10 @@ from jaxtyping import Float, Int
 from scipy import optimize
 from torch import Tensor
 
-from discrepancy.discrepancy import MeanSummary, SampleSummary
+from discrepancy.kernels.base import Kernel
 from discrepancy.mean_embeddings.gains import kernel_means, row_blocks
-from discrepancy.mean_embeddings.mmd import MMD
 from discrepancy.numerics.pairwise import self_sum
-from objectives.engine.real_side import Candidates
+from objectives.terms.bound import Candidates
 
 __all__ = ["Quadratic", "simplex_minimum"]
 
@@ -27,9 +26,7 @@ class Quadratic:
     """The quadratic form of one class, for matches that are all squared MMDs."""
 
     def __init__(self, matches: Sequence[Candidates]) -> None:
-        self.blocks = [
-            _OfFeatures(match) if isinstance(match.summary, MeanSummary) else _OfKernel(match) for match in matches
-        ]
+        self.blocks = [_OfFeatures(match) if kernel_of(match).finite else _OfKernel(match) for match in matches]
 
     def __len__(self) -> int:
         return len(self.blocks[0])
@@ -68,13 +65,18 @@ class Quadratic:
         return simplex_minimum(self.entries(chosen, chosen) - means[:, None] - means[None] + self.own)
 
 
+def kernel_of(match: Candidates) -> Kernel:
+    """The kernel of a match that is an MMD."""
+    mmd = match.discrepancy.as_mmd()
+    assert mmd is not None
+    return mmd.kernel
+
+
 class _OfFeatures:
     """One block whose kernel is finite."""
 
     def __init__(self, match: Candidates) -> None:
-        assert isinstance(match.discrepancy, MMD)
-        assert isinstance(match.summary, MeanSummary)
-        self.features, self.rows = match.discrepancy.kernel.features, match.features.rows
+        self.features, self.rows = kernel_of(match).features, match.features.rows
         self.mean, self.factor = match.summary.mean[0], match.factor
         self.own = torch.zeros((), dtype=torch.float64, device=self.rows.device)
 
@@ -105,9 +107,7 @@ class _OfKernel:
     """One block whose kernel compares points."""
 
     def __init__(self, match: Candidates) -> None:
-        assert isinstance(match.discrepancy, MMD)
-        assert isinstance(match.summary, SampleSummary)
-        self.kernel, self.rows, self.factor = match.discrepancy.kernel, match.features.rows, match.factor
+        self.kernel, self.rows, self.factor = kernel_of(match), match.features.rows, match.factor
         real = match.summary.real
         present = real.mass_of[0] > 0
         self.real = real.rows[0, present], real.shares[0, present]

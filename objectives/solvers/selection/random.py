@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from objectives.engine.extractor import Extractor
+from objectives.engine.bound_context import BoundContext
 from objectives.rng import rng
 from objectives.solvers.base import Problem, Solver
 from objectives.solvers.selection.base import Selecting
@@ -17,7 +17,7 @@ class Random(Solver, kind="random"):
     def duration(self, problem: Problem) -> int:
         return 1
 
-    def passes(self, problem: Problem, extractor: Extractor) -> int:
+    def passes(self, problem: Problem, context: BoundContext) -> int:
         return 0
 
     def start(self, problem: Problem) -> "_Drawing":
@@ -26,6 +26,6 @@ class Random(Solver, kind="random"):
 
 class _Drawing(Selecting):
     def _advance(self) -> Tensor:
-        generator = rng(self.problem.seed, "random")
+        generator = rng(self.problem.runtime.seed, "random")
         self._chosen = self.problem.data.class_batch(generator, self.sizes)
         return torch.zeros(())

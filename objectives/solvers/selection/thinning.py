@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from discrepancy.errors import InvalidInput
+from objectives.engine.bound_context import BoundContext
 from objectives.engine.engine import Engine
-from objectives.engine.extractor import Extractor
 from objectives.rng import rng
 from objectives.solvers.base import Problem, Solver
 from objectives.solvers.selection.base import Choice, WithinClasses, check_mmd
@@ -55,8 +55,8 @@ class KernelThinning(Solver, kind="kernel_thinning"):
     def duration(self, problem: Problem) -> int:
         return problem.data.count
 
-    def passes(self, problem: Problem, extractor: Extractor) -> int:
-        return len(problem.data.train)
+    def passes(self, problem: Problem, context: BoundContext) -> int:
+        return len(problem.data)
 
     def start(self, problem: Problem) -> WithinClasses:
         check_mmd(problem, self.kind)
@@ -64,7 +64,7 @@ class KernelThinning(Solver, kind="kernel_thinning"):
         def choose(engine: Engine, members: Tensor, label: int, count: int) -> Choice:
             form, generator = (
                 Quadratic(engine.real_side.candidates(members, label)),
-                rng(problem.seed, "thinning", label),
+                rng(problem.runtime.seed, "thinning", label),
             )
             order = torch.randperm(len(form), generator=generator)
             rounds = (len(form) // count).bit_length() - 1

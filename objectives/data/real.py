@@ -1,0 +1,236 @@
+"""The one interface to the real data: all that contexts, starts, teachers, selections, evaluation and reports may know of it.
+
+    spec                     shape, classes, units, limits, outputs
+    rows(numbers)            examples, for those who need points; may be refused, by name, before anything is read
+    summaries(query)         for every term at one draw of a context: merged sums, or points with their constants
+
+An implementation is one file: :class:`~objectives.data.in_memory.InMemory` holds the examples. Another may read them from a
+disk, hold a part of them, or answer ``summaries`` alone.
+"""
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from discrepancy.errors import InvalidInput
+from objectives.data.examples import Examples, Grouped
+from objectives.data.labels import Labels
+from objectives.data.spec import Described
+
+__all__ = ["Accumulator", "Query", "RealData", "Summaries"]
+
+Taken = Mapping[str, Tensor]
+
+Summaries = Mapping[str, Mapping[str, Any]]
+"""The summary of every block of every term."""
+
+
+class Accumulator(ABC):
+    """The summary of one term under way: parts are added in turn, and every part is embedded once for all the terms."""
+
+    @abstractmethod
+    def add(self, taken: Taken, examples: Examples) -> None:
+        """Add a part: what the context offers of it, and the examples themselves with their labels and groups."""
+
+    @abstractmethod
+    def summaries(self) -> Mapping[str, Any]:
+        """The summary of each block of features."""
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """What is asked of the real side at one draw of a context.
+
+    Args:
+        choose: which examples take part, by number.
+        embed: what the context offers of examples, given the place of the first of them in the batch.
+        part: how many examples are embedded together.
+        accumulators: one for each term that asks for a summary, by name.
+    """
+
+    choose: Callable[["RealData"], Int[Tensor, " b"]]
+    embed: Callable[[Examples, int], Taken]
+    part: int
+    accumulators: Mapping[str, Accumulator]
+
+
+class RealData(Described):
+    """The real side. Examples are numbered 0 .. n - 1; where there are no classes, all of them are treated as one class."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def labels(self) -> Labels:
+        """The labels of all the examples, on the CPU."""
+
+    @property
+    @abstractmethod
+    def groups(self) -> Int[Tensor, " n"] | None:
+        """The group numbers of all the examples; None where the data have no groups."""
+
+    @abstractmethod
+    def rows(self, numbers: Int[Tensor, " b"] | None = None) -> Examples:
+        """The examples with these numbers, or all of them, in the units of the source.
+
+        Raises:
+            InvalidInput: if this real side gives no examples away.
+        """
+
+    @property
+    @abstractmethod
+    def nbytes(self) -> int:
+        """Bytes of points and labels of all the examples."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A hash of all the examples, which is free of names and of units."""
+
+    def require_rows(self, what: str) -> None:
+        """Refuse, before anything is read, what needs single examples of a real side that gives none away.
+
+        Raises:
+            InvalidInput: naming what needs them.
+        """
+
+    # --- which examples -----------------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def strata(self) -> Int[Tensor, " n"]:
+        """The class of each example; zeros where there are no classes."""
+        return self.labels.numbers if self.labels.of_classes else torch.zeros(len(self), dtype=torch.long)
+
+    @functools.cached_property
+    def members(self) -> tuple[Int[Tensor, " k"], ...]:
+        """The examples of each class (all, where there are none), by number, in increasing order, on the CPU."""
+        labels = self.strata.cpu()
+        sizes = torch.bincount(labels, minlength=self.count).tolist()
+        return torch.argsort(labels, stable=True).split(sizes)
+
+    @property
+    def per_class(self) -> tuple[int, ...]:
+        """The number of examples of each class; of all, where there are none."""
+        return tuple(len(members) for members in self.members)
+
+    @functools.cached_property
+    def counts(self) -> Int[Tensor, "c g"]:
+        """The number of examples of each class in each group; one column where the data have no groups."""
+        groups = torch.zeros_like(self.strata) if self.groups is None else self.groups
+        width = int(groups.max()) + 1
+        return torch.bincount(self.strata * width + groups, minlength=self.count * width).unflatten(0, (-1, width))
+
+    def sizes(self, by: Grouped) -> Int[Tensor, " g"]:
+        """The number of examples of each class, or group; of all, for ``none``."""
+        return self.counts.sum({"class": 1, "group": 0, "none": (0, 1)}[by]).reshape(-1)
+
+    def class_batch(self, generator: torch.Generator, size: int | Sequence[int]) -> Int[Tensor, " b"]:
+        """``size`` random examples of each class (or as many as a list says of each), without replacement: their numbers,
+        sorted by class.
+
+        A class with fewer gives all that it has. What is drawn from the generator does not depend on ``size``.
+        """
+        # One serial randperm a class beats one random key an example and a batched topk, which waits for threads.
+        sizes = [size] * self.count if isinstance(size, int) else size
+        return torch.cat(
+            [
+                rows[torch.randperm(len(rows), generator=generator)[:most]]
+                for rows, most in zip(self.members, sizes, strict=True)
+            ]
+        )
+
+    def require(self, size: int, purpose: str) -> None:
+        """Refuse when a class has fewer than ``size`` examples.
+
+        Raises:
+            InvalidInput: naming the smallest class.
+        """
+        least = min(self.per_class)
+        if least < size and not self.classes:
+            raise InvalidInput(
+                f"{purpose} needs {size} examples, but '{self.name}' has {least}; ask for at most {least}"
+            )
+        if least < size:
+            raise InvalidInput(
+                f"{purpose} needs {size} examples of each class, but '{self.classes[self.per_class.index(least)]}' of "
+                f"'{self.name}' has {least}; ask for at most {least} a class"
+            )
+
+    def divided(
+        self, fraction: float, order: Callable[[Int[Tensor, " k"]], Int[Tensor, " k"]]
+    ) -> tuple[Int[Tensor, " a"], Int[Tensor, " b"]]:
+        """The numbers of the examples that remain, and of the first ``fraction`` of each class in the given order.
+
+        The number of the latter is rounded; one at least is taken of a class, and one at least remains. A class of one example
+        stays whole.
+
+        Raises:
+            InvalidInput: if every class has a single example.
+        """
+        if not 0 < fraction < 1:
+            raise InvalidInput(f"'fraction' must lie strictly between 0 and 1, got {fraction}")
+        held, kept = [], []
+        for rows in self.members:
+            cut = min(max(round(fraction * len(rows)), 1), len(rows) - 1)
+            ordered = order(rows)
+            held.append(ordered[:cut])
+            kept.append(ordered[cut:])
+        if not sum(map(len, held)):
+            each = f"every class of '{self.name}'" if self.classes else f"'{self.name}'"
+            raise InvalidInput(f"{each} has a single example, so none can be held out; add examples")
+        return torch.cat(kept).sort().values, torch.cat(held).sort().values
+
+    # --- examples in the units of networks ----------------------------------------------------------------------------
+
+    def normalised(
+        self,
+        examples: Examples | Int[Tensor, " b"],
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> Float[Tensor, "b ..."]:
+        """Examples, or those with these numbers, in normalised units on a device."""
+        found = examples if isinstance(examples, Examples) else self.rows(examples)
+        return self.normalisation.apply(found.points.to(device), dtype)
+
+    def label_vectors(self, rows: Int[Tensor, " b"]) -> Float[Tensor, "b c"] | None:
+        """The labels of examples as rows: distributions where the data have them, else one-hot; targets in normalised units;
+        None where there are no labels."""
+        return self.labels.take(rows).vectors(self.count)
+
+    def class_means(self) -> Float[Tensor, "c ..."]:
+        """The mean example of each class, in normalised units."""
+        means = torch.stack([self.rows(members).points.double().mean(0) for members in self.members])
+        return self.normalisation.apply(means)
+
+    # --- summaries ----------------------------------------------------------------------------------------------------
+
+    def summaries(self, query: Query) -> Summaries:
+        """For every term, the summary of the examples that take part."""
+        for examples, first in self.parts(query.choose(self), query.part):
+            taken = query.embed(examples, first)
+            for accumulator in query.accumulators.values():
+                accumulator.add(taken, examples)
+        return {name: accumulator.summaries() for name, accumulator in query.accumulators.items()}
+
+    def parts(self, numbers: Int[Tensor, " b"], size: int) -> Iterator[tuple[Examples, int]]:
+        """The examples with these numbers in parts of at most ``size``, and the place of the first of each part.
+
+        If there are several parts, the classes are mixed in proportion."""
+        if len(numbers) > size:
+            numbers = numbers[_mixed(self.strata[numbers])]
+        for place, part in enumerate(numbers.split(size)):
+            yield self.rows(part), place * size
+
+
+def _mixed(labels: Tensor) -> Tensor:
+    """An order of examples sorted by class in which every stretch holds the classes in proportion: a part of one class would be
+    padded to as many points in each of the others."""
+    sizes = torch.bincount(labels)
+    within = torch.arange(len(labels)) - (sizes.cumsum(0) - sizes)[labels]
+    return ((within + 0.5) / sizes[labels]).argsort(stable=True)

@@ -1,0 +1,68 @@
+"""Where and how everything is computed, as one value."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import torch
+
+from discrepancy.errors import InvalidInput
+from discrepancy.parts import check_choice
+from objectives.engine.compile import Compiled, Policy, compiles
+from objectives.engine.memory import available_bytes
+from objectives.rng import rng
+
+__all__ = ["Runtime"]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Seed, device and precision of a computation, what is compiled, and how much memory it may take.
+
+    Args:
+        seed: of all the random streams.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ...
+        dtype: of everything that is computed and stored: ``torch.float32``, or ``torch.float64`` where exactness is the point.
+        compile: ``auto`` compiles networks where that saves time, ``always``, or ``never``.
+        memory: bytes that may be used; None for what is free.
+        rank: the number of this process, of ``world`` that work together.
+        world: the number of processes. More than one need a real side that is divided among them.
+
+    Raises:
+        InvalidInput: for an unknown policy, no memory, or a rank that is not below ``world``.
+    """
+
+    seed: int = 0
+    device: torch.device = torch.device("cpu")  # noqa: RUF009  (a constant)
+    dtype: torch.dtype = torch.float32
+    compile: Policy = "auto"
+    memory: int | None = None
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "device", torch.device(self.device))
+        check_choice("compile", self.compile, get_args(Policy))
+        if self.memory is not None and self.memory < 1:
+            raise InvalidInput(f"'memory' must be at least 1 byte, got {self.memory}")
+        if not 0 <= self.rank < self.world:
+            raise InvalidInput(f"'rank' must lie in 0 .. {self.world - 1} for a world of {self.world}, got {self.rank}")
+
+    def rng(self, *names: str | int) -> torch.Generator:
+        """The random stream of this name."""
+        return rng(self.seed, *names)
+
+    @property
+    def free_bytes(self) -> int:
+        """Bytes that may be allocated now."""
+        free = available_bytes(self.device)
+        return free if self.memory is None else min(free, self.memory)
+
+    def compiles(self, seconds: float) -> bool:
+        """Whether so many seconds of eager work are to be compiled; warns if that pays and there is no compiler."""
+        return compiles(self.compile, seconds, self.device)
+
+    def compiled(self, function: Callable[..., Any], seconds: float) -> Callable[..., Any]:
+        """``function``, compiled where that saves time. It must be pure, take tensors of one fixed shape, and be called in one
+        gradient mode."""
+        return Compiled(function) if self.compiles(seconds) else function

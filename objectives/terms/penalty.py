@@ -1,0 +1,117 @@
+"""Penalties: terms that look at the synthetic side alone."""
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from discrepancy.embeddings.base import Taken
+from discrepancy.errors import InvalidInput
+from discrepancy.parts import Part, check_choice
+from objectives.contexts import Context
+from objectives.data.spec import Described
+from objectives.terms.bound import BoundTerm, TermEngine, View
+from objectives.terms.objective import Objective, Summand, Term
+from objectives.terms.weights import WeightSchedule
+
+__all__ = ["BoundPenalty", "Penalised", "Penalty"]
+
+
+class Penalty(Part, Summand, family=True):
+    """R: looks at the synthetic side only. An average over the examples, so that it adds up over the classes: where a solver
+    takes the classes in turn, the penalty of one class counts by its share of the examples."""
+
+    needs_classes: ClassVar[bool] = False
+    """Whether its labels must be those of classes."""
+
+    @property
+    @abstractmethod
+    def takes(self) -> frozenset[str]:
+        """What it needs of the context, as a term does."""
+
+    @abstractmethod
+    def __call__(self, taken: Taken, labels: Tensor, weights: Float[Tensor, " m"]) -> Float[Tensor, ""]:
+        """The penalty, given what the context offers of the m synthetic examples, their labels (m,) or (m, c), weights."""
+
+    def as_objective(self) -> Objective:
+        return Penalised(penalty=self).as_objective()
+
+
+class Penalised(Term, kind="penalty"):
+    """A penalty as a term, with its weight.
+
+    Args:
+        penalty: R.
+        by: ``none`` takes it of the whole set, ``class`` of the examples of each class, and adds these up: for an average over
+            examples that is, with c equal classes, c times as much.
+        times_accuracy: multiplies it by the training accuracy of the context's network, from 0 to 1; that of a network that has
+            not been trained is 0 (IDM).
+        weight: λ in the sum above; a number, or a schedule over the steps.
+    """
+
+    penalty: Penalty = field(kw_only=False)
+    by: Literal["class", "none"] = "none"
+    times_accuracy: bool = False
+    weight: float | WeightSchedule = 1.0
+
+    def __post_init__(self) -> None:
+        check_choice("by", self.by, ("class", "none"))
+
+    @property
+    def takes(self) -> frozenset[str]:
+        return self.penalty.takes
+
+    @property
+    def default_name(self) -> str:
+        return self.penalty.kind
+
+    def needs_classes(self, name: str) -> tuple[str, str] | None:
+        if not self.penalty.needs_classes:
+            return None
+        return f"term '{name}' is a {self.penalty.kind}", "a risk of ridge or kernel_ridge"
+
+    def check(self, name: str, data: Described, context: Context) -> None:
+        if self.times_accuracy and context.training_schedule is None:
+            raise InvalidInput(
+                f"'times_accuracy' of term '{name}' asks for the accuracy of a network in training, but "
+                f"'{context.kind}' trains none; use the context 'queue', or leave it out"
+            )
+        if self.penalty.needs_classes:
+            data.require_classes(f"term '{name}' is a {self.penalty.kind}, which")
+
+    def bind(self, name: str, engine: TermEngine) -> "BoundPenalty":
+        self.check(name, engine.data, engine.context)
+        return BoundPenalty(name, self, self.times_accuracy)
+
+
+@dataclass(frozen=True, eq=False)
+class BoundPenalty(BoundTerm):
+    """A penalty on data.
+
+    It sees the points themselves, where a match sees the augmented ones. What is taken of the network is of the augmented
+    points for both."""
+
+    name: str
+    term: Penalised
+    asks_accuracy: bool = False
+
+    def value(self, view: View) -> Float[Tensor, " 1"]:
+        value = self._penalty(view)
+        if self.asks_accuracy and view.at.accuracy is not None:
+            value = view.at.accuracy.to(value) * value
+        return value[None]
+
+    def _penalty(self, view: View) -> Float[Tensor, ""]:
+        here, penalty = view.synthetic, self.term.penalty
+        taken = {**view.taken, "points": here.points}
+        if self.term.by == "none":
+            return view.share * penalty(taken, here.labels, here.weights)
+        values = []
+        for label in here.slots.unique():
+            rows = (here.slots == label).nonzero()[:, 0].to(here.points.device)
+            own = {name: value[rows] for name, value in taken.items()}
+            values.append(penalty(own, here.labels[rows], here.weights[rows]))
+        return torch.stack(values).sum()
