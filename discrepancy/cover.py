@@ -66,7 +66,7 @@ class CoveringRadius(SampleDiscrepancy, kind="covering_radius"):
     def constants(self, real: Measure, draws: Draws) -> Mapping[str, Tensor]:
         return {}
 
-    def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+    def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         real, points = summary.real, synthetic.rows
         with torch.no_grad():
             pairs = self._deciding(real, Measure(points.detach(), synthetic.mass_of.detach()))

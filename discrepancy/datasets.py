@@ -9,6 +9,7 @@ classes by name: the two sides may have other classes, and other numbers of them
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -87,17 +88,17 @@ class Joint(Discrepancy, kind="joint"):
             )
         return draws
 
-    def summarise(self, real: Measure, draws: Draws = None) -> Any:
-        return self.of.summarise(self._joined(real), draws)
+    def summarise_groups(self, real: Measure, draws: Draws) -> Any:
+        return self.of.summarise_groups(self._joined(real), draws)
 
-    def compare(self, summary: Any, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
-        return self.of.compare(summary, self._joined(synthetic), draws)
+    def compare_groups(self, summary: Any, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
+        return self.of.compare_groups(summary, self._joined(synthetic), draws)
 
-    def merge(self, first: Any, second: Any) -> Any:
-        return self.of.merge(first, second)
+    def merge_groups(self, first: Any, second: Any, draws: Draws) -> Any:
+        return self.of.merge_groups(first, second, draws)
 
-    def sharpened(self, summary: Any, synthetic: Measure, draws: Draws = None) -> Draws:
-        return self.of.sharpened(summary, self._joined(synthetic), draws)
+    def sharpen_groups(self, summary: Any, synthetic: Measure, draws: Mapping[str, Tensor]) -> Draws:
+        return self.of.sharpen_groups(summary, self._joined(synthetic), draws)
 
     def _joined(self, side: Measure) -> Measure:
         """The points with their scaled labels behind them.
@@ -166,7 +167,7 @@ class DataSetDistance(SampleDiscrepancy, kind="data_set_distance"):
         return {}
 
     @torch.no_grad()
-    def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+    def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         """The value of each group.
 
         Raises:
@@ -296,20 +297,22 @@ class ClassesDistance(Discrepancy, kind="measure_of_classes"):
     def draw(self, generator: torch.Generator, shape: tuple[int, ...]) -> Draws:
         return self.of.draw(generator, shape)
 
-    @torch.no_grad()
-    def summarise(self, real: Measure, draws: Draws = None) -> "ClassesSummary":
+    def summarise_groups(self, real: Measure, draws: Draws) -> "ClassesSummary":
         classes, mass = _conditioned(real)
         # Absent classes stay where batches are to be merged, and go where a discrepancy might stumble over them.
         present = torch.ones_like(mass, dtype=torch.bool) if self.mergeable else mass > 0
         place = (present.flatten().cumsum(0) - 1).view(present.shape).where(present, -1)
         kept = classes.select(present.flatten().nonzero()[:, 0])
-        return ClassesSummary(self.of.summarise(kept, draws), mass, place)
+        return ClassesSummary(self.of.summarise_groups(kept, draws), mass, place, None if self.mergeable else real)
 
-    def merge(self, first: "ClassesSummary", second: "ClassesSummary") -> "ClassesSummary":
-        return ClassesSummary(self.of.merge(first.of, second.of), first.mass + second.mass, first.place)
+    def merge_groups(self, first: "ClassesSummary", second: "ClassesSummary", draws: Draws) -> "ClassesSummary":
+        if first.real is not None and second.real is not None:
+            return self.summarise_groups(Measure.merged([first.real, second.real]), draws)
+        of = self.of.merge_groups(first.of, second.of, draws)
+        return ClassesSummary(of, first.mass + second.mass, first.place)
 
     @torch.no_grad()
-    def compare(self, summary: "ClassesSummary", synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+    def compare_groups(self, summary: "ClassesSummary", synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         """The value of each group."""
         classes, mass = _conditioned(synthetic)
         values = []
@@ -317,7 +320,9 @@ class ClassesDistance(Discrepancy, kind="measure_of_classes"):
             here, there = summary.mass[group] > 0, (shares > 0).nonzero()[:, 0]
             real = summary.of.select(place[here])
             columns = [
-                self.of.compare(real, classes.select((group * len(shares) + column).expand(int(here.sum()))), draws)
+                self.of.compare_groups(
+                    real, classes.select((group * len(shares) + column).expand(int(here.sum()))), draws
+                )
                 for column in there
             ]
             values.append(least_cost(summary.mass[group][here], shares[there], torch.stack(columns, 1)))
@@ -326,26 +331,29 @@ class ClassesDistance(Discrepancy, kind="measure_of_classes"):
 
 @dataclass(frozen=True, eq=False)
 class ClassesSummary:
-    """D's summary with one row a class, the classes' masses, and which row is whose (-1: none)."""
+    """D's summary with one row a class, the classes' masses, and which row is whose (-1: none); where D keeps points, the
+    real side as it came, for merging."""
 
     of: Summary
     mass: Float[Tensor, "g c"]
     place: Int[Tensor, "g c"]
+    real: Measure | None = None
 
     def select(self, groups: Tensor) -> "ClassesSummary":
         place = self.place[groups]
         present = place >= 0
         moved = (present.flatten().cumsum(0) - 1).view(place.shape).where(present, -1)
-        return ClassesSummary(self.of.select(place[present]), self.mass[groups], moved)
+        real = None if self.real is None else self.real.select(groups)
+        return ClassesSummary(self.of.select(place[present]), self.mass[groups], moved, real)
 
     @property
     def nbytes(self) -> int:
-        return self.of.nbytes + self.mass.nbytes + self.place.nbytes
+        kept = 0 if self.real is None else self.real.nbytes
+        return self.of.nbytes + self.mass.nbytes + self.place.nbytes + kept
 
 
 def _label_vectors(side: Measure) -> Float[Tensor, "*g n c"]:
-    if side.labels is None or side.labels.ndim == side.mass_of.ndim:
-        raise InvalidInput("this discrepancy looks at label vectors; give labels, and call with_label_vectors(classes)")
+    assert side.labels is not None
     return side.labels
 
 

@@ -2,12 +2,16 @@
 
     summary = D.summarise(real, draws)                  # once a context; no gradient reaches the real side
     value   = D.compare(summary, synthetic, draws)      # every step; one value a group
+    summary = D.merge(summary, another, draws)          # the summary of the union of two real samples
 
-``D(mu, nu)`` is short for ``D.compare(D.summarise(mu), nu)``. What the summary is decides what can be done with it:
+``D(mu, nu)`` is short for ``D.compare(D.summarise(mu), nu)``. All four take flat measures (the value is a scalar), grouped ones
+(one value a group) and measures with named blocks (the sum over the blocks). What the summary is decides what can be done
+with it:
 
 - :class:`MeanDiscrepancy` compares means of a statistic of single points. Its summary is a sum and a mass, so it merges over
-  batches and workers, and a step costs nothing that depends on the size of the real set.
-- :class:`SampleDiscrepancy` keeps the points, with whatever depends on the real side alone computed once.
+  batches and workers in bounded memory, and a step costs nothing that depends on the size of the real set.
+- :class:`SampleDiscrepancy` keeps the points, with whatever depends on the real side alone computed once. Merging
+  concatenates the points and computes this again.
 
 Which sort a discrepancy is may depend on the instance (MMD with a linear kernel is a difference of means, with a gaussian
 one it is not), so the rest of the library asks ``D.mergeable`` and never the class.
@@ -15,9 +19,9 @@ one it is not), so the rest of the library asks ``D.mergeable`` and never the cl
 
 import functools
 from abc import abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -26,6 +30,7 @@ from torch import Tensor
 from discrepancy.errors import InvalidInput, Unsupported
 from discrepancy.measure import Measure
 from discrepancy.parts import Part
+from discrepancy.summaries import BlockSummary, MeanSummary, SampleSummary, SideSummary, Space, Summary
 
 __all__ = [
     "Adversary",
@@ -63,64 +68,8 @@ lone point to a lone target.
 """
 
 
-@runtime_checkable
-class Summary(Protocol):
-    """What is kept of the real side."""
-
-    def select(self, groups: Tensor) -> "Summary":
-        """The summary of the groups with these numbers only."""
-        ...
-
-    @property
-    def nbytes(self) -> int:
-        """Memory held, in bytes."""
-        ...
-
-
 SUMMARY_POINTS = 1024
 """Real points (of each group) whose statistics are held at once while they are added up."""
-
-
-@dataclass(frozen=True, eq=False)
-class MeanSummary:
-    """Σ w t(x) and Σ w of each group in float64, and further sums by name, one row a group."""
-
-    total: Float[Tensor, "g p"]
-    mass: Float[Tensor, " g"]
-    sums: Mapping[str, Tensor] = field(default_factory=dict)
-
-    @property
-    def mean(self) -> Float[Tensor, "g p"]:
-        return self.total / self.mass[:, None]
-
-    def merge(self, other: "MeanSummary") -> "MeanSummary":
-        sums = {name: value + other.sums[name] for name, value in self.sums.items()}
-        return MeanSummary(self.total + other.total, self.mass + other.mass, sums)
-
-    def select(self, groups: Tensor) -> "MeanSummary":
-        sums = {name: value[groups] for name, value in self.sums.items()}
-        return MeanSummary(self.total[groups], self.mass[groups], sums)
-
-    @property
-    def nbytes(self) -> int:
-        return sum(item.nbytes for item in (self.total, self.mass, *self.sums.values()))
-
-
-@dataclass(frozen=True, eq=False)
-class SampleSummary:
-    """The real points themselves (grouped), and ``constants``: what depends on them alone, one row a group."""
-
-    real: Measure
-    constants: Mapping[str, Tensor] = field(default_factory=dict)
-
-    def select(self, groups: Tensor) -> "SampleSummary":
-        constants = {name: value[groups] for name, value in self.constants.items()}
-        return SampleSummary(self.real.select(groups), constants)
-
-    @property
-    def nbytes(self) -> int:
-        held = [*self.real.tensors.values(), self.real.mass_of, self.real.labels, *self.constants.values()]
-        return sum(tensor.nbytes for tensor in held if tensor is not None)
 
 
 @dataclass(frozen=True)
@@ -136,7 +85,9 @@ class Adversary:
 class Discrepancy(Part, family=True):
     """A dissimilarity of two measures, in two sides. Subclass one of the sorts, not this class, where one fits.
 
-    Measures arrive grouped, and with labels as vectors ``(g, n, c)`` where ``labelled``.
+    Users call :meth:`summarise`, :meth:`compare`, :meth:`merge`, or the object itself. A subclass implements
+    :meth:`summarise_groups`, :meth:`compare_groups` and :meth:`merge_groups`, which see grouped measures only, points
+    ``(g, n, *shape)`` and weights ``(g, n)``, with label vectors ``(g, n, c)`` where ``labelled``.
     """
 
     @property
@@ -184,43 +135,137 @@ class Discrepancy(Part, family=True):
         return None
 
     @abstractmethod
-    def summarise(self, real: Measure, draws: Draws = None) -> Any:
-        """The summary of a grouped measure of the real side. No gradient reaches it."""
+    def summarise_groups(self, real: Measure, draws: Draws) -> Any:
+        """The summary of a grouped measure, with a ``select`` and a size ``nbytes`` as in :class:`Summary`; runs without
+        gradient."""
 
     @abstractmethod
-    def compare(self, summary: Any, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+    def compare_groups(self, summary: Any, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         """The discrepancy of each group, differentiable in the synthetic points and weights."""
 
-    def merge(self, first: Any, second: Any) -> Any:
-        """The summary of the union of two samples."""
-        raise Unsupported(f"summaries of '{self.kind}' do not merge; summarise all the points at once")
+    @abstractmethod
+    def merge_groups(self, first: Any, second: Any, draws: Draws) -> Any:
+        """The summary of the union, from two summaries of the same groups; runs without gradient."""
+
+    @torch.no_grad()
+    def summarise(self, real: Measure, draws: Draws = None) -> Any:
+        """The summary of the real side. No gradient reaches it.
+
+        Values are not looked at, since this runs for every batch: ``Measure.checked`` and ``D(mu, nu)`` do that.
+
+        Args:
+            real: flat, grouped, or with named blocks, of which each gets a summary of its own with the same ``draws``.
+            draws: what :meth:`draw` gave for the shape of a point.
+
+        Raises:
+            InvalidInput: if the discrepancy looks at labels and there are none, or needs draws and there are none.
+        """
+        if isinstance(real.points, Mapping):
+            return BlockSummary({name: self.summarise(block, draws) for name, block in real.blocks()})
+        if real.grouped and (not self.labelled or real.has_label_vectors):
+            return self.summarise_groups(real, draws)
+        classes = real.classes if self.labelled else None
+        side = real if classes is None else real.with_label_vectors(classes)
+        return SideSummary(self.summarise_groups(side.as_groups(), draws), not real.grouped, Space.of(real), classes)
+
+    def compare(self, summary: Any, synthetic: Measure, draws: Draws = None) -> Tensor:
+        """The discrepancy, differentiable in the synthetic points and weights: a scalar for flat measures, one value a group
+        for grouped ones, summed over named blocks.
+
+        The values are those of ``D(mu, nu)``, which moves an adversary first, where there is one: :meth:`sharpened`.
+
+        Args:
+            summary: of the real side, by :meth:`summarise` or :meth:`merge`.
+            synthetic: flat where the real side was flat, with the same groups where it was grouped.
+            draws: those of the summary.
+
+        Raises:
+            InvalidInput: if the two sides do not fit each other.
+        """
+        if isinstance(summary, BlockSummary):
+            parts = summary.paired(dict(synthetic.blocks()))
+            return _summed(self.compare(part, block, draws) for part, block in parts)
+        groups, synthetic = self._grouped(summary, synthetic)
+        value = self.compare_groups(groups, synthetic, draws)
+        return value[0] if isinstance(summary, SideSummary) and summary.flat else value
+
+    @torch.no_grad()
+    def merge(self, first: Any, second: Any, draws: Draws = None) -> Any:
+        """The summary of the union of two samples, whose weights stay as they are: each counts by its mass.
+
+        Sums add up, in bounded memory where the discrepancy is :attr:`mergeable`. Where the points are kept they are
+        concatenated, and the constants of the real side are computed again.
+
+        Args:
+            first, second: summaries of the same groups, blocks and classes.
+            draws: those of both summaries.
+
+        Raises:
+            InvalidInput: if the two are summaries of different sorts of measures, or draws are needed and missing.
+        """
+        if isinstance(first, BlockSummary):
+            parts = first.paired(second.blocks if isinstance(second, BlockSummary) else {"": second})
+            return BlockSummary(
+                {name: self.merge(*pair, draws) for name, pair in zip(first.blocks, parts, strict=True)}
+            )
+        if isinstance(first, SideSummary):
+            return first.merged(second, functools.partial(self.merge_groups, draws=draws))
+        if isinstance(second, SideSummary | BlockSummary):
+            return self.merge(second, first, draws)
+        return self.merge_groups(first, second, draws)
 
     def sharpened(self, summary: Any, synthetic: Measure, draws: Draws = None) -> Draws:
-        """The draws after the adversary, one for each group, has moved uphill; the same where there is none."""
-        adversary = self.adversary
-        if adversary is None or draws is None:
+        """The draws after the adversary, one for each group, has moved uphill; the same where there is none.
+
+        Raises:
+            Unsupported: for measures with named blocks, each of which has an adversary of its own.
+        """
+        if self.adversary is None or draws is None:
             return draws
+        if isinstance(summary, BlockSummary):
+            raise Unsupported(f"each block has an adversary of its own; call '{self.kind}' for one block at a time")
+        return self.sharpen_groups(*self._grouped(summary, synthetic), draws)
+
+    def sharpen_groups(self, summary: Any, synthetic: Measure, draws: Mapping[str, Tensor]) -> Draws:
+        """:meth:`sharpened` for grouped measures and a discrepancy with an adversary."""
+        adversary = self.adversary
+        assert adversary is not None
         count = len(synthetic.mass_of)
-        fixed = Measure(
-            {name: tensor.detach() for name, tensor in synthetic.tensors.items()}
-            if isinstance(synthetic.points, Mapping)
-            else synthetic.points.detach(),
-            synthetic.mass_of.detach(),
-            None if synthetic.labels is None else synthetic.labels.detach(),
-        )
+        fixed = synthetic.detached()
         moving = {
             name: draws[name].expand(count, *draws[name].shape).clone().requires_grad_() for name in adversary.names
         }
         optimizer = torch.optim.Adam(moving.values(), lr=adversary.rate, maximize=True)
         with torch.enable_grad():
             for _ in range(adversary.steps):
-                value = self.compare(summary, fixed, {**draws, **moving}).sum()
+                value = self.compare_groups(summary, fixed, {**draws, **moving}).sum()
                 for tensor, slope in zip(
                     moving.values(), torch.autograd.grad(value, list(moving.values())), strict=True
                 ):
                     tensor.grad = slope
                 optimizer.step()
         return {**draws, **{name: tensor.detach() for name, tensor in moving.items()}}
+
+    def _grouped(self, summary: Any, synthetic: Measure) -> tuple[Any, Measure]:
+        """The summary of the groups, and the synthetic side grouped and with label vectors.
+
+        Raises:
+            InvalidInput: if the two do not fit each other.
+        """
+        if isinstance(synthetic.points, Mapping):
+            raise InvalidInput("'synthetic' has named blocks and the summary has none; summarise the same blocks")
+        if isinstance(summary, SideSummary):
+            return summary.groups, summary.of_other(synthetic, "synthetic")
+        if not synthetic.grouped:
+            raise InvalidInput(
+                "the summary is that of a grouped measure and 'synthetic' is flat; condition both sides or neither"
+            )
+        if self.labelled and not synthetic.has_label_vectors:
+            raise InvalidInput(
+                f"the summary was made of label vectors and 'synthetic' has {synthetic.classes} classes by number; use "
+                f"Measure.with_label_vectors(classes)"
+            )
+        return summary, synthetic
 
     def __call__(self, mu: Measure, nu: Measure, draws: Draws = None) -> Tensor:
         """D(mu, nu): a scalar for flat measures, one value a group for grouped ones, summed over named blocks.
@@ -242,28 +287,22 @@ class Discrepancy(Part, family=True):
             classes = max(mu.classes, nu.classes)
             mu, nu = mu.with_label_vectors(classes), nu.with_label_vectors(classes)
             _same_labels(mu, nu)
-        total = torch.zeros(())
+        values = []
         for (name, real), (_, synthetic) in zip(mu.blocks(), nu.blocks(), strict=True):
-            _same_space(name, real, synthetic)
+            Space.of(real).check(Space.of(synthetic), f" in block '{name}'" if name else "")
             real, synthetic = real.as_groups(), synthetic.as_groups()
             summary = self.summarise(real, draws)
-            value = self.compare(summary, synthetic, self.sharpened(summary, synthetic, draws))
-            total = value + total.to(value)
+            values.append(self.compare(summary, synthetic, self.sharpened(summary, synthetic, draws)))
+        total = _summed(values)
         return total if mu.grouped else total[0]
 
 
-def _same_space(name: str, mu: Measure, nu: Measure) -> None:
-    lead = mu.mass_of.ndim
-    a, b = mu.tensors[""], nu.tensors[""]
-    where = f" in block '{name}'" if name else ""
-    if a.shape[lead:] != b.shape[lead:]:
-        raise InvalidInput(
-            f"points of shape {tuple(a.shape[lead:])} and {tuple(b.shape[lead:])}{where} cannot be compared"
-        )
-    if a.dtype != b.dtype or a.device != b.device:
-        raise InvalidInput(
-            f"points are {a.dtype} on {a.device} and {b.dtype} on {b.device}{where}; convert one with .to(...)"
-        )
+def _summed(values: Iterable[Tensor]) -> Tensor:
+    """The sum over blocks, in the dtype of the last."""
+    total = torch.zeros(())
+    for value in values:
+        total = value + total.to(value)
+    return total
 
 
 def _same_labels(mu: Measure, nu: Measure) -> None:
@@ -293,18 +332,17 @@ class MeanDiscrepancy(Discrepancy):
         values = self.statistic(measure.tensors[""], draws)
         return torch.einsum("gn,gnp->gp", measure.mass_of.double(), values.double())
 
-    @torch.no_grad()
-    def summarise(self, real: Measure, draws: Draws = None) -> MeanSummary:
+    def summarise_groups(self, real: Measure, draws: Draws) -> MeanSummary:
         parts = (
             MeanSummary(self.total(part, draws), part.mass_of.double().sum(-1)) for part in real.split(SUMMARY_POINTS)
         )
         return functools.reduce(MeanSummary.merge, parts)
 
-    def compare(self, summary: MeanSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+    def compare_groups(self, summary: MeanSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         mean = self.total(synthetic, draws) / synthetic.mass_of.double().sum(-1, keepdim=True)
         return self.distance(summary.mean, mean).to(synthetic.rows.dtype)
 
-    def merge(self, first: MeanSummary, second: MeanSummary) -> MeanSummary:
+    def merge_groups(self, first: MeanSummary, second: MeanSummary, draws: Draws) -> MeanSummary:
         return first.merge(second)
 
 
@@ -315,9 +353,8 @@ class SampleDiscrepancy(Discrepancy):
     def constants(self, real: Measure, draws: Draws) -> Mapping[str, Tensor]:
         """What depends on the real side alone, one row a group; computed once a summary, without gradient."""
 
-    @torch.no_grad()
-    def summarise(self, real: Measure, draws: Draws = None) -> SampleSummary:
+    def summarise_groups(self, real: Measure, draws: Draws) -> SampleSummary:
         return SampleSummary(real, self.constants(real, draws))
 
-    def merge(self, first: SampleSummary, second: SampleSummary) -> SampleSummary:
-        raise Unsupported(f"'{self.kind}' compares points: merge the measures (Measure.merged), then summarise once")
+    def merge_groups(self, first: SampleSummary, second: SampleSummary, draws: Draws) -> SampleSummary:
+        return self.summarise_groups(Measure.merged([first.real, second.real]), draws)

@@ -56,7 +56,7 @@ class _OfBalls(SampleDiscrepancy):
         }
 
     @torch.no_grad()
-    def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+    def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         """One minus the quantity, of each group."""
         values = []
         for group, (x, y) in enumerate(zip(samples(summary.real), samples(synthetic), strict=True)):

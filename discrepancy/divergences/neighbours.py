@@ -92,7 +92,7 @@ class NeighbourKL(SampleDiscrepancy, kind="neighbour_kl"):
         }
 
     @torch.no_grad()
-    def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+    def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         """The estimate of each group.
 
         Raises:

@@ -76,7 +76,7 @@ class SmoothedTotalVariation(SampleDiscrepancy, kind="smoothed_total_variation")
         known = [_log_density(x + shift, x, w, fixed=True) for shift in self._shifts(draws, x)]
         return {"own": torch.stack(known, -1)}
 
-    def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+    def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         """The estimate of each group, between 0 and 1.
 
         Raises:

@@ -87,7 +87,7 @@ class MeanGradients(MeanDiscrepancy, kind="mean_gradients"):
         """The distance of two vectors, each one row."""
         return self._apart(real[:, None], synthetic[:, None])
 
-    def compare(self, summary: MeanSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+    def compare_groups(self, summary: MeanSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         points = synthetic.tensors[""]
         rows = points.shape[2] if points.ndim > 3 else 1
         mean = self.total(synthetic, draws) / synthetic.mass_of.double().sum(-1, keepdim=True)

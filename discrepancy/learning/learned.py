@@ -9,14 +9,14 @@ points, weights and labels.
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from discrepancy.discrepancy import Discrepancy, Draws, MeanSummary, SampleSummary, Tag
-from discrepancy.errors import InvalidInput, Unsupported
+from discrepancy.errors import InvalidInput
 from discrepancy.learning.learners import Learner, LinearPredictor
 from discrepancy.learning.ridge import Moments, Ridge, Validation
 from discrepancy.learning.risks import Loss, sample_risk
@@ -158,14 +158,13 @@ class Parameters(Discrepancy, kind="parameters"):
             return 0.0
         return None if self.learner.translation_free else -2.0
 
-    @torch.no_grad()
-    def summarise(self, real: Measure, draws: Draws = None) -> FittedSummary:
+    def summarise_groups(self, real: Measure, draws: Draws) -> FittedSummary:
         return fitted(self.learner, [real])
 
-    def merge(self, first: FittedSummary, second: FittedSummary) -> FittedSummary:
+    def merge_groups(self, first: FittedSummary, second: FittedSummary, draws: Draws) -> FittedSummary:
         return first.merge(second)
 
-    def compare(self, summary: FittedSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+    def compare_groups(self, summary: FittedSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         found, sought = (self.synthetic or summary.chosen).fit(synthetic), summary.predictor
         if self.space == "parameters":
             value = (found.table - sought.table).square().sum((1, 2))
@@ -241,21 +240,15 @@ class Risk(Discrepancy, kind="risk"):
     def resolve(self, sample: Measure) -> "Risk":
         return replace(self, learner=self.learner.resolve(sample))
 
-    @torch.no_grad()
-    def summarise(self, real: Measure, draws: Draws = None) -> FittedSummary | MeanSummary | SampleSummary:
+    def summarise_groups(self, real: Measure, draws: Draws) -> FittedSummary | MeanSummary | SampleSummary:
         if self.loss != "squared":
             return SampleSummary(real)
         return fitted(self.learner, [real]) if self.excess else self.learner.summarise(real)
 
-    def merge(
-        self, first: FittedSummary | MeanSummary | SampleSummary, second: FittedSummary | MeanSummary | SampleSummary
-    ) -> FittedSummary | MeanSummary:
-        if isinstance(first, SampleSummary) or isinstance(second, SampleSummary):
-            raise Unsupported(
-                f"the {self.loss} risk of learner '{self.learner.kind}' compares points: merge the measures (Measure.merged), "
-                "then summarise once"
-            )
-        return first.merge(second)  # pyright: ignore[reportArgumentType]  (summaries of one discrepancy are alike)
+    def merge_groups(self, first: Any, second: Any, draws: Draws) -> FittedSummary | MeanSummary | SampleSummary:
+        if isinstance(first, SampleSummary):  # without constants, and with labels as the learner wants them
+            return SampleSummary(Measure.merged([first.real, second.real]))
+        return first.merge(second)
 
     @torch.no_grad()
     def best_labels(
@@ -273,8 +266,8 @@ class Risk(Discrepancy, kind="risk"):
         whole = summary.whole if isinstance(summary, FittedSummary) else summary
         return self.learner.best_labels(whole, synthetic)
 
-    def compare(
-        self, summary: FittedSummary | MeanSummary | SampleSummary, synthetic: Measure, draws: Draws = None
+    def compare_groups(
+        self, summary: FittedSummary | MeanSummary | SampleSummary, synthetic: Measure, draws: Draws
     ) -> Float[Tensor, " g"]:
         found = self.learner.fit(synthetic)
         if isinstance(summary, FittedSummary):

@@ -12,13 +12,14 @@ import functools
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from discrepancy.discrepancy import SUMMARY_POINTS, Adversary, Discrepancy, Draws, MeanSummary, SampleSummary, Tag
-from discrepancy.errors import InvalidInput, Unsupported
+from discrepancy.errors import InvalidInput
 from discrepancy.kernels import Length
 from discrepancy.measure import Measure
 from discrepancy.numerics.derivatives import first_order_only, safe_root
@@ -159,8 +160,7 @@ class CharacteristicFunction(Discrepancy, kind="characteristic_function"):
         turned = angles.cos() * cosines - angles.sin() * sines, angles.sin() * cosines + angles.cos() * sines
         return torch.cat(turned, -1) / math.sqrt(self.frequencies)
 
-    @torch.no_grad()
-    def summarise(self, real: Measure, draws: Draws = None) -> MeanSummary | SampleSummary:
+    def summarise_groups(self, real: Measure, draws: Draws) -> MeanSummary | SampleSummary:
         """The characteristic function of a grouped measure, or its points."""
         if self.learned:
             return SampleSummary(real, {"origin": _midst(real)})
@@ -169,15 +169,13 @@ class CharacteristicFunction(Discrepancy, kind="characteristic_function"):
         )
         return functools.reduce(MeanSummary.merge, parts)
 
-    def merge(self, first: MeanSummary | SampleSummary, second: MeanSummary | SampleSummary) -> MeanSummary:
-        if isinstance(first, MeanSummary) and isinstance(second, MeanSummary):
+    def merge_groups(self, first: Any, second: Any, draws: Draws) -> MeanSummary | SampleSummary:
+        if isinstance(first, MeanSummary):
             return first.merge(second)
-        raise Unsupported(
-            "learned frequencies look at points: merge the measures (Measure.merged), then summarise once"
-        )
+        return self.summarise_groups(Measure.merged([first.real, second.real]), draws)
 
-    def compare(
-        self, summary: MeanSummary | SampleSummary, synthetic: Measure, draws: Draws = None
+    def compare_groups(
+        self, summary: MeanSummary | SampleSummary, synthetic: Measure, draws: Draws
     ) -> Float[Tensor, " g"]:
         if isinstance(summary, MeanSummary):
             mean = self.total(synthetic, draws) / synthetic.mass_of.double().sum(-1, keepdim=True)

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from discrepancy.discrepancy import SUMMARY_POINTS, Discrepancy, Draws, MeanSummary, SampleSummary, Tag
-from discrepancy.errors import InvalidInput, Unsupported
+from discrepancy.errors import InvalidInput
 from discrepancy.kernels import Kernel, Linear
 from discrepancy.mean_embeddings.gains import Gains, OfMeans, OfPairs
 from discrepancy.measure import Measure
@@ -88,8 +88,7 @@ class MMD(Discrepancy, kind="mmd"):
     def resolve(self, sample: Measure) -> "MMD":
         return replace(self, kernel=self.kernel.resolve(sample))
 
-    @torch.no_grad()
-    def summarise(self, real: Measure, draws: Draws = None) -> MeanSummary | SampleSummary:
+    def summarise_groups(self, real: Measure, draws: Draws) -> MeanSummary | SampleSummary:
         """The mean embedding of a grouped measure, or its points and their own term.
 
         Raises:
@@ -97,6 +96,10 @@ class MMD(Discrepancy, kind="mmd"):
         """
         if self.mergeable:
             return functools.reduce(MeanSummary.merge, map(self._means, real.split(SUMMARY_POINTS)))
+        return SampleSummary(real, self.constants(real))
+
+    def constants(self, real: Measure) -> dict[str, Tensor]:
+        """E k(x, x') of the real side, of a kernel that is not finite."""
         points, weights = self.kernel.precise(real.rows), real.mass_of.double()
         total, mass = self_sum(self.kernel, points, weights), weights.sum(-1)
         if self.estimator == "u":
@@ -104,17 +107,15 @@ class MMD(Discrepancy, kind="mmd"):
             own = debiased(total, spread, mass, weights.square().sum(-1))
         else:
             own = total / mass.square()
-        return SampleSummary(real, {"own": own})
+        return {"own": own}
 
-    def merge(self, first: Any, second: Any) -> MeanSummary:
-        if isinstance(first, MeanSummary) and isinstance(second, MeanSummary):
+    def merge_groups(self, first: Any, second: Any, draws: Draws) -> MeanSummary | SampleSummary:
+        if isinstance(first, MeanSummary):
             return first.merge(second)
-        raise Unsupported(
-            f"the kernel '{self.kernel.kind}' compares points: merge the measures (Measure.merged), then summarise once"
-        )
+        return self.summarise_groups(Measure.merged([first.real, second.real]), draws)
 
-    def compare(
-        self, summary: MeanSummary | SampleSummary, synthetic: Measure, draws: Draws = None
+    def compare_groups(
+        self, summary: MeanSummary | SampleSummary, synthetic: Measure, draws: Draws
     ) -> Float[Tensor, " g"]:
         """MMD² (or its root) of each group.
 

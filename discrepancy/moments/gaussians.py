@@ -91,7 +91,7 @@ class Frechet(AboutMean, kind="frechet"):
     def moved(self, total: Float[Tensor, "g p"], mass: Float[Tensor, " g"], step: Float[Tensor, "g d"]) -> Tensor:
         return moved_products(total, mass, step)
 
-    def compare(self, summary: MeanSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+    def compare_groups(self, summary: MeanSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         m, d = synthetic.rows.shape[1:]
         if self.shrink == 0:
             self._warn_of_few_points(summary, m, d)

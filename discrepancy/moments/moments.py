@@ -61,13 +61,11 @@ class AboutMean(MeanDiscrepancy):
         """The vectors whose moments are taken, in float64."""
         return Measure(measure.rows.double(), measure.mass_of.double())
 
-    @torch.no_grad()
-    def summarise(self, real: Measure, draws: Draws = None) -> MeanSummary:
-        return functools.reduce(
-            self.merge, (self._about_mean(self.vectors(part)) for part in real.split(SUMMARY_POINTS))
-        )
+    def summarise_groups(self, real: Measure, draws: Draws) -> MeanSummary:
+        parts = (self._about_mean(self.vectors(part)) for part in real.split(SUMMARY_POINTS))
+        return functools.reduce(functools.partial(self.merge_groups, draws=draws), parts)
 
-    def merge(self, first: MeanSummary, second: MeanSummary) -> MeanSummary:
+    def merge_groups(self, first: MeanSummary, second: MeanSummary, draws: Draws) -> MeanSummary:
         mass = first.mass + second.mass
         share = (second.mass / mass.clamp(min=torch.finfo(mass.dtype).tiny))[:, None]
         origins = origin_of(first), origin_of(second)
@@ -79,7 +77,7 @@ class AboutMean(MeanDiscrepancy):
         sums = {name: value + second.sums[name] for name, value in first.sums.items()}
         return MeanSummary(totals[0] + totals[1], mass, {**sums, "origin": origin})
 
-    def compare(self, summary: MeanSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+    def compare_groups(self, summary: MeanSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         side = self.vectors(synthetic)
         mass = side.mass_of.sum(-1, keepdim=True)
         mean = self.total(Measure(side.rows - origin_of(summary)[..., None, :], side.mass_of), draws) / mass

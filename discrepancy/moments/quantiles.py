@@ -73,7 +73,7 @@ class Quantiles(SampleDiscrepancy, kind="quantiles"):
         parts = (self._quantiles(columns, real.shares) for columns in real.rows.split(width, -1))
         return {"quantiles": torch.cat([*parts], -1)}
 
-    def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+    def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         points = synthetic.rows
         gap = summary.constants["quantiles"] - self._quantiles(points, synthetic.shares)
         value = gap.square().sum(-1).mean(-1)

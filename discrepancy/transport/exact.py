@@ -99,7 +99,7 @@ class Wasserstein(SampleDiscrepancy, kind="wasserstein"):
             (points - origin).mT, weights, shared_levels(weights), self.p
         ).tables()
 
-    def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+    def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         points = synthetic.rows
         y = points.double() - summary.constants["origin"]
         if points.shape[-1] == 1:

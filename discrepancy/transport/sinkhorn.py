@@ -92,7 +92,7 @@ class Sinkhorn(SampleDiscrepancy, kind="sinkhorn"):
         points, weights = real.rows, real.shares
         return {"own": self._entropic().alone(points - _centre(points, weights), weights, slopes=False).total}
 
-    def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+    def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         x, a = summary.real.rows.detach(), summary.real.shares.detach()
         y, b = synthetic.rows, synthetic.shares
         value = _Transport.apply(self._entropic(), self.debias, x, a, y, b)[0]  # pyright: ignore[reportIndexIssue]

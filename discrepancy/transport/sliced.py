@@ -6,6 +6,7 @@ Each projection is a problem on the line (:mod:`discrepancy.transport.line`), wh
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -85,7 +86,7 @@ class SlicedWasserstein(SampleDiscrepancy, kind="sliced_wasserstein"):
         shared = {"origin": origin} | ({} if levels is None else {"levels": levels})
         return shared | {name: torch.cat([part[name] for part in parts], 1) for name in parts[0] if name not in shared}
 
-    def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+    def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         points = synthetic.rows
         slices = _projected(points - summary.constants["origin"], _directions(draws))
         costs = line_cost(QuantileTables.from_tables(summary.constants), slices, synthetic.shares, self.p)
@@ -153,16 +154,14 @@ class MaxSlicedWasserstein(SampleDiscrepancy, kind="max_sliced_wasserstein"):
         tables = QuantileTables.of(real, weights, summary.constants.get("levels"), self.p)
         return line_cost(tables, _projected(synthetic.rows - origin, directions), synthetic.shares, self.p)
 
-    def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+    def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         fixed = Measure(*(first_order_only(side, self.kind) for side in (synthetic.rows, synthetic.mass_of)))
         worst = self.slices(summary, fixed, draws).amax(-1)
         return rooted(worst, self.p, self.root).to(synthetic.rows.dtype)
 
-    def sharpened(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Draws:
+    def sharpen_groups(self, summary: SampleSummary, synthetic: Measure, draws: Mapping[str, Tensor]) -> Draws:
         """Every start climbs on its own, not only the highest; one that ends lower than it began stays where it was."""
-        if draws is None:
-            return None
-        moved = _Climb(of=self).sharpened(summary, synthetic, draws)
+        moved = _Climb(of=self).sharpen_groups(summary, synthetic, draws)
         with torch.no_grad():
             before, after = (self.slices(summary, synthetic, these) for these in (draws, moved))
         first, last = _directions(draws), _directions(moved)
@@ -186,7 +185,7 @@ class _Climb(SampleDiscrepancy):
     def constants(self, real: Measure, draws: Draws) -> dict[str, Tensor]:
         return self.of.constants(real, draws)
 
-    def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+    def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         value = self.of.slices(summary, synthetic, draws).sum(-1)
         return value / torch.where(value > 0, value, 1.0).detach()
 
