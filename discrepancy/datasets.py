@@ -1,116 +1,28 @@
 """Measures of structure: of points with their labels, of classes.
 
-    Joint            D of the laws of (x, s·label): what the classes look like and how many points each has, in one measure
     DataSetDistance  optimal transport of (x, class), where two classes are as far apart as their conditional laws
     ClassesDistance  optimal transport of classes, each a point that is a measure: Σ p_c δ(μ_c)
 
-The fourth, class by class, is grouping (``Measure.conditioned``) and works with every discrepancy. The last two never match
-classes by name: the two sides may have other classes, and other numbers of them; give the label vectors of both one length.
+Neither matches classes by name: the two sides may have other classes, and other numbers of them; give the label vectors of both
+one length. Two further ways work with every discrepancy: :class:`~discrepancy.joint.Joint` compares points with their labels
+appended, and grouping (``Measure.conditioned``) compares class by class.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from discrepancy.discrepancy import Adversary, Discrepancy, Draws, SampleDiscrepancy, SampleSummary, Summary, Tag
+from discrepancy.discrepancy import Discrepancy, Draws, SampleDiscrepancy, SampleSummary, Summary, Tag
 from discrepancy.errors import InvalidInput
-from discrepancy.kernels.lengths import Length, check_length, number
 from discrepancy.measure import Measure
 from discrepancy.parts import check_choice
 from discrepancy.transport.exact import least_cost
 
-__all__ = ["ClassesDistance", "ClassesSummary", "DataSetDistance", "Joint"]
-
-
-class Joint(Discrepancy, kind="joint"):
-    """D(law of (x, s ℓ) under P, the same under Q), ℓ the label vector of a point: D on points with ``scale`` x label appended.
-
-    Everything is D's: what it is, its laws, its bound, complexity with d + c for d, whether summaries merge, random parts,
-    adversary, derivatives (also in soft labels). For one-hot labels two classes are s √2 apart. With a kernel that is a
-    product over coordinates (gaussian) it is the product of a kernel on points and one on labels.
-
-    Random parts have the size of a point with its label. The number of classes is therefore a constant taken from data: the
-    field ``classes``, which :meth:`resolve` fills in where D draws anything.
-
-    Args:
-        of: the discrepancy D.
-        scale: s, in the units of the points, a number or a rule such as ``Median(factor=0.5)`` (measured on the points).
-        classes: the length of a label vector; needed, or resolved, for a D with random parts only.
-    """
-
-    of: Discrepancy
-    scale: float | Length = 1.0
-    classes: int | None = None
-
-    def __post_init__(self) -> None:
-        check_length("scale", self.scale)
-        if self.classes is not None and self.classes < 1:
-            raise InvalidInput(f"'classes' must be at least 1, got {self.classes}")
-
-    @property
-    def tags(self) -> frozenset[Tag]:
-        return self.of.tags
-
-    @property
-    def labelled(self) -> bool:
-        return True
-
-    @property
-    def bound(self) -> float | None:
-        return self.of.bound
-
-    @property
-    def adversary(self) -> Adversary | None:
-        return self.of.adversary
-
-    @property
-    def resolved(self) -> bool:
-        if isinstance(self.scale, Length) or not self.of.resolved:
-            return False
-        return self.classes is not None or self.of.draw(torch.Generator(), (2,)) is None
-
-    def resolve(self, sample: Measure) -> "Joint":
-        scale = self.scale.measured(sample) if isinstance(self.scale, Length) else self.scale
-        fixed = replace(self, scale=scale, classes=sample.classes if self.classes is None else self.classes)
-        return replace(fixed, of=self.of.resolve(fixed._joined(sample.with_label_vectors(sample.classes))))
-
-    def draw(self, generator: torch.Generator, shape: tuple[int, ...]) -> Draws:
-        draws = self.of.draw(generator, (math.prod(shape) + (self.classes or 1),))
-        if draws is not None and self.classes is None:
-            raise InvalidInput(
-                f"'{self.of.kind}' has random parts of the size of a point with its label; give 'classes', or call "
-                f"resolve(sample) with labelled real points first"
-            )
-        return draws
-
-    def summarise_groups(self, real: Measure, draws: Draws) -> Any:
-        return self.of.summarise_groups(self._joined(real), draws)
-
-    def compare_groups(self, summary: Any, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
-        return self.of.compare_groups(summary, self._joined(synthetic), draws)
-
-    def merge_groups(self, first: Any, second: Any, draws: Draws) -> Any:
-        return self.of.merge_groups(first, second, draws)
-
-    def sharpen_groups(self, summary: Any, synthetic: Measure, draws: Mapping[str, Tensor]) -> Draws:
-        return self.of.sharpen_groups(summary, self._joined(synthetic), draws)
-
-    def _joined(self, side: Measure) -> Measure:
-        """The points with their scaled labels behind them.
-
-        Raises:
-            InvalidInput: if the labels are missing, of another length than ``classes``, or the scale is still a rule.
-        """
-        scale, labels = number("scale", self.scale), _label_vectors(side)
-        if self.classes not in (None, labels.shape[-1]):
-            raise InvalidInput(f"'classes' is {self.classes}, and the label vectors have length {labels.shape[-1]}")
-        points = side.rows
-        return Measure(torch.cat([points, scale * labels.to(points)], -1), side.mass_of, side.labels)
+__all__ = ["ClassesDistance", "ClassesSummary", "DataSetDistance"]
 
 
 class DataSetDistance(SampleDiscrepancy, kind="data_set_distance"):
@@ -125,8 +37,8 @@ class DataSetDistance(SampleDiscrepancy, kind="data_set_distance"):
 
     The p-th power (``root``: its p-th root) of a metric on data sets where ``between`` is exact; with gaussians a
     pseudo-metric. For reports. Points (n, d), (m, d) with labels; dense costs and an exact program, in pairs of points, so
-    beyond ``cap`` pairs it refuses. Time n m d + some (n m)^1.5, and c² distances of classes; memory n m. The summary is the
-    points and does not merge. Sensitivity: no statistic.
+    beyond ``cap`` pairs it refuses. Time n m d + some (n m)^1.5, and c² distances of classes; memory n m. The summary
+    keeps the points. Sensitivity: no statistic.
 
     Args:
         p: the power of the costs.
@@ -135,6 +47,18 @@ class DataSetDistance(SampleDiscrepancy, kind="data_set_distance"):
         cap: pairs n m of points with weight, in a group, beyond which it refuses; a soft label counts once a class.
 
     References: Geometric Dataset Distances via Optimal Transport (Alvarez-Melis, Fusi, 2020).
+
+    Raises:
+        InvalidInput: if a field is out of its range; on use, beyond ``cap`` or for labels that are no shares of classes.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import DataSetDistance, Measure
+        >>> mu = Measure(torch.tensor([[0.0], [1.0], [4.0], [5.0]]), labels=torch.tensor([0, 0, 1, 1]))
+        >>> nu = Measure(torch.tensor([[1.0], [4.0]]), labels=torch.tensor([0, 1]))
+        >>> D = DataSetDistance()
+        >>> round(float(D(mu, nu)), 4)
+        1.0
     """
 
     p: float = 2.0
@@ -258,12 +182,25 @@ class ClassesDistance(Discrepancy, kind="measure_of_classes"):
     match themselves); soft labels give a point to several classes in part.
 
     A divergence where D is one, with D's symmetry and units; for reports. c² comparisons by D, and a transport of c x c. The
-    summary is D's, one for each class, with the classes' masses; it merges where D's does. Sensitivity: no statistic.
+    summary is D's, one for each class, with the classes' masses; where D keeps points,
+    also the points as they came. Sensitivity: no statistic.
 
     Args:
         of: the discrepancy D of two classes; without an adversary.
 
     References: Flowing Datasets with Wasserstein over Wasserstein Gradient Flows (Bonet, Vauthier, Korba, 2025).
+
+    Raises:
+        InvalidInput: if D has an adversary; on use, if a label has negative entries.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import ClassesDistance, Measure, Wasserstein
+        >>> mu = Measure(torch.tensor([[0.0], [1.0], [4.0], [5.0]]), labels=torch.tensor([0, 0, 1, 1]))
+        >>> nu = Measure(torch.tensor([[1.0], [4.0]]), labels=torch.tensor([0, 1]))
+        >>> D = ClassesDistance(of=Wasserstein())
+        >>> round(float(D(mu, nu)), 4)
+        0.5
     """
 
     of: Discrepancy

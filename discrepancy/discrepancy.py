@@ -88,6 +88,14 @@ class Discrepancy(Part, family=True):
     Users call :meth:`summarise`, :meth:`compare`, :meth:`merge`, or the object itself. A subclass implements
     :meth:`summarise_groups`, :meth:`compare_groups` and :meth:`merge_groups`, which see grouped measures only, points
     ``(g, n, *shape)`` and weights ``(g, n)``, with label vectors ``(g, n, c)`` where ``labelled``.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Discrepancy, Measure, Moments
+        >>> D: Discrepancy = Moments(orders=(1,))
+        >>> real, synthetic = Measure(torch.tensor([[0.0], [2.0]])), Measure(torch.tensor([[4.0]]))
+        >>> float(D(real, synthetic)), float(D.compare(D.summarise(real), synthetic)), D.mergeable
+        (9.0, 9.0, True)
     """
 
     @property
@@ -118,7 +126,7 @@ class Discrepancy(Part, family=True):
 
     @property
     def adversary(self) -> Adversary | None:
-        """Who takes the supremum, where there is one. It sees the real points at every step, so nothing is merged."""
+        """Who takes the supremum, where there is one. It sees the real points at every step."""
         return None
 
     @property
@@ -317,6 +325,19 @@ class MeanDiscrepancy(Discrepancy):
     """D(μ, ν) = distance(E_μ t(x), E_ν t(x)), with a statistic t of one point at a time.
 
     Where t is large and its sum is cheaper than its parts (a Gram matrix), override ``total`` too.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import MeanDiscrepancy, Measure
+        >>> class SecondMoment(MeanDiscrepancy):
+        ...     tags = frozenset({"zero-at-equality", "nonnegative", "symmetric", "mergeable", "splits"})
+        ...     def statistic(self, points, draws):
+        ...         return points.flatten(2) ** 2
+        ...     def distance(self, real, synthetic):
+        ...         return (real - synthetic).square().sum(-1)
+        ...
+        >>> float(SecondMoment()(Measure(torch.tensor([[0.0], [2.0]])), Measure(torch.tensor([[1.0]]))))
+        1.0
     """
 
     @abstractmethod
@@ -347,7 +368,23 @@ class MeanDiscrepancy(Discrepancy):
 
 
 class SampleDiscrepancy(Discrepancy):
-    """A discrepancy that needs the real points at every comparison."""
+    """A discrepancy that needs the real points at every comparison.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Measure, SampleDiscrepancy
+        >>> class Range(SampleDiscrepancy):
+        ...     tags = frozenset({"nonnegative", "symmetric", "zero-at-equality", "splits"})
+        ...     def constants(self, real, draws):
+        ...         return {"largest": real.rows.amax((1, 2))}
+        ...     def compare_groups(self, summary, synthetic, draws):
+        ...         return (summary.constants["largest"] - synthetic.rows.amax((1, 2))).abs()
+        ...
+        >>> D, parts = Range(), [Measure(torch.tensor([[0.0], [2.0]])), Measure(torch.tensor([[5.0]]))]
+        >>> summary = D.merge(*(D.summarise(part) for part in parts))
+        >>> float(D.compare(summary, Measure(torch.tensor([[1.0]]))))
+        4.0
+    """
 
     @abstractmethod
     def constants(self, real: Measure, draws: Draws) -> Mapping[str, Tensor]:

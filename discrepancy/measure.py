@@ -24,7 +24,19 @@ __all__ = ["Grouping", "Measure"]
 
 @dataclass(frozen=True, eq=False)
 class Grouping:
-    """Which points belong to which group, as a padded table: ``index`` into the points, ``mask`` where it is padding."""
+    """Which points belong to which group, as a padded table: ``index`` into the points, ``mask`` where it is padding.
+
+    Raises:
+        InvalidInput: by :meth:`of`, if a group number is out of range.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Grouping, Measure
+        >>> side = Measure(torch.tensor([[0.0], [1.0], [4.0]]), weights=torch.ones(3))
+        >>> grouped = side.conditioned(Grouping.of(torch.tensor([0, 0, 1]), count=2))
+        >>> grouped.mass_of.tolist()
+        [[1.0, 1.0], [1.0, 0.0]]
+    """
 
     index: Int[Tensor, "g n"]
     mask: Bool[Tensor, "g n"]
@@ -69,6 +81,14 @@ class Measure:
 
     Raises:
         InvalidInput: if the sizes do not fit. Values are checked by :meth:`checked`.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Measure
+        >>> points = torch.tensor([[0.0], [1.0], [4.0]])
+        >>> side = Measure(points, weights=torch.tensor([1.0, 1.0, 2.0]), labels=torch.tensor([0, 0, 1]))
+        >>> side.shares.tolist(), side.classes, side.as_groups().points.shape
+        ([0.25, 0.25, 0.5], 2, torch.Size([1, 3, 1]))
     """
 
     points: Tensor | Mapping[str, Tensor]

@@ -1,4 +1,8 @@
-"""What is minimised, over what, and how: objectives, contexts, synthetic sets and solvers."""
+"""What is minimised, over what, and how: objectives, contexts, synthetic sets and solvers.
+
+Two rooms keep their names to themselves, since some of them are torch's or Python's too: ``reductions`` (``Sum``, ``Mean``,
+``Max``, ``Proportional``, ``CVaR``) and ``selection`` (``Random`` beside the other selections).
+"""
 
 from objectives.condense import Progress, condense
 from objectives.contexts import Context, Fresh, Interpolated, Pool, Queue, Renewed, Trained, Watch
@@ -13,8 +17,8 @@ from objectives.solvers import (
     KCentre,
     KernelThinning,
     LabelSolve,
-    Random,
     Solver,
+    selection,
 )
 from objectives.synthetic.artefact import SyntheticSet
 from objectives.synthetic.bases import Bases
@@ -23,9 +27,10 @@ from objectives.synthetic.frequencies import Frequencies
 from objectives.synthetic.parameterisation import Parameterisation
 from objectives.synthetic.pixels import Pixels
 from objectives.teacher import Taught, Teacher
+from objectives.terms import reductions
 from objectives.terms.objective import Match, Objective, Penalised, Penalty, Term
 from objectives.terms.penalties import CrossEntropy, LabelMargin, TotalVariation
-from objectives.terms.reductions import CVaR, Max, Mean, Proportional, Reduction, Sum
+from objectives.terms.reductions import Reduction
 from objectives.training.augmentation import Augmentation, Chain, Siamese
 from objectives.training.mixing import CutMix, Mixing
 from objectives.training.training import Training
@@ -33,7 +38,6 @@ from objectives.training.training import Training
 __all__ = [
     "Augmentation",
     "Bases",
-    "CVaR",
     "Chain",
     "ClusteredRows",
     "Context",
@@ -55,8 +59,6 @@ __all__ = [
     "LabelMargin",
     "LabelledData",
     "Match",
-    "Max",
-    "Mean",
     "Mixing",
     "Normalisation",
     "Objective",
@@ -66,16 +68,13 @@ __all__ = [
     "Pixels",
     "Pool",
     "Progress",
-    "Proportional",
     "Queue",
-    "Random",
     "RandomRows",
     "Sampling",
     "Reduction",
     "Renewed",
     "Siamese",
     "Solver",
-    "Sum",
     "SyntheticSet",
     "Taught",
     "Teacher",
@@ -85,4 +84,6 @@ __all__ = [
     "Watch",
     "Training",
     "condense",
+    "reductions",
+    "selection",
 ]

@@ -40,7 +40,14 @@ class Within:
 
 
 class Embedding(Part, family=True):
-    """φ: what a context offers of n examples -> features ``(n, *shape)``, or named blocks of them."""
+    """φ: what a context offers of n examples -> features ``(n, *shape)``, or named blocks of them.
+
+    Example:
+        >>> from discrepancy import embeddings
+        >>> embedding: embeddings.Embedding = embeddings.Features()
+        >>> sorted(embedding.takes), embedding.averages
+        (['features'], False)
+    """
 
     @property
     @abstractmethod

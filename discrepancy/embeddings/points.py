@@ -22,7 +22,14 @@ __all__ = ["Identity", "RandomFourier", "Standardised"]
 
 
 class Identity(Embedding, kind="identity"):
-    """φ(x) = x: the examples as they are, in normalised units."""
+    """φ(x) = x: the examples as they are, in normalised units.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import embeddings
+        >>> embeddings.Identity()({"points": torch.ones(2, 3)}).shape
+        torch.Size([2, 3])
+    """
 
     @property
     def takes(self) -> frozenset[str]:
@@ -44,6 +51,17 @@ class Standardised(Embedding, kind="standardised"):
     Args:
         of: the embedding that is standardised; it has one block, and no random parts unless the numbers are given.
         mean, std: the numbers; from the real side when not given.
+
+    Raises:
+        InvalidInput: if only one of ``mean`` and ``std`` is given, or they do not fit; on use, before :meth:`resolve`.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Measure, embeddings
+        >>> points = torch.tensor([[0.0], [2.0]])
+        >>> phi = embeddings.Standardised().resolve(Measure(points))
+        >>> phi({"points": points}).tolist()
+        [[-1.0], [1.0]]
     """
 
     of: Embedding = Identity()
@@ -131,6 +149,17 @@ class RandomFourier(Embedding, kind="random_fourier"):
         law: the kernel of the same name.
         smoothness: ν, of the law ``matern`` alone.
         orthogonal: whether the directions are.
+
+    Raises:
+        InvalidInput: if a field is out of its range; on use, without draws.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import embeddings
+        >>> phi = embeddings.RandomFourier(features=8, lengthscale=2.0)
+        >>> draws = phi.draw(torch.Generator().manual_seed(0), {"points": (3,)})
+        >>> phi({"points": torch.ones(5, 3)}, draws).square().sum(1).round(decimals=4).tolist()
+        [1.0, 1.0, 1.0, 1.0, 1.0]
     """
 
     features: int = 1024

@@ -18,7 +18,21 @@ __all__ = ["Energy", "Laplace", "Matern"]
 
 
 class Laplace(Radial, kind="laplace"):
-    """k(x, y) = exp(-‖x - y‖ / l), with the Euclidean norm; the Matérn kernel of smoothness 1/2."""
+    """k(x, y) = exp(-‖x - y‖ / l), with the Euclidean norm; the Matérn kernel of smoothness 1/2.
+
+    Args:
+        lengthscale: l, in the units of the points: a number, or a rule such as :class:`Median`.
+
+    Raises:
+        InvalidInput: if ``lengthscale`` is not finite and > 0.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import kernels
+        >>> x, y = torch.tensor([[2.0]]), torch.tensor([[0.0], [1.0]])
+        >>> kernels.Laplace()(x, y)
+        tensor([[0.1353, 0.3679]])
+    """
 
     lengthscale: float | Length = 1.0
 
@@ -38,6 +52,20 @@ class Matern(Radial, kind="matern"):
     q = 1 + u + u²/3 for ν = 5/2.
 
     References: Gaussian Processes for Machine Learning (Rasmussen & Williams, 2006), equation 4.17.
+
+    Args:
+        lengthscale: l, in the units of the points: a number, or a rule such as :class:`Median`.
+        smoothness: ν, one of 0.5, 1.5, 2.5.
+
+    Raises:
+        InvalidInput: if ``lengthscale`` is not finite and > 0, or ``smoothness`` is another number.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import kernels
+        >>> x, y = torch.tensor([[2.0]]), torch.tensor([[0.0], [1.0]])
+        >>> kernels.Matern(smoothness=1.5)(x, y)
+        tensor([[0.1397, 0.4834]])
     """
 
     lengthscale: float | Length = 1.0
@@ -76,6 +104,13 @@ class Energy(Radial, kind="energy"):
 
     References: Equivalence of distance-based and RKHS-based statistics in hypothesis testing (Sejdinovic, Sriperumbudur,
     Gretton, Fukumizu, 2013, Annals of Statistics 41).
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import kernels
+        >>> x, y = torch.tensor([[2.0]]), torch.tensor([[0.0], [1.0]])
+        >>> kernels.Energy()(x, y)
+        tensor([[-2.0000, -1.0000]])
     """
 
     @property

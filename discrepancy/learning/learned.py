@@ -17,7 +17,7 @@ from torch import Tensor
 
 from discrepancy.discrepancy import Discrepancy, Draws, MeanSummary, SampleSummary, Tag
 from discrepancy.errors import InvalidInput
-from discrepancy.learning.learners import Learner, LinearPredictor
+from discrepancy.learning.learner import Learner, LinearPredictor
 from discrepancy.learning.ridge import Moments, Ridge, Validation
 from discrepancy.learning.risks import Loss, sample_risk
 from discrepancy.measure import Measure
@@ -107,12 +107,25 @@ class Parameters(Discrepancy, kind="parameters"):
     bounded in a single example.
 
     Args:
-        learner: ``ridge``; its penalty may be chosen by ``validation``, once all the real side is summarised.
+        learner: ``ridge``; its penalty may be chosen by ``validation``, once all the real side is summarised. Of summaries that
+            are merged, each has held out its own share of examples.
         space: see above.
         synthetic: the learner of the synthetic side, where it is another than ``learner``: mostly with another penalty.
 
     References: Provable and Efficient Dataset Distillation for Kernel Ridge Regression (Chen, Huang, Weng, 2024, NeurIPS):
     Theorem 4.1 has the synthetic sets with W_μ = W_ν. Their penalty is n times ours.
+
+    Raises:
+        InvalidInput: if a learner is not a ridge regression, or the two of them do not fit each other.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Measure, Parameters, Ridge
+        >>> mu = Measure(torch.tensor([[0.0], [1.0], [4.0], [5.0]]), labels=torch.tensor([0, 0, 1, 1]))
+        >>> nu = Measure(torch.tensor([[1.0], [4.0]]), labels=torch.tensor([0, 1]))
+        >>> D = Parameters(learner=Ridge(penalty=0.1))
+        >>> round(float(D(mu, nu)), 4)
+        0.0016
     """
 
     learner: Learner = Ridge()
@@ -194,6 +207,18 @@ class Risk(Discrepancy, kind="risk"):
 
     References: Dataset Meta-Learning from Kernel Ridge-Regression (Nguyen, Chen, Lee, 2021, ICLR), where it is the loss of KIP;
         CAFE: Learning to Condense Dataset by Aligning Features (Wang et al., 2022), the discrimination loss.
+
+    Raises:
+        InvalidInput: if ``loss`` is unknown, or ``excess`` is asked of another learner or loss than its own.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import KernelRidge, Measure, Risk, kernels
+        >>> mu = Measure(torch.tensor([[0.0], [1.0], [4.0], [5.0]]), labels=torch.tensor([0, 0, 1, 1]))
+        >>> nu = Measure(torch.tensor([[1.0], [4.0]]), labels=torch.tensor([0, 1]))
+        >>> D = Risk(learner=KernelRidge(kernel=kernels.Gaussian()))
+        >>> round(float(D(mu, nu)), 4)
+        0.0774
     """
 
     learner: Learner = Ridge()

@@ -35,13 +35,29 @@ RANK = 1e-12
 
 
 def turned(features: Float[Tensor, "m p"], penalty: float = 0.0) -> Float[Tensor, "m p"]:
-    """E(Φ) = Φ (ΦᵀΦ + λ)⁻¹, the transposed pseudo-inverse for λ = 0: with Φ = V σ Uᵀ it is V σ/(σ² + λ) Uᵀ."""
+    """E(Φ) = Φ (ΦᵀΦ + λ)⁻¹, the transposed pseudo-inverse for λ = 0: with Φ = V σ Uᵀ it is V σ/(σ² + λ) Uᵀ.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import recovery
+        >>> turned = recovery.turned(torch.tensor([[2.0, 0.0], [0.0, 4.0]]))
+        >>> torch.allclose(turned, torch.tensor([[0.5, 0.0], [0.0, 0.25]]).double())
+        True
+    """
     v, sigma, u = _decomposed(features)
     return (v * (sigma / (sigma.square() + penalty))) @ u
 
 
 def learned(features: Float[Tensor, "m p"], labels: Float[Tensor, "m c"], penalty: float = 0.0) -> Float[Tensor, "c p"]:
-    """W_S = Yᵀ E(Φ)."""
+    """W_S = Yᵀ E(Φ).
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import recovery
+        >>> features, labels = torch.tensor([[2.0, 0.0], [0.0, 4.0]]), torch.eye(2)
+        >>> torch.allclose(recovery.learned(features, labels), recovery.turned(features))
+        True
+    """
     return conditioned(features, labels, penalty)[0]
 
 
@@ -49,7 +65,16 @@ def conditioned(
     features: Float[Tensor, "m p"], labels: Float[Tensor, "m c"], penalty: float = 0.0
 ) -> tuple[Float[Tensor, "c p"], float]:
     """W_S, and ‖Y‖ σ₁ / (σ_r² ‖W_S‖), in the spectral norm and at least 1: by how much a relative error of the features, of
-    rank r, may grow in W_S for λ = 0, to first order."""
+    rank r, may grow in W_S for λ = 0, to first order.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import recovery
+        >>> features, labels = torch.tensor([[2.0, 0.0], [0.0, 4.0]]), torch.eye(2)
+        >>> weights, growth = recovery.conditioned(features, labels)
+        >>> round(growth, 4)
+        2.0
+    """
     v, sigma, u = _decomposed(features)
     labels = labels.double()
     found = (labels.mT @ (v * (sigma / (sigma.square() + penalty)))) @ u
@@ -66,6 +91,14 @@ def duals(
 
     With Z = E(Φ̂) the solution is the nearest to that of chosen points Φ̂ (Corollary 4.1.1). Where Y has a rank below c, so for
     fewer points than classes, the least-squares solution: no set with these labels learns W better.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import recovery
+        >>> weights, labels = torch.tensor([[0.5, 0.0, 1.0], [0.0, 0.25, 0.0]]), torch.eye(2)
+        >>> features = recovery.features_of(recovery.duals(weights, labels))
+        >>> torch.allclose(recovery.learned(features, labels), weights.double())
+        True
     """
     weights, labels = weights.double(), labels.double()
     inverse = torch.linalg.pinv(labels, rtol=RANK)
@@ -77,13 +110,28 @@ def duals(
 
 
 def reachable(weights: Float[Tensor, "c p"], labels: Float[Tensor, "m c"]) -> Float[Tensor, "c p"]:
-    """Yᵀ (Yᵀ)⁺ W: the weights nearest to W that are learned from points with these labels; W itself if Y has rank c."""
+    """Yᵀ (Yᵀ)⁺ W: the weights nearest to W that are learned from points with these labels; W itself if Y has rank c.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import recovery
+        >>> labels = torch.tensor([[1.0, 0.0]])
+        >>> torch.allclose(recovery.reachable(torch.eye(2), labels), torch.tensor([[1.0, 0.0], [0.0, 0.0]]).double())
+        True
+    """
     labels = labels.double()
     return labels.mT @ (torch.linalg.pinv(labels, rtol=RANK).mT @ weights.double())
 
 
 def largest_penalty(dual: Float[Tensor, "m p"]) -> float:
-    """1/(4 σ'₁²), the largest λ_S for which the features with this D exist; σ'₁ is the largest singular value of D."""
+    """1/(4 σ'₁²), the largest λ_S for which the features with this D exist; σ'₁ is the largest singular value of D.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import recovery
+        >>> round(recovery.largest_penalty(torch.tensor([[0.5, 0.0], [0.0, 0.25]])), 4)
+        1.0
+    """
     largest = float(torch.linalg.matrix_norm(dual.double(), 2))
     return 1 / (4 * largest**2) if largest > 0 else float("inf")
 
@@ -103,6 +151,13 @@ def features_of(dual: Float[Tensor, "m p"], penalty: float = 0.0, root: Root = "
 
     Raises:
         InvalidInput: if the penalty is above :func:`largest_penalty`.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import recovery
+        >>> found = recovery.features_of(torch.tensor([[0.5, 0.0], [0.0, 0.25]]))
+        >>> torch.allclose(found, torch.tensor([[2.0, 0.0], [0.0, 4.0]]).double())
+        True
     """
     check_choice("root", root, get_args(Root))
     v, sigma, u = _decomposed(dual, _worth)
@@ -127,6 +182,13 @@ def labels_for(
     of W lie in the span of the points, as they do for m >= p points in general position (Theorem 4.2).
 
     With λ = 0 they are the predictions of W.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import recovery
+        >>> features, weights = torch.tensor([[2.0, 0.0], [0.0, 4.0]]), torch.tensor([[1.0, 1.0]])
+        >>> recovery.labels_for(features, weights).round(decimals=4).tolist()
+        [[2.0], [4.0]]
     """
     return torch.linalg.pinv(turned(features, penalty)).mT @ weights.double().mT
 

@@ -70,6 +70,19 @@ class CharacteristicFunction(Discrepancy, kind="characteristic_function"):
     References: Dataset Distillation with Neural Characteristic Function: A Minmax Perspective (Wang et al., CVPR 2025);
     Reciprocal Adversarial Learning via Characteristic Functions (Li et al., NeurIPS 2020);
     A Characteristic Function Approach to Deep Implicit Generative Modeling (Ansari et al., CVPR 2020).
+
+    Raises:
+        InvalidInput: if a field is out of its range; on use, if frequencies are missing or of another size than the points.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import CharacteristicFunction, Measure
+        >>> mu = Measure(torch.tensor([[0.0], [1.0], [2.0]]))
+        >>> nu = Measure(torch.tensor([[1.0], [3.0]]))
+        >>> D = CharacteristicFunction(frequencies=64)
+        >>> draws = D.draw(torch.Generator().manual_seed(0), (1,))
+        >>> round(float(D(mu, nu, draws)), 4)
+        0.2108
     """
 
     frequencies: int = 1024

@@ -31,6 +31,18 @@ class EnergyDistance(SampleDiscrepancy, kind="energy_distance"):
     References:
         Energy statistics: A class of statistics based on distances (Székely & Rizzo, 2013);
         Equivalence of distance-based and RKHS-based statistics in hypothesis testing (Sejdinovic et al., 2013).
+
+    Raises:
+        InvalidInput: as for :class:`MMD`.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import EnergyDistance, Measure
+        >>> mu = Measure(torch.tensor([[0.0], [1.0], [2.0]]))
+        >>> nu = Measure(torch.tensor([[1.0], [3.0]]))
+        >>> D = EnergyDistance()
+        >>> round(float(D(mu, nu)), 4)
+        0.7778
     """
 
     estimator: Literal["u", "v"] = "v"

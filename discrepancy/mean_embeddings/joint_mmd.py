@@ -71,6 +71,18 @@ class JointMMD(Discrepancy, kind="joint_mmd"):
         root: the square root of the value, with gradient zero where the value is zero.
 
     References: A Hilbert space embedding for distributions (Smola, Gretton, Song, Schölkopf, 2007), for the joint embedding.
+
+    Raises:
+        InvalidInput: if the kernel is not positive definite, or as for :class:`MMD`.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import JointMMD, Measure, kernels
+        >>> mu = Measure(torch.tensor([[0.0], [1.0], [4.0], [5.0]]), labels=torch.tensor([0, 0, 1, 1]))
+        >>> nu = Measure(torch.tensor([[1.0], [4.0]]), labels=torch.tensor([0, 1]))
+        >>> D = JointMMD(kernel=kernels.Gaussian())
+        >>> round(float(D(mu, nu)), 4)
+        0.0984
     """
 
     kernel: Kernel = Linear()

@@ -47,6 +47,21 @@ class MMD(Discrepancy, kind="mmd"):
         root: the square root of the value, with gradient zero where the value is zero.
 
     References: A Kernel Two-Sample Test (Gretton et al., 2012, JMLR 13), equation 5 ("v") and Lemma 6 ("u").
+
+    Raises:
+        InvalidInput: if ``estimator`` is unknown, or ``root`` is asked of estimator "u".
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import MMD, Measure, kernels
+        >>> mu = Measure(torch.tensor([[0.0], [1.0], [2.0]]))
+        >>> nu = Measure(torch.tensor([[1.0], [3.0]]))
+        >>> D = MMD(kernel=kernels.Gaussian(lengthscale=1.5))
+        >>> round(float(D(mu, nu)), 4)
+        0.1699
+        >>> summary = D.merge(D.summarise(mu), D.summarise(Measure(torch.tensor([[3.0]]))))
+        >>> round(float(D.compare(summary, nu)), 4)
+        0.0116
     """
 
     kernel: Kernel = Linear()

@@ -113,6 +113,18 @@ class Moments(AboutMean, kind="moments"):
 
     References: Central Moment Discrepancy (CMD) for Domain-Invariant Representation Learning (Zellinger et al., ICLR 2017);
     Squeeze, Recover and Relabel (Yin, Xing, Shen, NeurIPS 2023).
+
+    Raises:
+        InvalidInput: if orders repeat or are below 1, or the unit is not > 0.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Measure, Moments
+        >>> mu = Measure(torch.tensor([[0.0], [1.0], [2.0]]))
+        >>> nu = Measure(torch.tensor([[1.0], [3.0]]))
+        >>> D = Moments(orders=(1, 2))
+        >>> round(float(D(mu, nu)), 4)
+        1.1111
     """
 
     orders: tuple[int, ...] = (1,)
@@ -188,6 +200,15 @@ class Coral(AboutMean, kind="coral"):
     products of unbounded points have unbounded sensitivity.
 
     References: Deep CORAL: Correlation Alignment for Deep Domain Adaptation (Sun, Saenko, ECCV Workshops 2016).
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Coral, Measure
+        >>> mu = Measure(torch.tensor([[0.0], [1.0], [2.0]]))
+        >>> nu = Measure(torch.tensor([[1.0], [3.0]]))
+        >>> D = Coral()
+        >>> round(float(D(mu, nu)), 4)
+        0.0278
     """
 
     @property

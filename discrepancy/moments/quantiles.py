@@ -26,13 +26,25 @@ class Quantiles(SampleDiscrepancy, kind="quantiles"):
 
     A squared pseudo-metric, with ``root`` a pseudo-metric: it sees marginals only. It is of the type of Cramér and von Mises,
     with quantile functions in place of distribution functions. O(n d (L + log n)) once, O(m d (L + log m)) a step. The
-    summary holds the quantiles (L, d) beside the points, does not merge, and its sensitivity has no bound. In float64.
+    summary holds the quantiles (L, d) beside the points; its sensitivity has no bound. In float64.
 
     Args:
         levels: how many slices, or the levels.
         root: the square root, with gradient zero where the value is zero.
 
     References: Dataset Condensation with Latent Quantile Matching (Wei, De Schepper, Mets, 2024), arXiv:2406.09860.
+
+    Raises:
+        InvalidInput: if there is no level, or one outside of (0, 1).
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Measure, Quantiles
+        >>> mu = Measure(torch.tensor([[0.0], [1.0], [2.0]]))
+        >>> nu = Measure(torch.tensor([[1.0], [3.0]]))
+        >>> D = Quantiles(levels=2)
+        >>> round(float(D(mu, nu)), 4)
+        1.1111
     """
 
     levels: int | tuple[float, ...] = 10

@@ -17,8 +17,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from discrepancy import MMD, Discrepancy, Gaussian, Grouping, InvalidInput, Measure, SampleDiscrepancy, Unsupported
-from discrepancy.datasets import ClassesDistance, DataSetDistance, Joint
+from discrepancy import (
+    MMD,
+    Discrepancy,
+    Gaussian,
+    Grouping,
+    InvalidInput,
+    Joint,
+    Measure,
+    SampleDiscrepancy,
+    Unsupported,
+)
+from discrepancy.datasets import ClassesDistance, DataSetDistance
 from discrepancy.discrepancy import Adversary, MeanSummary, Tag
 from discrepancy.divergences import NeighbourKL, SmoothedTotalVariation
 from discrepancy.kernels import Median
