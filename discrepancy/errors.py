@@ -1,9 +1,22 @@
 """The errors and warnings of the library: one small tree, so that a caller can catch what he means to catch.
 
-A message says what was wrong, the rule, what was received and what to do, in one line.
+A message says what was wrong, the rule, what was received and what to do, in one line. Where a name was mistyped it suggests
+the known name that is most alike: :func:`suggestion`.
 """
 
-__all__ = ["DiscrepancyError", "InvalidInput", "NonFinite", "NumericalWarning", "PerformanceWarning", "Unsupported"]
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "DiscrepancyError",
+    "InvalidInput",
+    "NonFinite",
+    "NumericalWarning",
+    "PerformanceWarning",
+    "Unsupported",
+    "nearest",
+    "suggestion",
+]
 
 
 class DiscrepancyError(Exception):
@@ -84,3 +97,28 @@ class PerformanceWarning(UserWarning):
         ...     warnings.simplefilter("ignore", PerformanceWarning)
         ...
     """
+
+
+def nearest(name: object, known: Iterable[str]) -> str | None:
+    """The known name that is most like ``name`` (in lower or upper case), or None if none is alike.
+
+    Example:
+        >>> from discrepancy.errors import nearest
+        >>> nearest("Gausian", ["gaussian", "laplace"])
+        'gaussian'
+    """
+    lowered = {item.lower(): item for item in known}
+    close = difflib.get_close_matches(str(name).lower(), lowered, n=1)
+    return lowered[close[0]] if close else None
+
+
+def suggestion(name: object, known: Iterable[str]) -> str:
+    """``; did you mean '...'?`` with the :func:`nearest` name, for the end of a message; empty if none is alike.
+
+    Example:
+        >>> from discrepancy.errors import suggestion
+        >>> "unknown kernel" + suggestion("gausian", ["gaussian", "laplace"])
+        "unknown kernel; did you mean 'gaussian'?"
+    """
+    close = nearest(name, known)
+    return f"; did you mean '{close}'?" if close else ""
