@@ -31,7 +31,7 @@ class SlicedWasserstein(SampleDiscrepancy, kind="sliced_wasserstein"):
 
     Summary: the real points, and for each direction their sorted projections as tables, 8 bytes an entry: one table of
     (n, L) for p = 2, two for p = 1, and one more where the real weights differ. 50,000 points and 500 directions are
-    200 MB for p = 2. It does not merge, and its sensitivity is not bounded.
+    200 MB for p = 2. Its sensitivity is not bounded.
 
     Cost of a comparison for m points in d dimensions: O(m L (d + log(n m))) time and O(m L) memory for p = 1 and p = 2,
     whatever n but for the search; other powers O((n + m) L log(n + m)) time and O((n + m) L) memory.
@@ -47,6 +47,19 @@ class SlicedWasserstein(SampleDiscrepancy, kind="sliced_wasserstein"):
 
     References: Wasserstein Barycenter and Its Application to Texture Mixing (Rabin et al., 2011); Sliced and Radon Wasserstein
     Barycenters of Measures (Bonneel et al., 2015); Orthogonal Estimation of Wasserstein Distances (Rowland et al., 2019).
+
+    Raises:
+        InvalidInput: if ``p`` or ``directions`` is below 1; on use, without draws.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Measure, SlicedWasserstein
+        >>> mu = Measure(torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0]]))
+        >>> nu = Measure(torch.tensor([[1.0, 1.0], [3.0, 1.0], [1.0, 3.0]]))
+        >>> D = SlicedWasserstein(directions=50)
+        >>> draws = D.draw(torch.Generator().manual_seed(0), (2,))
+        >>> round(float(D(mu, nu, draws)), 4)
+        1.0
     """
 
     p: float = 2.0
@@ -100,7 +113,7 @@ class MaxSlicedWasserstein(SampleDiscrepancy, kind="max_sliced_wasserstein"):
     is never less than at a start. SW_p^p <= max-SW_p^p <= W_p^p; for Diracs it is ‖x - y‖^p.
 
     The gradient holds the best direction fixed, which is right by the envelope theorem for the first derivative; a second one
-    is refused. The real points are the summary, which does not merge; the sensitivity is not bounded. A comparison
+    is refused. The real points are the summary; the sensitivity is not bounded. A comparison
     sorts both sides for every start, O((n + m) (d + log(n m))) each in time and O(n + m) in memory, and the ascent repeats it.
 
     Args:
@@ -111,6 +124,19 @@ class MaxSlicedWasserstein(SampleDiscrepancy, kind="max_sliced_wasserstein"):
         root: the p-th root of the value, with gradient zero where the value is zero.
 
     References: Max-Sliced Wasserstein Distance and its Use for GANs (Deshpande et al., 2019, CVPR).
+
+    Raises:
+        InvalidInput: if a field is out of its range; on use, without draws.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import MaxSlicedWasserstein, Measure
+        >>> mu = Measure(torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0]]))
+        >>> nu = Measure(torch.tensor([[1.0, 1.0], [3.0, 1.0], [1.0, 3.0]]))
+        >>> D = MaxSlicedWasserstein()
+        >>> draws = D.draw(torch.Generator().manual_seed(0), (2,))
+        >>> round(float(D(mu, nu, draws)), 4)
+        2.0
     """
 
     p: float = 2.0
