@@ -26,7 +26,7 @@ __all__ = ["ClassesDistance", "ClassesSummary", "DataSetDistance"]
 
 
 class DataSetDistance(SampleDiscrepancy, kind="data_set_distance"):
-    """The optimal transport data set distance: how much it takes to move one labelled data set onto the other.
+    """The optimal transport data set distance: what it costs to move one labelled data set onto the other.
 
         min over couplings π of  Σᵢⱼ πᵢⱼ (‖xᵢ - yⱼ‖ᵖ + W_pᵖ(α_a(i), β_b(j))),
 
@@ -173,7 +173,7 @@ def _parts(points: Float[Tensor, "n d"], weights: Float[Tensor, " n"], classes: 
 
 
 class ClassesDistance(Discrepancy, kind="measure_of_classes"):
-    """A data set as a measure over its classes, P = Σ_c p_c δ(μ_c), and optimal transport of two such measures:
+    """Optimal transport of two data sets as measures over their classes, P = Σ_c p_c δ(μ_c):
 
         min over couplings π of (p_a) and (q_b) of  Σ_ab π_ab D(μ_a, ν_b),
 

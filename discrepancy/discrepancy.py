@@ -83,7 +83,8 @@ class Adversary:
 
 
 class Discrepancy(Part, family=True):
-    """A dissimilarity of two measures, in two sides. Subclass one of the sorts, not this class, where one fits.
+    """A dissimilarity of two measures, computed in two steps: a summary of the real side, then comparisons with it. Subclass
+    :class:`MeanDiscrepancy` or :class:`SampleDiscrepancy` where one of them fits.
 
     Users call :meth:`summarise`, :meth:`compare`, :meth:`merge`, or the object itself. A subclass implements
     :meth:`summarise_groups`, :meth:`compare_groups` and :meth:`merge_groups`, which see grouped measures only, points
@@ -322,7 +323,7 @@ def _same_labels(mu: Measure, nu: Measure) -> None:
 
 
 class MeanDiscrepancy(Discrepancy):
-    """D(μ, ν) = distance(E_μ t(x), E_ν t(x)), with a statistic t of one point at a time.
+    """A discrepancy of two means, D(μ, ν) = distance(E_μ t(x), E_ν t(x)), with a statistic t of one point at a time.
 
     Where t is large and its sum is cheaper than its parts (a Gram matrix), override ``total`` too.
 
@@ -368,7 +369,8 @@ class MeanDiscrepancy(Discrepancy):
 
 
 class SampleDiscrepancy(Discrepancy):
-    """A discrepancy that needs the real points at every comparison.
+    """A discrepancy that keeps the real points, since every comparison needs them. A subclass implements :meth:`constants`
+    and :meth:`compare_groups`.
 
     Example:
         >>> import torch

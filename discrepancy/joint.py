@@ -18,7 +18,8 @@ __all__ = ["Joint"]
 
 
 class Joint(Discrepancy, kind="joint"):
-    """D(law of (x, s ℓ) under P, the same under Q), ℓ the label vector of a point: D on points with ``scale`` x label appended.
+    """A discrepancy D of points with their labels: D(law of (x, s ℓ) under P, the same under Q), with ℓ the label vector of a
+    point and s the ``scale``.
 
     Everything is D's: what it is, its laws, its bound, complexity with d + c for d, whether summaries merge, random parts,
     adversary, derivatives (also in soft labels). For one-hot labels two classes are s √2 apart. With a kernel that is a

@@ -24,7 +24,11 @@ __all__ = ["Grouping", "Measure"]
 
 @dataclass(frozen=True, eq=False)
 class Grouping:
-    """Which points belong to which group, as a padded table: ``index`` into the points, ``mask`` where it is padding.
+    """The groups of the points of a flat measure, as a padded table.
+
+    Args:
+        index: numbers of the points of each group, ``(g, n)``.
+        mask: False where an entry is padding, ``(g, n)``.
 
     Raises:
         InvalidInput: by :meth:`of`, if a group number is out of range.
@@ -71,7 +75,7 @@ class Grouping:
 
 @dataclass(frozen=True, eq=False)
 class Measure:
-    """Points with weights and, where the data have them, labels.
+    """A weighted empirical measure Σᵢ wᵢ δ(xᵢ) / Σᵢ wᵢ: points with weights and, where the data have them, labels.
 
     Args:
         points: ``(n, *shape)`` or grouped ``(g, n, *shape)``, or a mapping from block names to such tensors.

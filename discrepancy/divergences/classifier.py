@@ -25,7 +25,7 @@ ITERATIONS = 1000
 
 
 class ClassifierDivergence(SampleDiscrepancy, kind="classifier"):
-    """What a logistic regression finds out about the difference of two samples, each point judged by a fit without it.
+    """How well a logistic regression tells the two samples apart; each point is classified by a fit without it.
 
     With f the logit for "real", E over the normalised weights of a side, and log 2 in nats,
 

@@ -74,6 +74,11 @@ class Precision(_OfBalls, kind="precision"):
 
     Zero for synthetic points that are some of the real ones; needs k + 1 distinct real points (see the module).
 
+    References: Improved Precision and Recall Metric for Assessing Generative Models (Kynkäänniemi et al., 2019).
+
+    Args:
+        k: which neighbour the balls reach to, at least 1.
+
     Raises:
         InvalidInput: if ``k`` is below 1; on use, for fewer than k + 1 distinct points.
 
@@ -97,6 +102,11 @@ class Recall(_OfBalls, kind="recall"):
     """The share of the real mass that lies in no ball of a synthetic point to its ``k``-th neighbour, in [0, 1].
 
     Needs k + 1 distinct synthetic points (see the module).
+
+    References: Improved Precision and Recall Metric for Assessing Generative Models (Kynkäänniemi et al., 2019).
+
+    Args:
+        k: which neighbour the balls reach to, at least 1.
 
     Raises:
         InvalidInput: if ``k`` is below 1; on use, for fewer than k + 1 distinct points.
@@ -126,6 +136,11 @@ class Density(_OfBalls, kind="density"):
 
     Needs k + 1 distinct real points (see the module).
 
+    References: Reliable Fidelity and Diversity Metrics for Generative Models (Naeem et al., 2020).
+
+    Args:
+        k: which neighbour the balls reach to, at least 1.
+
     Raises:
         InvalidInput: if ``k`` is below 1; on use, for fewer than k + 1 distinct points.
 
@@ -154,6 +169,11 @@ class Coverage(_OfBalls, kind="coverage"):
     """The share of the real mass whose own ball, to its ``k``-th real neighbour, holds no synthetic point, in [0, 1].
 
     Needs k + 1 distinct real points (see the module).
+
+    References: Reliable Fidelity and Diversity Metrics for Generative Models (Naeem et al., 2020).
+
+    Args:
+        k: which neighbour the balls reach to, at least 1.
 
     Raises:
         InvalidInput: if ``k`` is below 1; on use, for fewer than k + 1 distinct points.

@@ -20,7 +20,8 @@ __all__ = ["SmoothedTotalVariation"]
 
 
 class SmoothedTotalVariation(SampleDiscrepancy, kind="smoothed_total_variation"):
-    """TV(P ∗ N(0, l²), Q ∗ N(0, l²)) = ½ ∫ |p - q|, with p, q the gaussian kernel densities of width l = ``lengthscale``.
+    """The total variation of two samples after a gaussian blur: TV(P ∗ N(0, l²), Q ∗ N(0, l²)) = ½ ∫ |p - q|, with p, q the
+    gaussian kernel densities of width l = ``lengthscale``.
 
     Without the blur two samples of distinct points are at distance 1 whatever they are. Since ½(p + q) is a density,
 

@@ -22,7 +22,8 @@ LARGEST_COSINE = 0.9
 
 
 class RandomCosine(Embedding, kind="random_cosine"):
-    """φ(x) = √(2/p) cos(A x / l + b) of the points themselves, A (p, d) standard normal and b uniform on [0, 2π].
+    """Random cosine features φ(x) = √(2/p) cos(A x / l + b) of the points themselves, A (p, d) standard normal and b uniform
+    on [0, 2π].
 
     ⟨φ(x), φ(y)⟩ is an unbiased estimate of the gaussian kernel of lengthscale l, with more variance than the pairs of
     ``random_fourier``; but where p is at most d, every vector of numbers of at most √(2/p) is reached, by

@@ -16,7 +16,8 @@ PREFIX = "gradient."
 
 
 class LossGradient(Embedding, kind="loss_gradient"):
-    """φ(x, y) = ∇_θ cross-entropy(y, network_θ(x)), one block a parameter tensor of the context's network.
+    """The gradient of the loss of an example, φ(x, y) = ∇_θ cross-entropy(y, network_θ(x)), one block a parameter tensor of
+    the context's network.
 
     Its mean over a measure is the gradient of the mean loss, at the price of one backward pass (:meth:`mean_of`); that is all
     that a discrepancy of means needs, and gradients of single examples are then never made.

@@ -21,7 +21,8 @@ SMALLEST = 1e-12
 
 
 class Attention(Embedding, kind="attention"):
-    """Where a layer looks: a_l(x) = s / ‖s‖₂ with s = Σ over channels of |f_l(x)|ᵖ, one number a position, for every layer l.
+    """The attention map of every layer l: a_l(x) = s / ‖s‖₂ with s = Σ over channels of |f_l(x)|ᵖ, one number a
+    position.
 
     Args:
         power: p; the paper takes 4, its released code 1.
@@ -84,7 +85,7 @@ class ChannelMeans(Embedding, kind="channel_means"):
 
 
 class Normalised(Embedding, kind="normalised"):
-    """φ(x) = f(x) / ‖f(x)‖₂ with f the embedding ``of``, block by block; zero stays zero.
+    """Features of length one, φ(x) = f(x) / ‖f(x)‖₂, with f the embedding ``of``; block by block, and zero stays zero.
 
     Every feature vector has length one, so the mean of them has a sensitivity of one.
 

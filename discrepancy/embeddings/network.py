@@ -14,7 +14,7 @@ __all__ = ["Features", "Jacobian", "Layers", "Logits"]
 
 
 class Features(Embedding, kind="features"):
-    """The penultimate features, flat.
+    """The penultimate features of the context's network, flat ``(n, p)``.
 
     Example:
         >>> import torch
@@ -40,7 +40,7 @@ class Features(Embedding, kind="features"):
 
 
 class Logits(Embedding, kind="logits"):
-    """The outputs of the classifier.
+    """The outputs of the context's network, ``(n, c)``.
 
     Example:
         >>> import torch
@@ -87,8 +87,8 @@ class Layers(Embedding, kind="layers"):
 
 
 class Jacobian(Embedding, kind="jacobian"):
-    """φ(x) = ∇_θ Σ_k f_k(x) / √c, the gradient of the sum of the logits by all the weights: ⟨φ(x), φ(y)⟩ is the neural tangent
-    kernel of the context's network as it is, in its own parameterisation.
+    """The gradient of the sum of the logits by all the weights, φ(x) = ∇_θ Σ_k f_k(x) / √c: ⟨φ(x), φ(y)⟩ is the neural
+    tangent kernel of the context's network as it is, in its own parameterisation.
 
     The kernel of all the logits is a matrix (c, c) for each pair, of which this is the sum over c; at random weights the
     expectation of the matrix is a multiple of the identity, and that of this kernel the same multiple. For ``kernel_ridge``

@@ -22,7 +22,7 @@ __all__ = ["Identity", "RandomFourier", "Standardised"]
 
 
 class Identity(Embedding, kind="identity"):
-    """φ(x) = x: the examples as they are, in normalised units.
+    """The examples as they are, φ(x) = x, in normalised units.
 
     Example:
         >>> import torch
@@ -43,7 +43,7 @@ class Identity(Embedding, kind="identity"):
 
 
 class Standardised(Embedding, kind="standardised"):
-    """φ(x) = (f(x) - mean) / std, with f the embedding ``of``: every feature in units of its own spread.
+    """Features in units of their own spread, φ(x) = (f(x) - mean) / std, with f the embedding ``of``.
 
     One mean and one standard deviation (the root of the mean square) for each index of the first axis of f(x): a feature of
     a vector, a channel of an image. What is constant on the real side keeps its units, with a warning.
@@ -127,7 +127,8 @@ class Standardised(Embedding, kind="standardised"):
 
 
 class RandomFourier(Embedding, kind="random_fourier"):
-    """φ(x) = √(2/D) (cos ω₁ᵀf(x), ..., cos ω_{D/2}ᵀf(x), sin ω₁ᵀf(x), ...), with f the embedding ``of``.
+    """Random Fourier features φ(x) = √(2/D) (cos ω₁ᵀf(x), ..., cos ω_{D/2}ᵀf(x), sin ω₁ᵀf(x), ...), with f the embedding
+    ``of``.
 
     ⟨φ(x), φ(y)⟩ is an unbiased estimate of a kernel k(f(x), f(y)), and ‖φ(x)‖ = 1. MMD with a linear kernel on these features
     is MMD with that kernel, as a difference of means. The frequencies are ω = z / l for the gaussian kernel, z ~ N(0, I), and

@@ -156,7 +156,7 @@ class Kernel(Part, family=True):
 
 
 class Radial(Kernel):
-    """k(x, y) = f(‖x - y‖²).
+    """A kernel of the squared distance, k(x, y) = f(‖x - y‖²).
 
     Example:
         >>> import torch
@@ -182,7 +182,7 @@ class Radial(Kernel):
 
 
 class Dot(Kernel):
-    """k(x, y) = f(⟨x, y⟩).
+    """A kernel of the inner product, k(x, y) = f(⟨x, y⟩).
 
     Example:
         >>> import torch

@@ -45,7 +45,10 @@ class _Composed(Kernel):
 
 
 class Sum(_Composed, kind="sum"):
-    """k(x, y) = Σ kᵢ(x, y) over the ``parts``; in Python ``k1 + k2``.
+    """The sum of kernels, k(x, y) = Σ kᵢ(x, y) over the ``parts``; in Python ``k1 + k2``.
+
+    Args:
+        parts: the kernels, all radial or all of the inner product.
 
     Raises:
         InvalidInput: if there is no part, or radial kernels are mixed with others.
@@ -92,7 +95,11 @@ class Sum(_Composed, kind="sum"):
 
 
 class Scaled(_Composed, kind="scaled"):
-    """k(x, y) = ``factor`` x the kernel ``of``; in Python ``0.5 * k``.
+    """A multiple of a kernel, k(x, y) = ``factor`` x the kernel ``of``; in Python ``0.5 * k``.
+
+    Args:
+        factor: > 0.
+        of: the kernel.
 
     Raises:
         InvalidInput: if the factor is not finite and > 0.
@@ -136,7 +143,10 @@ class Scaled(_Composed, kind="scaled"):
 
 
 class Product(_Composed, kind="product"):
-    """k(x, y) = Π kᵢ(x, y) over the ``parts``, all positive definite; in Python ``k1 * k2``.
+    """The product of kernels, k(x, y) = Π kᵢ(x, y) over the ``parts``, all positive definite; in Python ``k1 * k2``.
+
+    Args:
+        parts: the kernels, all radial or all of the inner product.
 
     Raises:
         InvalidInput: if there is no part, or radial kernels are mixed with others.

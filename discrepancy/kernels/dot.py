@@ -14,7 +14,7 @@ __all__ = ["Linear", "Polynomial"]
 
 
 class Linear(Dot, kind="linear"):
-    """k(x, y) = ⟨x, y⟩: compares means only.
+    """The linear kernel k(x, y) = ⟨x, y⟩, under which MMD compares means only.
 
     Example:
         >>> import torch
@@ -45,8 +45,8 @@ class Linear(Dot, kind="linear"):
 
 
 class Polynomial(Dot, kind="polynomial"):
-    """k(x, y) = (⟨x, y⟩ / l² + c)^p, with c the ``offset`` and p the ``power``: compares moments up to order p, or of
-    order p only if c = 0. Not free of where the origin lies.
+    """The polynomial kernel k(x, y) = (⟨x, y⟩ / l² + c)^p, under which MMD compares moments up to order p, or of order p only
+    if c = 0. It depends on where the origin lies.
 
     Args:
         power: p, at least 1.

@@ -18,7 +18,7 @@ __all__ = ["Energy", "Laplace", "Matern"]
 
 
 class Laplace(Radial, kind="laplace"):
-    """k(x, y) = exp(-‖x - y‖ / l), with the Euclidean norm; the Matérn kernel of smoothness 1/2.
+    """The laplace kernel k(x, y) = exp(-‖x - y‖ / l), with the Euclidean norm; the Matérn kernel of smoothness 1/2.
 
     Args:
         lengthscale: l, in the units of the points: a number, or a rule such as :class:`Median`.
@@ -48,8 +48,8 @@ class Laplace(Radial, kind="laplace"):
 
 
 class Matern(Radial, kind="matern"):
-    """k(x, y) = q(u) exp(-u), with u = √(2ν) ‖x - y‖ / l, ν the ``smoothness`` and q = 1 for ν = 1/2, q = 1 + u for ν = 3/2,
-    q = 1 + u + u²/3 for ν = 5/2.
+    """The Matérn kernel k(x, y) = q(u) exp(-u), with u = √(2ν) ‖x - y‖ / l, ν the ``smoothness`` and q = 1 for ν = 1/2, q = 1
+    + u for ν = 3/2, q = 1 + u + u²/3 for ν = 5/2.
 
     References: Gaussian Processes for Machine Learning (Rasmussen & Williams, 2006), equation 4.17.
 
@@ -97,7 +97,7 @@ class Matern(Radial, kind="matern"):
 
 
 class Energy(Radial, kind="energy"):
-    """k(x, y) = -‖x - y‖, under which MMD² is the energy distance.
+    """The energy kernel k(x, y) = -‖x - y‖, under which MMD² is the energy distance.
 
     Positive definite for weights that sum to zero only. That is all MMD needs, since it normalises both masses; so the kernel
     may be added and scaled, but stands in no product.

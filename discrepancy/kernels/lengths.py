@@ -16,7 +16,7 @@ __all__ = ["Length", "Median", "Quantile", "check_length", "check_positive", "nu
 
 
 class Length(Part, family=True):
-    """A rule that measures a length on real data.
+    """A rule that measures a length on real data, in the units of its points; :meth:`measured` gives the number.
 
     Example:
         >>> import torch
@@ -32,7 +32,7 @@ class Length(Part, family=True):
 
 
 class Median(Length, kind="median"):
-    """``factor`` x the median distance ‖xᵢ - xⱼ‖ over the pairs i < j of real points (of any group).
+    """``factor`` times the median distance of real points, ‖xᵢ - xⱼ‖ over all pairs i < j (of any group).
 
     Points of weight zero (padding) are left out, other weights are not looked at. Above 2,000 points, 2,000 of them evenly
     spaced in the order given are used, the first and the last among them; in float64.
@@ -64,8 +64,8 @@ class Median(Length, kind="median"):
 
 
 class Quantile(Length, kind="quantile"):
-    """``factor`` x the ``level`` quantile of the distances that :class:`Median` looks at: 0.5 is the median, a small level the
-    distance of near neighbours.
+    """``factor`` times the ``level`` quantile of the distances of which :class:`Median` takes the median: 0.5 is the median,
+    a small level the distance of near neighbours.
 
     Args:
         level: of the quantile, in (0, 1).
@@ -123,7 +123,8 @@ def _quantile(sample: Measure, level: float, rule: str) -> float:
 
 
 def squared_distances(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
-    """‖xᵢ - yⱼ‖², centred before it is expanded, and clamped at zero.
+    """The squared distances ‖xᵢ - yⱼ‖² of all pairs, ``(n, m)``; points are centred before the square is expanded, and the
+    result is clamped at zero.
 
     Example:
         >>> import torch

@@ -13,7 +13,8 @@ __all__ = ["Gaussian", "InverseMultiquadric", "Mixture", "RationalQuadratic"]
 
 
 class Gaussian(Radial, kind="gaussian"):
-    """k(x, y) = exp(-‖x - y‖² / (2 l²)), with l the ``lengthscale``, a number or a rule such as :class:`Median`.
+    """The gaussian kernel k(x, y) = exp(-‖x - y‖² / (2 l²)), with l the ``lengthscale``, a number or a rule such as
+    :class:`Median`.
 
     Args:
         lengthscale: l, in the units of the points: a number, or a rule such as :class:`Median`.
@@ -41,7 +42,8 @@ class Gaussian(Radial, kind="gaussian"):
 
 
 class Mixture(Radial, kind="mixture"):
-    """k(x, y) = mean over a in ``multiples`` of exp(-‖x - y‖² / (2 a² l²)): gaussians of several lengthscales, at one rule.
+    """The mixture kernel k(x, y) = mean over a in ``multiples`` of exp(-‖x - y‖² / (2 a² l²)): gaussians of several
+    lengthscales, at one rule.
 
     The *mean*, so that k(x, x) = 1; sources that add q gaussians up have q times this kernel. One exponential a multiple.
 
@@ -83,8 +85,8 @@ class Mixture(Radial, kind="mixture"):
 
 
 class RationalQuadratic(Radial, kind="rational_quadratic"):
-    """k(x, y) = (1 + ‖x - y‖² / (2 α l²))^(-α), with α the ``shape``: a mixture of gaussians over all lengthscales, with heavy
-    tails; the gaussian as α grows.
+    """The rational quadratic kernel k(x, y) = (1 + ‖x - y‖² / (2 α l²))^(-α), with α the ``shape``: a mixture of gaussians
+    over all lengthscales, with heavy tails; the gaussian as α grows.
 
     References: Gaussian Processes for Machine Learning (Rasmussen & Williams, 2006), equation 4.19.
 
@@ -123,7 +125,8 @@ class RationalQuadratic(Radial, kind="rational_quadratic"):
 
 
 class InverseMultiquadric(Radial, kind="imq"):
-    """k(x, y) = (1 + ‖x - y‖² / l²)^(-1/2), which is l (l² + ‖x - y‖²)^(-1/2): the usual form times l, so that k(x, x) = 1.
+    """The inverse multiquadric kernel k(x, y) = (1 + ‖x - y‖² / l²)^(-1/2), which is l (l² + ‖x - y‖²)^(-1/2): the usual form
+    times l, so that k(x, x) = 1.
 
     The rational quadratic kernel of shape 1/2.
 

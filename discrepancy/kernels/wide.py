@@ -46,7 +46,7 @@ WideActivation = Literal["relu", "leaky_relu", "erf"]
 
 
 class Wide(Kernel):
-    """A kernel of infinitely wide networks. Subclasses say what is read off after the last layer.
+    """A kernel of infinitely wide networks: :class:`NNGP` or :class:`NTK`, which have the same fields.
 
     Example:
         >>> from discrepancy import kernels
@@ -190,8 +190,8 @@ class NNGP(Wide, kind="nngp"):
 
 
 class NTK(Wide, kind="ntk"):
-    """The neural tangent kernel Θ of infinitely wide networks: regression with it is what gradient descent on all the layers
-    comes to; O(n m (d + depth)). The defaults are those of KIP's published code, and the parameterisation ``ntk`` of the
+    """The neural tangent kernel Θ of infinitely wide networks: regression with it is the limit of gradient descent on all the
+    layers; O(n m (d + depth)). The defaults are those of KIP's published code, and the parameterisation ``ntk`` of the
     library neural_tangents, with its W_std and b_std.
 
     Args:

@@ -14,7 +14,8 @@ __all__ = ["ClassMeans"]
 
 
 class ClassMeans(Learner, kind="class_means"):
-    """Scores of the classes by their means: x ↦ (⟨m₁, x⟩, ..., ⟨m_c, x⟩) with m_k = Σᵢ wᵢ yᵢₖ xᵢ / Σᵢ wᵢ yᵢₖ, O(m c d).
+    """A score for each class, the product with its mean point: x ↦ (⟨m₁, x⟩, ..., ⟨m_c, x⟩) with m_k = Σᵢ wᵢ yᵢₖ xᵢ / Σᵢ wᵢ
+    yᵢₖ, O(m c d).
 
     The mean of a class without mass is zero. Scores are no estimates of labels: a risk of them takes ``loss: cross_entropy``.
 

@@ -21,7 +21,12 @@ __all__ = ["KernelPredictor", "KernelRidge"]
 
 @dataclass(frozen=True, eq=False)
 class KernelPredictor:
-    """x ↦ Σⱼ αⱼ k(sⱼ, x).
+    """The predictor x ↦ Σⱼ αⱼ k(sⱼ, x) of kernel ridge regression, one for each group.
+
+    Args:
+        kernel: k.
+        points: s, ``(g, m, d)``.
+        coefficients: α, ``(g, m, c)``.
 
     Example:
         >>> import torch

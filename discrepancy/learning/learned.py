@@ -96,7 +96,7 @@ def fitted(learner: Learner, parts: Iterable[Measure], products: torch.dtype = t
 
 
 class Parameters(Discrepancy, kind="parameters"):
-    """How far apart the linear predictors are that ridge regression learns from the two sides.
+    """The distance of the linear predictors that ridge regression learns from the two sides.
 
     space ``parameters``: ‖W_μ - W_ν‖² + ‖b_μ - b_ν‖², symmetric, a metric of what is learned and none of measures;
     space ``function``: E_μ ‖f_μ(x) - f_ν(x)‖² = tr((W_μ - W_ν) E_μ[x xᵀ] (W_μ - W_ν)ᵀ), not symmetric, and with penalty 0

@@ -29,7 +29,7 @@ __all__ = [
 
 @runtime_checkable
 class Predictor(Protocol):
-    """What is learned, one a group.
+    """What a learner learns: a function of points, one for each group.
 
     Example:
         >>> import torch
@@ -49,7 +49,8 @@ class Predictor(Protocol):
 
 
 class Learner(Part, family=True):
-    """A: a labelled measure -> a predictor, and how the risk of its predictors is known from a summary of the real side.
+    """A learner A: it maps a labelled measure to a predictor, and computes the risk of a predictor from a summary of the real
+    side.
 
     Example:
         >>> from discrepancy import learners
@@ -106,7 +107,10 @@ class Learner(Part, family=True):
 
 @dataclass(frozen=True, eq=False)
 class LinearPredictor:
-    """x ↦ V φ, where φ is x, or (x, 1) where there is an intercept.
+    """The linear predictor x ↦ V φ, one for each group, where φ is x, or (x, 1) where there is an intercept.
+
+    Args:
+        table: V, ``(g, c, p)``.
 
     Example:
         >>> import torch
@@ -131,7 +135,7 @@ class LinearPredictor:
 
 
 def label_rows(measure: Measure, centred: bool = False) -> Float[Tensor, "g n c"]:
-    """The label vectors in float64; ``centred`` ones are 1/c less.
+    """The label vectors of a measure in float64, ``(g, n, c)``; ``centred`` subtracts 1/c from each entry.
 
     Example:
         >>> import torch

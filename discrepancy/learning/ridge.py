@@ -31,9 +31,10 @@ GOLDEN = (5**0.5 - 1) / 2
 
 
 class Validation(Part, family=True, kind="validation"):
-    """λ is that number, of ``per_decade`` a decade from ``lowest`` to ``highest``, with which what is learned from the rest of
-    the real examples has the least squared error on a held-out ``share`` of them: as they come, those numbers n for which the
-    fraction of n (√5 - 1)/2 is below the share. They are spread evenly over every stretch, and over classes that take turns.
+    """A penalty λ that is chosen on held-out real examples: the candidate with which ridge regression on the rest has the
+    least squared error on them. Candidates are spaced evenly in log λ. Example number n is held out where the fractional part
+    of n (√5 - 1)/2 is below ``share``, which spreads the held-out examples evenly over the data, and over classes that take
+    turns.
 
     All the numbers are tried by one factorisation, and the examples are not looked at again.
 

@@ -31,13 +31,13 @@ REACH = math.log(10.0)
 
 
 class CharacteristicFunction(Discrepancy, kind="characteristic_function"):
-    """The mean over D frequencies t of
+    """The squared distance of two characteristic functions, averaged over D frequencies t:
 
-        Chf(t) = amplitude · (|Φ(t)| - |Ψ(t)|)² + phase · 2 |Φ(t)| |Ψ(t)| (1 - cos(arg Φ(t) - arg Ψ(t))),
+        Chf(t) = amplitude · (|Φ(t)| - |Ψ(t)|)² + phase · 2 |Φ(t)| |Ψ(t)| (1 - cos(arg Φ(t) - arg Ψ(t))).
 
-    or, with ``root``, of √Chf(t), which is what NCFM aggregates (a mean of roots, not the root of the mean). With both weights
-    1, the default, Chf = |Φ - Ψ|²; NCFM's α is ``amplitude=α, phase=1 - α``, so that α = ½ gives half of that. At most 4
-    where no weight exceeds 1. With equal weights a squared pseudo-metric (with ``root`` a pseudo-metric): zero where both sides
+    With ``root`` it is the mean of √Chf(t), which is what NCFM aggregates (a mean of roots, not the root of the mean). With
+    both weights 1, the default, Chf = |Φ - Ψ|²; NCFM's α is ``amplitude=α, phase=1 - α``, so that α = ½ gives half of that.
+    The value is at most 4 where no weight exceeds 1. With equal weights a squared pseudo-metric (with ``root`` a pseudo-metric): zero where both sides
     agree at these frequencies, which only all frequencies together would exclude. With unequal ones a dissimilarity.
 
     Frequencies are t = s z / l with z standard normal, s = 1 for a gaussian law (the gaussian kernel of lengthscale l), or

@@ -15,7 +15,7 @@ __all__ = ["EnergyDistance"]
 
 
 class EnergyDistance(SampleDiscrepancy, kind="energy_distance"):
-    """E(μ, ν) = 2 E‖x - y‖ - E‖x - x'‖ - E‖y - y'‖, free of any lengthscale.
+    """The energy distance E(μ, ν) = 2 E‖x - y‖ - E‖x - x'‖ - E‖y - y'‖, free of any lengthscale.
 
     It is 1 x MMD² under the kernel -‖x - y‖, and so 2 x MMD² under the distance-induced one, (‖x‖ + ‖y‖ - ‖x - y‖)/2. In one
     dimension it is twice the Cramér distance ∫ (F - G)². With ``root`` it is a metric on measures with a finite first moment;

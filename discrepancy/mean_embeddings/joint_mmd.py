@@ -56,7 +56,7 @@ class ClassSummary:
 
 
 class JointMMD(Discrepancy, kind="joint_mmd"):
-    """Squared MMD of pairs (x, y) under the kernel k(x, x') ⟨y, y'⟩, with label vectors y (one-hot for class numbers).
+    """The squared MMD of pairs (x, y) under the kernel k(x, x') ⟨y, y'⟩, with label vectors y (one-hot for class numbers).
 
     With ``root`` it is a metric on joint distributions with hard labels where k is characteristic, else a semi-metric.
 

@@ -27,7 +27,7 @@ __all__ = ["MMD", "debiased", "distance_of_means", "summary_of_means"]
 
 
 class MMD(Discrepancy, kind="mmd"):
-    """Squared maximum mean discrepancy, without the factor 1/2 that some libraries put in front.
+    """The squared maximum mean discrepancy ‖E_μ φ - E_ν φ‖², without the factor 1/2 that some libraries put in front.
 
     With ``root`` it is a metric where the kernel is characteristic (gaussian, mixture, laplace, matern, rational_quadratic,
     imq; energy where first moments are finite), else a semi-metric: a linear kernel sees means, a polynomial one moments up to

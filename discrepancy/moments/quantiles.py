@@ -16,7 +16,8 @@ __all__ = ["Quantiles"]
 
 
 class Quantiles(SampleDiscrepancy, kind="quantiles"):
-    """The mean over L levels of Σ_features (q_P - q_Q)², with q(τ) = inf {x: F(x) >= τ} the quantile function of a feature.
+    """The squared difference of the quantiles of each feature: the mean over L levels of Σ_features (q_P - q_Q)², with q(τ) =
+    inf {x: F(x) >= τ} the quantile function of a feature.
 
     A number of levels compares the means of q over L slices of equal mass, q_l = L ∫ q over ((l-1)/L, l/L): every point and
     every weight has a gradient. It lies between ‖E_P x - E_Q x‖² (L = 1) and the sum over features of W_2² of the marginals,
