@@ -37,8 +37,8 @@ class CharacteristicFunction(Discrepancy, kind="characteristic_function"):
 
     With ``root`` it is the mean of √Chf(t), which is what NCFM aggregates (a mean of roots, not the root of the mean). With
     both weights 1, the default, Chf = |Φ - Ψ|²; NCFM's α is ``amplitude=α, phase=1 - α``, so that α = ½ gives half of that.
-    The value is at most 4 where no weight exceeds 1. With equal weights a squared pseudo-metric (with ``root`` a pseudo-metric): zero where both sides
-    agree at these frequencies, which only all frequencies together would exclude. With unequal ones a dissimilarity.
+    The value is at most 4 where no weight exceeds 1. With equal weights it is a squared pseudo-metric (with ``root`` a
+    pseudo-metric): it is zero where both sides agree at these frequencies. With unequal weights it is a dissimilarity.
 
     Frequencies are t = s z / l with z standard normal, s = 1 for a gaussian law (the gaussian kernel of lengthscale l), or
     s² = ν/χ²_ν for Student's law of ν degrees of ``freedom``, whose tails are heavier (the Matérn kernel of smoothness ν/2;
