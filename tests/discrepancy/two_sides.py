@@ -86,6 +86,31 @@ class TwoSides:
         with pytest.raises(InvalidInput, match="has no groups"):
             flat.select(torch.tensor([0]))
 
+    def test_classes_that_the_summary_does_not_know_are_refused(self, discrepancy: Discrepancy):
+        if not discrepancy.labelled:
+            pytest.skip("looks at no labels")
+        mu, nu, draws = self.sample(N), self.sample(M, 1), self.draws(discrepancy)
+        more = Measure(nu.points, nu.mass_of, torch.arange(M))
+        summary = discrepancy.summarise(mu, draws)
+        with pytest.raises(InvalidInput, match=rf"summary knows 3 classes and the labels of 'synthetic' have {M}"):
+            discrepancy.compare(summary, more, draws)
+        with pytest.raises(InvalidInput, match=rf"summaries of 3 and {M} classes|'classes' is 3, .* length {M}"):
+            discrepancy.merge(summary, discrepancy.summarise(more, draws), draws)
+        with pytest.raises(InvalidInput, match=r"made of label vectors .* Measure.with_label_vectors"):
+            discrepancy.compare(discrepancy.summarise(mu.as_groups(), draws), more.as_groups(), draws)
+        for side in (mu, mu.as_groups()):
+            with pytest.raises(InvalidInput, match="a measure has none"):
+                discrepancy.summarise(Measure(side.points, side.mass_of), draws)
+
+    def test_points_may_be_whole_numbers(self, discrepancy: Discrepancy):
+        mu, nu = (
+            Measure((20 * side.tensors[""]).long(), side.mass_of, side.labels)
+            for side in (self.sample(N), self.sample(M, 1))
+        )
+        value = in_two_calls(discrepancy, mu, nu, self.draws(discrepancy))
+        expected = self.value(discrepancy, *(with_points(side, side.tensors[""].float()) for side in (mu, nu)))
+        torch.testing.assert_close(value, expected)
+
     def test_named_blocks_are_summed(self, discrepancy: Discrepancy):
         sides, draws = [self.sample(N), self.sample(N, 3), self.sample(M, 1)], self.draws(discrepancy)
         mu, more, nu = (
