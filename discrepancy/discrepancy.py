@@ -295,7 +295,10 @@ class Discrepancy(Part, family=True):
         if self.labelled:
             classes = max(mu.classes, nu.classes)
             mu, nu = mu.with_label_vectors(classes), nu.with_label_vectors(classes)
-            _same_labels(mu, nu)
+            if mu.classes != nu.classes:
+                raise InvalidInput(
+                    f"labels of {mu.classes} and {nu.classes} classes cannot be compared; use one list of classes"
+                )
         values = []
         for (name, real), (_, synthetic) in zip(mu.blocks(), nu.blocks(), strict=True):
             Space.of(real).check(Space.of(synthetic), f" in block '{name}'" if name else "")
@@ -312,14 +315,6 @@ def _summed(values: Iterable[Tensor]) -> Tensor:
     for value in values:
         total = value + total.to(value)
     return total
-
-
-def _same_labels(mu: Measure, nu: Measure) -> None:
-    first, second = mu.labels, nu.labels
-    if first is not None and second is not None and first.shape[-1] != second.shape[-1]:
-        raise InvalidInput(
-            f"labels of {first.shape[-1]} and {second.shape[-1]} classes cannot be compared; use one list of classes"
-        )
 
 
 class MeanDiscrepancy(Discrepancy):
@@ -351,7 +346,8 @@ class MeanDiscrepancy(Discrepancy):
 
     def total(self, measure: Measure, draws: Draws) -> Float[Tensor, "g p"]:
         """Σ w t(x) of each group in float64, differentiable."""
-        values = self.statistic(measure.tensors[""], draws)
+        points = measure.tensors[""]
+        values = self.statistic(points if points.is_floating_point() else points.float(), draws)
         return torch.einsum("gn,gnp->gp", measure.mass_of.double(), values.double())
 
     def summarise_groups(self, real: Measure, draws: Draws) -> MeanSummary:
