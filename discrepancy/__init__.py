@@ -5,13 +5,23 @@ two steps, since its two sides are not alike: ``summarise`` the real side once, 
 as often as needed. Everything here is a frozen value made of numbers and other values, so it can be written in a
 configuration file and used as a key.
 
-    from discrepancy import MMD, Gaussian, Measure
-    MMD(kernel=Gaussian(lengthscale=1.5))(Measure(points=x), Measure(points=z))
+    >>> import torch
+    >>> from discrepancy import MMD, Measure, kernels
+    >>> mmd = MMD(kernel=kernels.Gaussian(lengthscale=1.5))
+    >>> real, synthetic = Measure(points=torch.tensor([[0.0], [1.0], [2.0]])), Measure(points=torch.tensor([[0.5]]))
+    >>> print(f"{mmd(real, synthetic):.4f}")
+    0.1149
+    >>> summary = mmd.summarise(real)
+    >>> print(f"{mmd.compare(summary, synthetic):.4f}")
+    0.1149
+
+The parts that a discrepancy is made of have rooms of their own: ``kernels``, ``learners``, ``embeddings``, ``networks``, and
+``recovery`` for the points from which ridge regression learns given weights.
 """
 
-from discrepancy import embeddings, kernels, networks, transport
+from discrepancy import divergences, embeddings, kernels, learning, mean_embeddings, moments, networks, transport
 from discrepancy.cover import CoveringRadius
-from discrepancy.datasets import ClassesDistance, DataSetDistance, Joint
+from discrepancy.datasets import ClassesDistance, DataSetDistance
 from discrepancy.discrepancy import Discrepancy, MeanDiscrepancy, SampleDiscrepancy
 from discrepancy.divergences import (
     ClassifierDivergence,
@@ -30,20 +40,13 @@ from discrepancy.errors import (
     PerformanceWarning,
     Unsupported,
 )
+from discrepancy.joint import Joint
 from discrepancy.kernels import Gaussian
-from discrepancy.learning.gradients import MeanGradients
-from discrepancy.learning.learned import Parameters, Risk
-from discrepancy.learning.learners import ClassMeans, KernelRidge
-from discrepancy.learning.ridge import Ridge, Validation
-from discrepancy.mean_embeddings.characteristic import CharacteristicFunction
-from discrepancy.mean_embeddings.energy import EnergyDistance
-from discrepancy.mean_embeddings.joint_mmd import JointMMD
-from discrepancy.mean_embeddings.mmd import MMD
+from discrepancy.learning import MeanGradients, Parameters, Risk, learners, recovery
+from discrepancy.learning.learners import ClassMeans, KernelRidge, Ridge, Validation
+from discrepancy.mean_embeddings import MMD, CharacteristicFunction, EnergyDistance, JointMMD
 from discrepancy.measure import Grouping, Measure
-from discrepancy.moments.gaussians import Frechet, GaussianKL
-from discrepancy.moments.hypothesis_classes import LinearHypotheses
-from discrepancy.moments.moments import Coral, Moments
-from discrepancy.moments.quantiles import Quantiles
+from discrepancy.moments import Coral, Frechet, GaussianKL, LinearHypotheses, Moments, Quantiles
 from discrepancy.transport import MaxSlicedWasserstein, Sinkhorn, SlicedWasserstein, Wasserstein
 
 __all__ = [
@@ -91,8 +94,14 @@ __all__ = [
     "Unsupported",
     "Validation",
     "Wasserstein",
+    "divergences",
     "embeddings",
     "kernels",
+    "learners",
+    "learning",
+    "mean_embeddings",
+    "moments",
     "networks",
+    "recovery",
     "transport",
 ]

@@ -29,7 +29,7 @@ class CoveringRadius(SampleDiscrepancy, kind="covering_radius"):
     over points of positive weight; weights have no other effect, and no gradient. ``hausdorff`` is a metric of supports;
     ``cover`` is not symmetric, and zero as soon as every real point is also a synthetic one.
 
-    The real points are kept, and nothing is merged. A step costs O(n m d) in float64, in blocks: memory O(n + m d) beyond the
+    The real points are kept. A step costs O(n m d) in float64, in blocks: memory O(n + m d) beyond the
     points. The pairs that decide are found first (with ``l2`` from expanded squares, so a nearest point may be missed for one
     less than 1e-7 of the spread farther away), then their distance is taken. The gradient is that of this distance: it moves
     one point (two or more only where distances are equal), a subgradient of the value. One example may change the value by
@@ -41,6 +41,18 @@ class CoveringRadius(SampleDiscrepancy, kind="covering_radius"):
 
     References: Is Adversarial Training with Compressed Datasets Effective? (Chen, Selvan, 2024),
     https://arxiv.org/abs/2402.05675, "minimal finite covering".
+
+    Raises:
+        InvalidInput: if ``norm`` or ``side`` is unknown.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import CoveringRadius, Measure
+        >>> mu = Measure(torch.tensor([[0.0], [1.0], [2.0]]))
+        >>> nu = Measure(torch.tensor([[1.0], [3.0]]))
+        >>> D = CoveringRadius()
+        >>> round(float(D(mu, nu)), 4)
+        1.0
     """
 
     norm: Norm = "l2"
@@ -71,7 +83,7 @@ class CoveringRadius(SampleDiscrepancy, kind="covering_radius"):
     def constants(self, real: Measure, draws: Draws) -> Mapping[str, Tensor]:
         return {}
 
-    def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+    def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         real, points = summary.real, synthetic.rows
         with torch.no_grad():
             pairs = self._deciding(real, Measure(points.detach(), synthetic.mass_of.detach()))

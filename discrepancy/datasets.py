@@ -1,119 +1,32 @@
 """Measures of structure: of points with their labels, of classes.
 
-    Joint            D of the laws of (x, s·label): what the classes look like and how many points each has, in one measure
     DataSetDistance  optimal transport of (x, class), where two classes are as far apart as their conditional laws
     ClassesDistance  optimal transport of classes, each a point that is a measure: Σ p_c δ(μ_c)
 
-The fourth, class by class, is grouping (``Measure.conditioned``) and works with every discrepancy. The last two never match
-classes by name: the two sides may have other classes, and other numbers of them; give the label vectors of both one length.
+Neither matches classes by name: the two sides may have other classes, and other numbers of them; give the label vectors of both
+one length. Two further ways work with every discrepancy: :class:`~discrepancy.joint.Joint` compares points with their labels
+appended, and grouping (``Measure.conditioned``) compares class by class.
 """
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from discrepancy.discrepancy import Adversary, Discrepancy, Draws, SampleDiscrepancy, SampleSummary, Summary, Tag
+from discrepancy.discrepancy import Discrepancy, Draws, SampleDiscrepancy, SampleSummary, Summary, Tag
 from discrepancy.errors import InvalidInput
-from discrepancy.kernels.lengths import Length, check_length, number
 from discrepancy.measure import Measure
 from discrepancy.parts import check_choice
 from discrepancy.transport.exact import least_cost
 
-__all__ = ["ClassesDistance", "ClassesSummary", "DataSetDistance", "Joint"]
-
-
-class Joint(Discrepancy, kind="joint"):
-    """D(law of (x, s ℓ) under P, the same under Q), ℓ the label vector of a point: D on points with ``scale`` x label appended.
-
-    Everything is D's: what it is, its laws, its bound, complexity with d + c for d, whether summaries merge, random parts,
-    adversary, derivatives (also in soft labels). For one-hot labels two classes are s √2 apart. With a kernel that is a
-    product over coordinates (gaussian) it is the product of a kernel on points and one on labels.
-
-    Random parts have the size of a point with its label. The number of classes is therefore a constant taken from data: the
-    field ``classes``, which :meth:`resolve` fills in where D draws anything.
-
-    Args:
-        of: the discrepancy D.
-        scale: s, in the units of the points, a number or a rule such as ``Median(factor=0.5)`` (measured on the points).
-        classes: the length of a label vector; needed, or resolved, for a D with random parts only.
-    """
-
-    of: Discrepancy
-    scale: float | Length = 1.0
-    classes: int | None = None
-
-    def __post_init__(self) -> None:
-        check_length("scale", self.scale)
-        if self.classes is not None and self.classes < 1:
-            raise InvalidInput(f"'classes' must be at least 1, got {self.classes}")
-
-    @property
-    def tags(self) -> frozenset[Tag]:
-        return self.of.tags
-
-    @property
-    def labelled(self) -> bool:
-        return True
-
-    @property
-    def bound(self) -> float | None:
-        return self.of.bound
-
-    @property
-    def adversary(self) -> Adversary | None:
-        return self.of.adversary
-
-    @property
-    def resolved(self) -> bool:
-        if isinstance(self.scale, Length) or not self.of.resolved:
-            return False
-        return self.classes is not None or self.of.draw(torch.Generator(), (2,)) is None
-
-    def resolve(self, sample: Measure) -> "Joint":
-        scale = self.scale.measured(sample) if isinstance(self.scale, Length) else self.scale
-        fixed = replace(self, scale=scale, classes=sample.classes if self.classes is None else self.classes)
-        return replace(fixed, of=self.of.resolve(fixed._joined(sample.with_label_vectors(sample.classes))))
-
-    def draw(self, generator: torch.Generator, shape: tuple[int, ...]) -> Draws:
-        draws = self.of.draw(generator, (math.prod(shape) + (self.classes or 1),))
-        if draws is not None and self.classes is None:
-            raise InvalidInput(
-                f"'{self.of.kind}' has random parts of the size of a point with its label; give 'classes', or call "
-                f"resolve(sample) with labelled real points first"
-            )
-        return draws
-
-    def summarise(self, real: Measure, draws: Draws = None) -> Any:
-        return self.of.summarise(self._joined(real), draws)
-
-    def compare(self, summary: Any, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
-        return self.of.compare(summary, self._joined(synthetic), draws)
-
-    def merge(self, first: Any, second: Any) -> Any:
-        return self.of.merge(first, second)
-
-    def sharpened(self, summary: Any, synthetic: Measure, draws: Draws = None) -> Draws:
-        return self.of.sharpened(summary, self._joined(synthetic), draws)
-
-    def _joined(self, side: Measure) -> Measure:
-        """The points with their scaled labels behind them.
-
-        Raises:
-            InvalidInput: if the labels are missing, of another length than ``classes``, or the scale is still a rule.
-        """
-        scale, labels = number("scale", self.scale), _label_vectors(side)
-        if self.classes not in (None, labels.shape[-1]):
-            raise InvalidInput(f"'classes' is {self.classes}, and the label vectors have length {labels.shape[-1]}")
-        points = side.rows
-        return Measure(torch.cat([points, scale * labels.to(points)], -1), side.mass_of, side.labels)
+__all__ = ["ClassesDistance", "ClassesSummary", "DataSetDistance"]
 
 
 class DataSetDistance(SampleDiscrepancy, kind="data_set_distance"):
-    """The optimal transport data set distance: how much it takes to move one labelled data set onto the other.
+    """The optimal transport data set distance: what it costs to move one labelled data set onto the other.
 
         min over couplings π of  Σᵢⱼ πᵢⱼ (‖xᵢ - yⱼ‖ᵖ + W_pᵖ(α_a(i), β_b(j))),
 
@@ -124,8 +37,8 @@ class DataSetDistance(SampleDiscrepancy, kind="data_set_distance"):
 
     The p-th power (``root``: its p-th root) of a metric on data sets where ``between`` is exact; with gaussians a
     pseudo-metric. For reports. Points (n, d), (m, d) with labels; dense costs and an exact program, in pairs of points, so
-    beyond ``cap`` pairs it refuses. Time n m d + some (n m)^1.5, and c² distances of classes; memory n m. The summary is the
-    points and does not merge. Sensitivity: no statistic.
+    beyond ``cap`` pairs it refuses. Time n m d + some (n m)^1.5, and c² distances of classes; memory n m. The summary
+    keeps the points. Sensitivity: no statistic.
 
     Args:
         p: the power of the costs.
@@ -134,6 +47,18 @@ class DataSetDistance(SampleDiscrepancy, kind="data_set_distance"):
         cap: pairs n m of points with weight, in a group, beyond which it refuses; a soft label counts once a class.
 
     References: Geometric Dataset Distances via Optimal Transport (Alvarez-Melis, Fusi, 2020).
+
+    Raises:
+        InvalidInput: if a field is out of its range; on use, beyond ``cap`` or for labels that are no shares of classes.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import DataSetDistance, Measure
+        >>> mu = Measure(torch.tensor([[0.0], [1.0], [4.0], [5.0]]), labels=torch.tensor([0, 0, 1, 1]))
+        >>> nu = Measure(torch.tensor([[1.0], [4.0]]), labels=torch.tensor([0, 1]))
+        >>> D = DataSetDistance()
+        >>> round(float(D(mu, nu)), 4)
+        1.0
     """
 
     p: float = 2.0
@@ -166,7 +91,7 @@ class DataSetDistance(SampleDiscrepancy, kind="data_set_distance"):
         return {}
 
     @torch.no_grad()
-    def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+    def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         """The value of each group.
 
         Raises:
@@ -248,7 +173,7 @@ def _parts(points: Float[Tensor, "n d"], weights: Float[Tensor, " n"], classes: 
 
 
 class ClassesDistance(Discrepancy, kind="measure_of_classes"):
-    """A data set as a measure over its classes, P = Σ_c p_c δ(μ_c), and optimal transport of two such measures:
+    """Optimal transport of two data sets as measures over their classes, P = Σ_c p_c δ(μ_c):
 
         min over couplings π of (p_a) and (q_b) of  Σ_ab π_ab D(μ_a, ν_b),
 
@@ -257,12 +182,25 @@ class ClassesDistance(Discrepancy, kind="measure_of_classes"):
     match themselves); soft labels give a point to several classes in part.
 
     A divergence where D is one, with D's symmetry and units; for reports. c² comparisons by D, and a transport of c x c. The
-    summary is D's, one for each class, with the classes' masses; it merges where D's does. Sensitivity: no statistic.
+    summary is D's, one for each class, with the classes' masses; where D keeps points,
+    also the points as they came. Sensitivity: no statistic.
 
     Args:
         of: the discrepancy D of two classes; without an adversary.
 
     References: Flowing Datasets with Wasserstein over Wasserstein Gradient Flows (Bonet, Vauthier, Korba, 2025).
+
+    Raises:
+        InvalidInput: if D has an adversary; on use, if a label has negative entries.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import ClassesDistance, Measure, Wasserstein
+        >>> mu = Measure(torch.tensor([[0.0], [1.0], [4.0], [5.0]]), labels=torch.tensor([0, 0, 1, 1]))
+        >>> nu = Measure(torch.tensor([[1.0], [4.0]]), labels=torch.tensor([0, 1]))
+        >>> D = ClassesDistance(of=Wasserstein())
+        >>> round(float(D(mu, nu)), 4)
+        0.5
     """
 
     of: Discrepancy
@@ -296,20 +234,22 @@ class ClassesDistance(Discrepancy, kind="measure_of_classes"):
     def draw(self, generator: torch.Generator, shape: tuple[int, ...]) -> Draws:
         return self.of.draw(generator, shape)
 
-    @torch.no_grad()
-    def summarise(self, real: Measure, draws: Draws = None) -> "ClassesSummary":
+    def summarise_groups(self, real: Measure, draws: Draws) -> "ClassesSummary":
         classes, mass = _conditioned(real)
         # Absent classes stay where batches are to be merged, and go where a discrepancy might stumble over them.
         present = torch.ones_like(mass, dtype=torch.bool) if self.mergeable else mass > 0
         place = (present.flatten().cumsum(0) - 1).view(present.shape).where(present, -1)
         kept = classes.select(present.flatten().nonzero()[:, 0])
-        return ClassesSummary(self.of.summarise(kept, draws), mass, place)
+        return ClassesSummary(self.of.summarise_groups(kept, draws), mass, place, None if self.mergeable else real)
 
-    def merge(self, first: "ClassesSummary", second: "ClassesSummary") -> "ClassesSummary":
-        return ClassesSummary(self.of.merge(first.of, second.of), first.mass + second.mass, first.place)
+    def merge_groups(self, first: "ClassesSummary", second: "ClassesSummary", draws: Draws) -> "ClassesSummary":
+        if first.real is not None and second.real is not None:
+            return self.summarise_groups(Measure.merged([first.real, second.real]), draws)
+        of = self.of.merge_groups(first.of, second.of, draws)
+        return ClassesSummary(of, first.mass + second.mass, first.place)
 
     @torch.no_grad()
-    def compare(self, summary: "ClassesSummary", synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+    def compare_groups(self, summary: "ClassesSummary", synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         """The value of each group."""
         classes, mass = _conditioned(synthetic)
         values = []
@@ -317,7 +257,9 @@ class ClassesDistance(Discrepancy, kind="measure_of_classes"):
             here, there = summary.mass[group] > 0, (shares > 0).nonzero()[:, 0]
             real = summary.of.select(place[here])
             columns = [
-                self.of.compare(real, classes.select((group * len(shares) + column).expand(int(here.sum()))), draws)
+                self.of.compare_groups(
+                    real, classes.select((group * len(shares) + column).expand(int(here.sum()))), draws
+                )
                 for column in there
             ]
             values.append(least_cost(summary.mass[group][here], shares[there], torch.stack(columns, 1)))
@@ -326,26 +268,29 @@ class ClassesDistance(Discrepancy, kind="measure_of_classes"):
 
 @dataclass(frozen=True, eq=False)
 class ClassesSummary:
-    """D's summary with one row a class, the classes' masses, and which row is whose (-1: none)."""
+    """D's summary with one row a class, the classes' masses, and which row is whose (-1: none); where D keeps points, the
+    real side as it came, for merging."""
 
     of: Summary
     mass: Float[Tensor, "g c"]
     place: Int[Tensor, "g c"]
+    real: Measure | None = None
 
     def select(self, groups: Tensor) -> "ClassesSummary":
         place = self.place[groups]
         present = place >= 0
         moved = (present.flatten().cumsum(0) - 1).view(place.shape).where(present, -1)
-        return ClassesSummary(self.of.select(place[present]), self.mass[groups], moved)
+        real = None if self.real is None else self.real.select(groups)
+        return ClassesSummary(self.of.select(place[present]), self.mass[groups], moved, real)
 
     @property
     def nbytes(self) -> int:
-        return self.of.nbytes + self.mass.nbytes + self.place.nbytes
+        kept = 0 if self.real is None else self.real.nbytes
+        return self.of.nbytes + self.mass.nbytes + self.place.nbytes + kept
 
 
 def _label_vectors(side: Measure) -> Float[Tensor, "*g n c"]:
-    if side.labels is None or side.labels.ndim == side.mass_of.ndim:
-        raise InvalidInput("this discrepancy looks at label vectors; give labels, and call with_label_vectors(classes)")
+    assert side.labels is not None
     return side.labels
 
 

@@ -1,30 +1,124 @@
 """The errors and warnings of the library: one small tree, so that a caller can catch what he means to catch.
 
-A message says what was wrong, the rule, what was received and what to do, in one line.
+A message says what was wrong, the rule, what was received and what to do, in one line. Where a name was mistyped it suggests
+the known name that is most alike: :func:`suggestion`.
 """
 
-__all__ = ["DiscrepancyError", "InvalidInput", "NonFinite", "NumericalWarning", "PerformanceWarning", "Unsupported"]
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "DiscrepancyError",
+    "InvalidInput",
+    "NonFinite",
+    "NumericalWarning",
+    "PerformanceWarning",
+    "Unsupported",
+    "nearest",
+    "suggestion",
+]
 
 
 class DiscrepancyError(Exception):
-    """Root of every error that this library raises on purpose."""
+    """Root of every error that this library raises on purpose.
+
+    Example:
+        >>> from discrepancy import DiscrepancyError, InvalidInput
+        >>> issubclass(InvalidInput, DiscrepancyError)
+        True
+    """
 
 
 class InvalidInput(DiscrepancyError, ValueError):
-    """A value, a shape or a file that the user gave breaks a stated rule."""
+    """A value, a shape or a file that the user gave breaks a stated rule.
+
+    Example:
+        >>> from discrepancy import InvalidInput, kernels
+        >>> try:
+        ...     kernels.Gaussian(lengthscale=-2.0)
+        ... except InvalidInput as error:
+        ...     print(error)
+        ...
+        'lengthscale' must be finite and > 0, got -2.0
+    """
 
 
 class NonFinite(DiscrepancyError, ArithmeticError):
-    """A computation gave NaN or infinity; the message names the term."""
+    """A computation gave NaN or infinity; the message names the term.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Measure, NonFinite, Wasserstein
+        >>> D = Wasserstein()
+        >>> summary = D.summarise(Measure(torch.zeros(2, 2)))
+        >>> try:
+        ...     D.compare(summary, Measure(torch.full((2, 2), torch.nan)))
+        ... except NonFinite as error:
+        ...     print("the points are not finite")
+        ...
+        the points are not finite
+    """
 
 
 class Unsupported(DiscrepancyError, NotImplementedError):
-    """A combination that is well-formed but has no meaning, or no implementation."""
+    """A combination that is well-formed but has no meaning, or no implementation.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Unsupported, kernels
+        >>> try:
+        ...     kernels.Gaussian().features(torch.zeros(2, 1))
+        ... except Unsupported as error:
+        ...     print(error)
+        ...
+        the kernel 'gaussian' has no finite features; ask 'finite' first
+    """
 
 
 class NumericalWarning(UserWarning):
-    """A repair was made for the sake of numerical stability, or a number rests on little; its size is reported."""
+    """A repair was made for the sake of numerical stability, or a number rests on little; its size is reported.
+
+    Example:
+        >>> import warnings
+        >>> from discrepancy import NumericalWarning
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("error", NumericalWarning)  # stop where a number rests on little
+        ...
+    """
 
 
 class PerformanceWarning(UserWarning):
-    """The result is right but was obtained more slowly than it could have been."""
+    """The result is right but was obtained more slowly than it could have been.
+
+    Example:
+        >>> import warnings
+        >>> from discrepancy import PerformanceWarning
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore", PerformanceWarning)
+        ...
+    """
+
+
+def nearest(name: object, known: Iterable[str]) -> str | None:
+    """The known name that is most like ``name`` (in lower or upper case), or None if none is alike.
+
+    Example:
+        >>> from discrepancy.errors import nearest
+        >>> nearest("Gausian", ["gaussian", "laplace"])
+        'gaussian'
+    """
+    lowered = {item.lower(): item for item in known}
+    close = difflib.get_close_matches(str(name).lower(), lowered, n=1)
+    return lowered[close[0]] if close else None
+
+
+def suggestion(name: object, known: Iterable[str]) -> str:
+    """``; did you mean '...'?`` with the :func:`nearest` name, for the end of a message; empty if none is alike.
+
+    Example:
+        >>> from discrepancy.errors import suggestion
+        >>> "unknown kernel" + suggestion("gausian", ["gaussian", "laplace"])
+        "unknown kernel; did you mean 'gaussian'?"
+    """
+    close = nearest(name, known)
+    return f"; did you mean '{close}'?" if close else ""

@@ -24,7 +24,23 @@ __all__ = ["Grouping", "Measure"]
 
 @dataclass(frozen=True, eq=False)
 class Grouping:
-    """Which points belong to which group, as a padded table: ``index`` into the points, ``mask`` where it is padding."""
+    """The groups of the points of a flat measure, as a padded table.
+
+    Args:
+        index: numbers of the points of each group, ``(g, n)``.
+        mask: False where an entry is padding, ``(g, n)``.
+
+    Raises:
+        InvalidInput: by :meth:`of`, if a group number is out of range.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Grouping, Measure
+        >>> side = Measure(torch.tensor([[0.0], [1.0], [4.0]]), weights=torch.ones(3))
+        >>> grouped = side.conditioned(Grouping.of(torch.tensor([0, 0, 1]), count=2))
+        >>> grouped.mass_of.tolist()
+        [[1.0, 1.0], [1.0, 0.0]]
+    """
 
     index: Int[Tensor, "g n"]
     mask: Bool[Tensor, "g n"]
@@ -59,7 +75,7 @@ class Grouping:
 
 @dataclass(frozen=True, eq=False)
 class Measure:
-    """Points with weights and, where the data have them, labels.
+    """A weighted empirical measure Σᵢ wᵢ δ(xᵢ) / Σᵢ wᵢ: points with weights and, where the data have them, labels.
 
     Args:
         points: ``(n, *shape)`` or grouped ``(g, n, *shape)``, or a mapping from block names to such tensors.
@@ -69,6 +85,14 @@ class Measure:
 
     Raises:
         InvalidInput: if the sizes do not fit. Values are checked by :meth:`checked`.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Measure
+        >>> points = torch.tensor([[0.0], [1.0], [4.0]])
+        >>> side = Measure(points, weights=torch.tensor([1.0, 1.0, 2.0]), labels=torch.tensor([0, 0, 1]))
+        >>> side.shares.tolist(), side.classes, side.as_groups().points.shape
+        ([0.25, 0.25, 0.5], 2, torch.Size([1, 3, 1]))
     """
 
     points: Tensor | Mapping[str, Tensor]
@@ -131,12 +155,17 @@ class Measure:
         """
         if self.labels is None:
             raise InvalidInput("this discrepancy looks at labels, and a measure has none; give Measure(labels=...)")
-        return self.labels.shape[-1] if self.labels.ndim > self.mass_of.ndim else int(self.labels.max()) + 1
+        return self.labels.shape[-1] if self.has_label_vectors else int(self.labels.max()) + 1
+
+    @property
+    def has_label_vectors(self) -> bool:
+        """Whether there are labels, and these are vectors."""
+        return self.labels is not None and self.labels.ndim > self.mass_of.ndim
 
     def with_label_vectors(self, classes: int) -> "Measure":
         """This measure with labels as vectors ``(..., c)``: class numbers become one-hot rows."""
         labels = self.labels
-        if labels is None or labels.ndim > self.mass_of.ndim:
+        if labels is None or self.has_label_vectors:
             return self
         dtype = next((item.dtype for item in self.tensors.values() if item.is_floating_point()), torch.float32)
         return Measure(self.points, self.mass_of, functional.one_hot(labels.long(), classes).to(dtype))
@@ -144,6 +173,12 @@ class Measure:
     def __len__(self) -> int:
         """Number of points (of a group, with its padding, when grouped)."""
         return self.mass_of.shape[-1]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all tensors, in bytes."""
+        labels = 0 if self.labels is None else self.labels.nbytes
+        return sum(tensor.nbytes for tensor in self.tensors.values()) + self.mass_of.nbytes + labels
 
     def split(self, size: int) -> Iterator["Measure"]:
         """This measure in parts of at most so many points (of each group), in order."""
@@ -163,6 +198,10 @@ class Measure:
             change(self.mass_of),
             None if self.labels is None else change(self.labels),
         )
+
+    def detached(self) -> "Measure":
+        """The same measure without gradient."""
+        return self._mapped(lambda tensor: tensor.detach())
 
     def blocks(self) -> Iterator[tuple[str, "Measure"]]:
         """Every named block as a measure of its own, with the same weights and labels."""
@@ -196,6 +235,14 @@ class Measure:
         axis = 1 if parts[0].grouped else 0
         names = parts[0].tensors
         for part in parts:
+            if part.mass_of.shape[:-1] != parts[0].mass_of.shape[:-1]:
+                first, second = (
+                    "no groups" if len(lead) == 1 else f"{lead[0]} groups"
+                    for lead in (parts[0].mass_of.shape, part.mass_of.shape)
+                )
+                raise InvalidInput(
+                    f"a measure with {first} and one with {second} cannot be merged; condition both alike"
+                )
             if part.tensors.keys() != names.keys():
                 raise InvalidInput(
                     f"the measures to be merged have different blocks: {sorted(names)} and {sorted(part.tensors)}"

@@ -12,7 +12,6 @@ from objectives.data.labelled import LabelledData
 from objectives.data.labels import Labels
 from objectives.engine.bound_context import BoundContext
 from objectives.engine.compile import eager_seconds
-from objectives.engine.memory import available_bytes
 from objectives.engine.runtime import Runtime
 from objectives.solvers.base import decoded
 from objectives.synthetic.artefact import SyntheticSet
@@ -86,7 +85,7 @@ def planned(experiment: Experiment, data: LabelledData | None = None) -> Plan:
         compiled=context.compiles,
         seconds=seconds,
         memory_bytes=real.nbytes + 4 * synthetic.points.nbytes + context.working_bytes + solving.working_bytes,
-        available_bytes=available_bytes(device),
+        available_bytes=problem.runtime.free_bytes,
         stored_bytes=synthetic.stored_bytes,
     )
 

@@ -1,4 +1,8 @@
-"""What is minimised, over what, and how: objectives, contexts, synthetic sets and solvers."""
+"""What is minimised, over what, and how: objectives, contexts, synthetic sets and solvers.
+
+Two rooms keep their names to themselves, since some of them are torch's or Python's too: ``reductions`` (``Sum``, ``Mean``,
+``Max``, ``Proportional``, ``CVaR``) and ``selection`` (``Random`` beside the other selections).
+"""
 
 from objectives.condense import Progress, condense
 from objectives.contexts import Context, Fresh, Interpolated, Pool, Queue, Renewed, Trained, Watch
@@ -20,8 +24,8 @@ from objectives.solvers import (
     KCentre,
     KernelThinning,
     LabelSolve,
-    Random,
     Solver,
+    selection,
 )
 from objectives.synthetic.artefact import SyntheticSet
 from objectives.synthetic.bases import Bases
@@ -30,11 +34,12 @@ from objectives.synthetic.frequencies import Frequencies
 from objectives.synthetic.parameterisation import Parameterisation
 from objectives.synthetic.pixels import Pixels
 from objectives.teacher import Taught, Teacher
+from objectives.terms import reductions
 from objectives.terms.match import Match
 from objectives.terms.objective import Objective, Term
 from objectives.terms.penalties import CrossEntropy, LabelMargin, TotalVariation
 from objectives.terms.penalty import Penalised, Penalty
-from objectives.terms.reductions import CVaR, Max, Mean, Proportional, Reduction, Sum
+from objectives.terms.reductions import Reduction
 from objectives.terms.weights import WeightSchedule
 from objectives.training.augmentation import Augmentation, Chain, Siamese
 from objectives.training.mixing import CutMix, Mixing
@@ -43,7 +48,6 @@ from objectives.training.training import Training
 __all__ = [
     "Augmentation",
     "Bases",
-    "CVaR",
     "Chain",
     "ClusteredRows",
     "Context",
@@ -71,8 +75,6 @@ __all__ = [
     "LabelMargin",
     "LabelledData",
     "Match",
-    "Max",
-    "Mean",
     "Mixing",
     "Normalisation",
     "Objective",
@@ -82,16 +84,13 @@ __all__ = [
     "Pixels",
     "Pool",
     "Progress",
-    "Proportional",
     "Queue",
-    "Random",
     "RandomRows",
     "Sampling",
     "Reduction",
     "Renewed",
     "Siamese",
     "Solver",
-    "Sum",
     "SyntheticSet",
     "Taught",
     "Teacher",
@@ -101,4 +100,6 @@ __all__ = [
     "Watch",
     "Training",
     "condense",
+    "reductions",
+    "selection",
 ]

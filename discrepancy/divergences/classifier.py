@@ -25,7 +25,7 @@ ITERATIONS = 1000
 
 
 class ClassifierDivergence(SampleDiscrepancy, kind="classifier"):
-    """What a logistic regression finds out about the difference of two samples, each point judged by a fit without it.
+    """How well a logistic regression tells the two samples apart; each point is classified by a fit without it.
 
     With f the logit for "real", E over the normalised weights of a side, and log 2 in nats,
 
@@ -42,8 +42,8 @@ class ClassifierDivergence(SampleDiscrepancy, kind="classifier"):
     copies, on either side, are always judged together.
 
     A dissimilarity, for reports. Points (n, d) and (m, d), at least ``folds`` distinct ones a side, beyond which accuracy of
-    the estimate is the limit: below some ten a side per feature it says little. The summary is the points and does not
-    merge; time folds x iterations x (n + m) d, memory (n + m) d. Sensitivity: not bounded.
+    the estimate is the limit: below some ten a side per feature it says little. The summary is the points.
+    Time folds x iterations x (n + m) d, memory (n + m) d. Sensitivity: not bounded.
 
     Args:
         estimate: which of the three.
@@ -51,6 +51,18 @@ class ClassifierDivergence(SampleDiscrepancy, kind="classifier"):
         ridge: the weight of ½‖β‖² against the mean loss.
 
     References: Revisiting Classifier Two-Sample Tests (Lopez-Paz, Oquab, 2017), for the accuracy.
+
+    Raises:
+        InvalidInput: if a field is out of its range; on use, for fewer than ``folds`` distinct points a side.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import ClassifierDivergence, Measure
+        >>> mu = Measure(torch.arange(20.0)[:, None])
+        >>> nu = Measure(torch.arange(20.0)[:, None] + 100)
+        >>> D = ClassifierDivergence(estimate="accuracy", folds=2)
+        >>> round(float(D(mu, nu)), 4)
+        0.5
     """
 
     estimate: Literal["js", "kl", "accuracy"] = "js"
@@ -79,7 +91,7 @@ class ClassifierDivergence(SampleDiscrepancy, kind="classifier"):
         return {}
 
     @torch.no_grad()
-    def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+    def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         """The estimate of each group.
 
         Raises:

@@ -11,8 +11,8 @@ the support of its law. Each value here is **one minus** the published quantity,
 
 All four are dissimilarities for reports: steps as functions of the points, not symmetric. Points that coincide are one point
 (:mod:`discrepancy.divergences.neighbours`); otherwise equal weights give the published numbers. Points (n, d) and (m, d);
-time n² d once (recall m² d a comparison) and n m d a comparison, memory n + m. The summaries hold the points and the radii,
-and do not merge. Sensitivity: not bounded, for one point more changes the radii of others.
+time n² d once (recall m² d a comparison) and n m d a comparison, memory n + m. The summaries hold the points and the
+radii. Sensitivity: not bounded, for one point more changes the radii of others.
 
 References: Improved Precision and Recall Metric for Assessing Generative Models (Kynkäänniemi et al., 2019); Reliable
 Fidelity and Diversity Metrics for Generative Models (Naeem et al., 2020).
@@ -56,7 +56,7 @@ class _OfBalls(SampleDiscrepancy):
         }
 
     @torch.no_grad()
-    def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+    def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         """One minus the quantity, of each group."""
         values = []
         for group, (x, y) in enumerate(zip(samples(summary.real), samples(synthetic), strict=True)):
@@ -73,6 +73,23 @@ class Precision(_OfBalls, kind="precision"):
     """The share of the synthetic mass that lies in no ball of a real point to its ``k``-th neighbour, in [0, 1].
 
     Zero for synthetic points that are some of the real ones; needs k + 1 distinct real points (see the module).
+
+    References: Improved Precision and Recall Metric for Assessing Generative Models (Kynkäänniemi et al., 2019).
+
+    Args:
+        k: which neighbour the balls reach to, at least 1.
+
+    Raises:
+        InvalidInput: if ``k`` is below 1; on use, for fewer than k + 1 distinct points.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Measure, Precision
+        >>> mu = Measure(torch.tensor([[0.0], [1.0], [2.0]]))
+        >>> nu = Measure(torch.tensor([[1.0], [3.0]]))
+        >>> D = Precision(k=1)
+        >>> round(float(D(mu, nu)), 4)
+        0.0
     """
 
     k: int = 5
@@ -85,6 +102,23 @@ class Recall(_OfBalls, kind="recall"):
     """The share of the real mass that lies in no ball of a synthetic point to its ``k``-th neighbour, in [0, 1].
 
     Needs k + 1 distinct synthetic points (see the module).
+
+    References: Improved Precision and Recall Metric for Assessing Generative Models (Kynkäänniemi et al., 2019).
+
+    Args:
+        k: which neighbour the balls reach to, at least 1.
+
+    Raises:
+        InvalidInput: if ``k`` is below 1; on use, for fewer than k + 1 distinct points.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Measure, Recall
+        >>> mu = Measure(torch.tensor([[0.0], [1.0], [2.0]]))
+        >>> nu = Measure(torch.tensor([[1.0], [3.0]]))
+        >>> D = Recall(k=1)
+        >>> round(float(D(mu, nu)), 4)
+        0.0
     """
 
     k: int = 5
@@ -101,6 +135,23 @@ class Density(_OfBalls, kind="density"):
     """One minus how many real balls hold a synthetic point on average, in units of what is expected at equality; at most 1.
 
     Needs k + 1 distinct real points (see the module).
+
+    References: Reliable Fidelity and Diversity Metrics for Generative Models (Naeem et al., 2020).
+
+    Args:
+        k: which neighbour the balls reach to, at least 1.
+
+    Raises:
+        InvalidInput: if ``k`` is below 1; on use, for fewer than k + 1 distinct points.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Density, Measure
+        >>> mu = Measure(torch.tensor([[0.0], [1.0], [2.0]]))
+        >>> nu = Measure(torch.tensor([[1.0], [3.0]]))
+        >>> D = Density(k=1)
+        >>> round(float(D(mu, nu)), 4)
+        -1.0
     """
 
     k: int = 5
@@ -118,6 +169,23 @@ class Coverage(_OfBalls, kind="coverage"):
     """The share of the real mass whose own ball, to its ``k``-th real neighbour, holds no synthetic point, in [0, 1].
 
     Needs k + 1 distinct real points (see the module).
+
+    References: Reliable Fidelity and Diversity Metrics for Generative Models (Naeem et al., 2020).
+
+    Args:
+        k: which neighbour the balls reach to, at least 1.
+
+    Raises:
+        InvalidInput: if ``k`` is below 1; on use, for fewer than k + 1 distinct points.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Coverage, Measure
+        >>> mu = Measure(torch.tensor([[0.0], [1.0], [2.0]]))
+        >>> nu = Measure(torch.tensor([[1.0], [3.0]]))
+        >>> D = Coverage(k=1)
+        >>> round(float(D(mu, nu)), 4)
+        0.0
     """
 
     k: int = 5

@@ -53,8 +53,8 @@ class NeighbourKL(SampleDiscrepancy, kind="neighbour_kl"):
     side are one point (see the module). Where xᵢ coincides with a y and k = 1, νₖ is the distance to the next y, and Vᵢ
     counts both, so the value is always finite.
 
-    Points (n, d) and (m, d), at least k + 1 distinct ones a side. The summary holds the points, ρₖ and Wᵢ, and does not
-    merge; time n² d once and n m d a comparison (reverse: m² d and n m d), memory n + m. Sensitivity: not bounded.
+    Points (n, d) and (m, d), at least k + 1 distinct ones a side. The summary holds the points, ρₖ and Wᵢ. Time n² d once and
+    n m d a comparison (reverse: m² d and n m d), memory n + m. Sensitivity: not bounded.
 
     Args:
         k: which neighbour.
@@ -62,6 +62,18 @@ class NeighbourKL(SampleDiscrepancy, kind="neighbour_kl"):
 
     References: Divergence Estimation for Multidimensional Densities Via k-Nearest-Neighbor Distances (Wang, Kulkarni, Verdú,
     2009, IEEE Transactions on Information Theory 55).
+
+    Raises:
+        InvalidInput: if ``k`` is below 1 or ``direction`` unknown; on use, for fewer than k + 1 distinct points a side.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Measure, NeighbourKL
+        >>> mu = Measure(torch.tensor([[0.0], [1.0], [3.0]]))
+        >>> nu = Measure(torch.tensor([[0.5], [4.0], [7.0]]))
+        >>> D = NeighbourKL(k=1)
+        >>> round(float(D(mu, nu)), 4)
+        -0.2877
     """
 
     k: int = 5
@@ -92,7 +104,7 @@ class NeighbourKL(SampleDiscrepancy, kind="neighbour_kl"):
         }
 
     @torch.no_grad()
-    def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+    def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         """The estimate of each group.
 
         Raises:
@@ -214,6 +226,13 @@ def nearest_distances(
 
     Raises:
         InvalidInput: if there are fewer than k points to choose from.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy.divergences import nearest_distances
+        >>> x = torch.tensor([[0.0], [1.0], [3.0]])
+        >>> nearest_distances(x, x, 1, exclude_self=True)[:, 0].tolist()
+        [1.0, 1.0, 2.0]
     """
     if len(y) - exclude_self < k:
         raise InvalidInput(f"{k} neighbours need as many other points, got {len(y) - exclude_self}; ask for fewer")

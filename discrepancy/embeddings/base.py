@@ -40,7 +40,14 @@ class Within:
 
 
 class Embedding(Part, family=True):
-    """φ: what a context offers of n examples -> features ``(n, *shape)``, or named blocks of them."""
+    """An embedding φ: it maps what a context offers of n examples to features ``(n, *shape)``, or to named blocks of them.
+
+    Example:
+        >>> from discrepancy import embeddings
+        >>> embedding: embeddings.Embedding = embeddings.Features()
+        >>> sorted(embedding.takes), embedding.averages
+        (['features'], False)
+    """
 
     @property
     @abstractmethod

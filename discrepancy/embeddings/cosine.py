@@ -22,7 +22,8 @@ LARGEST_COSINE = 0.9
 
 
 class RandomCosine(Embedding, kind="random_cosine"):
-    """φ(x) = √(2/p) cos(A x / l + b) of the points themselves, A (p, d) standard normal and b uniform on [0, 2π].
+    """Random cosine features φ(x) = √(2/p) cos(A x / l + b) of the points themselves, A (p, d) standard normal and b uniform
+    on [0, 2π].
 
     ⟨φ(x), φ(y)⟩ is an unbiased estimate of the gaussian kernel of lengthscale l, with more variance than the pairs of
     ``random_fourier``; but where p is at most d, every vector of numbers of at most √(2/p) is reached, by
@@ -37,6 +38,17 @@ class RandomCosine(Embedding, kind="random_cosine"):
         Random Features for Large-Scale Kernel Machines (Rahimi & Recht, 2007), algorithm 1;
         Provable and Efficient Dataset Distillation for Kernel Ridge Regression (Chen, Huang, Weng, 2024, NeurIPS), section 5,
         where l² = 1,000 and, in the code, b is uniform on [0, π].
+
+    Raises:
+        InvalidInput: if a field is out of its range; on use, without draws.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import embeddings
+        >>> phi = embeddings.RandomCosine(features=4)
+        >>> draws = phi.draw(torch.Generator().manual_seed(0), {"points": (3,)})
+        >>> phi({"points": torch.ones(5, 3)}, draws).shape
+        torch.Size([5, 4])
     """
 
     features: int | None = None

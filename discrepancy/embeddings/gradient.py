@@ -16,7 +16,8 @@ PREFIX = "gradient."
 
 
 class LossGradient(Embedding, kind="loss_gradient"):
-    """φ(x, y) = ∇_θ cross-entropy(y, network_θ(x)), one block a parameter tensor of the context's network.
+    """The gradient of the loss of an example, φ(x, y) = ∇_θ cross-entropy(y, network_θ(x)), one block a parameter tensor of
+    the context's network.
 
     Its mean over a measure is the gradient of the mean loss, at the price of one backward pass (:meth:`mean_of`); that is all
     that a discrepancy of means needs, and gradients of single examples are then never made.
@@ -26,6 +27,17 @@ class LossGradient(Embedding, kind="loss_gradient"):
         leave_out: parameters whose names start with one of these are left out too, for instance ``linear``.
 
     References: Dataset Condensation with Gradient Matching (Zhao, Mopuri and Bilen, 2021), equation 9.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Measure, embeddings
+        >>> from discrepancy.networks import MLP
+        >>> network = MLP(width=4, depth=1)
+        >>> parameters = network.initial(torch.Generator().manual_seed(0), (3,), 2)
+        >>> sample = Measure(torch.ones(2, 3), labels=torch.tensor([0, 1]))
+        >>> means = embeddings.LossGradient().mean_of(network, parameters, sample)
+        >>> {name: tuple(value.shape) for name, value in means.items()}
+        {'hidden1.weight': (4, 3), 'linear.weight': (2, 4)}
     """
 
     vectors: bool = False

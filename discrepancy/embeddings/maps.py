@@ -21,7 +21,8 @@ SMALLEST = 1e-12
 
 
 class Attention(Embedding, kind="attention"):
-    """Where a layer looks: a_l(x) = s / ‖s‖₂ with s = Σ over channels of |f_l(x)|ᵖ, one number a position, for every layer l.
+    """The attention map of every layer l: a_l(x) = s / ‖s‖₂ with s = Σ over channels of |f_l(x)|ᵖ, one number a
+    position.
 
     Args:
         power: p; the paper takes 4, its released code 1.
@@ -29,6 +30,16 @@ class Attention(Embedding, kind="attention"):
         last: whether the last layer counts; DataDAM leaves it to a term on the features.
 
     References: DataDAM: Efficient Dataset Distillation with Attention Matching (Sajedi et al., 2023), section 3.2.
+
+    Raises:
+        InvalidInput: if ``power`` is not > 0; on use, if ``last`` is false and there is only one layer.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import embeddings
+        >>> phi = embeddings.Attention(power=2.0)
+        >>> phi({"layer1": torch.ones(1, 3, 2, 2)})["layer1"].tolist()
+        [[0.5, 0.5, 0.5, 0.5]]
     """
 
     power: float = 4.0
@@ -57,6 +68,12 @@ class ChannelMeans(Embedding, kind="channel_means"):
     """The mean of every channel over its positions, for every layer.
 
     IDM's code has an embedding by this name that averages nothing: it gives the penultimate features.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import embeddings
+        >>> embeddings.ChannelMeans()({"layer1": torch.ones(1, 3, 2, 2)})["layer1"].tolist()
+        [[1.0, 1.0, 1.0]]
     """
 
     @property
@@ -68,9 +85,20 @@ class ChannelMeans(Embedding, kind="channel_means"):
 
 
 class Normalised(Embedding, kind="normalised"):
-    """φ(x) = f(x) / ‖f(x)‖₂ with f the embedding ``of``, block by block; zero stays zero.
+    """Features of length one, φ(x) = f(x) / ‖f(x)‖₂, with f the embedding ``of``; block by block, and zero stays zero.
 
     Every feature vector has length one, so the mean of them has a sensitivity of one.
+
+    Args:
+        of: the embedding f.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import embeddings
+        >>> phi = embeddings.Normalised(of=embeddings.Identity())
+        >>> phi({"points": torch.tensor([[3.0, 4.0], [0.0, 0.0]])})
+        tensor([[0.6000, 0.8000],
+                [0.0000, 0.0000]])
     """
 
     of: Embedding = Features()

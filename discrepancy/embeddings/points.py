@@ -22,7 +22,14 @@ __all__ = ["Identity", "RandomFourier", "Standardised"]
 
 
 class Identity(Embedding, kind="identity"):
-    """φ(x) = x: the examples as they are, in normalised units."""
+    """The examples as they are, φ(x) = x, in normalised units.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import embeddings
+        >>> embeddings.Identity()({"points": torch.ones(2, 3)}).shape
+        torch.Size([2, 3])
+    """
 
     @property
     def takes(self) -> frozenset[str]:
@@ -36,7 +43,7 @@ class Identity(Embedding, kind="identity"):
 
 
 class Standardised(Embedding, kind="standardised"):
-    """φ(x) = (f(x) - mean) / std, with f the embedding ``of``: every feature in units of its own spread.
+    """Features in units of their own spread, φ(x) = (f(x) - mean) / std, with f the embedding ``of``.
 
     One mean and one standard deviation (the root of the mean square) for each index of the first axis of f(x): a feature of
     a vector, a channel of an image. What is constant on the real side keeps its units, with a warning.
@@ -44,6 +51,17 @@ class Standardised(Embedding, kind="standardised"):
     Args:
         of: the embedding that is standardised; it has one block, and no random parts unless the numbers are given.
         mean, std: the numbers; from the real side when not given.
+
+    Raises:
+        InvalidInput: if only one of ``mean`` and ``std`` is given, or they do not fit; on use, before :meth:`resolve`.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Measure, embeddings
+        >>> points = torch.tensor([[0.0], [2.0]])
+        >>> phi = embeddings.Standardised().resolve(Measure(points))
+        >>> phi({"points": points}).tolist()
+        [[-1.0], [1.0]]
     """
 
     of: Embedding = Identity()
@@ -109,7 +127,8 @@ class Standardised(Embedding, kind="standardised"):
 
 
 class RandomFourier(Embedding, kind="random_fourier"):
-    """φ(x) = √(2/D) (cos ω₁ᵀf(x), ..., cos ω_{D/2}ᵀf(x), sin ω₁ᵀf(x), ...), with f the embedding ``of``.
+    """Random Fourier features φ(x) = √(2/D) (cos ω₁ᵀf(x), ..., cos ω_{D/2}ᵀf(x), sin ω₁ᵀf(x), ...), with f the embedding
+    ``of``.
 
     ⟨φ(x), φ(y)⟩ is an unbiased estimate of a kernel k(f(x), f(y)), and ‖φ(x)‖ = 1. MMD with a linear kernel on these features
     is MMD with that kernel, as a difference of means. The frequencies are ω = z / l for the gaussian kernel, z ~ N(0, I), and
@@ -131,6 +150,17 @@ class RandomFourier(Embedding, kind="random_fourier"):
         law: the kernel of the same name.
         smoothness: ν, of the law ``matern`` alone.
         orthogonal: whether the directions are.
+
+    Raises:
+        InvalidInput: if a field is out of its range; on use, without draws.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import embeddings
+        >>> phi = embeddings.RandomFourier(features=8, lengthscale=2.0)
+        >>> draws = phi.draw(torch.Generator().manual_seed(0), {"points": (3,)})
+        >>> phi({"points": torch.ones(5, 3)}, draws).square().sum(1).round(decimals=4).tolist()
+        [1.0, 1.0, 1.0, 1.0, 1.0]
     """
 
     features: int = 1024

@@ -38,7 +38,17 @@ Profile = Sequence[tuple[float, Tensor]]
 
 
 class Kernel(Part, family=True):
-    """A positive definite similarity of two points. Subclass :class:`Radial` or :class:`Dot`, or state it whole."""
+    """A positive definite similarity of two points. Subclass :class:`Radial` or :class:`Dot`, or state it whole.
+
+    Calling it with points ``(*g, n, d)`` and ``(*g, m, d)`` gives the matrix ``(*g, n, m)``.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import kernels
+        >>> kernel = kernels.Gaussian() + 0.5 * kernels.Laplace()
+        >>> kernel(torch.zeros(3, 2), torch.ones(4, 2)).shape, kernel.radial
+        (torch.Size([3, 4]), True)
+    """
 
     @property
     @abstractmethod
@@ -146,7 +156,16 @@ class Kernel(Part, family=True):
 
 
 class Radial(Kernel):
-    """k(x, y) = f(‖x - y‖²)."""
+    """A kernel of the squared distance, k(x, y) = f(‖x - y‖²).
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import kernels
+        >>> x, y = torch.tensor([[2.0]]), torch.tensor([[0.0], [1.0]])
+        >>> kernel: kernels.Radial = kernels.Laplace()
+        >>> torch.allclose(kernel(x, y), kernel(x + 5, y + 5))
+        True
+    """
 
     @property
     def radial(self) -> bool:
@@ -163,7 +182,16 @@ class Radial(Kernel):
 
 
 class Dot(Kernel):
-    """k(x, y) = f(⟨x, y⟩)."""
+    """A kernel of the inner product, k(x, y) = f(⟨x, y⟩).
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import kernels
+        >>> x, y = torch.tensor([[2.0]]), torch.tensor([[0.0], [1.0]])
+        >>> kernel: kernels.Dot = kernels.Polynomial()
+        >>> torch.allclose(kernel(x, y), kernel(x + 5, y + 5))
+        False
+    """
 
     @property
     def radial(self) -> bool:

@@ -45,7 +45,21 @@ class _Composed(Kernel):
 
 
 class Sum(_Composed, kind="sum"):
-    """k(x, y) = Σ kᵢ(x, y) over the ``parts``; in Python ``k1 + k2``."""
+    """The sum of kernels, k(x, y) = Σ kᵢ(x, y) over the ``parts``; in Python ``k1 + k2``.
+
+    Args:
+        parts: the kernels, all radial or all of the inner product.
+
+    Raises:
+        InvalidInput: if there is no part, or radial kernels are mixed with others.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import kernels
+        >>> x, y = torch.tensor([[2.0]]), torch.tensor([[0.0], [1.0]])
+        >>> (kernels.Gaussian() + kernels.Laplace())(x, y)
+        tensor([[0.2707, 0.9744]])
+    """
 
     parts: tuple[Kernel, ...]
 
@@ -81,7 +95,22 @@ class Sum(_Composed, kind="sum"):
 
 
 class Scaled(_Composed, kind="scaled"):
-    """k(x, y) = ``factor`` x the kernel ``of``; in Python ``0.5 * k``."""
+    """A multiple of a kernel, k(x, y) = ``factor`` x the kernel ``of``; in Python ``0.5 * k``.
+
+    Args:
+        factor: > 0.
+        of: the kernel.
+
+    Raises:
+        InvalidInput: if the factor is not finite and > 0.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import kernels
+        >>> x, y = torch.tensor([[2.0]]), torch.tensor([[0.0], [1.0]])
+        >>> (0.5 * kernels.Gaussian())(x, y)
+        tensor([[0.0677, 0.3033]])
+    """
 
     factor: float
     of: Kernel
@@ -114,7 +143,21 @@ class Scaled(_Composed, kind="scaled"):
 
 
 class Product(_Composed, kind="product"):
-    """k(x, y) = Π kᵢ(x, y) over the ``parts``, all positive definite; in Python ``k1 * k2``."""
+    """The product of kernels, k(x, y) = Π kᵢ(x, y) over the ``parts``, all positive definite; in Python ``k1 * k2``.
+
+    Args:
+        parts: the kernels, all radial or all of the inner product.
+
+    Raises:
+        InvalidInput: if there is no part, or radial kernels are mixed with others.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import kernels
+        >>> x, y = torch.tensor([[2.0]]), torch.tensor([[0.0], [1.0]])
+        >>> (kernels.Gaussian() * kernels.Gaussian())(x, y)
+        tensor([[0.0183, 0.3679]])
+    """
 
     parts: tuple[Kernel, ...]
 

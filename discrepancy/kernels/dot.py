@@ -14,7 +14,15 @@ __all__ = ["Linear", "Polynomial"]
 
 
 class Linear(Dot, kind="linear"):
-    """k(x, y) = ⟨x, y⟩: compares means only."""
+    """The linear kernel k(x, y) = ⟨x, y⟩, under which MMD compares means only.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import kernels
+        >>> x, y = torch.tensor([[2.0]]), torch.tensor([[0.0], [1.0]])
+        >>> kernels.Linear()(x, y)
+        tensor([[0., 2.]])
+    """
 
     @property
     def finite(self) -> bool:
@@ -37,8 +45,23 @@ class Linear(Dot, kind="linear"):
 
 
 class Polynomial(Dot, kind="polynomial"):
-    """k(x, y) = (⟨x, y⟩ / l² + c)^p, with c the ``offset`` and p the ``power``: compares moments up to order p, or of
-    order p only if c = 0. Not free of where the origin lies.
+    """The polynomial kernel k(x, y) = (⟨x, y⟩ / l² + c)^p, under which MMD compares moments up to order p, or of order p only
+    if c = 0. It depends on where the origin lies.
+
+    Args:
+        power: p, at least 1.
+        offset: c >= 0.
+        lengthscale: l, in the units of the points: a number, or a rule such as :class:`Median`.
+
+    Raises:
+        InvalidInput: if a field is out of its range.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import kernels
+        >>> x, y = torch.tensor([[2.0]]), torch.tensor([[0.0], [1.0]])
+        >>> kernels.Polynomial(power=2)(x, y)
+        tensor([[1., 9.]])
     """
 
     power: int = 2

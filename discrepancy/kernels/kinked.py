@@ -18,7 +18,21 @@ __all__ = ["Energy", "Laplace", "Matern"]
 
 
 class Laplace(Radial, kind="laplace"):
-    """k(x, y) = exp(-‖x - y‖ / l), with the Euclidean norm; the Matérn kernel of smoothness 1/2."""
+    """The laplace kernel k(x, y) = exp(-‖x - y‖ / l), with the Euclidean norm; the Matérn kernel of smoothness 1/2.
+
+    Args:
+        lengthscale: l, in the units of the points: a number, or a rule such as :class:`Median`.
+
+    Raises:
+        InvalidInput: if ``lengthscale`` is not finite and > 0.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import kernels
+        >>> x, y = torch.tensor([[2.0]]), torch.tensor([[0.0], [1.0]])
+        >>> kernels.Laplace()(x, y)
+        tensor([[0.1353, 0.3679]])
+    """
 
     lengthscale: float | Length = 1.0
 
@@ -34,10 +48,24 @@ class Laplace(Radial, kind="laplace"):
 
 
 class Matern(Radial, kind="matern"):
-    """k(x, y) = q(u) exp(-u), with u = √(2ν) ‖x - y‖ / l, ν the ``smoothness`` and q = 1 for ν = 1/2, q = 1 + u for ν = 3/2,
-    q = 1 + u + u²/3 for ν = 5/2.
+    """The Matérn kernel k(x, y) = q(u) exp(-u), with u = √(2ν) ‖x - y‖ / l, ν the ``smoothness`` and q = 1 for ν = 1/2, q = 1
+    + u for ν = 3/2, q = 1 + u + u²/3 for ν = 5/2.
 
     References: Gaussian Processes for Machine Learning (Rasmussen & Williams, 2006), equation 4.17.
+
+    Args:
+        lengthscale: l, in the units of the points: a number, or a rule such as :class:`Median`.
+        smoothness: ν, one of 0.5, 1.5, 2.5.
+
+    Raises:
+        InvalidInput: if ``lengthscale`` is not finite and > 0, or ``smoothness`` is another number.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import kernels
+        >>> x, y = torch.tensor([[2.0]]), torch.tensor([[0.0], [1.0]])
+        >>> kernels.Matern(smoothness=1.5)(x, y)
+        tensor([[0.1397, 0.4834]])
     """
 
     lengthscale: float | Length = 1.0
@@ -69,13 +97,20 @@ class Matern(Radial, kind="matern"):
 
 
 class Energy(Radial, kind="energy"):
-    """k(x, y) = -‖x - y‖, under which MMD² is the energy distance.
+    """The energy kernel k(x, y) = -‖x - y‖, under which MMD² is the energy distance.
 
     Positive definite for weights that sum to zero only. That is all MMD needs, since it normalises both masses; so the kernel
     may be added and scaled, but stands in no product.
 
     References: Equivalence of distance-based and RKHS-based statistics in hypothesis testing (Sejdinovic, Sriperumbudur,
     Gretton, Fukumizu, 2013, Annals of Statistics 41).
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import kernels
+        >>> x, y = torch.tensor([[2.0]]), torch.tensor([[0.0], [1.0]])
+        >>> kernels.Energy()(x, y)
+        tensor([[-2.0000, -1.0000]])
     """
 
     @property

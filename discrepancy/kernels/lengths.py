@@ -16,7 +16,15 @@ __all__ = ["Length", "Median", "Quantile", "check_length", "check_positive", "nu
 
 
 class Length(Part, family=True):
-    """A rule that measures a length on real data."""
+    """A rule that measures a length on real data, in the units of its points; :meth:`measured` gives the number.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Measure, kernels
+        >>> sample = Measure(torch.tensor([[0.0], [1.0], [3.0]]))
+        >>> kernels.Gaussian(lengthscale=kernels.Median()).resolve(sample)
+        Gaussian(lengthscale=2.0)
+    """
 
     @abstractmethod
     def measured(self, sample: Measure) -> float:
@@ -24,12 +32,25 @@ class Length(Part, family=True):
 
 
 class Median(Length, kind="median"):
-    """``factor`` x the median distance ‖xᵢ - xⱼ‖ over the pairs i < j of real points (of any group).
+    """``factor`` times the median distance of real points, ‖xᵢ - xⱼ‖ over all pairs i < j (of any group).
 
     Points of weight zero (padding) are left out, other weights are not looked at. Above 2,000 points, 2,000 of them evenly
     spaced in the order given are used, the first and the last among them; in float64.
 
     References: Large sample analysis of the median heuristic (Garreau, Jitkrittum, Kanagawa, 2017).
+
+    Args:
+        factor: > 0.
+
+    Raises:
+        InvalidInput: if ``factor`` is not > 0; on use, for fewer than 2 points or a median of zero.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Measure, kernels
+        >>> sample = Measure(torch.tensor([[0.0], [1.0], [3.0]]))
+        >>> kernels.Median(factor=0.5).measured(sample)
+        1.0
     """
 
     shorthand: ClassVar[str] = "factor"
@@ -43,8 +64,23 @@ class Median(Length, kind="median"):
 
 
 class Quantile(Length, kind="quantile"):
-    """``factor`` x the ``level`` quantile of the distances that :class:`Median` looks at: 0.5 is the median, a small level the
-    distance of near neighbours."""
+    """``factor`` times the ``level`` quantile of the distances of which :class:`Median` takes the median: 0.5 is the median,
+    a small level the distance of near neighbours.
+
+    Args:
+        level: of the quantile, in (0, 1).
+        factor: > 0.
+
+    Raises:
+        InvalidInput: if a field is out of its range; on use, for fewer than 2 points or a quantile of zero.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Measure, kernels
+        >>> sample = Measure(torch.tensor([[0.0], [1.0], [3.0]]))
+        >>> round(kernels.Quantile(level=0.1).measured(sample), 4)
+        1.2
+    """
 
     shorthand: ClassVar[str] = "level"
     level: float = 0.1
@@ -87,7 +123,15 @@ def _quantile(sample: Measure, level: float, rule: str) -> float:
 
 
 def squared_distances(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
-    """‖xᵢ - yⱼ‖², centred before it is expanded, and clamped at zero."""
+    """The squared distances ‖xᵢ - yⱼ‖² of all pairs, ``(n, m)``; points are centred before the square is expanded, and the
+    result is clamped at zero.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import kernels
+        >>> kernels.squared_distances(torch.tensor([[0.0], [1.0]]), torch.tensor([[3.0]])).tolist()
+        [[9.0], [4.0]]
+    """
     centre = x.detach().mean(0)
     x, y = x - centre, y - centre
     return (x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.mT).clamp(min=0)

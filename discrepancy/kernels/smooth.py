@@ -13,7 +13,22 @@ __all__ = ["Gaussian", "InverseMultiquadric", "Mixture", "RationalQuadratic"]
 
 
 class Gaussian(Radial, kind="gaussian"):
-    """k(x, y) = exp(-‖x - y‖² / (2 l²)), with l the ``lengthscale``, a number or a rule such as :class:`Median`."""
+    """The gaussian kernel k(x, y) = exp(-‖x - y‖² / (2 l²)), with l the ``lengthscale``, a number or a rule such as
+    :class:`Median`.
+
+    Args:
+        lengthscale: l, in the units of the points: a number, or a rule such as :class:`Median`.
+
+    Raises:
+        InvalidInput: if ``lengthscale`` is not finite and > 0.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import kernels
+        >>> x, y = torch.tensor([[2.0]]), torch.tensor([[0.0], [1.0]])
+        >>> kernels.Gaussian(lengthscale=1.0)(x, y)
+        tensor([[0.1353, 0.6065]])
+    """
 
     lengthscale: float | Length = 1.0
 
@@ -27,9 +42,24 @@ class Gaussian(Radial, kind="gaussian"):
 
 
 class Mixture(Radial, kind="mixture"):
-    """k(x, y) = mean over a in ``multiples`` of exp(-‖x - y‖² / (2 a² l²)): gaussians of several lengthscales, at one rule.
+    """The mixture kernel k(x, y) = mean over a in ``multiples`` of exp(-‖x - y‖² / (2 a² l²)): gaussians of several
+    lengthscales, at one rule.
 
     The *mean*, so that k(x, x) = 1; sources that add q gaussians up have q times this kernel. One exponential a multiple.
+
+    Args:
+        lengthscale: l, in the units of the points: a number, or a rule such as :class:`Median`.
+        multiples: the numbers a, > 0.
+
+    Raises:
+        InvalidInput: if a length or a multiple is not finite and > 0, or there is no multiple.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import kernels
+        >>> x, y = torch.tensor([[2.0]]), torch.tensor([[0.0], [1.0]])
+        >>> kernels.Mixture(multiples=(1.0, 2.0))(x, y)
+        tensor([[0.3709, 0.7445]])
     """
 
     lengthscale: float | Length = 1.0
@@ -55,10 +85,24 @@ class Mixture(Radial, kind="mixture"):
 
 
 class RationalQuadratic(Radial, kind="rational_quadratic"):
-    """k(x, y) = (1 + ‖x - y‖² / (2 α l²))^(-α), with α the ``shape``: a mixture of gaussians over all lengthscales, with heavy
-    tails; the gaussian as α grows.
+    """The rational quadratic kernel k(x, y) = (1 + ‖x - y‖² / (2 α l²))^(-α), with α the ``shape``: a mixture of gaussians
+    over all lengthscales, with heavy tails; the gaussian as α grows.
 
     References: Gaussian Processes for Machine Learning (Rasmussen & Williams, 2006), equation 4.19.
+
+    Args:
+        lengthscale: l, in the units of the points: a number, or a rule such as :class:`Median`.
+        shape: α > 0.
+
+    Raises:
+        InvalidInput: if ``lengthscale`` or ``shape`` is not finite and > 0.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import kernels
+        >>> x, y = torch.tensor([[2.0]]), torch.tensor([[0.0], [1.0]])
+        >>> kernels.RationalQuadratic()(x, y)
+        tensor([[0.3333, 0.6667]])
     """
 
     lengthscale: float | Length = 1.0
@@ -81,9 +125,23 @@ class RationalQuadratic(Radial, kind="rational_quadratic"):
 
 
 class InverseMultiquadric(Radial, kind="imq"):
-    """k(x, y) = (1 + ‖x - y‖² / l²)^(-1/2), which is l (l² + ‖x - y‖²)^(-1/2): the usual form times l, so that k(x, x) = 1.
+    """The inverse multiquadric kernel k(x, y) = (1 + ‖x - y‖² / l²)^(-1/2), which is l (l² + ‖x - y‖²)^(-1/2): the usual form
+    times l, so that k(x, x) = 1.
 
     The rational quadratic kernel of shape 1/2.
+
+    Args:
+        lengthscale: l, in the units of the points: a number, or a rule such as :class:`Median`.
+
+    Raises:
+        InvalidInput: if ``lengthscale`` is not finite and > 0.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import kernels
+        >>> x, y = torch.tensor([[2.0]]), torch.tensor([[0.0], [1.0]])
+        >>> kernels.InverseMultiquadric()(x, y)
+        tensor([[0.4472, 0.7071]])
     """
 
     lengthscale: float | Length = 1.0

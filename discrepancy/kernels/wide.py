@@ -46,7 +46,13 @@ WideActivation = Literal["relu", "leaky_relu", "erf"]
 
 
 class Wide(Kernel):
-    """A kernel of infinitely wide networks. Subclasses say what is read off after the last layer."""
+    """A kernel of infinitely wide networks: :class:`NNGP` or :class:`NTK`, which have the same fields.
+
+    Example:
+        >>> from discrepancy import kernels
+        >>> kernels.NTK().single, kernels.NTK(bias_std=0.0).degree
+        (False, 2.0)
+    """
 
     depth: int
     activation: WideActivation
@@ -161,6 +167,16 @@ class NNGP(Wide, kind="nngp"):
     References:
         Deep Neural Networks as Gaussian Processes (Lee et al., 2018, ICLR);
         Kernel Methods for Deep Learning (Cho & Saul, 2009, NeurIPS), the arc-cosine kernels.
+
+    Raises:
+        InvalidInput: if a field is out of its range.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import kernels
+        >>> x, y = torch.tensor([[2.0]]), torch.tensor([[0.0], [1.0]])
+        >>> kernels.NNGP(depth=1)(x, y)
+        tensor([[0.1051, 4.0200]])
     """
 
     depth: int = 1
@@ -174,8 +190,8 @@ class NNGP(Wide, kind="nngp"):
 
 
 class NTK(Wide, kind="ntk"):
-    """The neural tangent kernel Θ of infinitely wide networks: regression with it is what gradient descent on all the layers
-    comes to; O(n m (d + depth)). The defaults are those of KIP's published code, and the parameterisation ``ntk`` of the
+    """The neural tangent kernel Θ of infinitely wide networks: regression with it is the limit of gradient descent on all the
+    layers; O(n m (d + depth)). The defaults are those of KIP's published code, and the parameterisation ``ntk`` of the
     library neural_tangents, with its W_std and b_std.
 
     Args:
@@ -186,6 +202,16 @@ class NTK(Wide, kind="ntk"):
 
     References:
         Neural Tangent Kernel: Convergence and Generalization in Neural Networks (Jacot, Gabriel, Hongler, 2018, NeurIPS).
+
+    Raises:
+        InvalidInput: if a field is out of its range.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import kernels
+        >>> x, y = torch.tensor([[2.0]]), torch.tensor([[0.0], [1.0]])
+        >>> kernels.NTK(depth=1)(x, y)
+        tensor([[0.1103, 7.9850]])
     """
 
     depth: int = 1

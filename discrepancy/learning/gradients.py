@@ -50,6 +50,16 @@ class MeanGradients(MeanDiscrepancy, kind="mean_gradients"):
 
     References: Dataset Condensation with Gradient Matching (Zhao, Mopuri, Bilen, 2021, ICLR), https://arxiv.org/abs/2006.05929,
     for the cosine (ε as in their code).
+
+    Raises:
+        InvalidInput: if ``form`` is unknown or ``epsilon`` is not > 0.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import MeanGradients, Measure
+        >>> a, b = torch.eye(2)[None], torch.tensor([[[1.0, 0.0], [0.0, -1.0]]])
+        >>> round(float(MeanGradients()(Measure(a), Measure(b))), 4)  # the second row points the other way
+        2.0
     """
 
     form: Form = "cosine"
@@ -87,7 +97,7 @@ class MeanGradients(MeanDiscrepancy, kind="mean_gradients"):
         """The distance of two vectors, each one row."""
         return self._apart(real[:, None], synthetic[:, None])
 
-    def compare(self, summary: MeanSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+    def compare_groups(self, summary: MeanSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         points = synthetic.tensors[""]
         rows = points.shape[2] if points.ndim > 3 else 1
         mean = self.total(synthetic, draws) / synthetic.mass_of.double().sum(-1, keepdim=True)
@@ -117,6 +127,19 @@ def loss_gradients(
         points: examples ``(n, *shape)``.
         labels: class numbers ``(n,)`` or soft labels ``(n, c)``.
         chunk: examples whose gradients are computed at once.
+
+    Raises:
+        Unsupported: if the network is not pointwise.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy.learning import loss_gradients
+        >>> from discrepancy.networks import MLP
+        >>> network = MLP(width=4, depth=1)
+        >>> parameters = network.initial(torch.Generator().manual_seed(0), (3,), 2)
+        >>> gradients = loss_gradients(network, parameters, torch.ones(5, 3), torch.tensor([0, 1, 0, 1, 0]))
+        >>> {name: tuple(value.shape) for name, value in gradients.items()}
+        {'hidden1.weight': (5, 4, 3), 'hidden1.bias': (5, 4), 'linear.weight': (5, 2, 4), 'linear.bias': (5, 2)}
     """
     if not network.pointwise:
         raise Unsupported(
@@ -136,6 +159,20 @@ def mean_loss_gradients(network: Forward, parameters: NetworkParameters, measure
 
     One backward pass. Differentiable in points, weights and labels wherever gradients are recorded. A grouped measure gives
     one gradient a group, ``(g, *parameter_shape)``.
+
+    Raises:
+        InvalidInput: if the measure has no labels.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Measure
+        >>> from discrepancy.learning import mean_loss_gradients
+        >>> from discrepancy.networks import MLP
+        >>> network = MLP(width=4, depth=1)
+        >>> parameters = network.initial(torch.Generator().manual_seed(0), (3,), 2)
+        >>> gradients = mean_loss_gradients(network, parameters, Measure(torch.ones(5, 3), labels=torch.arange(5) % 2))
+        >>> tuple(gradients["linear.weight"].shape)
+        (2, 4)
     """
     if measure.grouped:
         groups = torch.arange(len(measure.mass_of))

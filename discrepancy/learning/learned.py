@@ -9,15 +9,15 @@ points, weights and labels.
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from discrepancy.discrepancy import Discrepancy, Draws, MeanSummary, SampleSummary, Tag
-from discrepancy.errors import InvalidInput, Unsupported
-from discrepancy.learning.learners import Learner, LinearPredictor
+from discrepancy.errors import InvalidInput
+from discrepancy.learning.learner import Learner, LinearPredictor
 from discrepancy.learning.ridge import Moments, Ridge, Validation
 from discrepancy.learning.risks import Loss, sample_risk
 from discrepancy.measure import Measure
@@ -96,7 +96,7 @@ def fitted(learner: Learner, parts: Iterable[Measure], products: torch.dtype = t
 
 
 class Parameters(Discrepancy, kind="parameters"):
-    """How far apart the linear predictors are that ridge regression learns from the two sides.
+    """The distance of the linear predictors that ridge regression learns from the two sides.
 
     space ``parameters``: ‖W_μ - W_ν‖² + ‖b_μ - b_ν‖², symmetric, a metric of what is learned and none of measures;
     space ``function``: E_μ ‖f_μ(x) - f_ν(x)‖² = tr((W_μ - W_ν) E_μ[x xᵀ] (W_μ - W_ν)ᵀ), not symmetric, and with penalty 0
@@ -107,12 +107,25 @@ class Parameters(Discrepancy, kind="parameters"):
     bounded in a single example.
 
     Args:
-        learner: ``ridge``; its penalty may be chosen by ``validation``, once all the real side is summarised.
+        learner: ``ridge``; its penalty may be chosen by ``validation``, once all the real side is summarised. Of summaries that
+            are merged, each has held out its own share of examples.
         space: see above.
         synthetic: the learner of the synthetic side, where it is another than ``learner``: mostly with another penalty.
 
     References: Provable and Efficient Dataset Distillation for Kernel Ridge Regression (Chen, Huang, Weng, 2024, NeurIPS):
     Theorem 4.1 has the synthetic sets with W_μ = W_ν. Their penalty is n times ours.
+
+    Raises:
+        InvalidInput: if a learner is not a ridge regression, or the two of them do not fit each other.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Measure, Parameters, Ridge
+        >>> mu = Measure(torch.tensor([[0.0], [1.0], [4.0], [5.0]]), labels=torch.tensor([0, 0, 1, 1]))
+        >>> nu = Measure(torch.tensor([[1.0], [4.0]]), labels=torch.tensor([0, 1]))
+        >>> D = Parameters(learner=Ridge(penalty=0.1))
+        >>> round(float(D(mu, nu)), 4)
+        0.0016
     """
 
     learner: Learner = Ridge()
@@ -166,14 +179,13 @@ class Parameters(Discrepancy, kind="parameters"):
             return 0.0
         return None if self.learner.translation_free else -2.0
 
-    @torch.no_grad()
-    def summarise(self, real: Measure, draws: Draws = None) -> FittedSummary:
+    def summarise_groups(self, real: Measure, draws: Draws) -> FittedSummary:
         return fitted(self.learner, [real])
 
-    def merge(self, first: FittedSummary, second: FittedSummary) -> FittedSummary:
+    def merge_groups(self, first: FittedSummary, second: FittedSummary, draws: Draws) -> FittedSummary:
         return first.merge(second)
 
-    def compare(self, summary: FittedSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+    def compare_groups(self, summary: FittedSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         found, sought = (self.synthetic or summary.chosen).fit(synthetic), summary.predictor
         if self.space == "parameters":
             value = (found.table - sought.table).square().sum((1, 2))
@@ -203,6 +215,18 @@ class Risk(Discrepancy, kind="risk"):
 
     References: Dataset Meta-Learning from Kernel Ridge-Regression (Nguyen, Chen, Lee, 2021, ICLR), where it is the loss of KIP;
         CAFE: Learning to Condense Dataset by Aligning Features (Wang et al., 2022), the discrimination loss.
+
+    Raises:
+        InvalidInput: if ``loss`` is unknown, or ``excess`` is asked of another learner or loss than its own.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import KernelRidge, Measure, Risk, kernels
+        >>> mu = Measure(torch.tensor([[0.0], [1.0], [4.0], [5.0]]), labels=torch.tensor([0, 0, 1, 1]))
+        >>> nu = Measure(torch.tensor([[1.0], [4.0]]), labels=torch.tensor([0, 1]))
+        >>> D = Risk(learner=KernelRidge(kernel=kernels.Gaussian()))
+        >>> round(float(D(mu, nu)), 4)
+        0.0774
     """
 
     learner: Learner = Ridge()
@@ -261,21 +285,15 @@ class Risk(Discrepancy, kind="risk"):
     def resolve(self, sample: Measure) -> "Risk":
         return replace(self, learner=self.learner.resolve(sample))
 
-    @torch.no_grad()
-    def summarise(self, real: Measure, draws: Draws = None) -> FittedSummary | MeanSummary | SampleSummary:
+    def summarise_groups(self, real: Measure, draws: Draws) -> FittedSummary | MeanSummary | SampleSummary:
         if self.loss != "squared":
             return SampleSummary(real)
         return fitted(self.learner, [real]) if self.excess else self.learner.summarise(real)
 
-    def merge(
-        self, first: FittedSummary | MeanSummary | SampleSummary, second: FittedSummary | MeanSummary | SampleSummary
-    ) -> FittedSummary | MeanSummary:
-        if isinstance(first, SampleSummary) or isinstance(second, SampleSummary):
-            raise Unsupported(
-                f"the {self.loss} risk of learner '{self.learner.kind}' compares points: merge the measures (Measure.merged), "
-                "then summarise once"
-            )
-        return first.merge(second)  # pyright: ignore[reportArgumentType]  (summaries of one discrepancy are alike)
+    def merge_groups(self, first: Any, second: Any, draws: Draws) -> FittedSummary | MeanSummary | SampleSummary:
+        if isinstance(first, SampleSummary):  # without constants, and with labels as the learner wants them
+            return SampleSummary(Measure.merged([first.real, second.real]))
+        return first.merge(second)
 
     @torch.no_grad()
     def best_labels(
@@ -293,8 +311,8 @@ class Risk(Discrepancy, kind="risk"):
         whole = summary.whole if isinstance(summary, FittedSummary) else summary
         return self.learner.best_labels(whole, synthetic)
 
-    def compare(
-        self, summary: FittedSummary | MeanSummary | SampleSummary, synthetic: Measure, draws: Draws = None
+    def compare_groups(
+        self, summary: FittedSummary | MeanSummary | SampleSummary, synthetic: Measure, draws: Draws
     ) -> Float[Tensor, " g"]:
         found = self.learner.fit(synthetic)
         if isinstance(summary, FittedSummary):

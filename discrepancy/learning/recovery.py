@@ -35,21 +35,46 @@ RANK = 1e-12
 
 
 def turned(features: Float[Tensor, "m p"], penalty: float = 0.0) -> Float[Tensor, "m p"]:
-    """E(Φ) = Φ (ΦᵀΦ + λ)⁻¹, the transposed pseudo-inverse for λ = 0: with Φ = V σ Uᵀ it is V σ/(σ² + λ) Uᵀ."""
+    """The matrix E(Φ) = Φ (ΦᵀΦ + λ)⁻¹, the transposed pseudo-inverse for λ = 0: with Φ = V σ Uᵀ it is V σ/(σ² + λ) Uᵀ.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import recovery
+        >>> turned = recovery.turned(torch.tensor([[2.0, 0.0], [0.0, 4.0]]))
+        >>> torch.allclose(turned, torch.tensor([[0.5, 0.0], [0.0, 0.25]]).double())
+        True
+    """
     v, sigma, u = _decomposed(features)
     return (v * (sigma / (sigma.square() + penalty))) @ u
 
 
 def learned(features: Float[Tensor, "m p"], labels: Float[Tensor, "m c"], penalty: float = 0.0) -> Float[Tensor, "c p"]:
-    """W_S = Yᵀ E(Φ)."""
+    """The weights W_S = Yᵀ E(Φ) that ridge regression learns from m points.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import recovery
+        >>> features, labels = torch.tensor([[2.0, 0.0], [0.0, 4.0]]), torch.eye(2)
+        >>> torch.allclose(recovery.learned(features, labels), recovery.turned(features))
+        True
+    """
     return conditioned(features, labels, penalty)[0]
 
 
 def conditioned(
     features: Float[Tensor, "m p"], labels: Float[Tensor, "m c"], penalty: float = 0.0
 ) -> tuple[Float[Tensor, "c p"], float]:
-    """W_S, and ‖Y‖ σ₁ / (σ_r² ‖W_S‖), in the spectral norm and at least 1: by how much a relative error of the features, of
-    rank r, may grow in W_S for λ = 0, to first order."""
+    """The weights W_S that are learned, and the factor ‖Y‖ σ₁ / (σ_r² ‖W_S‖) >= 1, in the spectral norm: by how much a
+    relative error of the features, of rank r, may grow in W_S for λ = 0, to first order.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import recovery
+        >>> features, labels = torch.tensor([[2.0, 0.0], [0.0, 4.0]]), torch.eye(2)
+        >>> weights, growth = recovery.conditioned(features, labels)
+        >>> round(growth, 4)
+        2.0
+    """
     v, sigma, u = _decomposed(features)
     labels = labels.double()
     found = (labels.mT @ (v * (sigma / (sigma.square() + penalty)))) @ u
@@ -62,10 +87,19 @@ def conditioned(
 def duals(
     weights: Float[Tensor, "c p"], labels: Float[Tensor, "m c"], free: Float[Tensor, "m p"] | None = None
 ) -> Float[Tensor, "m p"]:
-    """D = (Yᵀ)⁺ W + (I - Y Y⁺) Z, the solution of Yᵀ D = W that is nearest to Z, in the Frobenius norm; Z = 0 without ``free``.
+    """The solution of Yᵀ D = W that is nearest to Z in the Frobenius norm, D = (Yᵀ)⁺ W + (I - Y Y⁺) Z; Z = 0 without
+    ``free``.
 
     With Z = E(Φ̂) the solution is the nearest to that of chosen points Φ̂ (Corollary 4.1.1). Where Y has a rank below c, so for
     fewer points than classes, the least-squares solution: no set with these labels learns W better.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import recovery
+        >>> weights, labels = torch.tensor([[0.5, 0.0, 1.0], [0.0, 0.25, 0.0]]), torch.eye(2)
+        >>> features = recovery.features_of(recovery.duals(weights, labels))
+        >>> torch.allclose(recovery.learned(features, labels), weights.double())
+        True
     """
     weights, labels = weights.double(), labels.double()
     inverse = torch.linalg.pinv(labels, rtol=RANK)
@@ -77,19 +111,35 @@ def duals(
 
 
 def reachable(weights: Float[Tensor, "c p"], labels: Float[Tensor, "m c"]) -> Float[Tensor, "c p"]:
-    """Yᵀ (Yᵀ)⁺ W: the weights nearest to W that are learned from points with these labels; W itself if Y has rank c."""
+    """The weights nearest to W that are learned from points with these labels, Yᵀ (Yᵀ)⁺ W; W itself if Y has rank c.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import recovery
+        >>> labels = torch.tensor([[1.0, 0.0]])
+        >>> torch.allclose(recovery.reachable(torch.eye(2), labels), torch.tensor([[1.0, 0.0], [0.0, 0.0]]).double())
+        True
+    """
     labels = labels.double()
     return labels.mT @ (torch.linalg.pinv(labels, rtol=RANK).mT @ weights.double())
 
 
 def largest_penalty(dual: Float[Tensor, "m p"]) -> float:
-    """1/(4 σ'₁²), the largest λ_S for which the features with this D exist; σ'₁ is the largest singular value of D."""
+    """The largest penalty λ_S for which features with this D exist, 1/(4 σ'₁²); σ'₁ is the largest singular value of D.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import recovery
+        >>> round(recovery.largest_penalty(torch.tensor([[0.5, 0.0], [0.0, 0.25]])), 4)
+        1.0
+    """
     largest = float(torch.linalg.matrix_norm(dual.double(), 2))
     return 1 / (4 * largest**2) if largest > 0 else float("inf")
 
 
 def features_of(dual: Float[Tensor, "m p"], penalty: float = 0.0, root: Root = "small") -> Float[Tensor, "m p"]:
-    """Φ with E(Φ) = D: of D = V σ' Uᵀ it is V σ Uᵀ, with σ/(σ² + λ) = σ', so for λ = 0 the transposed pseudo-inverse, else
+    """The features Φ with E(Φ) = D: of D = V σ' Uᵀ it is V σ Uᵀ, with σ/(σ² + λ) = σ', so for λ = 0 the transposed
+    pseudo-inverse, else
 
         σ = (1 ± √(1 - 4 λ σ'²)) / (2 σ')        (σ = 0 where σ' = 0).
 
@@ -103,6 +153,13 @@ def features_of(dual: Float[Tensor, "m p"], penalty: float = 0.0, root: Root = "
 
     Raises:
         InvalidInput: if the penalty is above :func:`largest_penalty`.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import recovery
+        >>> found = recovery.features_of(torch.tensor([[0.5, 0.0], [0.0, 0.25]]))
+        >>> torch.allclose(found, torch.tensor([[2.0, 0.0], [0.0, 4.0]]).double())
+        True
     """
     check_choice("root", root, get_args(Root))
     v, sigma, u = _decomposed(dual, _worth)
@@ -123,10 +180,18 @@ def features_of(dual: Float[Tensor, "m p"], penalty: float = 0.0, root: Root = "
 def labels_for(
     features: Float[Tensor, "m p"], weights: Float[Tensor, "c p"], penalty: float = 0.0
 ) -> Float[Tensor, "m c"]:
-    """Y = Φ_λ Wᵀ with Φ_λ = E(Φ)⁺ transposed: with these labels the given points are learned from best; exactly, if the rows
-    of W lie in the span of the points, as they do for m >= p points in general position (Theorem 4.2).
+    """The labels Y = Φ_λ Wᵀ, with Φ_λ = E(Φ)⁺ transposed, for which the weights learned from the given points are nearest to
+    W; they are W if the rows of W lie in the span of the points, as they do for m >= p points in general position (Theorem
+    4.2).
 
     With λ = 0 they are the predictions of W.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import recovery
+        >>> features, weights = torch.tensor([[2.0, 0.0], [0.0, 4.0]]), torch.tensor([[1.0, 1.0]])
+        >>> recovery.labels_for(features, weights).round(decimals=4).tolist()
+        [[2.0], [4.0]]
     """
     return torch.linalg.pinv(turned(features, penalty)).mT @ weights.double().mT
 

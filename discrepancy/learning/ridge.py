@@ -10,7 +10,7 @@ from torch import Tensor
 
 from discrepancy.discrepancy import Draws, MeanSummary
 from discrepancy.errors import InvalidInput
-from discrepancy.learning.learners import (
+from discrepancy.learning.learner import (
     Learner,
     LinearPredictor,
     check_penalty,
@@ -33,11 +33,26 @@ GOLDEN = (5**0.5 - 1) / 2
 
 
 class Validation(Part, family=True, kind="validation"):
-    """λ is that number, of ``per_decade`` a decade from ``lowest`` to ``highest``, with which what is learned from the rest of
-    the real examples has the least squared error on a held-out ``share`` of them: as they come, those numbers n for which the
-    fraction of n (√5 - 1)/2 is below the share. They are spread evenly over every stretch, and over classes that take turns.
+    """A penalty λ that is chosen on held-out real examples: the candidate with which ridge regression on the rest has the
+    least squared error on them. Candidates are spaced evenly in log λ. Example number n is held out where the fractional part
+    of n (√5 - 1)/2 is below ``share``, which spreads the held-out examples evenly over the data, and over classes that take
+    turns.
 
     All the numbers are tried by one factorisation, and the examples are not looked at again.
+
+    Args:
+        lowest: the least number that is tried, > 0.
+        highest: the largest.
+        per_decade: how many are tried for each factor of 10.
+        share: of the real examples that are held out, at most 0.5.
+
+    Raises:
+        InvalidInput: if a field is out of its range.
+
+    Example:
+        >>> from discrepancy import Validation
+        >>> [f"{number:g}" for number in Validation(lowest=0.01, highest=1.0, per_decade=1).candidates]
+        ['0.01', '0.1', '1']
     """
 
     lowest: float = 1e-10
@@ -116,6 +131,17 @@ class Ridge(Learner, kind="ridge"):
     their spread, lose digits in the square.
 
     References: Provable and Efficient Dataset Distillation for Kernel Ridge Regression (Chen, Huang, Weng, 2024, NeurIPS).
+
+    Raises:
+        InvalidInput: if ``penalty`` is negative or not finite.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Measure, learners
+        >>> side = Measure(torch.tensor([[1.0], [2.0]]), labels=torch.tensor([[1.0], [3.0]])).as_groups()
+        >>> predictor = learners.Ridge(penalty=0.0, intercept=True).fit(side)
+        >>> predictor(torch.tensor([[[3.0]]])).round(decimals=4)
+        tensor([[[5.]]], dtype=torch.float64)
     """
 
     mergeable: ClassVar[bool] = True

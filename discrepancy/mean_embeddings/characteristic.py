@@ -12,13 +12,14 @@ import functools
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from discrepancy.discrepancy import SUMMARY_POINTS, Adversary, Discrepancy, Draws, MeanSummary, SampleSummary, Tag
-from discrepancy.errors import InvalidInput, Unsupported
+from discrepancy.errors import InvalidInput
 from discrepancy.kernels import Length
 from discrepancy.measure import Measure
 from discrepancy.numerics.derivatives import first_order_only, safe_root
@@ -30,14 +31,14 @@ REACH = math.log(10.0)
 
 
 class CharacteristicFunction(Discrepancy, kind="characteristic_function"):
-    """The mean over D frequencies t of
+    """The squared distance of two characteristic functions, averaged over D frequencies t:
 
-        Chf(t) = amplitude · (|Φ(t)| - |Ψ(t)|)² + phase · 2 |Φ(t)| |Ψ(t)| (1 - cos(arg Φ(t) - arg Ψ(t))),
+        Chf(t) = amplitude · (|Φ(t)| - |Ψ(t)|)² + phase · 2 |Φ(t)| |Ψ(t)| (1 - cos(arg Φ(t) - arg Ψ(t))).
 
-    or, with ``root``, of √Chf(t), which is what NCFM aggregates (a mean of roots, not the root of the mean). With both weights
-    1, the default, Chf = |Φ - Ψ|²; NCFM's α is ``amplitude=α, phase=1 - α``, so that α = ½ gives half of that. At most 4
-    where no weight exceeds 1. With equal weights a squared pseudo-metric (with ``root`` a pseudo-metric): zero where both sides
-    agree at these frequencies, which only all frequencies together would exclude. With unequal ones a dissimilarity.
+    With ``root`` it is the mean of √Chf(t), which is what NCFM aggregates (a mean of roots, not the root of the mean). With
+    both weights 1, the default, Chf = |Φ - Ψ|²; NCFM's α is ``amplitude=α, phase=1 - α``, so that α = ½ gives half of that.
+    The value is at most 4 where no weight exceeds 1. With equal weights it is a squared pseudo-metric (with ``root`` a
+    pseudo-metric): it is zero where both sides agree at these frequencies. With unequal weights it is a dissimilarity.
 
     Frequencies are t = s z / l with z standard normal, s = 1 for a gaussian law (the gaussian kernel of lengthscale l), or
     s² = ν/χ²_ν for Student's law of ν degrees of ``freedom``, whose tails are heavier (the Matérn kernel of smoothness ν/2;
@@ -69,6 +70,19 @@ class CharacteristicFunction(Discrepancy, kind="characteristic_function"):
     References: Dataset Distillation with Neural Characteristic Function: A Minmax Perspective (Wang et al., CVPR 2025);
     Reciprocal Adversarial Learning via Characteristic Functions (Li et al., NeurIPS 2020);
     A Characteristic Function Approach to Deep Implicit Generative Modeling (Ansari et al., CVPR 2020).
+
+    Raises:
+        InvalidInput: if a field is out of its range; on use, if frequencies are missing or of another size than the points.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import CharacteristicFunction, Measure
+        >>> mu = Measure(torch.tensor([[0.0], [1.0], [2.0]]))
+        >>> nu = Measure(torch.tensor([[1.0], [3.0]]))
+        >>> D = CharacteristicFunction(frequencies=64)
+        >>> draws = D.draw(torch.Generator().manual_seed(0), (1,))
+        >>> round(float(D(mu, nu, draws)), 4)
+        0.2108
     """
 
     frequencies: int = 1024
@@ -159,8 +173,7 @@ class CharacteristicFunction(Discrepancy, kind="characteristic_function"):
         turned = angles.cos() * cosines - angles.sin() * sines, angles.sin() * cosines + angles.cos() * sines
         return torch.cat(turned, -1) / math.sqrt(self.frequencies)
 
-    @torch.no_grad()
-    def summarise(self, real: Measure, draws: Draws = None) -> MeanSummary | SampleSummary:
+    def summarise_groups(self, real: Measure, draws: Draws) -> MeanSummary | SampleSummary:
         """The characteristic function of a grouped measure, or its points."""
         if self.learned:
             return SampleSummary(real, {"origin": _midst(real)})
@@ -169,15 +182,13 @@ class CharacteristicFunction(Discrepancy, kind="characteristic_function"):
         )
         return functools.reduce(MeanSummary.merge, parts)
 
-    def merge(self, first: MeanSummary | SampleSummary, second: MeanSummary | SampleSummary) -> MeanSummary:
-        if isinstance(first, MeanSummary) and isinstance(second, MeanSummary):
+    def merge_groups(self, first: Any, second: Any, draws: Draws) -> MeanSummary | SampleSummary:
+        if isinstance(first, MeanSummary):
             return first.merge(second)
-        raise Unsupported(
-            "learned frequencies look at points: merge the measures (Measure.merged), then summarise once"
-        )
+        return self.summarise_groups(Measure.merged([first.real, second.real]), draws)
 
-    def compare(
-        self, summary: MeanSummary | SampleSummary, synthetic: Measure, draws: Draws = None
+    def compare_groups(
+        self, summary: MeanSummary | SampleSummary, synthetic: Measure, draws: Draws
     ) -> Float[Tensor, " g"]:
         if isinstance(summary, MeanSummary):
             mean = self.total(synthetic, draws) / synthetic.mass_of.double().sum(-1, keepdim=True)

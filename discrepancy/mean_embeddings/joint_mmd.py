@@ -7,7 +7,7 @@ how frequent each class is, and where its points lie.
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -28,26 +28,35 @@ __all__ = ["ClassSummary", "JointMMD"]
 
 @dataclass(frozen=True, eq=False)
 class ClassSummary:
-    """The real points that have a share in each class, with those shares, and the real side's own term.
+    """The real points that have a share in each class, with their weights times that share, and sums over all points.
 
     Points with hard labels stand in one part, so all parts together are as large as the real side. Where most labels are
-    soft, all parts share the same points.
+    soft, all parts share the same points. The sums add up over summaries: ``mass`` Σ w, and with estimator "u" ``squares``
+    Σ w² and ``spread`` Σ w² k(x, x) ‖y‖². ``own`` is the real side's own term.
     """
 
     parts: tuple[Measure, ...]
+    sums: Mapping[str, Float[Tensor, " g"]]
     own: Float[Tensor, " g"]
 
+    @functools.cached_property
+    def shares(self) -> tuple[Float[Tensor, "g n"], ...]:
+        """The weights of each part, divided by the mass of all points of the group."""
+        return tuple(part.mass_of / self.sums["mass"][:, None] for part in self.parts)
+
     def select(self, groups: Tensor) -> "ClassSummary":
-        return ClassSummary(tuple(part.select(groups) for part in self.parts), self.own[groups])
+        sums = {name: value[groups] for name, value in self.sums.items()}
+        return ClassSummary(tuple(part.select(groups) for part in self.parts), sums, self.own[groups])
 
     @property
     def nbytes(self) -> int:
         points = {part.tensors[""].data_ptr(): part.tensors[""].nbytes for part in self.parts}
-        return sum(points.values()) + sum(part.mass_of.nbytes for part in self.parts) + self.own.nbytes
+        kept = [*(part.mass_of for part in self.parts), *self.sums.values(), self.own]
+        return sum(points.values()) + sum(tensor.nbytes for tensor in kept)
 
 
 class JointMMD(Discrepancy, kind="joint_mmd"):
-    """Squared MMD of pairs (x, y) under the kernel k(x, x') ⟨y, y'⟩, with label vectors y (one-hot for class numbers).
+    """The squared MMD of pairs (x, y) under the kernel k(x, x') ⟨y, y'⟩, with label vectors y (one-hot for class numbers).
 
     With ``root`` it is a metric on joint distributions with hard labels where k is characteristic, else a semi-metric.
 
@@ -62,6 +71,18 @@ class JointMMD(Discrepancy, kind="joint_mmd"):
         root: the square root of the value, with gradient zero where the value is zero.
 
     References: A Hilbert space embedding for distributions (Smola, Gretton, Song, Schölkopf, 2007), for the joint embedding.
+
+    Raises:
+        InvalidInput: if the kernel is not positive definite, or as for :class:`MMD`.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import JointMMD, Measure, kernels
+        >>> mu = Measure(torch.tensor([[0.0], [1.0], [4.0], [5.0]]), labels=torch.tensor([0, 0, 1, 1]))
+        >>> nu = Measure(torch.tensor([[1.0], [4.0]]), labels=torch.tensor([0, 1]))
+        >>> D = JointMMD(kernel=kernels.Gaussian())
+        >>> round(float(D(mu, nu)), 4)
+        0.0984
     """
 
     kernel: Kernel = Linear()
@@ -102,8 +123,7 @@ class JointMMD(Discrepancy, kind="joint_mmd"):
     def resolve(self, sample: Measure) -> "JointMMD":
         return replace(self, kernel=self.kernel.resolve(sample))
 
-    @torch.no_grad()
-    def summarise(self, real: Measure, draws: Draws = None) -> MeanSummary | ClassSummary:
+    def summarise_groups(self, real: Measure, draws: Draws) -> MeanSummary | ClassSummary:
         """The mean embedding of pairs, or the points by class with their own term.
 
         Raises:
@@ -112,22 +132,27 @@ class JointMMD(Discrepancy, kind="joint_mmd"):
         if self.mergeable:
             return functools.reduce(MeanSummary.merge, map(self._means, real.split(SUMMARY_POINTS)))
         points, weights, labels = self.kernel.precise(real.rows.detach()), real.mass_of.double(), _labels(real)
-        parts = tuple(_by_class(points, weights, labels))
-        total = torch.stack([self_sum(self.kernel, part.rows, part.mass_of) for part in parts]).sum(0)
-        mass, squares = weights.sum(-1), weights.square().sum(-1)
+        sums = {"mass": weights.sum(-1)}
         if self.estimator == "u":
-            norms = self.kernel.diagonal(points) * labels.square().sum(-1)
-            own = debiased(total, (weights.square() * norms).sum(-1), mass, squares)
-        else:
-            own = total / mass.square()
-        shares = (Measure(part.points, part.mass_of / mass[:, None]) for part in parts)
-        return ClassSummary(tuple(shares), own)
+            squares, norms = weights.square(), self.kernel.diagonal(points) * labels.square().sum(-1)
+            sums |= {"squares": squares.sum(-1), "spread": (squares * norms).sum(-1)}
+        return self._of_parts(tuple(_by_class(points, weights, labels)), sums)
 
-    def merge(self, first: Any, second: Any) -> MeanSummary:
-        return self._of_points.merge(first, second)
+    def merge_groups(self, first: Any, second: Any, draws: Draws) -> MeanSummary | ClassSummary:
+        if isinstance(first, MeanSummary):
+            return first.merge(second)
+        joined: dict[tuple[int, int], Tensor] = {}  # points that classes share stay shared
+        parts = []
+        for one, other in zip(first.parts, second.parts, strict=True):
+            key = id(one.points), id(other.points)
+            if key not in joined:
+                joined[key] = torch.cat([one.rows, other.rows], 1)
+            parts.append(Measure(joined[key], torch.cat([one.mass_of, other.mass_of], 1)))
+        sums = {name: value + second.sums[name] for name, value in first.sums.items()}
+        return self._of_parts(tuple(parts), sums)
 
-    def compare(
-        self, summary: MeanSummary | ClassSummary, synthetic: Measure, draws: Draws = None
+    def compare_groups(
+        self, summary: MeanSummary | ClassSummary, synthetic: Measure, draws: Draws
     ) -> Float[Tensor, " g"]:
         """The value of each group.
 
@@ -139,6 +164,15 @@ class JointMMD(Discrepancy, kind="joint_mmd"):
         else:
             value = self._of_pairs(summary, synthetic)
         return (safe_root(value) if self.root else value).to(synthetic.rows.dtype)
+
+    def _of_parts(self, parts: tuple[Measure, ...], sums: Mapping[str, Float[Tensor, " g"]]) -> ClassSummary:
+        """The summary of points by class, with the real side's own term."""
+        total = torch.stack([self_sum(self.kernel, part.rows, part.mass_of) for part in parts]).sum(0)
+        if self.estimator == "u":
+            own = debiased(total, sums["spread"], sums["mass"], sums["squares"])
+        else:
+            own = total / sums["mass"].square()
+        return ClassSummary(parts, sums, own)
 
     def _means(self, real: Measure) -> MeanSummary:
         weights = real.mass_of.double()
@@ -153,17 +187,15 @@ class JointMMD(Discrepancy, kind="joint_mmd"):
     def _of_pairs(self, real: ClassSummary, synthetic: Measure) -> Float[Tensor, " g"]:
         y = self.kernel.precise(synthetic.rows)
         v = (synthetic.shares[..., None] * _labels(synthetic)).movedim(-1, 1)
-        cross = sum(cross_sum(self.kernel, part.rows, part.mass_of, y, v[:, c]) for c, part in enumerate(real.parts))
+        shares = zip(real.parts, real.shares, strict=True)
+        cross = sum(cross_sum(self.kernel, part.rows, w, y, v[:, c]) for c, (part, w) in enumerate(shares))
         each = y[:, None].expand(-1, v.shape[1], -1, -1).flatten(0, 1)
         own = self_sum(self.kernel, each, v.flatten(0, 1)).unflatten(0, (-1, v.shape[1])).sum(1)
         return real.own - 2 * cross + own
 
 
 def _labels(measure: Measure) -> Float[Tensor, "g n c"]:
-    if measure.labels is None or measure.labels.ndim != 3:
-        raise InvalidInput(
-            "'joint_mmd' needs label vectors (groups, n, classes); use Measure.with_label_vectors(classes)"
-        )
+    assert measure.labels is not None
     return measure.labels.double()
 
 

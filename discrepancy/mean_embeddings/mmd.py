@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from discrepancy.discrepancy import SUMMARY_POINTS, Discrepancy, Draws, MeanSummary, SampleSummary, Tag
-from discrepancy.errors import InvalidInput, Unsupported
+from discrepancy.errors import InvalidInput
 from discrepancy.kernels import Kernel, Linear
 from discrepancy.mean_embeddings.gains import Gains, OfMeans, OfPairs
 from discrepancy.measure import Measure
@@ -27,7 +27,7 @@ __all__ = ["MMD", "debiased", "distance_of_means", "summary_of_means"]
 
 
 class MMD(Discrepancy, kind="mmd"):
-    """Squared maximum mean discrepancy, without the factor 1/2 that some libraries put in front.
+    """The squared maximum mean discrepancy ‖E_μ φ - E_ν φ‖², without the factor 1/2 that some libraries put in front.
 
     With ``root`` it is a metric where the kernel is characteristic (gaussian, mixture, laplace, matern, rational_quadratic,
     imq; energy where first moments are finite), else a semi-metric: a linear kernel sees means, a polynomial one moments up to
@@ -47,6 +47,21 @@ class MMD(Discrepancy, kind="mmd"):
         root: the square root of the value, with gradient zero where the value is zero.
 
     References: A Kernel Two-Sample Test (Gretton et al., 2012, JMLR 13), equation 5 ("v") and Lemma 6 ("u").
+
+    Raises:
+        InvalidInput: if ``estimator`` is unknown, or ``root`` is asked of estimator "u".
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import MMD, Measure, kernels
+        >>> mu = Measure(torch.tensor([[0.0], [1.0], [2.0]]))
+        >>> nu = Measure(torch.tensor([[1.0], [3.0]]))
+        >>> D = MMD(kernel=kernels.Gaussian(lengthscale=1.5))
+        >>> round(float(D(mu, nu)), 4)
+        0.1699
+        >>> summary = D.merge(D.summarise(mu), D.summarise(Measure(torch.tensor([[3.0]]))))
+        >>> round(float(D.compare(summary, nu)), 4)
+        0.0116
     """
 
     kernel: Kernel = Linear()
@@ -94,8 +109,7 @@ class MMD(Discrepancy, kind="mmd"):
     def as_mmd(self) -> "MMD":
         return self
 
-    @torch.no_grad()
-    def summarise(self, real: Measure, draws: Draws = None) -> MeanSummary | SampleSummary:
+    def summarise_groups(self, real: Measure, draws: Draws) -> MeanSummary | SampleSummary:
         """The mean embedding of a grouped measure, or its points and their own term.
 
         Raises:
@@ -103,6 +117,10 @@ class MMD(Discrepancy, kind="mmd"):
         """
         if self.mergeable:
             return functools.reduce(MeanSummary.merge, map(self._means, real.split(SUMMARY_POINTS)))
+        return SampleSummary(real, self.constants(real))
+
+    def constants(self, real: Measure) -> dict[str, Tensor]:
+        """E k(x, x') of the real side, of a kernel that is not finite."""
         points, weights = self.kernel.precise(real.rows), real.mass_of.double()
         total, mass = self_sum(self.kernel, points, weights), weights.sum(-1)
         if self.estimator == "u":
@@ -110,17 +128,15 @@ class MMD(Discrepancy, kind="mmd"):
             own = debiased(total, spread, mass, weights.square().sum(-1))
         else:
             own = total / mass.square()
-        return SampleSummary(real, {"own": own})
+        return {"own": own}
 
-    def merge(self, first: Any, second: Any) -> MeanSummary:
-        if isinstance(first, MeanSummary) and isinstance(second, MeanSummary):
+    def merge_groups(self, first: Any, second: Any, draws: Draws) -> MeanSummary | SampleSummary:
+        if isinstance(first, MeanSummary):
             return first.merge(second)
-        raise Unsupported(
-            f"the kernel '{self.kernel.kind}' compares points: merge the measures (Measure.merged), then summarise once"
-        )
+        return self.summarise_groups(Measure.merged([first.real, second.real]), draws)
 
-    def compare(
-        self, summary: MeanSummary | SampleSummary, synthetic: Measure, draws: Draws = None
+    def compare_groups(
+        self, summary: MeanSummary | SampleSummary, synthetic: Measure, draws: Draws
     ) -> Float[Tensor, " g"]:
         """MMD² (or its root) of each group.
 

@@ -66,6 +66,18 @@ class Frechet(AboutMean, kind="frechet"):
     On a Formula for the L2 Wasserstein Metric between Measures on Euclidean and Hilbert Spaces (Gelbrich, 1990);
     GANs Trained by a Two Time-Scale Update Rule (Heusel et al., 2017);
     Backpropagating through Fréchet Inception Distance (Mathiasen, Hvilshøj, 2020) for the m x m form.
+
+    Raises:
+        InvalidInput: if ``shrink`` is outside of 0 .. 1.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Frechet, Measure
+        >>> mu = Measure(torch.tensor([[-1.0], [1.0]]))
+        >>> nu = Measure(torch.tensor([[0.0], [4.0]]))
+        >>> D = Frechet()
+        >>> round(float(D(mu, nu)), 4)
+        5.0
     """
 
     shrink: float = 0.0
@@ -91,7 +103,7 @@ class Frechet(AboutMean, kind="frechet"):
     def moved(self, total: Float[Tensor, "g p"], mass: Float[Tensor, " g"], step: Float[Tensor, "g d"]) -> Tensor:
         return moved_products(total, mass, step)
 
-    def compare(self, summary: MeanSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+    def compare_groups(self, summary: MeanSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         m, d = synthetic.rows.shape[1:]
         if self.shrink == 0:
             self._warn_of_few_points(summary, m, d)
@@ -177,6 +189,18 @@ class GaussianKL(AboutMean, kind="gaussian_kl"):
         towards: u, a number or a rule; None takes each side's own mean variance, u² = tr C / d, which is zero for one point.
 
     References: Information Theory and Statistics (Kullback, 1959).
+
+    Raises:
+        InvalidInput: if a field is out of its range; on use, if a covariance is singular.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import GaussianKL, Measure
+        >>> mu = Measure(torch.tensor([[-1.0], [1.0]]))
+        >>> nu = Measure(torch.tensor([[0.0], [4.0]]))
+        >>> D = GaussianKL()
+        >>> round(float(D(mu, nu)), 4)
+        0.8181
     """
 
     direction: Literal["forward", "reverse", "jeffreys"] = "forward"

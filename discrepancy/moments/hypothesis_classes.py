@@ -35,6 +35,18 @@ class LinearHypotheses(MeanDiscrepancy, kind="linear_hypotheses"):
 
     References: Domain Adaptation: Learning Bounds and Algorithms (Mansour, Mohri, Rostamizadeh, 2009, COLT),
     https://arxiv.org/abs/0902.3430, with Λ = 1.
+
+    Raises:
+        InvalidInput: if ``norm`` is not > 0.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import LinearHypotheses, Measure
+        >>> mu = Measure(torch.tensor([[0.0], [1.0], [2.0]]))
+        >>> nu = Measure(torch.tensor([[1.0], [3.0]]))
+        >>> D = LinearHypotheses()
+        >>> round(float(D(mu, nu)), 4)
+        13.3333
     """
 
     norm: float = 1.0

@@ -61,13 +61,11 @@ class AboutMean(MeanDiscrepancy):
         """The vectors whose moments are taken, in float64."""
         return Measure(measure.rows.double(), measure.mass_of.double())
 
-    @torch.no_grad()
-    def summarise(self, real: Measure, draws: Draws = None) -> MeanSummary:
-        return functools.reduce(
-            self.merge, (self._about_mean(self.vectors(part)) for part in real.split(SUMMARY_POINTS))
-        )
+    def summarise_groups(self, real: Measure, draws: Draws) -> MeanSummary:
+        parts = (self._about_mean(self.vectors(part)) for part in real.split(SUMMARY_POINTS))
+        return functools.reduce(functools.partial(self.merge_groups, draws=draws), parts)
 
-    def merge(self, first: MeanSummary, second: MeanSummary) -> MeanSummary:
+    def merge_groups(self, first: MeanSummary, second: MeanSummary, draws: Draws) -> MeanSummary:
         mass = first.mass + second.mass
         share = (second.mass / mass.clamp(min=torch.finfo(mass.dtype).tiny))[:, None]
         origins = origin_of(first), origin_of(second)
@@ -79,7 +77,7 @@ class AboutMean(MeanDiscrepancy):
         sums = {name: value + second.sums[name] for name, value in first.sums.items()}
         return MeanSummary(totals[0] + totals[1], mass, {**sums, "origin": origin})
 
-    def compare(self, summary: MeanSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+    def compare_groups(self, summary: MeanSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         side = self.vectors(synthetic)
         mass = side.mass_of.sum(-1, keepdim=True)
         mean = self.total(Measure(side.rows - origin_of(summary)[..., None, :], side.mass_of), draws) / mass
@@ -115,6 +113,18 @@ class Moments(AboutMean, kind="moments"):
 
     References: Central Moment Discrepancy (CMD) for Domain-Invariant Representation Learning (Zellinger et al., ICLR 2017);
     Squeeze, Recover and Relabel (Yin, Xing, Shen, NeurIPS 2023).
+
+    Raises:
+        InvalidInput: if orders repeat or are below 1, or the unit is not > 0.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Measure, Moments
+        >>> mu = Measure(torch.tensor([[0.0], [1.0], [2.0]]))
+        >>> nu = Measure(torch.tensor([[1.0], [3.0]]))
+        >>> D = Moments(orders=(1, 2))
+        >>> round(float(D(mu, nu)), 4)
+        1.1111
     """
 
     orders: tuple[int, ...] = (1,)
@@ -190,6 +200,15 @@ class Coral(AboutMean, kind="coral"):
     products of unbounded points have unbounded sensitivity.
 
     References: Deep CORAL: Correlation Alignment for Deep Domain Adaptation (Sun, Saenko, ECCV Workshops 2016).
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Coral, Measure
+        >>> mu = Measure(torch.tensor([[0.0], [1.0], [2.0]]))
+        >>> nu = Measure(torch.tensor([[1.0], [3.0]]))
+        >>> D = Coral()
+        >>> round(float(D(mu, nu)), 4)
+        0.0278
     """
 
     @property

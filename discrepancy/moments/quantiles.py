@@ -16,7 +16,8 @@ __all__ = ["Quantiles"]
 
 
 class Quantiles(SampleDiscrepancy, kind="quantiles"):
-    """The mean over L levels of Σ_features (q_P - q_Q)², with q(τ) = inf {x: F(x) >= τ} the quantile function of a feature.
+    """The squared difference of the quantiles of each feature: the mean over L levels of Σ_features (q_P - q_Q)², with q(τ) =
+    inf {x: F(x) >= τ} the quantile function of a feature.
 
     A number of levels compares the means of q over L slices of equal mass, q_l = L ∫ q over ((l-1)/L, l/L): every point and
     every weight has a gradient. It lies between ‖E_P x - E_Q x‖² (L = 1) and the sum over features of W_2² of the marginals,
@@ -26,13 +27,25 @@ class Quantiles(SampleDiscrepancy, kind="quantiles"):
 
     A squared pseudo-metric, with ``root`` a pseudo-metric: it sees marginals only. It is of the type of Cramér and von Mises,
     with quantile functions in place of distribution functions. O(n d (L + log n)) once, O(m d (L + log m)) a step. The
-    summary holds the quantiles (L, d) beside the points, does not merge, and its sensitivity has no bound. In float64.
+    summary holds the quantiles (L, d) beside the points; its sensitivity has no bound. In float64.
 
     Args:
         levels: how many slices, or the levels.
         root: the square root, with gradient zero where the value is zero.
 
     References: Dataset Condensation with Latent Quantile Matching (Wei, De Schepper, Mets, 2024), arXiv:2406.09860.
+
+    Raises:
+        InvalidInput: if there is no level, or one outside of (0, 1).
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Measure, Quantiles
+        >>> mu = Measure(torch.tensor([[0.0], [1.0], [2.0]]))
+        >>> nu = Measure(torch.tensor([[1.0], [3.0]]))
+        >>> D = Quantiles(levels=2)
+        >>> round(float(D(mu, nu)), 4)
+        1.1111
     """
 
     levels: int | tuple[float, ...] = 10
@@ -73,7 +86,7 @@ class Quantiles(SampleDiscrepancy, kind="quantiles"):
         parts = (self._quantiles(columns, real.shares) for columns in real.rows.split(width, -1))
         return {"quantiles": torch.cat([*parts], -1)}
 
-    def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+    def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         points = synthetic.rows
         gap = summary.constants["quantiles"] - self._quantiles(points, synthetic.shares)
         value = gap.square().sum(-1).mean(-1)

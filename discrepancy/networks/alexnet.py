@@ -32,6 +32,18 @@ class AlexNet(Network, kind="alexnet"):
 
     Args:
         width: channels of the first convolution, an even number.
+
+    Raises:
+        InvalidInput: if a field is out of its range; on use, for examples below the least size.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import networks
+        >>> network = networks.AlexNet(width=8)
+        >>> parameters = network.initial(torch.Generator().manual_seed(0), (3, 8, 8), 10)
+        >>> outputs = network(parameters, torch.zeros((2, 3, 8, 8)), ("features", "logits"))
+        >>> {name: tuple(value.shape) for name, value in outputs.items()}
+        {'features': (2, 12), 'logits': (2, 10)}
     """
 
     width: int = 128

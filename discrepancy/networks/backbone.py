@@ -44,6 +44,18 @@ class Backbone(Network, kind="backbone"):
             ``layer``.
         outputs: of the module's classifier; None for 1000 with ``weights``, and for the number of classes without.
         side: images are first resized to ``side × side``, bilinearly; None to take them as they are.
+
+    Raises:
+        InvalidInput: if the module or a layer is not known, or the weights do not fit.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import networks
+        >>> network = networks.Backbone(module="squeezenet1_1", layer="features.2")
+        >>> parameters = network.initial(torch.Generator().manual_seed(0), (3, 32, 32), 10)
+        >>> outputs = network(parameters, torch.zeros((2, 3, 32, 32)), ("features", "logits"))
+        >>> {name: tuple(value.shape) for name, value in outputs.items()}
+        {'features': (2, 3136), 'logits': (2, 10)}
     """
 
     module: str = "resnet18"

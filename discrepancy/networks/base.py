@@ -55,7 +55,14 @@ Statistics = Mapping[str, tuple[Tensor, Tensor]]
 
 
 class Network(Part, family=True):
-    """An architecture. Its weights are an argument, never a state."""
+    """An architecture. Its weights are an argument, never a state.
+
+    Example:
+        >>> from discrepancy import networks
+        >>> network: networks.Network = networks.MLP(width=8, depth=1)
+        >>> network.shapes((6,), classes=10, take=("features", "logits")), network.multiplications((6,), classes=10)
+        ({'features': (8,), 'logits': (10,)}, 128)
+    """
 
     @property
     def pointwise(self) -> bool:

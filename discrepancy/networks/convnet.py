@@ -43,6 +43,18 @@ class ConvNet(Network, kind="convnet"):
     References:
         Dynamic Few-Shot Visual Learning without Forgetting (Gidaris & Komodakis, 2018);
         Dataset Condensation with Gradient Matching (Zhao et al., 2021), https://arxiv.org/abs/2006.05929.
+
+    Raises:
+        InvalidInput: if a field is out of its range; on use, for examples below the least size.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import networks
+        >>> network = networks.ConvNet(width=8, depth=2)
+        >>> parameters = network.initial(torch.Generator().manual_seed(0), (1, 8, 8), 10)
+        >>> outputs = network(parameters, torch.zeros((2, 1, 8, 8)), ("features", "logits"))
+        >>> {name: tuple(value.shape) for name, value in outputs.items()}
+        {'features': (2, 32), 'logits': (2, 10)}
     """
 
     width: int = 128

@@ -42,6 +42,18 @@ class Coupling(Network, kind="coupling"):
         reach: the largest logarithm of a factor.
 
     References: Density estimation using Real NVP (Dinh, Sohl-Dickstein, Bengio, 2017), section 3.
+
+    Raises:
+        InvalidInput: if a field is out of its range; on use, for examples below the least size.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import networks
+        >>> network = networks.Coupling(width=8, depth=2)
+        >>> parameters = network.initial(torch.Generator().manual_seed(0), (6,), 10)
+        >>> outputs = network(parameters, torch.zeros((2, 6)), ("features", "logits"))
+        >>> {name: tuple(value.shape) for name, value in outputs.items()}
+        {'features': (2, 6), 'logits': (2, 10)}
     """
 
     width: int = 128

@@ -39,6 +39,18 @@ class LeNet(Network, kind="lenet"):
     References:
         Gradient-Based Learning Applied to Document Recognition (LeCun et al., 1998); rectifiers and maxima as in
         Dataset Condensation with Gradient Matching (Zhao et al., 2021), https://arxiv.org/abs/2006.05929.
+
+    Raises:
+        InvalidInput: if a field is out of its range; on use, for examples below the least size.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import networks
+        >>> network = networks.LeNet()
+        >>> parameters = network.initial(torch.Generator().manual_seed(0), (1, 16, 16), 10)
+        >>> outputs = network(parameters, torch.zeros((2, 1, 16, 16)), ("features", "logits"))
+        >>> {name: tuple(value.shape) for name, value in outputs.items()}
+        {'features': (2, 84), 'logits': (2, 10)}
     """
 
     activation: Activation = "relu"

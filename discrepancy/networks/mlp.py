@@ -43,6 +43,18 @@ class MLP(Network, kind="mlp"):
 
     Parameters are named ``hiddenL.weight``, ``hiddenL.bias`` for L = 1, ..., depth, and ``linear.weight``,
     ``linear.bias``.
+
+    Raises:
+        InvalidInput: if a field is out of its range; on use, for examples below the least size.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import networks
+        >>> network = networks.MLP(width=8, depth=2)
+        >>> parameters = network.initial(torch.Generator().manual_seed(0), (6,), 10)
+        >>> outputs = network(parameters, torch.zeros((2, 6)), ("features", "logits"))
+        >>> {name: tuple(value.shape) for name, value in outputs.items()}
+        {'features': (2, 8), 'logits': (2, 10)}
     """
 
     width: int | None = 128

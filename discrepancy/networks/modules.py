@@ -5,7 +5,6 @@ that batch normalisation and dropout look at one example at a time.
 """
 
 from collections.abc import Callable, Iterator
-from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from discrepancy.errors import InvalidInput, Unsupported
+from discrepancy.errors import InvalidInput, Unsupported, nearest
 
 __all__ = ["check_known", "close_to", "drawn", "outer_names", "read", "register_module", "skeleton"]
 
@@ -28,6 +27,22 @@ def register_module(name: str, build: Callable[[int], nn.Module]) -> None:
     """Make ``build(outputs)``, a module with random weights and a classifier of so many outputs, known under a name.
 
     With timm, for instance, ``register_module("deit", lambda n: timm.create_model("deit_tiny_patch16_224", num_classes=n))``.
+
+    Args:
+        name: for ``Backbone(module=name)``.
+        build: makes the module from the number of outputs.
+
+    Raises:
+        InvalidInput: if another module has this name.
+
+    Example:
+        >>> from torch import nn
+        >>> from discrepancy import networks
+        >>> def build(outputs):
+        ...     return nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, outputs))
+        >>> networks.register_module("two_layers", build)
+        >>> networks.Backbone(module="two_layers", layer="1").shapes((6,), classes=10, take=("features", "logits"))
+        {'features': (4,), 'logits': (10,)}
     """
     if _REGISTERED.get(name, build) is not build:
         raise InvalidInput(f"a module '{name}' is already registered; choose another name")
@@ -47,8 +62,8 @@ def check_known(name: str) -> None:
 
 def close_to(name: str, known: list[str]) -> str:
     """``, did you mean '...'?``, or nothing."""
-    near = get_close_matches(name, known, 1)
-    return f", did you mean '{near[0]}'?" if near else ""
+    near = nearest(name, known)
+    return f", did you mean '{near}'?" if near else ""
 
 
 @lru_cache(maxsize=1)

@@ -82,6 +82,18 @@ class ResNet(Network, kind="resnet"):
     Args:
         depth: 10, 18 or 34.
         width: channels of the first stage.
+
+    Raises:
+        InvalidInput: if a field is out of its range; on use, for examples below the least size.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import networks
+        >>> network = networks.ResNet(depth=10, width=4)
+        >>> parameters = network.initial(torch.Generator().manual_seed(0), (3, 16, 16), 10)
+        >>> outputs = network(parameters, torch.zeros((2, 3, 16, 16)), ("features", "logits"))
+        >>> {name: tuple(value.shape) for name, value in outputs.items()}
+        {'features': (2, 32), 'logits': (2, 10)}
     """
 
     depth: Depth = 18

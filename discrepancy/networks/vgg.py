@@ -40,6 +40,18 @@ class VGG(Network, kind="vgg"):
     Args:
         depth: 11, 13, 16 or 19.
         width: channels of the first group.
+
+    Raises:
+        InvalidInput: if a field is out of its range; on use, for examples below the least size.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import networks
+        >>> network = networks.VGG(width=4)
+        >>> parameters = network.initial(torch.Generator().manual_seed(0), (3, 32, 32), 10)
+        >>> outputs = network(parameters, torch.zeros((2, 3, 32, 32)), ("features", "logits"))
+        >>> {name: tuple(value.shape) for name, value in outputs.items()}
+        {'features': (2, 32), 'logits': (2, 10)}
     """
 
     depth: Depth = 11

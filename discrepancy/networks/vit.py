@@ -39,6 +39,18 @@ class ViT(Network, kind="vit"):
     References:
         An Image is Worth 16x16 Words (Dosovitskiy et al., 2021), https://arxiv.org/abs/2010.11929;
         Training data-efficient image transformers (Touvron et al., 2021), https://arxiv.org/abs/2012.12877.
+
+    Raises:
+        InvalidInput: if a field is out of its range; on use, for examples below the least size.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import networks
+        >>> network = networks.ViT(patch=4, width=12, depth=1)
+        >>> parameters = network.initial(torch.Generator().manual_seed(0), (3, 8, 8), 10)
+        >>> outputs = network(parameters, torch.zeros((2, 3, 8, 8)), ("features", "logits"))
+        >>> {name: tuple(value.shape) for name, value in outputs.items()}
+        {'features': (2, 12), 'logits': (2, 10)}
     """
 
     patch: int = 4

@@ -53,6 +53,14 @@ def barycentre(
 
     References: Fast Computation of Wasserstein Barycenters (Cuturi and Doucet, 2014), Algorithm 2; A
     Fixed-Point Approach to Barycenters in Wasserstein Space (Álvarez-Esteban et al., 2016).
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Measure, transport
+        >>> sides = [Measure(torch.tensor([[0.0], [2.0]])), Measure(torch.tensor([[4.0], [6.0]]))]
+        >>> found = transport.barycentre(sides, 2, generator=torch.Generator().manual_seed(0))
+        >>> sorted(found.points.flatten().tolist())
+        [2.0, 4.0]
     """
     shares = _checked(measures, count, importance)
     sides = [measure.as_groups() for measure in measures]

@@ -50,7 +50,7 @@ class Wasserstein(SampleDiscrepancy, kind="wasserstein"):
     Gradients hold the optimal plan fixed (points) and are dual potentials (weights): right wherever plan and potentials are
     unique, a choice of subgradient elsewhere, such as equal weights on both sides. Second derivatives are refused for d > 1.
 
-    Summary: the real points; it does not merge, and its sensitivity is not bounded (it is, by diameter^p / n, only on a bounded
+    Summary: the real points; its sensitivity is not bounded (it is, by diameter^p / n, only on a bounded
     domain, which is not assumed). Cost: O(n m d) for the costs and about O((n m)^1.5) for the program in time, some
     60 bytes a pair in memory; O((n + m) d) is kept for the backward pass. Points without weight cost nothing.
 
@@ -61,6 +61,18 @@ class Wasserstein(SampleDiscrepancy, kind="wasserstein"):
 
     References: Computational Optimal Transport (Peyré and Cuturi, 2019), chapter 3; Displacement Interpolation Using
     Lagrangian Mass Transport (Bonneel et al., 2011), whose network simplex POT (Flamary et al., 2021) uses.
+
+    Raises:
+        InvalidInput: if ``p`` or ``cap`` is below 1; on use, beyond ``cap``.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Measure, Wasserstein
+        >>> mu = Measure(torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0]]))
+        >>> nu = Measure(torch.tensor([[1.0, 1.0], [3.0, 1.0], [1.0, 3.0]]))
+        >>> D = Wasserstein(p=1)
+        >>> round(float(D(mu, nu)), 4)
+        1.4142
     """
 
     p: float = 2.0
@@ -99,7 +111,7 @@ class Wasserstein(SampleDiscrepancy, kind="wasserstein"):
             (points - origin).mT, weights, shared_levels(weights), self.p
         ).tables()
 
-    def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+    def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         points = synthetic.rows
         y = points.double() - summary.constants["origin"]
         if points.shape[-1] == 1:

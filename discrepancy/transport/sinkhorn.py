@@ -30,7 +30,7 @@ class Sinkhorn(SampleDiscrepancy, kind="sinkhorn"):
     ρ KL(π₁ | μ) + ρ KL(π₂ | ν), ρ = ``reach``ᵖ. Both measures have mass one. S goes to W_pᵖ / p as the blur goes to zero, and
     for p = 2 to ½ ‖E_μ x - E_ν y‖² as it grows.
 
-    Summary: the real points and OT(μ, μ); it does not merge, and the sensitivity to one point is not bounded. Time: O(n m d)
+    Summary: the real points and OT(μ, μ); the sensitivity to one point is not bounded. Time: O(n m d)
     for the products once and O(n m) a pass, or O(n m d) a pass where they do not fit into ``potentials.HELD_BYTES``, and the
     same for ν with itself; a summary O(n² d) a pass. Ten passes are usual, a hundred where the blur is far below the
     distances. Memory: O((n + m) d) besides tiles, those products, and a Hessian (m, m) a group where it is as small as they.
@@ -50,6 +50,18 @@ class Sinkhorn(SampleDiscrepancy, kind="sinkhorn"):
 
     References: Interpolating between optimal transport and MMD using Sinkhorn divergences (Feydy et al., 2019);
     Sinkhorn divergences for unbalanced optimal transport (Séjourné et al., 2019), proposition 12.
+
+    Raises:
+        InvalidInput: if a field is out of its range.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Measure, Sinkhorn
+        >>> mu = Measure(torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0]]))
+        >>> nu = Measure(torch.tensor([[1.0, 1.0], [3.0, 1.0], [1.0, 3.0]]))
+        >>> D = Sinkhorn(blur=0.1)
+        >>> round(float(D(mu, nu)), 4)
+        1.0
     """
 
     p: Literal[1, 2] = 2
@@ -92,7 +104,7 @@ class Sinkhorn(SampleDiscrepancy, kind="sinkhorn"):
         points, weights = real.rows, real.shares
         return {"own": self._entropic().alone(points - _centre(points, weights), weights, slopes=False).total}
 
-    def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+    def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         x, a = summary.real.rows.detach(), summary.real.shares.detach()
         y, b = synthetic.rows, synthetic.shares
         value = _Transport.apply(self._entropic(), self.debias, x, a, y, b)[0]  # pyright: ignore[reportIndexIssue]

@@ -6,6 +6,7 @@ Each projection is a problem on the line (:mod:`discrepancy.transport.line`), wh
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -30,7 +31,7 @@ class SlicedWasserstein(SampleDiscrepancy, kind="sliced_wasserstein"):
 
     Summary: the real points, and for each direction their sorted projections as tables, 8 bytes an entry: one table of
     (n, L) for p = 2, two for p = 1, and one more where the real weights differ. 50,000 points and 500 directions are
-    200 MB for p = 2. It does not merge, and its sensitivity is not bounded.
+    200 MB for p = 2. Its sensitivity is not bounded.
 
     Cost of a comparison for m points in d dimensions: O(m L (d + log(n m))) time and O(m L) memory for p = 1 and p = 2,
     whatever n but for the search; other powers O((n + m) L log(n + m)) time and O((n + m) L) memory.
@@ -46,6 +47,19 @@ class SlicedWasserstein(SampleDiscrepancy, kind="sliced_wasserstein"):
 
     References: Wasserstein Barycenter and Its Application to Texture Mixing (Rabin et al., 2011); Sliced and Radon Wasserstein
     Barycenters of Measures (Bonneel et al., 2015); Orthogonal Estimation of Wasserstein Distances (Rowland et al., 2019).
+
+    Raises:
+        InvalidInput: if ``p`` or ``directions`` is below 1; on use, without draws.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import Measure, SlicedWasserstein
+        >>> mu = Measure(torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0]]))
+        >>> nu = Measure(torch.tensor([[1.0, 1.0], [3.0, 1.0], [1.0, 3.0]]))
+        >>> D = SlicedWasserstein(directions=50)
+        >>> draws = D.draw(torch.Generator().manual_seed(0), (2,))
+        >>> round(float(D(mu, nu, draws)), 4)
+        1.0
     """
 
     p: float = 2.0
@@ -85,7 +99,7 @@ class SlicedWasserstein(SampleDiscrepancy, kind="sliced_wasserstein"):
         shared = {"origin": origin} | ({} if levels is None else {"levels": levels})
         return shared | {name: torch.cat([part[name] for part in parts], 1) for name in parts[0] if name not in shared}
 
-    def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+    def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         points = synthetic.rows
         slices = _projected(points - summary.constants["origin"], _directions(draws))
         costs = line_cost(QuantileTables.from_tables(summary.constants), slices, synthetic.shares, self.p)
@@ -99,7 +113,7 @@ class MaxSlicedWasserstein(SampleDiscrepancy, kind="max_sliced_wasserstein"):
     is never less than at a start. SW_p^p <= max-SW_p^p <= W_p^p; for Diracs it is ‖x - y‖^p.
 
     The gradient holds the best direction fixed, which is right by the envelope theorem for the first derivative; a second one
-    is refused. The real points are the summary, which does not merge; the sensitivity is not bounded. A comparison
+    is refused. The real points are the summary; the sensitivity is not bounded. A comparison
     sorts both sides for every start, O((n + m) (d + log(n m))) each in time and O(n + m) in memory, and the ascent repeats it.
 
     Args:
@@ -110,6 +124,19 @@ class MaxSlicedWasserstein(SampleDiscrepancy, kind="max_sliced_wasserstein"):
         root: the p-th root of the value, with gradient zero where the value is zero.
 
     References: Max-Sliced Wasserstein Distance and its Use for GANs (Deshpande et al., 2019, CVPR).
+
+    Raises:
+        InvalidInput: if a field is out of its range; on use, without draws.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import MaxSlicedWasserstein, Measure
+        >>> mu = Measure(torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0]]))
+        >>> nu = Measure(torch.tensor([[1.0, 1.0], [3.0, 1.0], [1.0, 3.0]]))
+        >>> D = MaxSlicedWasserstein()
+        >>> draws = D.draw(torch.Generator().manual_seed(0), (2,))
+        >>> round(float(D(mu, nu, draws)), 4)
+        2.0
     """
 
     p: float = 2.0
@@ -153,16 +180,14 @@ class MaxSlicedWasserstein(SampleDiscrepancy, kind="max_sliced_wasserstein"):
         tables = QuantileTables.of(real, weights, summary.constants.get("levels"), self.p)
         return line_cost(tables, _projected(synthetic.rows - origin, directions), synthetic.shares, self.p)
 
-    def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+    def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         fixed = Measure(*(first_order_only(side, self.kind) for side in (synthetic.rows, synthetic.mass_of)))
         worst = self.slices(summary, fixed, draws).amax(-1)
         return rooted(worst, self.p, self.root).to(synthetic.rows.dtype)
 
-    def sharpened(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Draws:
+    def sharpen_groups(self, summary: SampleSummary, synthetic: Measure, draws: Mapping[str, Tensor]) -> Draws:
         """Every start climbs on its own, not only the highest; one that ends lower than it began stays where it was."""
-        if draws is None:
-            return None
-        moved = _Climb(of=self).sharpened(summary, synthetic, draws)
+        moved = _Climb(of=self).sharpen_groups(summary, synthetic, draws)
         with torch.no_grad():
             before, after = (self.slices(summary, synthetic, these) for these in (draws, moved))
         first, last = _directions(draws), _directions(moved)
@@ -186,7 +211,7 @@ class _Climb(SampleDiscrepancy):
     def constants(self, real: Measure, draws: Draws) -> dict[str, Tensor]:
         return self.of.constants(real, draws)
 
-    def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
+    def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         value = self.of.slices(summary, synthetic, draws).sum(-1)
         return value / torch.where(value > 0, value, 1.0).detach()
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import TypeAdapter
 
-from discrepancy.errors import DiscrepancyError
+from discrepancy.errors import DiscrepancyError, nearest, suggestion
 from discrepancy.parts import Part
 from experiments.config.hints import (
     alternatives,
@@ -23,7 +23,7 @@ from experiments.config.hints import (
     takes_mapping,
     words,
 )
-from experiments.config.mistakes import ConfigError, Mistake, join, listed, nearest, received, suggestion
+from experiments.config.mistakes import ConfigError, Mistake, join, listed, received
 
 __all__ = ["accepts_leaf", "build"]
 

@@ -1,15 +1,14 @@
 """Mistakes of a configuration, collected and reported together, each with its path and in words."""
 
 import datetime
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from discrepancy.errors import DiscrepancyError, InvalidInput
+from discrepancy.errors import DiscrepancyError, InvalidInput, suggestion
 
-__all__ = ["ConfigError", "Mistake", "check_name", "join", "listed", "nearest", "received", "suggestion"]
+__all__ = ["ConfigError", "Mistake", "check_name", "join", "listed", "received", "suggestion"]
 
 
 @dataclass(frozen=True)
@@ -43,19 +42,6 @@ def check_name(field: str, name: str) -> None:
 def join(path: str, step: object) -> str:
     """The path of a key, or of a position in a list, below ``path``."""
     return f"{path}.{step}" if path else str(step)
-
-
-def nearest(name: object, known: Iterable[str]) -> str | None:
-    """The known name that was probably meant."""
-    lowered = {item.lower(): item for item in known}
-    close = difflib.get_close_matches(str(name).lower(), lowered, n=1)
-    return lowered[close[0]] if close else None
-
-
-def suggestion(name: object, known: Iterable[str]) -> str:
-    """``; did you mean '...'?``, or nothing."""
-    close = nearest(name, known)
-    return f"; did you mean '{close}'?" if close else ""
 
 
 def listed(known: Iterable[str]) -> str:

@@ -1,9 +1,8 @@
 """Real data: packaged, downloaded, or the user's own."""
 
-import difflib
 from pathlib import Path
 
-from discrepancy.errors import InvalidInput
+from discrepancy.errors import InvalidInput, nearest
 from experiments.data.arrays import Npz
 from experiments.data.base import Source
 from experiments.data.diabetes import Diabetes
@@ -40,8 +39,8 @@ def source_named(text: str, root: str | None = None) -> Source:
         return Images(path=text)
     if path.exists():
         raise InvalidInput(f"{text} is neither an .npz file nor a folder of images; convert it to one of these")
-    close = difflib.get_close_matches(squeezed(text), [*packaged, *known], 1)
-    hint = f"did you mean {known.get(close[0], close[0])}?" if close else "correct the name or the path"
+    close = nearest(squeezed(text), [*packaged, *known])
+    hint = f"did you mean {known.get(close, close)}?" if close else "correct the name or the path"
     raise InvalidInput(
         f"no data called '{text}': it is no file or folder, and not one of {', '.join([*packaged, *SETS])}; {hint}"
     )

@@ -1,6 +1,5 @@
 """Image sets that torchvision knows by name: read from a folder, and downloaded into it when they are not there."""
 
-import difflib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any, ClassVar
 from filelock import FileLock
 from torchvision import datasets
 
-from discrepancy.errors import InvalidInput
+from discrepancy.errors import InvalidInput, nearest
 from experiments.data.base import Source
 from objectives.data.labelled import LabelledData, Normalisation
 
@@ -69,8 +68,8 @@ class Torchvision(Source, kind="torchvision"):
         names = {squeezed(name): name for name in SETS}
         found = names.get(squeezed(self.name))
         if found is None:
-            close = difflib.get_close_matches(squeezed(self.name), names, 1)
-            hint = f"; did you mean {names[close[0]]}?" if close else ""
+            close = nearest(squeezed(self.name), names)
+            hint = f"; did you mean {names[close]}?" if close else ""
             raise InvalidInput(f"'name' must be one of {', '.join(SETS)}, got '{self.name}'{hint}")
         object.__setattr__(self, "name", found)
 

@@ -1,4 +1,4 @@
-"""ProtocolChoice a small training set by the networks that are trained on it from scratch."""
+"""Evaluation of a small training set: by networks trained on it from scratch, or by the learner of its objective."""
 
 from experiments.evaluate.by_learner import NAMES, ByLearner, by_learner
 from experiments.evaluate.controls import (

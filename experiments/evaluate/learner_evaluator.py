@@ -1,4 +1,4 @@
-"""ProtocolChoice by the learner of an objective: what it learns from a condensed set, and from its controls.
+"""Evaluation by the learner of an objective: what it learns from a condensed set, and from its controls.
 
 Features are made chunk by chunk: those of all the test examples, or of all the real ones, never lie in memory together.
 """
@@ -25,7 +25,6 @@ from experiments.evaluate.training import errors_of, held_out
 from objectives.contexts import Context, Draw
 from objectives.data.labelled import LabelledData
 from objectives.engine.engine import Engine
-from objectives.engine.memory import available_bytes
 from objectives.engine.runtime import Runtime
 from objectives.rng import rng
 from objectives.synthetic.artefact import SyntheticSet
@@ -284,7 +283,7 @@ class LearnerEvaluator:
     ) -> tuple[float, ...]:
         """The accuracy on the test examples and the risk; of targets, the error and the coefficient of determination."""
         test, data = self.test, self.data
-        part = max(1, min(PART_EXAMPLES, available_bytes(self.device) // (64 * max(1, examples))))
+        part = max(1, min(PART_EXAMPLES, self.engine.runtime.free_bytes // (64 * max(1, examples))))
         centre = 1 / data.outputs if self.learner.predicts_centred else 0.0
         outputs, correct, squares = [], 0, 0.0
         for rows in torch.arange(len(test)).split(part):

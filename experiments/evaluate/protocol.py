@@ -9,12 +9,11 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from discrepancy.errors import InvalidInput
+from discrepancy.errors import InvalidInput, suggestion
 from discrepancy.networks import MLP, ConvNet, Network
 from discrepancy.parts import Part, check_choice
 from experiments.config import build, dump, override, read
@@ -220,8 +219,7 @@ def protocol_named(name: str, changes: Sequence[str] = (), networks: int | None 
     elif Path(name).suffix in (".yaml", ".yml", ".toml"):
         protocol = build(Protocol, read(name))
     else:
-        near = get_close_matches(name, PROTOCOLS, 1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
+        hint = suggestion(name, PROTOCOLS)
         raise InvalidInput(f"'protocol' must be one of {', '.join(PROTOCOLS)}, or a YAML file, got '{name}'{hint}")
     if changes:
         protocol = build(Protocol, override(dump(protocol), changes))

@@ -45,12 +45,10 @@ class Extractor:
         self.network, self.take, self.shape, self.outputs, self.runtime = network, take, shape, outputs, runtime
         self.affine = affine
         self.plain_take = tuple(name for name in take if name != JACOBIAN)
-        self.chunk, self.multiplications, self.whole_batches = UNBOUNDED, 0, False
+        self.chunk, self.whole_batches = UNBOUNDED, False
         if network is not None:
             self.chunk = chunk_examples(network, shape, outputs, runtime.device)
             self.whole_batches = not network.pointwise
-            if take:
-                self.multiplications = network.multiplications(shape, outputs, self.plain_take or ("logits",))
         self._differentiable: Any = self._forward
         self._plain: Any = self._forward
 
@@ -64,6 +62,13 @@ class Extractor:
     def compilable(self) -> bool:
         """Whether its forward pass can be compiled."""
         return self.network is not None and JACOBIAN not in self.take
+
+    @functools.cached_property
+    def multiplications(self) -> int:
+        """Multiply-accumulates of the forward pass of one example."""
+        if self.network is None or not self.take:
+            return 0
+        return self.network.multiplications(self.shape, self.outputs, self.plain_take or ("logits",))
 
     def seconds(self, examples: float) -> float:
         """A rough estimate of the time that so many examples take without compilation."""

@@ -6,7 +6,6 @@ over classes with one step, and so it has a name of its own.
 """
 
 import copy
-import difflib
 import inspect
 from dataclasses import replace
 from typing import Any, Literal, get_args
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer, lr_scheduler
 
-from discrepancy.errors import InvalidInput
+from discrepancy.errors import InvalidInput, suggestion
 from discrepancy.parts import check_choice, named
 from objectives.engine.bound_context import BoundContext
 from objectives.engine.engine import Values
@@ -192,8 +191,7 @@ class Descent(Solver, kind="descent"):
 def _known(field: str, name: str, known: dict[str, Any]) -> Any:
     if name.lower() in known:
         return known[name.lower()]
-    close = difflib.get_close_matches(name.lower(), known, 1)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
+    hint = suggestion(name, known)
     raise InvalidInput(f"'{field}' is '{name}', which is none of torch's{hint} (known: {', '.join(sorted(known))})")
 
 
@@ -201,8 +199,7 @@ def _called(field: str, kind: Any, options: dict[str, Any], *positional: Any, **
     known = inspect.signature(kind).parameters
     for name in options:
         if name not in known or name == "params":
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f"; did you mean '{close[0]}'?" if close else ""
+            hint = suggestion(name, known)
             raise InvalidInput(f"'{field}' has '{name}', which torch's {kind.__name__} does not take{hint}")
     try:
         return kind(*positional, **named, **options)

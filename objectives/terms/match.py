@@ -316,9 +316,9 @@ class _Merging(Accumulator):
         offered, draws = bound.offered(taken, examples), self.drawn.embedding
         features = bound.features(offered, groups, len(bound.share), draws, self.parameters)
         for block, part in features.blocks():
-            discrepancy = bound.discrepancies[block]
-            summary = discrepancy.summarise(part, self.drawn.blocks[block])
-            self.made[block] = summary if block not in self.made else discrepancy.merge(self.made[block], summary)
+            discrepancy, own = bound.discrepancies[block], self.drawn.blocks[block]
+            before, summary = self.made.get(block), discrepancy.summarise(part, own)
+            self.made[block] = summary if before is None else discrepancy.merge(before, summary, own)
 
     def summaries(self) -> Mapping[str, Any]:
         return self.made

@@ -10,48 +10,22 @@ A new discrepancy is covered by a subclass that supplies ``instances`` and ``tru
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, get_args
+from typing import ClassVar
 
 import pytest
 import torch
+from samples import M, N, claims, needs, rows, with_points, with_weights
 from torch import Tensor
+from two_sides import TwoSides
 
 from discrepancy import Discrepancy, Grouping, InvalidInput, Measure, Unsupported
 from discrepancy import discrepancy as base
-from discrepancy.discrepancy import Tag
 from discrepancy.numerics import pairwise
 
-__all__ = ["DiscrepancyContract", "claims", "rows", "with_points", "with_weights"]
-
-N, M = 7, 5
+__all__ = ["DiscrepancyContract", "M", "N", "claims", "rows", "with_points", "with_weights"]
 
 
-def claims(discrepancy: Discrepancy) -> frozenset[Tag]:
-    """The tags of an instance; without any it fails."""
-    tags = discrepancy.tags
-    assert tags, f"{discrepancy} claims no law; give it tags"
-    assert tags <= set(get_args(Tag)), f"unknown tags {sorted(tags - set(get_args(Tag)))}"
-    return tags
-
-
-def needs(discrepancy: Discrepancy, tag: Tag) -> None:
-    if tag not in claims(discrepancy):
-        pytest.skip(f"does not claim '{tag}'")
-
-
-def with_points(side: Measure, points: Tensor) -> Measure:
-    return Measure(points, side.mass_of, side.labels)
-
-
-def with_weights(side: Measure, weights: Tensor) -> Measure:
-    return Measure(side.points, weights, side.labels)
-
-
-def rows(side: Measure, index: Tensor) -> Measure:
-    return Measure(side.points[index], side.mass_of[index], None if side.labels is None else side.labels[index])  # pyright: ignore
-
-
-class DiscrepancyContract:
+class DiscrepancyContract(TwoSides):
     instances: ClassVar[Mapping[str, Discrepancy]]
     shape: ClassVar[tuple[int, ...]] = (3,)
     classes: ClassVar[int | None] = None
@@ -225,23 +199,7 @@ class DiscrepancyContract:
         tolerance = self.float32_tolerance
         torch.testing.assert_close(value.double(), exact, atol=tolerance, rtol=tolerance)
 
-    # Summaries and groups
-
-    def test_summaries_merge(self, discrepancy: Discrepancy):
-        mu, nu, draws = self.sample(N), self.sample(M, 1).as_groups(), self.draws(discrepancy)
-        batches = [
-            discrepancy.summarise(rows(mu, part).as_groups(), draws)
-            for part in torch.arange(N).split([3, 1, N - 4] if discrepancy.mergeable else [3, N - 3])
-        ]
-        if not discrepancy.mergeable:
-            with pytest.raises(Unsupported, match="merge"):
-                discrepancy.merge(*batches)
-            return
-        merged = discrepancy.merge(discrepancy.merge(batches[0], batches[1]), batches[2])
-        torch.testing.assert_close(
-            discrepancy.compare(merged, nu, draws),
-            discrepancy.compare(discrepancy.summarise(mu.as_groups(), draws), nu, draws),
-        )
+    # Groups
 
     def test_groups_are_compared_one_by_one(self, discrepancy: Discrepancy):
         mu, nu, draws = self.sample(N), self.sample(M, 1), self.draws(discrepancy)

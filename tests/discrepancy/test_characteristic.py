@@ -309,8 +309,6 @@ def test_learned_frequencies_keep_the_points():
     assert isinstance(summary, SampleSummary)
     assert not one.mergeable
     assert one.bound is None
-    with pytest.raises(Unsupported, match="learned frequencies look at points: merge the measures"):
-        one.merge(summary, summary)
 
 
 def test_the_adversary_starts_at_the_fixed_law_and_goes_uphill():

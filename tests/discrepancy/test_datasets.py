@@ -17,8 +17,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from discrepancy import MMD, Discrepancy, Gaussian, Grouping, InvalidInput, Measure, SampleDiscrepancy, Unsupported
-from discrepancy.datasets import ClassesDistance, DataSetDistance, Joint
+from discrepancy import (
+    MMD,
+    Discrepancy,
+    Gaussian,
+    Grouping,
+    InvalidInput,
+    Joint,
+    Measure,
+    SampleDiscrepancy,
+    Unsupported,
+)
+from discrepancy.datasets import ClassesDistance, DataSetDistance
 from discrepancy.discrepancy import Adversary, MeanSummary, Tag
 from discrepancy.divergences import NeighbourKL, SmoothedTotalVariation
 from discrepancy.kernels import Median
@@ -41,7 +51,7 @@ class Witness(SampleDiscrepancy, kind="witness_by_test"):
     def constants(self, real, draws):
         return {}
 
-    def compare(self, summary, synthetic, draws=None):
+    def compare_groups(self, summary, synthetic, draws):
         assert draws is not None
         a = draws["a"].to(synthetic.rows)
         a = a if a.ndim == 2 else a.expand(len(synthetic.mass_of), -1)
@@ -183,7 +193,7 @@ def test_joint_refuses_what_it_cannot_read():
         Joint(of=MMD(), classes=4)(labelled(5), labelled(4))
     with pytest.raises(InvalidInput, match=r"'scale' is the rule 'median' .* resolve\(sample\)"):
         Joint(of=MMD(), scale=Median())(labelled(5), labelled(4))
-    with pytest.raises(InvalidInput, match="looks at label vectors"):
+    with pytest.raises(InvalidInput, match="looks at labels, and a measure has none"):
         Joint(of=MMD()).summarise(Measure(normal(3)).as_groups())
     with pytest.raises(InvalidInput, match="a measure has none"):
         Joint(of=MMD())(Measure(normal(3)), labelled(4))

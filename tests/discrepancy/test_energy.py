@@ -15,7 +15,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import energy_distance
 from torch import Tensor
 
-from discrepancy import MMD, Discrepancy, InvalidInput, Measure, Unsupported
+from discrepancy import MMD, Discrepancy, InvalidInput, Measure
 from discrepancy.kernels import Energy
 from discrepancy.mean_embeddings.energy import EnergyDistance
 
@@ -120,12 +120,6 @@ def test_root_of_the_unbiased_estimate_is_refused():
 def test_unbiased_estimate_of_one_point_is_refused():
     with pytest.raises(InvalidInput, match=r"estimator 'u' needs at least 2 real points .* use estimator 'v'"):
         EnergyDistance(estimator="u")(Measure(sample(1)), Measure(sample(2, seed=1)))
-
-
-def test_summaries_do_not_merge():
-    part = EnergyDistance().summarise(Measure(sample(3)).as_groups())
-    with pytest.raises(Unsupported, match=r"'energy_distance' compares points: merge the measures"):
-        EnergyDistance().merge(part, part)
 
 
 # Properties

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from discrepancy import Discrepancy, Gaussian, InvalidInput, Measure, Unsupported
+from discrepancy import Discrepancy, Gaussian, InvalidInput, Measure
 from discrepancy.kernels import Linear, Median
 from discrepancy.learning.learned import FittedSummary, Parameters, Risk
 from discrepancy.learning.learners import ClassMeans, KernelRidge
@@ -55,6 +55,8 @@ def risk(learner, real: Measure, synthetic: Measure, loss: str = "squared") -> f
         predictions = x @ table.T + intercept
     else:
         s, labels, v = flat(synthetic)
+        if learner.centred:
+            y, labels = y - 1 / y.shape[1], labels - 1 / y.shape[1]
         kernel = learner.kernel
         names = (
             {"kernel": "rbf", "gamma": 1 / (2 * kernel.lengthscale**2)}
@@ -125,6 +127,7 @@ class TestRisk(DiscrepancyContract):
         "relative": Risk(learner=Ridge(penalty=0.1, intercept=True, relative=True)),
         "kernel": Risk(learner=KernelRidge(kernel=Gaussian(lengthscale=1.5), penalty=0.1)),
         "kernel-relative": Risk(learner=KernelRidge(kernel=Gaussian(lengthscale=1.5), penalty=0.1, relative=True)),
+        "kernel-centred": Risk(learner=KernelRidge(kernel=Gaussian(), penalty=0.1, centred=True)),
         "kernel-linear": Risk(learner=KernelRidge(kernel=Linear(), penalty=0.1)),
         "kernel-linear-relative": Risk(learner=KernelRidge(kernel=Linear(), penalty=0.1, relative=True)),
         "ridge-cross-entropy": Risk(learner=Ridge(penalty=0.1, intercept=True), loss="cross_entropy"),
@@ -298,13 +301,6 @@ def test_real_side_is_solved_once(monkeypatch):
     discrepancy.compare(summary.select(torch.tensor([0])), synthetic)
     assert len(solved) == 1
     torch.testing.assert_close(again, torch.stack([first] * 2))
-
-
-def test_points_do_not_merge():
-    discrepancy = LEARNED["kernel"]
-    part = discrepancy.summarise(data(3).as_groups())
-    with pytest.raises(Unsupported, match=r"'kernel_ridge' compares points: merge the measures"):
-        discrepancy.merge(part, part)
 
 
 def test_is_the_discrimination_loss_of_cafe():

@@ -167,6 +167,14 @@ def test_merging_different_blocks_is_refused():
         Measure.merged([Measure({"a": points(2, 1)}), Measure({"b": points(2, 1)})])
 
 
+def test_merging_other_groups_is_refused():
+    flat, three = Measure(points(2, 1)), Measure(points(6, 1).view(3, 2, 1), torch.ones(3, 2))
+    with pytest.raises(InvalidInput, match="a measure with 3 groups and one with no groups cannot be merged"):
+        Measure.merged([three, flat])
+    with pytest.raises(InvalidInput, match="with 3 groups and one with 1 groups"):
+        Measure.merged([three, flat.as_groups()])
+
+
 def test_merging_nothing_is_refused():
     with pytest.raises(InvalidInput, match="no measures to merge; give at least one"):
         Measure.merged([])

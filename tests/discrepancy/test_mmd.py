@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics.pairwise import rbf_kernel
 
-from discrepancy import MMD, Discrepancy, Gaussian, InvalidInput, Measure, Unsupported
+from discrepancy import MMD, Discrepancy, Gaussian, InvalidInput, Measure
 from discrepancy.discrepancy import MeanSummary, SampleSummary
 from discrepancy.kernels import (
     Energy,
@@ -249,13 +249,6 @@ def test_saved_bytes_do_not_grow_with_n(root: bool):
         return total
 
     assert saved(17) == saved(1009) > 0
-
-
-def test_summaries_of_points_do_not_merge():
-    discrepancy = MMD(kernel=Gaussian())
-    part = discrepancy.summarise(Measure(sample(3)).as_groups())
-    with pytest.raises(Unsupported, match=r"'gaussian' compares points: merge the measures"):
-        discrepancy.merge(part, part)
 
 
 # Estimators and root

@@ -118,10 +118,13 @@ def test_a_member_without_tags_fails_the_contract():
     class Silent(Discrepancy):
         tags = frozenset()  # pyright: ignore
 
-        def summarise(self, real: Measure, draws=None):
+        def summarise_groups(self, real: Measure, draws):
             return None
 
-        def compare(self, summary, synthetic: Measure, draws=None):
+        def compare_groups(self, summary, synthetic: Measure, draws):
+            raise AssertionError
+
+        def merge_groups(self, first, second, draws):
             raise AssertionError
 
     with pytest.raises(AssertionError, match="claims no law; give it tags"):
@@ -130,10 +133,13 @@ def test_a_member_without_tags_fails_the_contract():
 
 def test_a_member_that_forgets_tags_cannot_be_built():
     class Forgetful(Discrepancy):
-        def summarise(self, real: Measure, draws=None):
+        def summarise_groups(self, real: Measure, draws):
             return None
 
-        def compare(self, summary, synthetic: Measure, draws=None):
+        def compare_groups(self, summary, synthetic: Measure, draws):
+            raise AssertionError
+
+        def merge_groups(self, first, second, draws):
             raise AssertionError
 
     with pytest.raises(TypeError, match="tags"):

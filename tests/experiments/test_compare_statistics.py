@@ -45,7 +45,7 @@ class NearestByTest(SampleDiscrepancy, kind="nearest_by_test"):
     def constants(self, real, draws):
         return {}
 
-    def compare(self, summary, synthetic, draws=None):
+    def compare_groups(self, summary, synthetic, draws):
         return torch.cdist(summary.real.rows, synthetic.rows).amin(-1).mean(-1)
 
 

@@ -317,7 +317,7 @@ class Fussy(SampleDiscrepancy, kind="fussy_by_test"):
     def constants(self, real, draws):
         return {}
 
-    def compare(self, summary, synthetic, draws=None):
+    def compare_groups(self, summary, synthetic, draws):
         import warnings
 
         warnings.warn("repaired", NumericalWarning, stacklevel=2)

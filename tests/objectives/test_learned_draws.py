@@ -44,7 +44,7 @@ def parts() -> dict[str, Any]:
         def constants(self, real: Measure, draws: Draws) -> Mapping[str, Tensor]:
             return {"mean": torch.einsum("gn,gnd->gd", real.shares, real.rows.double())}
 
-        def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Tensor:
+        def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Tensor:
             assert draws is not None
             psi = draws["direction"] / draws["direction"].norm(dim=-1, keepdim=True)
             apart = summary.constants["mean"] - torch.einsum("gn,gnd->gd", synthetic.shares, synthetic.rows.double())
@@ -64,7 +64,7 @@ def parts() -> dict[str, Any]:
         def constants(self, real: Measure, draws: Draws) -> Mapping[str, Tensor]:
             return {"joint": torch.einsum("gn,gnd,gnc->gdc", real.shares.float(), real.rows, real.labels)}
 
-        def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Tensor:
+        def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Tensor:
             joint = torch.einsum("gn,gnd,gnc->gdc", synthetic.shares.float(), synthetic.rows, synthetic.labels)
             return (summary.constants["joint"] - joint).square().sum((-1, -2))
 
@@ -78,7 +78,7 @@ def parts() -> dict[str, Any]:
         def constants(self, real: Measure, draws: Draws) -> Mapping[str, Tensor]:
             return {}
 
-        def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Tensor:
+        def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Tensor:
             return torch.zeros(len(synthetic.mass_of))
 
     return {"widest": Widest, "correlated": Correlated, "counted": Counted}

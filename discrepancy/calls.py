@@ -1,0 +1,222 @@
+"""The calls of a discrepancy: flat and grouped measures, named blocks, class numbers and label vectors, in one place.
+
+A kind implements its hooks ``summarise_groups``, ``compare_groups`` and ``merge_groups``, which see grouped measures with label
+vectors only. What users call brings every measure into this form first; a grouped measure goes straight through.
+"""
+
+import functools
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from discrepancy.errors import InvalidInput, Unsupported
+from discrepancy.measure import Measure
+from discrepancy.parts import Part
+from discrepancy.summaries import BlockSummary, SideSummary, Space
+
+__all__ = ["Adversary", "Draws", "TwoSided"]
+
+Draws = Mapping[str, Tensor] | None
+"""The random parts of one context (frequencies, directions), by name; None where there are none."""
+
+
+@dataclass(frozen=True)
+class Adversary:
+    """Who takes the supremum: the draws of these names are moved uphill, so many steps of Adam at this rate where D is
+    evaluated on its own; in a run they are part of its state and move once a step."""
+
+    names: frozenset[str]
+    steps: int
+    rate: float
+
+
+class TwoSided(Part):
+    """What is computed in two steps: a summary of the real side, then comparisons with it."""
+
+    @property
+    @abstractmethod
+    def labelled(self) -> bool:
+        """Whether it looks at labels."""
+
+    @property
+    @abstractmethod
+    def adversary(self) -> Adversary | None:
+        """Who takes the supremum, where there is one."""
+
+    @abstractmethod
+    def summarise_groups(self, real: Measure, draws: Draws) -> Any:
+        """The summary of a grouped measure, with a ``select`` and a size ``nbytes`` as in :class:`Summary`; runs without
+        gradient."""
+
+    @abstractmethod
+    def compare_groups(self, summary: Any, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
+        """The discrepancy of each group, differentiable in the synthetic points and weights."""
+
+    @abstractmethod
+    def merge_groups(self, first: Any, second: Any, draws: Draws) -> Any:
+        """The summary of the union, from two summaries of the same groups; runs without gradient."""
+
+    @torch.no_grad()
+    def summarise(self, real: Measure, draws: Draws = None) -> Any:
+        """The summary of the real side. No gradient reaches it.
+
+        Values are not looked at, since this runs for every batch: ``Measure.checked`` and ``D(mu, nu)`` do that.
+
+        Args:
+            real: flat, grouped, or with named blocks, of which each gets a summary of its own with the same ``draws``.
+            draws: what :meth:`draw` gave for the shape of a point.
+
+        Raises:
+            InvalidInput: if the discrepancy looks at labels and there are none, or needs draws and there are none.
+        """
+        if isinstance(real.points, Mapping):
+            return BlockSummary({name: self.summarise(block, draws) for name, block in real.blocks()})
+        if real.grouped and (not self.labelled or real.has_label_vectors):
+            return self.summarise_groups(real, draws)
+        classes = real.classes if self.labelled else None
+        side = real if classes is None else real.with_label_vectors(classes)
+        return SideSummary(self.summarise_groups(side.as_groups(), draws), not real.grouped, Space.of(real), classes)
+
+    def compare(self, summary: Any, synthetic: Measure, draws: Draws = None) -> Tensor:
+        """The discrepancy, differentiable in the synthetic points and weights: a scalar for flat measures, one value a group
+        for grouped ones, summed over named blocks.
+
+        The values are those of ``D(mu, nu)``, which moves an adversary first, where there is one: :meth:`sharpened`.
+
+        Args:
+            summary: of the real side, by :meth:`summarise` or :meth:`merge`.
+            synthetic: flat where the real side was flat, with the same groups where it was grouped.
+            draws: those of the summary.
+
+        Raises:
+            InvalidInput: if the two sides do not fit each other.
+        """
+        if isinstance(summary, BlockSummary):
+            parts = summary.paired(dict(synthetic.blocks()))
+            return _summed(self.compare(part, block, draws) for part, block in parts)
+        groups, synthetic = self._grouped(summary, synthetic)
+        value = self.compare_groups(groups, synthetic, draws)
+        return value[0] if isinstance(summary, SideSummary) and summary.flat else value
+
+    @torch.no_grad()
+    def merge(self, first: Any, second: Any, draws: Draws = None) -> Any:
+        """The summary of the union of two samples, whose weights stay as they are: each counts by its mass.
+
+        Sums add up, in bounded memory where the discrepancy is :attr:`mergeable`. Where the points are kept they are
+        concatenated, and the constants of the real side are computed again.
+
+        Args:
+            first, second: summaries of the same groups, blocks and classes.
+            draws: those of both summaries.
+
+        Raises:
+            InvalidInput: if the two are summaries of different sorts of measures, or draws are needed and missing.
+        """
+        if isinstance(first, BlockSummary):
+            parts = first.paired(second.blocks if isinstance(second, BlockSummary) else {"": second})
+            return BlockSummary(
+                {name: self.merge(*pair, draws) for name, pair in zip(first.blocks, parts, strict=True)}
+            )
+        if isinstance(first, SideSummary):
+            return first.merged(second, functools.partial(self.merge_groups, draws=draws))
+        if isinstance(second, SideSummary | BlockSummary):
+            return self.merge(second, first, draws)
+        return self.merge_groups(first, second, draws)
+
+    def sharpened(self, summary: Any, synthetic: Measure, draws: Draws = None) -> Draws:
+        """The draws after the adversary, one for each group, has moved uphill; the same where there is none.
+
+        Raises:
+            Unsupported: for measures with named blocks, each of which has an adversary of its own.
+        """
+        if self.adversary is None or draws is None:
+            return draws
+        if isinstance(summary, BlockSummary):
+            raise Unsupported(f"each block has an adversary of its own; call '{self.kind}' for one block at a time")
+        return self.sharpen_groups(*self._grouped(summary, synthetic), draws)
+
+    def sharpen_groups(self, summary: Any, synthetic: Measure, draws: Mapping[str, Tensor]) -> Draws:
+        """:meth:`sharpened` for grouped measures and a discrepancy with an adversary."""
+        adversary = self.adversary
+        assert adversary is not None
+        count = len(synthetic.mass_of)
+        fixed = synthetic.detached()
+        moving = {
+            name: draws[name].expand(count, *draws[name].shape).clone().requires_grad_() for name in adversary.names
+        }
+        optimizer = torch.optim.Adam(moving.values(), lr=adversary.rate, maximize=True)
+        with torch.enable_grad():
+            for _ in range(adversary.steps):
+                value = self.compare_groups(summary, fixed, {**draws, **moving}).sum()
+                for tensor, slope in zip(
+                    moving.values(), torch.autograd.grad(value, list(moving.values())), strict=True
+                ):
+                    tensor.grad = slope
+                optimizer.step()
+        return {**draws, **{name: tensor.detach() for name, tensor in moving.items()}}
+
+    def _grouped(self, summary: Any, synthetic: Measure) -> tuple[Any, Measure]:
+        """The summary of the groups, and the synthetic side grouped and with label vectors.
+
+        Raises:
+            InvalidInput: if the two do not fit each other.
+        """
+        if isinstance(synthetic.points, Mapping):
+            raise InvalidInput("'synthetic' has named blocks and the summary has none; summarise the same blocks")
+        if isinstance(summary, SideSummary):
+            return summary.groups, summary.of_other(synthetic, "synthetic")
+        if not synthetic.grouped:
+            raise InvalidInput(
+                "the summary is that of a grouped measure and 'synthetic' is flat; condition both sides or neither"
+            )
+        if self.labelled and not synthetic.has_label_vectors:
+            raise InvalidInput(
+                f"the summary was made of label vectors and 'synthetic' has {synthetic.classes} classes by number; use "
+                f"Measure.with_label_vectors(classes)"
+            )
+        return summary, synthetic
+
+    def __call__(self, mu: Measure, nu: Measure, draws: Draws = None) -> Tensor:
+        """D(mu, nu): a scalar for flat measures, one value a group for grouped ones, summed over named blocks.
+
+        Raises:
+            InvalidInput: if the values of a measure are unusable, or the two do not fit each other.
+        """
+        mu.checked("mu")
+        nu.checked("nu")
+        if mu.grouped != nu.grouped:
+            raise InvalidInput("one measure is grouped and the other is not; condition both or neither")
+        if mu.grouped and len(mu.mass_of) != len(nu.mass_of):
+            raise InvalidInput(
+                f"the measures have {len(mu.mass_of)} and {len(nu.mass_of)} groups; condition both alike"
+            )
+        if mu.tensors.keys() != nu.tensors.keys():
+            raise InvalidInput(f"the measures have different blocks: {sorted(mu.tensors)} and {sorted(nu.tensors)}")
+        if self.labelled:
+            classes = max(mu.classes, nu.classes)
+            mu, nu = mu.with_label_vectors(classes), nu.with_label_vectors(classes)
+            if mu.classes != nu.classes:
+                raise InvalidInput(
+                    f"labels of {mu.classes} and {nu.classes} classes cannot be compared; use one list of classes"
+                )
+        values = []
+        for (name, real), (_, synthetic) in zip(mu.blocks(), nu.blocks(), strict=True):
+            Space.of(real).check(Space.of(synthetic), f" in block '{name}'" if name else "")
+            real, synthetic = real.as_groups(), synthetic.as_groups()
+            summary = self.summarise(real, draws)
+            values.append(self.compare(summary, synthetic, self.sharpened(summary, synthetic, draws)))
+        total = _summed(values)
+        return total if mu.grouped else total[0]
+
+
+def _summed(values: Iterable[Tensor]) -> Tensor:
+    """The sum over blocks, in the dtype of the last."""
+    total = torch.zeros(())
+    for value in values:
+        total = value + total.to(value)
+    return total
