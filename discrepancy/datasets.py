@@ -21,7 +21,7 @@ from discrepancy.errors import InvalidInput
 from discrepancy.kernels.lengths import Length, check_length, number
 from discrepancy.measure import Measure
 from discrepancy.parts import check_choice
-from discrepancy.transport.exact import least_cost
+from discrepancy.transport.simplex import least_cost
 
 __all__ = ["ClassesDistance", "ClassesSummary", "DataSetDistance", "Joint"]
 
