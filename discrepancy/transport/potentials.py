@@ -26,7 +26,7 @@ from torch import Tensor
 from discrepancy.errors import NumericalWarning
 from discrepancy.numerics import pairwise
 
-__all__ = ["HELD_BYTES", "Cost", "Entropic", "Potentials"]
+__all__ = ["HELD_BYTES", "Cost", "Entropic", "Potentials", "mass_out_of_place", "reachable", "warn_stopped"]
 
 HELD_BYTES = {"cpu": 128 << 20, "cuda": 1 << 30}
 """Bytes of products tᵢⱼ that are kept between sweeps; above, each sweep computes them again, tile by tile."""
@@ -247,20 +247,13 @@ class Entropic:
         return self.settled(step, z, weights, scale, dtype)
 
     def settled(self, step: Step, z: Tensor, weights: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
-        """The potential that goes with the solution. Exponents of size scale / ε are rounded, which bounds the tolerance."""
+        """The potential that goes with the solution."""
         eps = torch.full_like(scale, self.eps)
-        tolerance = (torch.finfo(dtype).eps * (1 + scale / eps)).clamp(max=0.01).clamp(min=self.tolerance)
         search = _Search(z, weights)
-        found = search.run(step, eps, tolerance, self.iterations)
+        found = search.run(step, eps, reachable(self.tolerance, dtype, scale / eps), self.iterations)
         if found is not None:
             return found.other
-        finer = ", or give points in float64" if dtype == torch.float32 else ""
-        warnings.warn(
-            f"Sinkhorn stopped after {self.iterations} iterations with {float(search.lowest.max()):.1e} of the mass out of "
-            f"place (tolerance {self.tolerance:g}); raise 'blur', 'tolerance' or 'iterations'{finer}",
-            NumericalWarning,
-            stacklevel=2,
-        )
+        warn_stopped(self.iterations, float(search.lowest.max()), self.tolerance, dtype)
         return step(search.best, eps, False).other
 
 
@@ -294,7 +287,7 @@ class _Search:
         affordable = 8 * g * m * m <= HELD_BYTES.get(self.at.device.type, HELD_BYTES["cpu"])
         for count in range(1, limit + 1):
             look = step(self.at, eps, affordable and count % period == 0)
-            error = (self.weights * torch.expm1(look.residual / eps[:, None]).abs()).sum(-1).clamp(max=1e300)
+            error = mass_out_of_place(self.weights, look.residual, eps)
             done = ~(error > tolerance)  # NaN cannot be mended
             done = done if frozen is None else done | frozen
             self.best = torch.where((error < self.lowest)[:, None], self.at, self.best)
@@ -351,6 +344,29 @@ class _Search:
         gram.diagonal(0, 1, 2).add_(1e-10)
         factors = torch.linalg.solve_ex(gram, weighted @ gap[..., None])[0]
         return (factors * (moves + turns)).sum(1)
+
+
+def mass_out_of_place(
+    weights: Float[Tensor, "g m"], residual: Float[Tensor, "g m"], eps: Float[Tensor, " g"]
+) -> Float[Tensor, " g"]:
+    """Σⱼ |Σᵢ πᵢⱼ - νⱼ| at a potential that is so far from a solution."""
+    return (weights * torch.expm1(residual / eps[:, None]).abs()).sum(-1).clamp(max=1e300)
+
+
+def reachable(tolerance: float, dtype: torch.dtype, exponents: Float[Tensor, " g"]) -> Float[Tensor, " g"]:
+    """The tolerance, or what the rounding of exponents of this size allows."""
+    return (torch.finfo(dtype).eps * (1 + exponents)).clamp(max=0.01).clamp(min=tolerance)
+
+
+def warn_stopped(iterations: int, error: float, tolerance: float, dtype: torch.dtype) -> None:
+    """Says what was reached after the last iteration."""
+    finer = ", or give points in float64" if dtype == torch.float32 else ""
+    warnings.warn(
+        f"Sinkhorn stopped after {iterations} iterations with {error:.1e} of the mass out of place (tolerance {tolerance:g}); "
+        f"raise 'blur', 'tolerance' or 'iterations'{finer}",
+        NumericalWarning,
+        stacklevel=3,
+    )
 
 
 def _damped(softmin: Tensor, eps: Tensor, rho: float | None) -> Tensor:

@@ -5,7 +5,7 @@ S(μ, ν) = OT_ε(μ, ν) - ½ OT_ε(μ, μ) - ½ OT_ε(ν, ν)
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,8 @@ from discrepancy.discrepancy import Draws, SampleDiscrepancy, SampleSummary, Tag
 from discrepancy.errors import InvalidInput, Unsupported
 from discrepancy.kernels.lengths import Length, check_length, check_positive, number
 from discrepancy.measure import Measure
+from discrepancy.parts import check_choice
+from discrepancy.transport.backends import Backend, Borrowed
 from discrepancy.transport.potentials import Entropic
 
 __all__ = ["Sinkhorn"]
@@ -38,6 +40,11 @@ class Sinkhorn(SampleDiscrepancy, kind="sinkhorn"):
     Gradients, in points and weights, hold the optimal potentials fixed (envelope theorem): right at convergence. Second
     derivatives are refused.
 
+    Another back end solves each OT by another library, with the same value and gradient: ``iterations`` steps at the final ε
+    and no annealing, then the same check and warning. geomloss holds all pairs of points up to 25 million (above, it needs
+    KeOps); flash_sinkhorn needs CUDA. They take p = 2 without ``reach`` only: the least distance of geomloss is 1e-4, which a
+    point at distance zero feels for p = 1, and its unbalanced gradient has a factor ρ + ε/2 where ρ + ε is right.
+
     Args:
         p: the cost is ‖x - y‖ᵖ / p.
         blur: the length at which transport is blurred, or a rule such as :class:`~discrepancy.kernels.Median`.
@@ -47,9 +54,11 @@ class Sinkhorn(SampleDiscrepancy, kind="sinkhorn"):
         tolerance: the iteration ends when no more of the mass than this is out of place, Σⱼ |Σᵢ πᵢⱼ - νⱼ|, or than rounding
             lets be known. The error of the value is of the order of its square, that of the gradient of its first power.
         iterations: the most passes after the annealing; beyond, a NumericalWarning says what was reached.
+        backend: ``own``, ``geomloss`` or ``flash_sinkhorn`` (``pip install discrepancy[flash]``).
 
     References: Interpolating between optimal transport and MMD using Sinkhorn divergences (Feydy et al., 2019);
     Sinkhorn divergences for unbalanced optimal transport (Séjourné et al., 2019), proposition 12.
+    FlashSinkhorn, https://pypi.org/project/flash-sinkhorn (2026).
     """
 
     p: Literal[1, 2] = 2
@@ -59,6 +68,7 @@ class Sinkhorn(SampleDiscrepancy, kind="sinkhorn"):
     debias: bool = True
     tolerance: float = 1e-4
     iterations: int = 500
+    backend: Backend = "own"
 
     def __post_init__(self) -> None:
         if self.p not in (1, 2):
@@ -71,6 +81,17 @@ class Sinkhorn(SampleDiscrepancy, kind="sinkhorn"):
             raise InvalidInput(f"'scaling' must lie between 0 and 1, got {self.scaling}; 0.5 is usual")
         if self.iterations < 1:
             raise InvalidInput(f"'iterations' must be >= 1, got {self.iterations}")
+        check_choice("backend", self.backend, get_args(Backend))
+        if self.backend != "own":
+            self._check_backend()
+
+    def _check_backend(self) -> None:
+        """Refuses what other libraries do not solve, or solve otherwise."""
+        if self.p != 2 or self.reach is not None or self.scaling != 0.5:
+            raise InvalidInput(
+                f"backend '{self.backend}' takes p: 2 and neither 'reach' nor 'scaling', got p: {self.p}, reach: {self.reach}, "
+                f"scaling: {self.scaling}; use backend: own"
+            )
 
     @property
     def tags(self) -> frozenset[Tag]:
@@ -90,16 +111,18 @@ class Sinkhorn(SampleDiscrepancy, kind="sinkhorn"):
         if not self.debias:
             return {}
         points, weights = real.rows, real.shares
-        return {"own": self._entropic().alone(points - _centre(points, weights), weights, slopes=False).total}
+        return {"own": self._solver().alone(points - _centre(points, weights), weights, slopes=False).total}
 
     def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
         x, a = summary.real.rows.detach(), summary.real.shares.detach()
         y, b = synthetic.rows, synthetic.shares
-        value = _Transport.apply(self._entropic(), self.debias, x, a, y, b)[0]  # pyright: ignore[reportIndexIssue]
+        value = _Transport.apply(self._solver(), self.debias, x, a, y, b)[0]  # pyright: ignore[reportIndexIssue]
         own = 0.5 * summary.constants["own"] if self.debias else 0.0
         return (value - own).to(y.dtype)
 
-    def _entropic(self) -> Entropic:
+    def _solver(self) -> Entropic | Borrowed:
+        if self.backend != "own":
+            return Borrowed(self.backend, number("blur", self.blur), self.tolerance, self.iterations)
         eps = number("blur", self.blur) ** self.p
         rho = None if self.reach is None else number("reach", self.reach) ** self.p
         return Entropic(self.p, eps, rho, self.scaling, self.tolerance, self.iterations)
@@ -110,14 +133,14 @@ class _Transport(Function):
 
     @staticmethod
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        entropic: Entropic, debias: bool, x: Tensor, a: Tensor, y: Tensor, b: Tensor
+        solver: Entropic | Borrowed, debias: bool, x: Tensor, a: Tensor, y: Tensor, b: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         centre = _centre(x, a)
         x, y = x - centre, y - centre
-        found = entropic.across(x, a, y, b)
+        found = solver.across(x, a, y, b)
         value, by_y, by_b = found.total, found.by_points, found.by_weights
         if debias:
-            own = entropic.alone(y, b)
+            own = solver.alone(y, b)
             value, by_y, by_b = value - 0.5 * own.total, by_y - own.by_points, by_b - own.by_weights
         return value, by_y.to(y.dtype), by_b
 
@@ -133,11 +156,11 @@ class _Transport(Function):
 
     @staticmethod
     def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
-        info: Any, dims: tuple[int | None, ...], entropic: Entropic, debias: bool, *tensors: Tensor
+        info: Any, dims: tuple[int | None, ...], solver: Entropic | Borrowed, debias: bool, *tensors: Tensor
     ) -> Any:
         each = [
             _Transport.apply(
-                entropic,
+                solver,
                 debias,
                 *(t if dim is None else t.select(dim, place) for t, dim in zip(tensors, dims[2:], strict=True)),
             )

@@ -5,7 +5,9 @@ Properties (Hypothesis):
 2. the value is at most that of any plan (balanced, not debiased).
 """
 
+import importlib.util
 import math
+import sys
 from typing import Any
 
 import geomloss
@@ -21,7 +23,7 @@ from discrepancy import Discrepancy, InvalidInput, Measure, Unsupported
 from discrepancy.discrepancy import SampleSummary
 from discrepancy.errors import NumericalWarning
 from discrepancy.kernels import Median
-from discrepancy.transport import potentials
+from discrepancy.transport import backends, potentials
 from discrepancy.transport.sinkhorn import Sinkhorn
 
 TIGHT: dict[str, Any] = {"tolerance": 1e-11, "iterations": 1000}
@@ -64,6 +66,20 @@ class TestSinkhorn(DiscrepancyContract):
 class TestSinkhornOfImages(TestSinkhorn):
     instances = {"balanced": Sinkhorn(blur=1.0, **TIGHT)}  # noqa: RUF012
     shape = (2, 3, 1)
+
+
+class TestSinkhornOfGeomloss(DiscrepancyContract):
+    """The back end, against our own solver."""
+
+    instances = {  # noqa: RUF012
+        "debiased": Sinkhorn(blur=1.0, backend="geomloss", tolerance=1e-10, iterations=300),
+        "biased": Sinkhorn(blur=1.0, backend="geomloss", tolerance=1e-10, iterations=300, debias=False),
+    }
+
+    @staticmethod
+    def truth(discrepancy: Discrepancy, mu: Measure, nu: Measure) -> float:
+        assert isinstance(discrepancy, Sinkhorn)
+        return Sinkhorn(blur=discrepancy.blur, debias=discrepancy.debias, **TIGHT)(mu, nu).item()
 
 
 def sample(n: int, d: int = 3, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -120,6 +136,45 @@ def test_gradient_is_that_of_geomloss(discrepancy):
     torch.testing.assert_close(ours[0], theirs[0])
     # Ours is that of the normalised weights.
     torch.testing.assert_close(ours[1], theirs[1] - (theirs[1] * leaves[1]).sum())
+
+
+@pytest.mark.parametrize("debias", [True, False], ids=["debiased", "biased"])
+def test_back_ends_agree_in_value_and_gradient(debias):
+    """Two groups, weights that differ, a padded point in each."""
+    x, y = torch.stack([sample(23), sample(23, seed=2)]), torch.stack([sample(7, seed=1), 2 * sample(7, seed=3)])
+    w, v = torch.ones(2, 23).double(), torch.stack([weights(7, 1), weights(7, 2)])
+    w[0, -1] = v[1, 0] = 0
+    found = []
+    for backend in ("own", "geomloss"):
+        leaves = y.clone().requires_grad_(), v.clone().requires_grad_()
+        discrepancy = Sinkhorn(blur=0.7, debias=debias, backend=backend, tolerance=1e-9, iterations=2000)
+        value = discrepancy(Measure(x, w), Measure(*leaves))
+        found.append((value.detach(), *torch.autograd.grad(value.sum(), leaves)))
+    for own, other in zip(*found, strict=True):
+        torch.testing.assert_close(other, own, atol=1e-8, rtol=1e-8)
+
+
+def test_geomloss_that_stops_early_is_said():
+    x, y = sample(31), sample(7, seed=1)
+    with pytest.warns(
+        NumericalWarning, match=r"stopped after 3 iterations with .* mass out of place .tolerance 0.0001"
+    ):
+        Sinkhorn(blur=0.1, iterations=3, debias=False, backend="geomloss")(Measure(x), Measure(y))
+
+
+@pytest.mark.skipif(
+    not torch.cuda.is_available() or importlib.util.find_spec("flash_sinkhorn") is None,
+    reason="CUDA and flash-sinkhorn",
+)
+def test_flash_sinkhorn_agrees_in_value_and_gradient():
+    x, y, v = sample(203, 5).float().cuda(), sample(31, 5, seed=1).float().cuda(), weights(31, 1).float().cuda()
+    found = []
+    for backend in ("own", "flash_sinkhorn"):
+        leaf = y.clone().requires_grad_()
+        value = Sinkhorn(blur=0.7, backend=backend)(Measure(x), Measure(leaf, v))
+        found.append((value.detach(), torch.autograd.grad(value, leaf)[0]))
+    for own, other in zip(*found, strict=True):
+        torch.testing.assert_close(other, own, atol=1e-4, rtol=1e-3)
 
 
 # Limits and known answers
@@ -307,12 +362,38 @@ def test_second_derivative_is_refused():
         ({"scaling": 1.0}, "'scaling' must lie between 0 and 1, got 1"),
         ({"tolerance": 0.0}, "'tolerance' must be finite and > 0"),
         ({"iterations": 0}, "'iterations' must be >= 1, got 0"),
+        ({"backend": "geomloss", "p": 1}, "backend 'geomloss' takes p: 2 .*, got p: 1, .* use backend: own"),
+        ({"backend": "geomloss", "reach": 2.0}, "backend 'geomloss' .* neither 'reach' nor 'scaling', .* reach: 2.0"),
+        ({"backend": "flash_sinkhorn", "scaling": 0.9}, "backend 'flash_sinkhorn' .* scaling: 0.9; use backend: own"),
     ],
-    ids=["blur", "reach", "scaling", "tolerance", "iterations"],
+    ids=["blur", "reach", "scaling", "tolerance", "iterations", "p of a library", "reach of a library", "its scaling"],
 )
 def test_impossible_fields_are_refused(fields, message):
     with pytest.raises(InvalidInput, match=message):
         Sinkhorn(**fields)
+
+
+@pytest.mark.parametrize(("module", "pairs"), [("geomloss", 100), ("pykeops", 10)])
+def test_a_library_that_is_not_there_is_named(module, pairs, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr(backends, "DENSE_PAIRS", pairs)
+    with pytest.raises(InvalidInput, match=rf"'{module}' does not import .*: pip install {module}; .*backend: own"):
+        Sinkhorn(backend="geomloss")(Measure(sample(7)), Measure(sample(5)))
+
+
+def test_flash_sinkhorn_takes_float32_on_cuda_only():
+    with pytest.raises(
+        Unsupported, match=r"'flash_sinkhorn' takes float32 on a CUDA device only, got torch.float64 on cpu"
+    ):
+        Sinkhorn(backend="flash_sinkhorn")(Measure(sample(7)), Measure(sample(5)))
+
+
+def test_a_back_end_has_no_second_derivative_either():
+    leaf = sample(5, seed=1).requires_grad_()
+    value = Sinkhorn(blur=0.7, backend="geomloss")(Measure(sample(7)), Measure(leaf))
+    (gradient,) = torch.autograd.grad(value, leaf, create_graph=True)
+    with pytest.raises(Unsupported, match="'sinkhorn' has first derivatives only"):
+        gradient.square().sum().backward()
 
 
 def test_other_powers_are_refused():
