@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from experiments.benchmarks import __main__ as benchmarks
 from experiments.benchmarks import distribution_matching, evaluation, pairwise
-from experiments.benchmarks.timing import alternating
+from experiments.benchmarks.timing import alternating, beside
 
 
 def test_actions_take_turns_after_a_round_that_is_not_counted():
@@ -12,6 +13,16 @@ def test_actions_take_turns_after_a_round_that_is_not_counted():
     found = alternating({"a": lambda: turns.append("a"), "b": lambda: turns.append("b")}, rounds=2)
     assert turns == ["a", "b"] * 3
     assert set(found) == {"a", "b"}
+
+
+def test_ratios_are_those_of_a_round(monkeypatch: pytest.MonkeyPatch):
+    """Seconds 1, 2, 4 beside 1, 1, 1, and the second did twice the work: 2, 4 and 8 times faster for a unit."""
+    clock = iter([0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 2.0, 0.0, 1.0, 0.0, 4.0, 0.0, 1.0])
+    monkeypatch.setattr("experiments.benchmarks.timing.time.perf_counter", lambda: next(clock))
+    first, second = beside({"a": lambda: None, "b": lambda: None}, 3, work={"a": 1.0, "b": 2.0})
+    assert first == {"what": "a", "seconds": 2.0, "ratio": 1.0}
+    assert second == {"what": "b", "seconds": 1.0, "ratio": 4.0, "range": (2.0, 8.0)}
+    assert benchmarks._cells(second)[2] == "4.00x (2.00 to 8.00)"
 
 
 def test_step_of_dm(monkeypatch: pytest.MonkeyPatch):
