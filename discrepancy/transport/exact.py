@@ -230,7 +230,7 @@ def _solved(
     # POT's simplex has absolute tolerances: it stops too early, and says nothing, where all costs are below 1e-15 or so.
     scale = torch.where(scale > 0, scale, 1.0)
     x, y = x[rows] / scale, y / scale
-    unit = float(scale) ** p
+    unit = float(scale.cpu() ** p)
     a, b, cost = (item.cpu().numpy() for item in (w[rows], v[columns], _costs(x, y[columns], p)))
     if warm_pays(len(rows), len(columns)):
         known = None if start.potential is None else start.potential[columns.cpu().numpy()] / unit

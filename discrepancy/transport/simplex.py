@@ -28,7 +28,7 @@ UNITS = 2.0**52
 
 STOPPED = 4e-15
 """How far below zero a reduced cost may be where the simplex stops, as a share of n times the largest cost: POT allows 2.2e-15
-of its potentials, which are as large as that, and they are rounded (both measured at 20,000 x 1,000: 3.5e-16)."""
+of its potentials, which are as large as that, and these are rounded (3.5e-16 measured, at 20,000 x 1,000)."""
 
 PATIENCE = 3
 """Warm starts in a row that end in a plan which may not be the only one, after which they are left."""
@@ -89,9 +89,9 @@ def _unique(cost: Float[np.ndarray, "n m"], found: Solution) -> bool:
     """Whether the simplex ends at this plan from any start.
 
     The pairs whose reduced cost is below a gap form a forest: the masses determine the plan on them, and it is the only optimal
-    one. Suppose that the simplex stopped at another, with reduced costs of its own of at least -δ. The difference of the two
-    is a sum of cycles. Each visits a synthetic point once at most and has a pair outside the forest, so that it raises
-    the cost by the gap or more; measured by the other potentials it raises it by m δ at most. So gap > m δ excludes it.
+    one. Suppose that the simplex stopped at another, with reduced costs of its own of at least -δ, rounding included. The
+    difference of the two is a sum of cycles. Each visits a synthetic point once at most and has a pair outside the forest, so
+    that it raises the cost by the gap or more; by the other potentials it raises it by m δ at most. So gap > m δ excludes it.
     """
     n, m = cost.shape
     reduced = cost - found.first[:, None]
