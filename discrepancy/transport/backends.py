@@ -17,7 +17,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from discrepancy.errors import InvalidInput, Unsupported
-from discrepancy.transport.potentials import Cost, Potentials, mass_out_of_place, reachable, warn_stopped
+from discrepancy.transport.costs import Cost
+from discrepancy.transport.potentials import Potentials, mass_out_of_place, reachable, warn_stopped
 
 __all__ = ["Backend", "Borrowed"]
 
@@ -43,7 +44,12 @@ class Borrowed:
     iterations: int
 
     def across(
-        self, x: Float[Tensor, "g n d"], a: Float[Tensor, "g n"], y: Float[Tensor, "g m d"], b: Float[Tensor, "g m"]
+        self,
+        x: Float[Tensor, "g n d"],
+        a: Float[Tensor, "g n"],
+        y: Float[Tensor, "g m d"],
+        b: Float[Tensor, "g m"],
+        halves: Float[Tensor, "g n"] | None = None,
     ) -> Potentials:
         """OT of two measures, with its derivatives by y and b; points are centred, weights float64 with sum one.
 
@@ -58,15 +64,21 @@ class Borrowed:
             points, weights = y.detach().requires_grad_(), b.to(y.dtype).detach().requires_grad_()
             total = self.loss(x, y)(a.to(x.dtype), x, weights, points)
             by_points, by_weights = torch.autograd.grad(total.sum(), (points, weights))
-        cost, eps = Cost(2, x, y), torch.full_like(b[:, 0], self.blur**2)
+        cost, eps = Cost(2, x, y, halves), torch.full_like(b[:, 0], self.blur**2)
         error = mass_out_of_place(b, cost.sweep(a, b, by_weights.double(), eps).residual, eps)
         if bool((error > reachable(self.tolerance, y.dtype, cost.mean(a, b) / eps)).any()):
             warn_stopped(self.iterations, float(error.max()), self.tolerance, y.dtype)
         return Potentials(total.detach().double(), by_points, by_weights.double())
 
-    def alone(self, y: Float[Tensor, "g m d"], b: Float[Tensor, "g m"], slopes: bool = True) -> Potentials:
+    def alone(
+        self,
+        y: Float[Tensor, "g m d"],
+        b: Float[Tensor, "g m"],
+        halves: Float[Tensor, "g m"] | None = None,
+        slopes: bool = True,
+    ) -> Potentials:
         """OT of a measure with itself, with its derivatives where it stands in one of the two places."""
-        return self.across(y, b, y, b)
+        return self.across(y, b, y, b, halves)
 
     def loss(self, x: Float[Tensor, "g n d"], y: Float[Tensor, "g m d"]) -> Callable[..., Tensor]:
         """The library's function of (a, x, b, y), one value a group."""

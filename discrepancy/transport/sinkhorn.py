@@ -18,6 +18,7 @@ from discrepancy.kernels.lengths import Length, check_length, check_positive, nu
 from discrepancy.measure import Measure
 from discrepancy.parts import check_choice
 from discrepancy.transport.backends import Backend, Borrowed
+from discrepancy.transport.costs import half_squares
 from discrepancy.transport.potentials import Entropic
 
 __all__ = ["Sinkhorn"]
@@ -32,9 +33,9 @@ class Sinkhorn(SampleDiscrepancy, kind="sinkhorn"):
     ρ KL(π₁ | μ) + ρ KL(π₂ | ν), ρ = ``reach``ᵖ. Both measures have mass one. S goes to W_pᵖ / p as the blur goes to zero, and
     for p = 2 to ½ ‖E_μ x - E_ν y‖² as it grows.
 
-    Summary: the real points and OT(μ, μ); it does not merge, and the sensitivity to one point is not bounded. Time: O(n m d)
-    for the products once and O(n m) a pass, or O(n m d) a pass where they do not fit into ``potentials.HELD_BYTES``, and the
-    same for ν with itself; a summary O(n² d) a pass. Ten passes are usual, a hundred where the blur is far below the
+    Summary: the real points, ‖x‖² of each, and OT(μ, μ); it does not merge, and the sensitivity to one point is not bounded.
+    Time: O(n m d) for the products once and O(n m) a pass, or O(n m d) a pass where they do not fit into ``costs.HELD_BYTES``,
+    and the same for ν with itself; a summary O(n² d) a pass. Ten passes are usual, a hundred where the blur is far below the
     distances. Memory: O((n + m) d) besides tiles, those products, and a Hessian (m, m) a group where it is as small as they.
 
     Gradients, in points and weights, hold the optimal potentials fixed (envelope theorem): right at convergence. Second
@@ -108,15 +109,18 @@ class Sinkhorn(SampleDiscrepancy, kind="sinkhorn"):
         return replace(self, **measured)
 
     def constants(self, real: Measure, draws: Draws) -> Mapping[str, Tensor]:
+        centre = real.shares.to(real.rows.dtype)[:, None] @ real.rows
+        points = real.rows - centre
+        found = {"centre": centre, "half_squares": half_squares(points)}
         if not self.debias:
-            return {}
-        points, weights = real.rows, real.shares
-        return {"own": self._solver().alone(points - _centre(points, weights), weights, slopes=False).total}
+            return found
+        return found | {"own": self._solver().alone(points, real.shares, found["half_squares"], slopes=False).total}
 
     def compare(self, summary: SampleSummary, synthetic: Measure, draws: Draws = None) -> Float[Tensor, " g"]:
         x, a = summary.real.rows.detach(), summary.real.shares.detach()
+        known = summary.constants["centre"], summary.constants["half_squares"]
         y, b = synthetic.rows, synthetic.shares
-        value = _Transport.apply(self._solver(), self.debias, x, a, y, b)[0]  # pyright: ignore[reportIndexIssue]
+        value = _Transport.apply(self._solver(), self.debias, x, a, *known, y, b)[0]  # pyright: ignore[reportIndexIssue]
         own = 0.5 * summary.constants["own"] if self.debias else 0.0
         return (value - own).to(y.dtype)
 
@@ -133,11 +137,17 @@ class _Transport(Function):
 
     @staticmethod
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        solver: Entropic | Borrowed, debias: bool, x: Tensor, a: Tensor, y: Tensor, b: Tensor
+        solver: Entropic | Borrowed,
+        debias: bool,
+        x: Tensor,
+        a: Tensor,
+        centre: Tensor,
+        halves: Tensor,
+        y: Tensor,
+        b: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        centre = _centre(x, a)
-        x, y = x - centre, y - centre
-        found = solver.across(x, a, y, b)
+        y = y - centre
+        found = solver.across(x - centre, a, y, b, halves)
         value, by_y, by_b = found.total, found.by_points, found.by_weights
         if debias:
             own = solver.alone(y, b)
@@ -146,13 +156,13 @@ class _Transport(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[4:], *output[1:])
+        ctx.save_for_backward(*inputs[6:], *output[1:])
         ctx.mark_non_differentiable(*output[1:])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         by_y, by_b = _Fixed.apply(*ctx.saved_tensors)  # pyright: ignore[reportGeneralTypeIssues]
-        return None, None, None, None, grads[0][:, None, None].to(by_y.dtype) * by_y, grads[0][:, None] * by_b
+        return *(None,) * 6, grads[0][:, None, None].to(by_y.dtype) * by_y, grads[0][:, None] * by_b
 
     @staticmethod
     def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -187,7 +197,3 @@ class _Fixed(Function):
         raise Unsupported(
             "'sinkhorn' has first derivatives only: its gradient holds the potentials fixed, so a second one would be wrong"
         )
-
-
-def _centre(points: Float[Tensor, "g n d"], weights: Float[Tensor, "g n"]) -> Float[Tensor, "g 1 d"]:
-    return weights.to(points.dtype)[:, None] @ points

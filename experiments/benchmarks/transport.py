@@ -12,7 +12,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -310,7 +310,9 @@ def peak_of(which: str, n: int, m: int, d: int) -> float:
 
 def given(sinkhorn: Sinkhorn, x: Tensor, y: Tensor) -> Action:
     """A step that takes the real side's own term for known, whose memory is measured apart."""
-    summary, leaf = SampleSummary(Measure(x).as_groups(), {"own": torch.zeros(1).double()}), y.clone().requires_grad_()
+    real, own = Measure(x).as_groups(), {"own": torch.zeros(1).double()}
+    summary = SampleSummary(real, own | dict(replace(sinkhorn, debias=False).constants(real, None)))
+    leaf = y.clone().requires_grad_()
     return lambda: torch.autograd.grad(sinkhorn.compare(summary, Measure(leaf).as_groups()).sum(), leaf)[0]
 
 

@@ -23,7 +23,7 @@ from discrepancy import Discrepancy, InvalidInput, Measure, Unsupported
 from discrepancy.discrepancy import SampleSummary
 from discrepancy.errors import NumericalWarning
 from discrepancy.kernels import Median
-from discrepancy.transport import backends, potentials
+from discrepancy.transport import backends, costs, potentials
 from discrepancy.transport.sinkhorn import Sinkhorn
 
 TIGHT: dict[str, Any] = {"tolerance": 1e-11, "iterations": 1000}
@@ -91,7 +91,7 @@ def weights(n: int, seed: int = 0) -> torch.Tensor:
     return values / values.sum()
 
 
-def costs(x: torch.Tensor, y: torch.Tensor, p: int) -> np.ndarray:
+def pair_costs(x: torch.Tensor, y: torch.Tensor, p: int) -> np.ndarray:
     return (x[:, None] - y).norm(dim=-1).pow(p).div(p).numpy()
 
 
@@ -107,7 +107,7 @@ def divergence(plan: np.ndarray, reference: np.ndarray) -> float:
 @pytest.mark.parametrize("p", [1, 2])
 def test_is_the_cost_of_the_plan_of_pot(p):
     x, y, a, b = sample(7), sample(5, seed=1), weights(7), weights(5, 1)
-    cost, eps = costs(x, y, p), 0.8**p
+    cost, eps = pair_costs(x, y, p), 0.8**p
     plan: Any = ot.sinkhorn(a.numpy(), b.numpy(), cost, eps, method="sinkhorn_log", stopThr=1e-14, numItermax=10_000)
     expected = (plan * cost).sum() + eps * divergence(plan, np.outer(a, b))
     value = Sinkhorn(p=p, blur=0.8, debias=False, **TIGHT)(Measure(x, a), Measure(y, b))
@@ -117,7 +117,7 @@ def test_is_the_cost_of_the_plan_of_pot(p):
 @pytest.mark.parametrize("p", [1, 2])
 def test_unbalanced_is_the_cost_of_the_plan_of_pot(p):
     x, y, a, b = sample(7), sample(5, seed=1), weights(7), weights(5, 1)
-    cost, eps, rho = costs(x, y, p), 0.8**p, 1.5**p
+    cost, eps, rho = pair_costs(x, y, p), 0.8**p, 1.5**p
     plan: Any = ot.unbalanced.sinkhorn_unbalanced(
         a.numpy(), b.numpy(), cost, eps, rho, reg_type="kl", stopThr=1e-15, numItermax=10_000
     )
@@ -183,7 +183,7 @@ def test_flash_sinkhorn_agrees_in_value_and_gradient():
 @pytest.mark.parametrize("p", [1, 2])
 def test_goes_to_exact_transport_as_the_blur_vanishes(p):
     x, y, a, b = sample(7), sample(5, seed=1), weights(7), weights(5, 1)
-    exact = ot.emd2(a.numpy(), b.numpy(), costs(x, y, p))
+    exact = ot.emd2(a.numpy(), b.numpy(), pair_costs(x, y, p))
     value = Sinkhorn(p=p, blur=0.03 ** (2 / p), **TIGHT)(Measure(x, a), Measure(y, b))
     assert value.item() == pytest.approx(exact, abs=0.03**2 * math.log(7))
 
@@ -305,7 +305,7 @@ def test_holding_the_products_changes_nothing(p, monkeypatch: pytest.MonkeyPatch
     x, leaf = Measure(sample(53, 17)), sample(11, 17, seed=1).requires_grad_()
     results = []
     for budget in (1 << 20, 0):
-        monkeypatch.setitem(potentials.HELD_BYTES, "cpu", budget)
+        monkeypatch.setitem(costs.HELD_BYTES, "cpu", budget)
         value = Sinkhorn(p=p, blur=2.0, **TIGHT)(x, Measure(leaf))
         results.append((value.detach(), torch.autograd.grad(value, leaf)[0]))
     torch.testing.assert_close(*results)
@@ -319,11 +319,11 @@ def test_own_term_of_the_real_side_is_computed_once(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(
         potentials.Entropic,
         "alone",
-        lambda self, y, b, slopes=True: sizes.append(y.shape[1]) or alone(self, y, b, slopes),
+        lambda self, y, b, *known, **slopes: sizes.append(y.shape[1]) or alone(self, y, b, *known, **slopes),
     )
     discrepancy.compare(summary, Measure(sample(5, seed=1)).as_groups())
     assert sizes == [5]
-    assert Sinkhorn(debias=False).summarise(Measure(sample(11)).as_groups()).constants == {}
+    assert "own" not in Sinkhorn(debias=False).summarise(Measure(sample(11)).as_groups()).constants
 
 
 def test_saved_bytes_do_not_grow_with_n():
@@ -422,7 +422,7 @@ def test_resolve_puts_the_numbers_in():
 def dense(p: int, eps: float, x: torch.Tensor, a: torch.Tensor, y: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """OT on the points that have weight, by updates of both potentials that are averaged with what was there before."""
     x, y, a, b = x[a > 0], y[b > 0], a[a > 0], b[b > 0]
-    cost = torch.from_numpy(costs(x, y, p))
+    cost = torch.from_numpy(pair_costs(x, y, p))
     f, g = torch.zeros_like(a), torch.zeros_like(b)
     for _ in range(500):
         row = -eps * torch.logsumexp(b.log() + (g - cost) / eps, 1)
@@ -457,7 +457,7 @@ def test_equals_dense_updates(n: int, m: int, d: int, p, offset: float, data: st
 def test_no_plan_costs_less(seed: int, blur: float, n: int, m: int):
     """Against the mixtures of the independent plan and that of the linear program."""
     x, y, a, b = sample(n, seed=seed), sample(m, seed=seed + 1), weights(n, seed), weights(m, seed + 1)
-    cost, independent = costs(x, y, 2), np.outer(a, b)
+    cost, independent = pair_costs(x, y, 2), np.outer(a, b)
     best = ot.emd(a.numpy(), b.numpy(), cost)
     value = Sinkhorn(blur=blur, debias=False, iterations=2000)(Measure(x, a), Measure(y, b)).item()
     for share in (0.0, 0.3, 1.0):
