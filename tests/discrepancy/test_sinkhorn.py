@@ -311,6 +311,24 @@ def test_holding_the_products_changes_nothing(p, monkeypatch: pytest.MonkeyPatch
     torch.testing.assert_close(*results)
 
 
+@pytest.mark.parametrize("held", [1 << 20, 0], ids=["held", "again"])
+@pytest.mark.parametrize("fields", [{}, {"p": 1}, {"reach": 3.0}], ids=["square", "distance", "unbalanced"])
+def test_order_in_memory_changes_nothing(fields, held, monkeypatch: pytest.MonkeyPatch):
+    x, leaf = Measure(sample(53, 17)), sample(11, 17, seed=1).requires_grad_()
+    monkeypatch.setitem(costs.HELD_BYTES, "cpu", held)
+    results = []
+    for narrow in (0, 100):
+        monkeypatch.setattr(costs, "NARROW", narrow)
+        value = Sinkhorn(blur=2.0, **fields, **TIGHT)(x, Measure(leaf))
+        results.append((value.detach(), torch.autograd.grad(value, leaf)[0]))
+    torch.testing.assert_close(*results)
+
+
+def test_few_columns_lie_column_by_column():
+    cost = costs.Cost(2, sample(53)[None], sample(11, seed=1)[None])
+    assert cost.products(slice(None), slice(None), slice(None)).mT.is_contiguous()
+
+
 def test_own_term_of_the_real_side_is_computed_once(monkeypatch: pytest.MonkeyPatch):
     discrepancy, sizes = Sinkhorn(blur=0.5), []
     summary = discrepancy.summarise(Measure(sample(101)).as_groups())
