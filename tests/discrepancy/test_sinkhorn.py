@@ -326,7 +326,7 @@ def test_order_in_memory_changes_nothing(fields, held, monkeypatch: pytest.Monke
 
 def test_few_columns_lie_column_by_column():
     cost = costs.Cost(2, sample(53)[None], sample(11, seed=1)[None])
-    assert cost.products(slice(None), slice(None), slice(None)).mT.is_contiguous()
+    assert cost.products(slice(0, 1), slice(0, 53), slice(0, 11)).mT.is_contiguous()
 
 
 def test_own_term_of_the_real_side_is_computed_once(monkeypatch: pytest.MonkeyPatch):
