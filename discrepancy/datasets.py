@@ -20,7 +20,7 @@ from discrepancy.discrepancy import Discrepancy, Draws, SampleDiscrepancy, Sampl
 from discrepancy.errors import InvalidInput
 from discrepancy.measure import Measure
 from discrepancy.parts import check_choice
-from discrepancy.transport.exact import least_cost
+from discrepancy.transport.simplex import least_cost
 
 __all__ = ["ClassesDistance", "ClassesSummary", "DataSetDistance"]
 

@@ -1,22 +1,16 @@
 """AlexNet for small images."""
 
-from collections.abc import Collection, Sequence
-from typing import get_args
-
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from collections.abc import Sequence
 
 from discrepancy.errors import InvalidInput
-from discrepancy.networks.base import Activation, Network, NetworkParameters, Statistics, read_out, read_out_parameters
-from discrepancy.networks.chain import Step, border, chain, chain_parameters, check_fits
-from discrepancy.networks.norms import Norm
-from discrepancy.parts import check_choice
+from discrepancy.networks.base import Activation
+from discrepancy.networks.chain import ChainNetwork, Step, border
+from discrepancy.networks.norms import Norm, check_maps
 
 __all__ = ["AlexNet"]
 
 
-class AlexNet(Network, kind="alexnet"):
+class AlexNet(ChainNetwork, kind="alexnet"):
     """Five convolutions, two of 5 × 5 and three of 3 × 3, maxima after the first, second and fifth, then one linear layer.
 
     With the default ``width`` w they have 128, 192, 256, 192, 192 channels: w, 3w/2, 2w, 3w/2, 3w/2. Images of 28 × 28 get a
@@ -53,35 +47,9 @@ class AlexNet(Network, kind="alexnet"):
     def __post_init__(self) -> None:
         if self.width < 2 or self.width % 2:
             raise InvalidInput(f"'width' must be even and >= 2, got {self.width}")
-        check_choice("norm", self.norm, get_args(Norm))
-        check_choice("activation", self.activation, get_args(Activation))
-        if self.norm == "group" and self.width % 8:
-            raise InvalidInput(f"'width' must be a multiple of 8 with norm 'group', got {self.width}")
+        check_maps(self.norm, self.activation, self.width, multiple=8)
 
-    @property
-    def pointwise(self) -> bool:
-        return self.norm != "batch"
-
-    def initial(
-        self, generator: torch.Generator, shape: tuple[int, ...], classes: int, *, affine: bool = True
-    ) -> dict[str, Tensor]:
-        steps = self._steps(shape)
-        check_fits(self.kind, steps, shape)
-        parameters, features = chain_parameters(generator, shape, steps, self.norm, affine)
-        return parameters | read_out_parameters(generator, features, classes)
-
-    def __call__(
-        self,
-        parameters: NetworkParameters,
-        points: Float[Tensor, "n channels height width"],
-        take: Collection[str] = ("logits",),
-        statistics: Statistics | None = None,
-    ) -> dict[str, Tensor]:
-        steps = self._steps(points.shape)
-        x, outputs = chain(parameters, points, steps, self.norm, self.activation, take, statistics)
-        return outputs | read_out(parameters, x.flatten(1), take)
-
-    def _steps(self, shape: Sequence[int]) -> list[Step]:
+    def steps(self, shape: Sequence[int]) -> list[Step]:
         w, half = self.width, 3 * self.width // 2
         return [
             Step(w, 5, border(shape, 2), "max"),

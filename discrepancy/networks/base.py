@@ -4,9 +4,10 @@ A fresh random network is then nothing but new inputs to the same, once compiled
 evaluated at any parameters (interpolated, one step further) without touching an object.
 """
 
+import itertools
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -27,6 +28,7 @@ __all__ = [
     "Network",
     "NetworkParameters",
     "Statistics",
+    "hidden_parameters",
     "layer_outputs",
     "read_out",
     "read_out_parameters",
@@ -147,6 +149,16 @@ def layer_outputs(number: int, layer: Tensor, take: Collection[str]) -> dict[str
     """A layer without pooling by its names among what is taken."""
     named = {"layers": f"layer{number}", "activations": f"activation{number}"}
     return {name: layer for kind, name in named.items() if kind in take}
+
+
+def hidden_parameters(generator: torch.Generator, sizes: Sequence[int], bias: bool = True) -> dict[str, Tensor]:
+    """Initial weights of linear layers from ``sizes[0]`` to ``sizes[1]`` units, to ``sizes[2]``, and so on."""
+    parameters: dict[str, Tensor] = {}
+    for layer, (before, after) in enumerate(itertools.pairwise(sizes), 1):
+        parameters[f"hidden{layer}.weight"] = uniform(generator, (after, before), before)
+        if bias:
+            parameters[f"hidden{layer}.bias"] = uniform(generator, (after,), before)
+    return parameters
 
 
 def read_out_parameters(generator: torch.Generator, features: int, classes: int) -> dict[str, Tensor]:

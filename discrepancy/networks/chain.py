@@ -1,23 +1,37 @@
 """Chains of convolutions, which most of the older networks are: [convolution, normalisation, activation, pooling] × L.
 
-Parameters are named ``convL.weight``, ``convL.bias``, ``normL.weight``, ``normL.bias``.
+A kind of :class:`ChainNetwork` gives its steps; weights and outputs are made here. Parameters are named ``convL.weight``,
+``convL.bias``, ``normL.weight``, ``normL.bias``, ``hiddenL.weight``, ``hiddenL.bias``, ``linear.weight``, ``linear.bias``.
 """
 
 import math
+from abc import abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from jaxtyping import Float
 from torch import Generator, Tensor
 from torch.nn import functional
 
 from discrepancy.errors import InvalidInput
-from discrepancy.networks.base import ACTIVATIONS, OUTPUTS, Activation, NetworkParameters, Statistics, uniform
+from discrepancy.networks.base import (
+    ACTIVATIONS,
+    OUTPUTS,
+    Activation,
+    Network,
+    NetworkParameters,
+    Statistics,
+    hidden_parameters,
+    layer_outputs,
+    read_out,
+    read_out_parameters,
+    uniform,
+)
 from discrepancy.networks.norms import BIASED, Norm, moments, norm_parameters, normalised
 from discrepancy.parts import check_choice
 
-__all__ = ["Pooling", "Step", "border", "chain", "chain_parameters", "check_fits", "check_image", "sides"]
+__all__ = ["ChainNetwork", "Pooling", "Step", "border", "check_image", "sides"]
 
 Pooling = Literal["average", "max", "none"]
 
@@ -56,61 +70,82 @@ def sides(steps: Sequence[Step], height: int, width: int) -> list[tuple[int, int
     return [*found, (height, width)]
 
 
-def check_fits(kind: str, steps: Sequence[Step], shape: tuple[int, ...]) -> None:
+class ChainNetwork(Network):
+    """A chain of convolutions, then hidden layers where there are some, then one linear layer."""
+
+    hidden: ClassVar[tuple[int, ...]] = ()
+    """The widths of the linear layers between the maps and the last linear layer, each followed by the activation."""
+
+    norm: Norm
+    activation: Activation
+
+    @property
+    def pointwise(self) -> bool:
+        return self.norm != "batch"
+
+    @abstractmethod
+    def steps(self, shape: Sequence[int]) -> list[Step]:
+        """The convolutions for images of this shape, whose last two sizes are height and width."""
+
+    def initial(
+        self, generator: Generator, shape: tuple[int, ...], classes: int, *, affine: bool = True
+    ) -> dict[str, Tensor]:
+        steps = self.steps(shape)
+        _check_fits(self.kind, steps, shape)
+        parameters: dict[str, Tensor] = {}
+        channels, maps = shape[0], sides(steps, *shape[1:])
+        for layer, (step, side) in enumerate(zip(steps, maps[:-1], strict=True), 1):
+            fan_in = step.kernel**2 * channels
+            kernel = (step.channels, channels, step.kernel, step.kernel)
+            parameters[f"conv{layer}.weight"] = uniform(generator, kernel, fan_in)
+            if self.norm in BIASED:
+                parameters[f"conv{layer}.bias"] = uniform(generator, (step.channels,), fan_in)
+            if affine:
+                parameters |= norm_parameters(f"norm{layer}", self.norm, step.channels, side)
+            channels = step.channels
+        size = channels * math.prod(maps[-1])
+        parameters |= hidden_parameters(generator, (size, *self.hidden))
+        return parameters | read_out_parameters(generator, (size, *self.hidden)[-1], classes)
+
+    def __call__(
+        self,
+        parameters: NetworkParameters,
+        points: Float[Tensor, "n channels height width"],
+        take: Collection[str] = ("logits",),
+        statistics: Statistics | None = None,
+    ) -> dict[str, Tensor]:
+        for name in take:
+            check_choice("take", name, OUTPUTS)
+        outputs: dict[str, Tensor] = {}
+        activation, steps, x = ACTIVATIONS[self.activation], self.steps(points.shape), points
+        for number, step in enumerate(steps, 1):
+            layer = f"layer{number}"
+            weight, bias = parameters[f"conv{number}.weight"], parameters.get(f"conv{number}.bias")
+            x = functional.conv2d(x, weight, bias, padding=step.border)
+            outputs |= moments(layer, self.norm, x, take)
+            x = activation(normalised(x, self.norm, parameters, f"norm{number}", statistics, layer))
+            if "activations" in take:
+                outputs[f"activation{number}"] = x
+            if step.pooling != "none":
+                pool = functional.avg_pool2d if step.pooling == "average" else functional.max_pool2d
+                x = pool(x, 2)
+            if "layers" in take:
+                outputs[layer] = x
+        x = x.flatten(1)
+        for number in range(1, len(self.hidden) + 1):
+            weight, bias = parameters[f"hidden{number}.weight"], parameters[f"hidden{number}.bias"]
+            x = activation(functional.linear(x, weight, bias))
+            outputs |= layer_outputs(len(steps) + number, x, take)
+        return outputs | read_out(parameters, x, take)
+
+
+def _check_fits(kind: str, steps: Sequence[Step], shape: tuple[int, ...]) -> None:
     """Refuses images of which nothing is left after the last step."""
     check_image(kind, shape)
     if min(sides(steps, *shape[1:])[-1]) < 1:
         least = next(side for side in range(1, 1025) if min(sides(steps, side, side)[-1]) > 0)
+        halvings = min(shape[1:]).bit_length() - 1
         raise InvalidInput(
             f"images of {shape[1]} x {shape[2]} are too small for a {kind}; use {least} x {least} or more, or a convnet "
-            f"of less depth"
+            f"with {f'depth {halvings} or less, or ' if halvings else ''}pooling 'none'"
         )
-
-
-def chain_parameters(
-    generator: Generator, shape: tuple[int, ...], steps: Sequence[Step], norm: Norm, affine: bool
-) -> tuple[dict[str, Tensor], int]:
-    """Initial weights of a chain for images of this shape, and the number of its features."""
-    parameters: dict[str, Tensor] = {}
-    channels, maps = shape[0], sides(steps, *shape[1:])
-    for layer, (step, side) in enumerate(zip(steps, maps[:-1], strict=True), 1):
-        fan_in = step.kernel**2 * channels
-        kernel = (step.channels, channels, step.kernel, step.kernel)
-        parameters[f"conv{layer}.weight"] = uniform(generator, kernel, fan_in)
-        if norm in BIASED:
-            parameters[f"conv{layer}.bias"] = uniform(generator, (step.channels,), fan_in)
-        if affine:
-            parameters |= norm_parameters(f"norm{layer}", norm, step.channels, side)
-        channels = step.channels
-    return parameters, channels * math.prod(maps[-1])
-
-
-def chain(
-    parameters: NetworkParameters,
-    points: Float[Tensor, "n channels height width"],
-    steps: Sequence[Step],
-    norm: Norm,
-    activation: Activation,
-    take: Collection[str],
-    statistics: Statistics | None,
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """The maps after the last step, and what is taken of the steps."""
-    for name in take:
-        check_choice("take", name, OUTPUTS)
-    outputs: dict[str, Tensor] = {}
-    x = points
-    for number, step in enumerate(steps, 1):
-        layer = f"layer{number}"
-        weight, bias = parameters[f"conv{number}.weight"], parameters.get(f"conv{number}.bias")
-        x = functional.conv2d(x, weight, bias, padding=step.border)
-        outputs |= moments(layer, norm, x, take)
-        x = normalised(x, norm, parameters, f"norm{number}", statistics, layer)
-        x = ACTIVATIONS[activation](x)
-        if "activations" in take:
-            outputs[f"activation{number}"] = x
-        if step.pooling != "none":
-            pool = functional.avg_pool2d if step.pooling == "average" else functional.max_pool2d
-            x = pool(x, 2)
-        if "layers" in take:
-            outputs[layer] = x
-    return x, outputs

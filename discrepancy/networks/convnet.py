@@ -1,24 +1,16 @@
 """The ConvNet on which data set condensation is measured: blocks of convolution, normalisation, activation, pooling."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Literal, get_args
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
 from discrepancy.errors import InvalidInput
-from discrepancy.networks.base import (
-    Activation,
-    Network,
-    NetworkParameters,
-    Statistics,
-    read_out,
-    read_out_parameters,
-)
-from discrepancy.networks.chain import Pooling, Step, border, chain, chain_parameters, check_image, sides
-from discrepancy.networks.norms import Norm, check_groups
+from discrepancy.networks.base import Activation, NetworkParameters
+from discrepancy.networks.chain import ChainNetwork, Pooling, Step, border, sides
+from discrepancy.networks.norms import Norm, check_maps
 from discrepancy.networks.preimages import Preimage, least_convolved, undone
 from discrepancy.parts import check_choice
 
@@ -27,7 +19,7 @@ __all__ = ["ConvNet"]
 Padding = Literal["published", "same"]
 
 
-class ConvNet(Network, kind="convnet"):
+class ConvNet(ChainNetwork, kind="convnet"):
     """``depth`` × [convolution 3 × 3, normalisation, activation, pooling 2 × 2], then one linear layer.
 
     Every layer has as many channels as the one before times ``growth`` (FRePo's networks double them), the first ``width``.
@@ -69,33 +61,9 @@ class ConvNet(Network, kind="convnet"):
         for name, value in (("width", self.width), ("depth", self.depth), ("growth", self.growth)):
             if value < 1:
                 raise InvalidInput(f"'{name}' must be >= 1, got {value}")
-        check_choice("norm", self.norm, get_args(Norm))
-        check_choice("activation", self.activation, get_args(Activation))
+        check_maps(self.norm, self.activation, self.width)
         check_choice("pooling", self.pooling, get_args(Pooling))
         check_choice("padding", self.padding, get_args(Padding))
-        check_groups(self.norm, self.width)
-
-    @property
-    def pointwise(self) -> bool:
-        return self.norm != "batch"
-
-    def initial(
-        self, generator: torch.Generator, shape: tuple[int, ...], classes: int, *, affine: bool = True
-    ) -> dict[str, Tensor]:
-        self._check_fits(shape)
-        parameters, features = chain_parameters(generator, shape, self._steps(shape), self.norm, affine)
-        return parameters | read_out_parameters(generator, features, classes)
-
-    def __call__(
-        self,
-        parameters: NetworkParameters,
-        points: Float[Tensor, "n channels height width"],
-        take: Collection[str] = ("logits",),
-        statistics: Statistics | None = None,
-    ) -> dict[str, Tensor]:
-        steps = self._steps(points.shape)
-        x, outputs = chain(parameters, points, steps, self.norm, self.activation, take, statistics)
-        return outputs | read_out(parameters, x.flatten(1), take)
 
     def preimage(
         self,
@@ -110,7 +78,7 @@ class ConvNet(Network, kind="convnet"):
                 f"a convnet is undone with norm 'none' and pooling 'none' or 'average' only, got '{self.norm}' and "
                 f"'{self.pooling}'"
             )
-        steps = self._steps(shape)
+        steps = self.steps(shape)
         maps = sides(steps, *shape[1:])
         before = [(shape[1], shape[2])]
         before += [(side[0] // 2, side[1] // 2) if self.pooling == "average" else side for side in maps[:-1]]
@@ -132,20 +100,10 @@ class ConvNet(Network, kind="convnet"):
             condition *= bent * own
         return Preimage(x.flatten(1), condition)
 
-    def _steps(self, shape: Sequence[int]) -> list[Step]:
+    def steps(self, shape: Sequence[int]) -> list[Step]:
         widths = [self.width * self.growth**layer for layer in range(self.depth)]
         first = border(shape, 1) if self.padding == "published" else 1
         return [Step(width, 3, 1 if layer else first, self.pooling) for layer, width in enumerate(widths)]
-
-    def _check_fits(self, shape: tuple[int, ...]) -> None:
-        check_image(self.kind, shape)
-        found = sides(self._steps(shape), *shape[1:])
-        if 0 in found[-1]:
-            deepest = min(found[0]).bit_length() - 1
-            raise InvalidInput(
-                f"images of {shape[1]} x {shape[2]} are too small for a convnet of depth {self.depth}, which halves "
-                f"them {self.depth} times; use {f'depth {deepest} or less, or ' if deepest > 0 else ''}pooling 'none'"
-            )
 
 
 def _unpooled(

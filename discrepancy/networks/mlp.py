@@ -17,10 +17,10 @@ from discrepancy.networks.base import (
     Network,
     NetworkParameters,
     Statistics,
+    hidden_parameters,
     layer_outputs,
     read_out,
     read_out_parameters,
-    uniform,
 )
 from discrepancy.networks.preimages import Preimage, least, undone
 from discrepancy.parts import check_choice
@@ -74,15 +74,10 @@ class MLP(Network, kind="mlp"):
     def initial(
         self, generator: torch.Generator, shape: tuple[int, ...], classes: int, *, affine: bool = True
     ) -> dict[str, Tensor]:
-        parameters: dict[str, Tensor] = {}
         size = math.prod(shape)
         width = size if self.width is None else self.width
-        for layer in range(1, self.depth + 1):
-            parameters[f"hidden{layer}.weight"] = uniform(generator, (width, size), size)
-            if self.bias:
-                parameters[f"hidden{layer}.bias"] = uniform(generator, (width,), size)
-            size = width
-        return parameters | read_out_parameters(generator, size, classes)
+        parameters = hidden_parameters(generator, (size, *[width] * self.depth), self.bias)
+        return parameters | read_out_parameters(generator, width, classes)
 
     def __call__(
         self,

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Collection, Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from discrepancy.errors import InvalidInput, NumericalWarning
-from discrepancy.networks.base import Network, NetworkParameters, Statistics
+from discrepancy.networks.base import Activation, Network, NetworkParameters, Statistics
+from discrepancy.parts import check_choice
 
-__all__ = ["BIASED", "FEW", "Norm", "check_groups", "moments", "norm_parameters", "normalised", "warn_of_few"]
+__all__ = ["BIASED", "FEW", "Norm", "check_maps", "moments", "norm_parameters", "normalised", "warn_of_few"]
 
 Norm = Literal["instance", "batch", "layer", "group", "none"]
 """``group`` means four groups of channels, and ``layer`` normalises over channels and positions together."""
@@ -27,10 +28,12 @@ GROUPS = 4
 EPSILON = 1e-5
 
 
-def check_groups(norm: str, width: int) -> None:
-    """Refuses a ``width`` whose channels cannot be grouped."""
-    if norm == "group" and width % GROUPS:
-        raise InvalidInput(f"'width' must be a multiple of {GROUPS} with norm 'group', got {width}")
+def check_maps(norm: str, activation: str, width: int, multiple: int = GROUPS) -> None:
+    """Refuses an unknown normalisation or activation, and a ``width`` whose channels cannot be grouped."""
+    check_choice("norm", norm, get_args(Norm))
+    check_choice("activation", activation, get_args(Activation))
+    if norm == "group" and width % multiple:
+        raise InvalidInput(f"'width' must be a multiple of {multiple} with norm 'group', got {width}")
 
 
 def warn_of_few(network: Network, examples: int, what: str) -> None:

@@ -24,7 +24,7 @@ from discrepancy.networks.base import (
     uniform,
 )
 from discrepancy.networks.chain import check_image
-from discrepancy.networks.norms import check_groups, moments, norm_parameters, normalised
+from discrepancy.networks.norms import check_maps, moments, norm_parameters, normalised
 from discrepancy.parts import check_choice
 
 __all__ = ["ResNet"]
@@ -108,9 +108,8 @@ class ResNet(Network, kind="resnet"):
         if self.width < 1:
             raise InvalidInput(f"'width' must be >= 1, got {self.width}")
         check_choice("norm", self.norm, get_args(Norm))
-        check_choice("activation", self.activation, get_args(Activation))
+        check_maps(self.norm, self.activation, self.width)
         check_choice("halving", self.halving, get_args(Halving))
-        check_groups(self.norm, self.width)
 
     @property
     def pointwise(self) -> bool:

@@ -1,18 +1,13 @@
 """VGG for small images."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, get_args
-
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from typing import Literal
 
 from discrepancy.errors import InvalidInput
-from discrepancy.networks.base import Activation, Network, NetworkParameters, Statistics, read_out, read_out_parameters
-from discrepancy.networks.chain import Step, border, chain, chain_parameters, check_fits
-from discrepancy.networks.norms import Norm, check_groups
-from discrepancy.parts import check_choice
+from discrepancy.networks.base import Activation
+from discrepancy.networks.chain import ChainNetwork, Step, border
+from discrepancy.networks.norms import Norm, check_maps
 
 __all__ = ["VGG"]
 
@@ -22,7 +17,7 @@ CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 1
 """In each of the five groups, by depth."""
 
 
-class VGG(Network, kind="vgg"):
+class VGG(ChainNetwork, kind="vgg"):
     """Five groups of [convolution 3 × 3, normalisation, activation] with maxima after each group, then one linear layer.
 
     With the default ``width`` w the groups have 64, 128, 256, 512, 512 channels: w, 2w, 4w, 8w, 8w. ``depth`` counts weights:
@@ -64,34 +59,9 @@ class VGG(Network, kind="vgg"):
             raise InvalidInput(f"'depth' must be one of {', '.join(map(str, CONVOLUTIONS))}; got {self.depth}")
         if self.width < 1:
             raise InvalidInput(f"'width' must be >= 1, got {self.width}")
-        check_choice("norm", self.norm, get_args(Norm))
-        check_choice("activation", self.activation, get_args(Activation))
-        check_groups(self.norm, self.width)
+        check_maps(self.norm, self.activation, self.width)
 
-    @property
-    def pointwise(self) -> bool:
-        return self.norm != "batch"
-
-    def initial(
-        self, generator: torch.Generator, shape: tuple[int, ...], classes: int, *, affine: bool = True
-    ) -> dict[str, Tensor]:
-        steps = self._steps(shape)
-        check_fits(self.kind, steps, shape)
-        parameters, features = chain_parameters(generator, shape, steps, self.norm, affine)
-        return parameters | read_out_parameters(generator, features, classes)
-
-    def __call__(
-        self,
-        parameters: NetworkParameters,
-        points: Float[Tensor, "n channels height width"],
-        take: Collection[str] = ("logits",),
-        statistics: Statistics | None = None,
-    ) -> dict[str, Tensor]:
-        steps = self._steps(points.shape)
-        x, outputs = chain(parameters, points, steps, self.norm, self.activation, take, statistics)
-        return outputs | read_out(parameters, x.flatten(1), take)
-
-    def _steps(self, shape: Sequence[int]) -> list[Step]:
+    def steps(self, shape: Sequence[int]) -> list[Step]:
         steps = [
             Step(self.width * times, 3, 1, "max" if last else "none")
             for times, count in zip((1, 2, 4, 8, 8), CONVOLUTIONS[self.depth], strict=True)

@@ -7,29 +7,32 @@ soft minimum of the other, damped by λ = 1 or ρ / (ρ + ε):
 
     f = λ T(g),    T(g)ᵢ = -ε log Σⱼ bⱼ exp((gⱼ - Cᵢⱼ) / ε).
 
-The cost is written Cᵢⱼ = rᵢ + cⱼ - tᵢⱼ with t = ⟨x, y⟩ or -‖x - y‖, so that a tile of exponents is one product. For λ = 1
-a *sweep* goes once through the pairs, with one exponential each: it normalises the rows of a tile, which is f = T(g), and adds
-up its columns, which is T(f). Between sweeps, Anderson's mixing of the last iterates alternates with Newton steps, which have a
-ridge, on the concave function of g that is left when f = T(g); ε falls to its value by a factor at a time.
+For λ = 1 a *sweep* (:mod:`discrepancy.transport.costs`) goes once through the pairs, with one exponential each: it normalises
+the rows of a tile, which is f = T(g), and adds up its columns, which is T(f). Between sweeps, Anderson's mixing of the last
+iterates alternates with Newton steps, which have a ridge, on the concave function of g that is left when f = T(g); ε falls to
+its value by a factor at a time.
 """
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from discrepancy.errors import NumericalWarning
-from discrepancy.numerics import pairwise
+from discrepancy.transport import costs
+from discrepancy.transport.costs import Cost, Look
 
-__all__ = ["HELD_BYTES", "Cost", "Entropic", "Potentials"]
-
-HELD_BYTES = {"cpu": 128 << 20, "cuda": 1 << 30}
-"""Bytes of products tᵢⱼ that are kept between sweeps; above, each sweep computes them again, tile by tile."""
+__all__ = [
+    "Entropic",
+    "Potentials",
+    "mass_out_of_place",
+    "reachable",
+    "warn_stopped",
+]
 
 HISTORY = 6
 """Earlier iterates that are mixed into the next one."""
@@ -39,134 +42,6 @@ CURVATURE = 50
 
 ROUGH, ROUGH_SWEEPS = 0.1, 30
 """The tolerance, and the most sweeps, at each ε before the last."""
-
-
-class Cost:
-    """‖xᵢ - yⱼ‖ᵖ / p = rᵢ + cⱼ - tᵢⱼ, in tiles; ``y`` None is x itself, at distance exactly zero from itself.
-
-    For p = 1, distances are computed in float64: the root would turn the rounding of a float32 into 3e-4.
-    """
-
-    def __init__(self, p: int, x: Float[Tensor, "g n d"], y: Float[Tensor, "g m d"] | None = None):
-        self.p, self.own, self.dtype = p, y is None, x.dtype
-        y = x if y is None else y
-        self.x, self.y = (x, y) if p == 2 else (x.double(), y.double())
-        self.halves = _half_squares(x), _half_squares(y)
-        nothing = torch.zeros((), dtype=torch.float64, device=x.device)
-        self.rows, self.columns = self.halves if p == 2 else (nothing.expand_as(half) for half in self.halves)
-        self.held: Tensor | None = None
-
-    def mean(self, a: Float[Tensor, "g n"], b: Float[Tensor, "g m"]) -> Float[Tensor, " g"]:
-        """The mean cost, or for p = 1 a bound of it that is as large, if the points are centred."""
-        mean = (a * self.halves[0]).sum(-1) + (b * self.halves[1]).sum(-1)
-        return mean if self.p == 2 else (2 * mean).sqrt()
-
-    def hold(self) -> None:
-        """Keeps the products, if they fit and if there is something to gain."""
-        (g, n, d), m, device = self.x.shape, self.y.shape[1], self.x.device.type
-        budget = HELD_BYTES.get(device, HELD_BYTES["cpu"])
-        if g * n * m * self.dtype.itemsize > budget or (self.p == 2 and d < 16):
-            return
-        held = torch.empty(g, n, m, dtype=self.dtype, device=self.x.device)
-        for at, of, to in self.tiles():
-            held[at, of, to] = self.products(at, of, to)
-        self.held = held
-
-    def products(self, at: slice, of: slice, to: slice) -> Float[Tensor, "g b c"]:
-        """t of some pairs; a view where it is held."""
-        if self.held is not None:
-            return self.held[at, of, to]
-        products = self.x[at, of] @ self.y[at, to].mT
-        if self.p == 1:
-            halves = self.halves[0][at, of, None] + self.halves[1][at, None, to]
-            products = products.sub_(halves).mul_(-2).clamp_(min=0).sqrt_().neg_()
-        offset = of.start - to.start
-        if self.own and -products.shape[1] < offset < products.shape[2]:
-            diagonal = products.diagonal(offset, 1, 2)
-            start = of.start + max(0, -offset)
-            diagonal.copy_(2 * self.rows[at, start : start + diagonal.shape[-1]])
-        return products.to(self.dtype)
-
-    def tiles(self, whole_rows: bool = False) -> Iterator[tuple[slice, slice, slice]]:
-        """Groups, rows and columns of tiles of ``pairwise.BLOCK_BYTES``."""
-        g, n, m = len(self.x), self.x.shape[1], self.y.shape[1]
-        budget = pairwise.BLOCK_BYTES.get(self.x.device.type, pairwise.BLOCK_BYTES["cpu"])
-        entries = max(1, budget // self.x.element_size())
-        across = m if whole_rows else min(m, max(math.isqrt(entries), entries // n))
-        down = max(1, min(n, entries // across))
-        for at in _slices(g, max(1, entries // (across * down))):
-            for of in _slices(n, down):
-                for to in _slices(m, across):
-                    yield at, of, to
-
-    def sweep(self, a: Tensor, b: Tensor, g: Tensor, eps: Tensor, curved: bool = False) -> "Look":
-        """f = T(g) and T(f), without damping, at one exponential a pair.
-
-        Where a column gets no mass that a float can show, its potential rises by 69 ε.
-        """
-        exponents, shift = self.exponents(b, g, eps)
-        rates = eps.reciprocal().to(self.dtype)[:, None, None]
-        f, sums = torch.empty_like(a), torch.zeros_like(b)
-        overlap = b.new_zeros(*b.shape, b.shape[1]) if curved else None
-        for at, of, to in self.tiles(whole_rows=True):
-            z = torch.addcmul(exponents[at, None], self.products(at, of, to), rates[at])
-            top, shares = z.amax(-1), z.softmax(-1)
-            f[at, of] = self.rows[at, of] - eps[at, None] * (top + shift[at] - shares.amax(-1).double().log())
-            rows = a[at, of].to(z.dtype)
-            sums[at] += (rows[:, None] @ shares)[:, 0]
-            if overlap is not None:
-                overlap[at] += shares.mT @ (rows[..., None] * shares)
-        ratio = torch.where(b > 0, sums / b.clamp(min=1e-300), torch.ones_like(b)).clamp(min=1e-30)
-        image, height = g - eps[:, None] * ratio.log(), (a * f).sum(-1) + (b * g).sum(-1)
-        return Look(f, image, g - image, height, None if overlap is None else torch.diag_embed(sums) - overlap)
-
-    def softmin(
-        self, b: Tensor, g: Tensor, eps: Tensor, slopes: bool = False
-    ) -> tuple[Float[Tensor, "g n"], Float[Tensor, "g n D"]]:
-        """T(g) on the rows x, by a running maximum over the columns; with ``slopes`` also ∂T(g)ᵢ / ∂xᵢ."""
-        exponents, shift = self.exponents(b, g, eps)
-        rates = eps.reciprocal().to(self.dtype)[:, None, None]
-        shape, device = self.x.shape, self.x.device
-        lowest = torch.finfo(self.dtype).min / 4  # in place of -inf, whose differences are NaN
-        tops = torch.full(shape[:2], lowest, dtype=self.dtype, device=device)
-        masses = torch.zeros(shape[:2], dtype=torch.float64, device=device)
-        pulls = torch.zeros(*shape[:2], shape[2] + 1 if slopes else 0, dtype=torch.float64, device=device)
-        for at, of, to in self.tiles():
-            t = self.products(at, of, to)
-            z = torch.addcmul(exponents[at, None, to], t, rates[at])
-            top = torch.maximum(tops[at, of], z.amax(-1))
-            fade = torch.exp((tops[at, of] - top).double())
-            z = z.sub_(top[..., None]).exp_()
-            tops[at, of], masses[at, of] = top, masses[at, of] * fade + z.sum(-1)
-            if slopes:
-                if self.p == 1:
-                    z = torch.where(t < 0, -z / torch.where(t < 0, t, 1), 0)
-                y = torch.cat([self.y[at, to], torch.ones_like(self.y[at, to, :1])], -1)
-                pulls[at, of] = pulls[at, of] * fade[..., None] + z.to(y.dtype) @ y
-        softmin = self.rows - eps[:, None] * (tops.double() + shift + masses.log())
-        pulls /= masses[..., None]
-        slope = self.x * pulls[..., -1:] - pulls[..., :-1] if slopes else pulls
-        return softmin, slope.to(self.dtype)
-
-    def exponents(self, b: Tensor, g: Tensor, eps: Tensor) -> tuple[Float[Tensor, "g m"], Float[Tensor, "g 1"]]:
-        """What an exponent has from its column alone, log b + (g - c) / ε, and by how much it was lowered to be at most 0."""
-        exponents = b.log() + (g - self.columns) / eps[:, None]
-        shift = exponents.amax(-1, keepdim=True)
-        return (exponents - shift).to(self.dtype), shift
-
-
-class Look(NamedTuple):
-    """What a step finds at an iterate."""
-
-    other: Tensor
-    """The potential that goes with it."""
-    image: Tensor
-    residual: Tensor
-    """How far from a solution, as a change of the potential."""
-    height: Tensor | None = None
-    """The dual value."""
-    curvature: Tensor | None = None
-    """-ε times the Hessian of the dual value."""
 
 
 Step = Callable[[Tensor, Tensor, bool], Look]
@@ -193,11 +68,11 @@ class Entropic:
     tolerance: float
     iterations: int
 
-    def across(self, x: Tensor, a: Tensor, y: Tensor, b: Tensor) -> Potentials:
-        """The potentials between two measures; points are centred, weights float64 with sum one."""
-        there, back = Cost(self.p, x, y), Cost(self.p, y, x)
+    def across(self, x: Tensor, a: Tensor, y: Tensor, b: Tensor, halves: Tensor | None = None) -> Potentials:
+        """The potentials between two measures; points are centred, weights float64 with sum one; half squares of x if known."""
+        there = Cost(self.p, x, y, halves)
         there.hold()
-        back.held = None if there.held is None else there.held.mT
+        back = there.swapped()
 
         def step(g: Tensor, eps: Tensor, curved: bool) -> Look:
             if self.rho is None:
@@ -209,12 +84,12 @@ class Entropic:
         f = self.annealed(step, torch.zeros_like(b), b, there.mean(a, b), x.dtype)
         return self.finished(back, a, b, f)
 
-    def alone(self, y: Tensor, b: Tensor, slopes: bool = True) -> Potentials:
+    def alone(self, y: Tensor, b: Tensor, halves: Tensor | None = None, slopes: bool = True) -> Potentials:
         """The potentials between a measure and itself, which are equal.
 
         exp(-C/ε) is positive definite, so the averaged step ½ (f + λT(f)) gains at least a factor 2 at any ε.
         """
-        cost = Cost(self.p, y)
+        cost = Cost(self.p, y, halves=halves)
         cost.hold()
 
         def step(f: Tensor, eps: Tensor, curved: bool) -> Look:
@@ -247,20 +122,13 @@ class Entropic:
         return self.settled(step, z, weights, scale, dtype)
 
     def settled(self, step: Step, z: Tensor, weights: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
-        """The potential that goes with the solution. Exponents of size scale / ε are rounded, which bounds the tolerance."""
+        """The potential that goes with the solution."""
         eps = torch.full_like(scale, self.eps)
-        tolerance = (torch.finfo(dtype).eps * (1 + scale / eps)).clamp(max=0.01).clamp(min=self.tolerance)
         search = _Search(z, weights)
-        found = search.run(step, eps, tolerance, self.iterations)
+        found = search.run(step, eps, reachable(self.tolerance, dtype, scale / eps), self.iterations)
         if found is not None:
             return found.other
-        finer = ", or give points in float64" if dtype == torch.float32 else ""
-        warnings.warn(
-            f"Sinkhorn stopped after {self.iterations} iterations with {float(search.lowest.max()):.1e} of the mass out of "
-            f"place (tolerance {self.tolerance:g}); raise 'blur', 'tolerance' or 'iterations'{finer}",
-            NumericalWarning,
-            stacklevel=2,
-        )
+        warn_stopped(self.iterations, float(search.lowest.max()), self.tolerance, dtype)
         return step(search.best, eps, False).other
 
 
@@ -291,10 +159,10 @@ class _Search:
         """What was found where no more mass than the tolerance is out of place, or None after so many steps."""
         g, m = self.at.shape
         period = -(-m // CURVATURE)
-        affordable = 8 * g * m * m <= HELD_BYTES.get(self.at.device.type, HELD_BYTES["cpu"])
+        affordable = 8 * g * m * m <= costs.HELD_BYTES.get(self.at.device.type, costs.HELD_BYTES["cpu"])
         for count in range(1, limit + 1):
             look = step(self.at, eps, affordable and count % period == 0)
-            error = (self.weights * torch.expm1(look.residual / eps[:, None]).abs()).sum(-1).clamp(max=1e300)
+            error = mass_out_of_place(self.weights, look.residual, eps)
             done = ~(error > tolerance)  # NaN cannot be mended
             done = done if frozen is None else done | frozen
             self.best = torch.where((error < self.lowest)[:, None], self.at, self.best)
@@ -353,13 +221,28 @@ class _Search:
         return (factors * (moves + turns)).sum(1)
 
 
+def mass_out_of_place(
+    weights: Float[Tensor, "g m"], residual: Float[Tensor, "g m"], eps: Float[Tensor, " g"]
+) -> Float[Tensor, " g"]:
+    """Σⱼ |Σᵢ πᵢⱼ - νⱼ| at a potential that is so far from a solution."""
+    return (weights * torch.expm1(residual / eps[:, None]).abs()).sum(-1).clamp(max=1e300)
+
+
+def reachable(tolerance: float, dtype: torch.dtype, exponents: Float[Tensor, " g"]) -> Float[Tensor, " g"]:
+    """The tolerance, or what the rounding of exponents of this size allows."""
+    return (torch.finfo(dtype).eps * (1 + exponents)).clamp(max=0.01).clamp(min=tolerance)
+
+
+def warn_stopped(iterations: int, error: float, tolerance: float, dtype: torch.dtype) -> None:
+    """Says what was reached after the last iteration."""
+    finer = ", or give points in float64" if dtype == torch.float32 else ""
+    warnings.warn(
+        f"Sinkhorn stopped after {iterations} iterations with {error:.1e} of the mass out of place (tolerance {tolerance:g}); "
+        f"raise 'blur', 'tolerance' or 'iterations'{finer}",
+        NumericalWarning,
+        stacklevel=3,
+    )
+
+
 def _damped(softmin: Tensor, eps: Tensor, rho: float | None) -> Tensor:
     return softmin if rho is None else softmin * (rho / (rho + eps))[:, None]
-
-
-def _half_squares(points: Float[Tensor, "g n d"]) -> Float[Tensor, "g n"]:
-    return torch.linalg.vector_norm(points, dim=-1, dtype=torch.float64).square() / 2
-
-
-def _slices(size: int, step: int) -> list[slice]:
-    return [slice(start, start + step) for start in range(0, size, step)]

@@ -5,7 +5,7 @@ S(μ, ν) = OT_ε(μ, ν) - ½ OT_ε(μ, μ) - ½ OT_ε(ν, ν)
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,9 @@ from discrepancy.discrepancy import Draws, SampleDiscrepancy, SampleSummary, Tag
 from discrepancy.errors import InvalidInput, Unsupported
 from discrepancy.kernels.lengths import Length, check_length, check_positive, number
 from discrepancy.measure import Measure
+from discrepancy.parts import check_choice
+from discrepancy.transport.backends import Backend, Borrowed
+from discrepancy.transport.costs import half_squares
 from discrepancy.transport.potentials import Entropic
 
 __all__ = ["Sinkhorn"]
@@ -30,13 +33,18 @@ class Sinkhorn(SampleDiscrepancy, kind="sinkhorn"):
     ρ KL(π₁ | μ) + ρ KL(π₂ | ν), ρ = ``reach``ᵖ. Both measures have mass one. S goes to W_pᵖ / p as the blur goes to zero, and
     for p = 2 to ½ ‖E_μ x - E_ν y‖² as it grows.
 
-    Summary: the real points and OT(μ, μ); the sensitivity to one point is not bounded. Time: O(n m d)
-    for the products once and O(n m) a pass, or O(n m d) a pass where they do not fit into ``potentials.HELD_BYTES``, and the
-    same for ν with itself; a summary O(n² d) a pass. Ten passes are usual, a hundred where the blur is far below the
+    Summary: the real points, ‖x‖² of each, and OT(μ, μ); the sensitivity to one point is not bounded.
+    Time: O(n m d) for the products once and O(n m) a pass, or O(n m d) a pass where they do not fit into ``costs.HELD_BYTES``,
+    and the same for ν with itself; a summary O(n² d) a pass. Ten passes are usual, a hundred where the blur is far below the
     distances. Memory: O((n + m) d) besides tiles, those products, and a Hessian (m, m) a group where it is as small as they.
 
     Gradients, in points and weights, hold the optimal potentials fixed (envelope theorem): right at convergence. Second
     derivatives are refused.
+
+    Another back end solves each OT by another library, with the same value and gradient: ``iterations`` steps at the final ε
+    and no annealing, then the same check and warning. geomloss holds all pairs of points up to 25 million (above, it needs
+    KeOps); flash_sinkhorn needs CUDA. They take p = 2 without ``reach`` only: the least distance of geomloss is 1e-4, which a
+    point at distance zero feels for p = 1, and its unbalanced gradient has a factor ρ + ε/2 where ρ + ε is right.
 
     Args:
         p: the cost is ‖x - y‖ᵖ / p.
@@ -47,9 +55,11 @@ class Sinkhorn(SampleDiscrepancy, kind="sinkhorn"):
         tolerance: the iteration ends when no more of the mass than this is out of place, Σⱼ |Σᵢ πᵢⱼ - νⱼ|, or than rounding
             lets be known. The error of the value is of the order of its square, that of the gradient of its first power.
         iterations: the most passes after the annealing; beyond, a NumericalWarning says what was reached.
+        backend: ``own``, ``geomloss`` or ``flash_sinkhorn`` (``pip install discrepancy[flash]``).
 
     References: Interpolating between optimal transport and MMD using Sinkhorn divergences (Feydy et al., 2019);
     Sinkhorn divergences for unbalanced optimal transport (Séjourné et al., 2019), proposition 12.
+    FlashSinkhorn, the package flash-sinkhorn (2026).
 
     Raises:
         InvalidInput: if a field is out of its range.
@@ -71,6 +81,7 @@ class Sinkhorn(SampleDiscrepancy, kind="sinkhorn"):
     debias: bool = True
     tolerance: float = 1e-4
     iterations: int = 500
+    backend: Backend = "own"
 
     def __post_init__(self) -> None:
         if self.p not in (1, 2):
@@ -83,6 +94,17 @@ class Sinkhorn(SampleDiscrepancy, kind="sinkhorn"):
             raise InvalidInput(f"'scaling' must lie between 0 and 1, got {self.scaling}; 0.5 is usual")
         if self.iterations < 1:
             raise InvalidInput(f"'iterations' must be >= 1, got {self.iterations}")
+        check_choice("backend", self.backend, get_args(Backend))
+        if self.backend != "own":
+            self._check_backend()
+
+    def _check_backend(self) -> None:
+        """Refuses what other libraries do not solve, or solve otherwise."""
+        if self.p != 2 or self.reach is not None or self.scaling != 0.5:
+            raise InvalidInput(
+                f"backend '{self.backend}' takes p: 2 and neither 'reach' nor 'scaling', got p: {self.p}, reach: {self.reach}, "
+                f"scaling: {self.scaling}; use backend: own"
+            )
 
     @property
     def tags(self) -> frozenset[Tag]:
@@ -99,19 +121,24 @@ class Sinkhorn(SampleDiscrepancy, kind="sinkhorn"):
         return replace(self, **measured)
 
     def constants(self, real: Measure, draws: Draws) -> Mapping[str, Tensor]:
+        centre = real.shares.to(real.rows.dtype)[:, None] @ real.rows
+        points = real.rows - centre
+        found = {"centre": centre, "half_squares": half_squares(points)}
         if not self.debias:
-            return {}
-        points, weights = real.rows, real.shares
-        return {"own": self._entropic().alone(points - _centre(points, weights), weights, slopes=False).total}
+            return found
+        return found | {"own": self._solver().alone(points, real.shares, found["half_squares"], slopes=False).total}
 
     def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         x, a = summary.real.rows.detach(), summary.real.shares.detach()
+        known = summary.constants["centre"], summary.constants["half_squares"]
         y, b = synthetic.rows, synthetic.shares
-        value = _Transport.apply(self._entropic(), self.debias, x, a, y, b)[0]  # pyright: ignore[reportIndexIssue]
+        value = _Transport.apply(self._solver(), self.debias, x, a, *known, y, b)[0]  # pyright: ignore[reportIndexIssue]
         own = 0.5 * summary.constants["own"] if self.debias else 0.0
         return (value - own).to(y.dtype)
 
-    def _entropic(self) -> Entropic:
+    def _solver(self) -> Entropic | Borrowed:
+        if self.backend != "own":
+            return Borrowed(self.backend, number("blur", self.blur), self.tolerance, self.iterations)
         eps = number("blur", self.blur) ** self.p
         rho = None if self.reach is None else number("reach", self.reach) ** self.p
         return Entropic(self.p, eps, rho, self.scaling, self.tolerance, self.iterations)
@@ -122,34 +149,40 @@ class _Transport(Function):
 
     @staticmethod
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        entropic: Entropic, debias: bool, x: Tensor, a: Tensor, y: Tensor, b: Tensor
+        solver: Entropic | Borrowed,
+        debias: bool,
+        x: Tensor,
+        a: Tensor,
+        centre: Tensor,
+        halves: Tensor,
+        y: Tensor,
+        b: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        centre = _centre(x, a)
-        x, y = x - centre, y - centre
-        found = entropic.across(x, a, y, b)
+        y = y - centre
+        found = solver.across(x - centre, a, y, b, halves)
         value, by_y, by_b = found.total, found.by_points, found.by_weights
         if debias:
-            own = entropic.alone(y, b)
+            own = solver.alone(y, b)
             value, by_y, by_b = value - 0.5 * own.total, by_y - own.by_points, by_b - own.by_weights
         return value, by_y.to(y.dtype), by_b
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[4:], *output[1:])
+        ctx.save_for_backward(*inputs[6:], *output[1:])
         ctx.mark_non_differentiable(*output[1:])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         by_y, by_b = _Fixed.apply(*ctx.saved_tensors)  # pyright: ignore[reportGeneralTypeIssues]
-        return None, None, None, None, grads[0][:, None, None].to(by_y.dtype) * by_y, grads[0][:, None] * by_b
+        return *(None,) * 6, grads[0][:, None, None].to(by_y.dtype) * by_y, grads[0][:, None] * by_b
 
     @staticmethod
     def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
-        info: Any, dims: tuple[int | None, ...], entropic: Entropic, debias: bool, *tensors: Tensor
+        info: Any, dims: tuple[int | None, ...], solver: Entropic | Borrowed, debias: bool, *tensors: Tensor
     ) -> Any:
         each = [
             _Transport.apply(
-                entropic,
+                solver,
                 debias,
                 *(t if dim is None else t.select(dim, place) for t, dim in zip(tensors, dims[2:], strict=True)),
             )
@@ -176,7 +209,3 @@ class _Fixed(Function):
         raise Unsupported(
             "'sinkhorn' has first derivatives only: its gradient holds the potentials fixed, so a second one would be wrong"
         )
-
-
-def _centre(points: Float[Tensor, "g n d"], weights: Float[Tensor, "g n"]) -> Float[Tensor, "g 1 d"]:
-    return weights.to(points.dtype)[:, None] @ points

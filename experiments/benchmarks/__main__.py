@@ -66,8 +66,9 @@ def _cells(row: dict[str, Any]) -> tuple[str, str, str]:
         measured = f"{row['megabytes']:,.0f} MB"
     else:
         measured = f"{row['error']:.1e}"
-    ratio = row.get("ratio")
-    return row["what"], measured, "" if ratio is None else f"{ratio:.2f}x"
+    ratio, (least, most) = row.get("ratio"), row.get("range", (None, None))
+    spread = "" if least is None else f" ({least:.2f} to {most:.2f})"
+    return row["what"], measured, "" if ratio is None else f"{ratio:.2f}x{spread}"
 
 
 if __name__ == "__main__":

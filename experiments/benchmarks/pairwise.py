@@ -8,22 +8,18 @@ for the gaussian kernel also far from the origin. Last, the cost of a step as th
 """
 
 import importlib
-import os
-import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 import geomloss
-import psutil
 import torch
 from torch import Tensor
 
 from discrepancy import MMD, Gaussian, Measure
 from discrepancy.discrepancy import SampleSummary
 from discrepancy.kernels import Energy, Kernel, Laplace, Median
+from experiments.benchmarks.memory import extra_megabytes, peak_megabytes
 from experiments.benchmarks.timing import alternating
 
 __all__ = ["rows"]
@@ -32,6 +28,8 @@ N, M, D = 20_000, 1_000, 128
 GROWING = (100, 1_000, 10_000, 100_000)
 THEIRS = {"gaussian": "gaussian", "laplace": "laplacian", "energy": "energy"}
 """Our names of kernels, and geomloss's."""
+
+MODULE = "experiments.benchmarks.pairwise"
 
 
 def rows(rounds: int = 9, peer_rounds: int = 3) -> list[dict[str, Any]]:
@@ -82,9 +80,9 @@ def gaussian_rows(rounds: int, peer_rounds: int) -> list[dict[str, Any]]:
         },
         {"what": "the summary of the real side, once", "seconds": summary, "ratio": None},
         {"what": "summary and step together", "seconds": whole, "ratio": theirs / whole},
-        {"what": "extra memory, geomloss", "megabytes": extra_megabytes("geomloss")},
-        {"what": "extra memory, step", "megabytes": extra_megabytes("step")},
-        {"what": "extra memory, summary", "megabytes": extra_megabytes("summary")},
+        {"what": "extra memory, geomloss", "megabytes": extra_megabytes(MODULE, "geomloss")},
+        {"what": "extra memory, step", "megabytes": extra_megabytes(MODULE, "step")},
+        {"what": "extra memory, summary", "megabytes": extra_megabytes(MODULE, "summary")},
     ]
 
 
@@ -103,7 +101,7 @@ def other_rows(name: str, rounds: int, peer_rounds: int) -> list[dict[str, Any]]
             "ratio": theirs / beside["ours"],
         },
         {"what": "the same, between calls of nothing as large", "seconds": alone, "ratio": theirs / alone},
-        {"what": f"extra memory, {name} step", "megabytes": extra_megabytes("step", name)},
+        {"what": f"extra memory, {name} step", "megabytes": extra_megabytes(MODULE, "step", name)},
     ]
 
 
@@ -227,45 +225,21 @@ def error_rows(offset: float, name: str = "gaussian") -> list[dict[str, Any]]:
     ]
 
 
-def extra_megabytes(which: str, name: str = "gaussian") -> float:
-    """The peak of ``which`` above the memory held before it, measured in a new process."""
-    command = [sys.executable, "-m", "experiments.benchmarks.pairwise", which, name]
-    # Makes glibc give freed blocks back, so that memory held by an earlier computation hides nothing.
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
-    return float(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
-
-
-def peak_megabytes(which: str, name: str) -> float:
+def peak_of(which: str, name: str = "gaussian") -> float:
+    """The extra memory of one of these, after a warm-up on few points."""
     actions: dict[str, Callable[[Tensor, Tensor], Callable[[], object]]] = {
         "geomloss": lambda x, y: geomloss_step(x, y, name),
         "step": lambda x, y: step(x, y, name),
         "summary": lambda x, y: lambda: summarised(x),
     }
-    prepare = actions[which]
     x, y = clouds()
-    prepare(x[:500], y[:100])()  # starts threads, loads libraries
-    action = prepare(x, y)
-    process, done = psutil.Process(), threading.Event()
-    before = peak = process.memory_info().rss
-
-    def watch() -> None:
-        nonlocal peak
-        while not done.is_set():
-            peak = max(peak, process.memory_info().rss)
-            time.sleep(0.0005)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    kept = action()
-    done.set()
-    watcher.join()
-    del kept
-    return (peak - before) / 2**20
+    actions[which](x[:500], y[:100])()
+    return peak_megabytes(actions[which](x, y))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 2:
-        print(peak_megabytes(*sys.argv[1:]))
+    if len(sys.argv) > 1:
+        print(peak_of(*sys.argv[1:]))
     else:
         for row in rows():
             print("  ".join(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))

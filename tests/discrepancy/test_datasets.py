@@ -361,7 +361,7 @@ def test_data_set_distance_refuses_what_it_cannot_do():
 
 
 def test_a_simplex_that_does_not_arrive_is_an_error(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("discrepancy.transport.exact.PIVOTS", 1)
+    monkeypatch.setattr("discrepancy.transport.simplex.PIVOTS", 1)
     with pytest.raises(Unsupported, match="between 30 and 20 points was not solved in 1 steps"):
         DataSetDistance()(labelled(30), labelled(20, 1))
 

@@ -287,9 +287,9 @@ def test_mlp_refuses(change):
         (
             ConvNet(depth=4),
             (1, 8, 8),
-            "8 x 8 are too small for a convnet of depth 4, .* use depth 3 or less, or pooling",
+            "8 x 8 are too small for a convnet; use 16 x 16 or more, or a convnet with depth 3 or less, or pooling",
         ),
-        (ConvNet(depth=1), (1, 9, 1), "9 x 1 are too small for a convnet of depth 1, .* use pooling 'none'"),
+        (ConvNet(depth=1), (1, 9, 1), "9 x 1 are too small for a convnet; use 2 x 2 or more, .* with pooling 'none'$"),
         (ConvNet(), (13,), r"needs examples of shape \(channels, height, width\), got \(13,\); use an mlp"),
     ],
     ids=["small", "thin", "table"],

@@ -239,7 +239,7 @@ def test_settings_are_refused(network, change, message):
         (
             LeNet(),
             (3, 15, 40),
-            "images of 15 x 40 are too small for a lenet; use 16 x 16 or more, or a convnet of less",
+            "images of 15 x 40 are too small for a lenet; use 16 x 16 or more, or a convnet with depth 3 or less",
         ),
         (VGG(), (3, 31, 31), "images of 31 x 31 are too small for a vgg; use 32 x 32 or more"),
         (

@@ -5,7 +5,9 @@ Properties (Hypothesis):
 2. the value is at most that of any plan (balanced, not debiased).
 """
 
+import importlib.util
 import math
+import sys
 from typing import Any
 
 import geomloss
@@ -21,7 +23,7 @@ from discrepancy import Discrepancy, InvalidInput, Measure, Unsupported
 from discrepancy.discrepancy import SampleSummary
 from discrepancy.errors import NumericalWarning
 from discrepancy.kernels import Median
-from discrepancy.transport import potentials
+from discrepancy.transport import backends, costs, potentials
 from discrepancy.transport.sinkhorn import Sinkhorn
 
 TIGHT: dict[str, Any] = {"tolerance": 1e-11, "iterations": 1000}
@@ -66,6 +68,20 @@ class TestSinkhornOfImages(TestSinkhorn):
     shape = (2, 3, 1)
 
 
+class TestSinkhornOfGeomloss(DiscrepancyContract):
+    """The back end, against our own solver."""
+
+    instances = {  # noqa: RUF012
+        "debiased": Sinkhorn(blur=1.0, backend="geomloss", tolerance=1e-10, iterations=300),
+        "biased": Sinkhorn(blur=1.0, backend="geomloss", tolerance=1e-10, iterations=300, debias=False),
+    }
+
+    @staticmethod
+    def truth(discrepancy: Discrepancy, mu: Measure, nu: Measure) -> float:
+        assert isinstance(discrepancy, Sinkhorn)
+        return Sinkhorn(blur=discrepancy.blur, debias=discrepancy.debias, **TIGHT)(mu, nu).item()
+
+
 def sample(n: int, d: int = 3, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
@@ -75,7 +91,7 @@ def weights(n: int, seed: int = 0) -> torch.Tensor:
     return values / values.sum()
 
 
-def costs(x: torch.Tensor, y: torch.Tensor, p: int) -> np.ndarray:
+def pair_costs(x: torch.Tensor, y: torch.Tensor, p: int) -> np.ndarray:
     return (x[:, None] - y).norm(dim=-1).pow(p).div(p).numpy()
 
 
@@ -91,7 +107,7 @@ def divergence(plan: np.ndarray, reference: np.ndarray) -> float:
 @pytest.mark.parametrize("p", [1, 2])
 def test_is_the_cost_of_the_plan_of_pot(p):
     x, y, a, b = sample(7), sample(5, seed=1), weights(7), weights(5, 1)
-    cost, eps = costs(x, y, p), 0.8**p
+    cost, eps = pair_costs(x, y, p), 0.8**p
     plan: Any = ot.sinkhorn(a.numpy(), b.numpy(), cost, eps, method="sinkhorn_log", stopThr=1e-14, numItermax=10_000)
     expected = (plan * cost).sum() + eps * divergence(plan, np.outer(a, b))
     value = Sinkhorn(p=p, blur=0.8, debias=False, **TIGHT)(Measure(x, a), Measure(y, b))
@@ -101,7 +117,7 @@ def test_is_the_cost_of_the_plan_of_pot(p):
 @pytest.mark.parametrize("p", [1, 2])
 def test_unbalanced_is_the_cost_of_the_plan_of_pot(p):
     x, y, a, b = sample(7), sample(5, seed=1), weights(7), weights(5, 1)
-    cost, eps, rho = costs(x, y, p), 0.8**p, 1.5**p
+    cost, eps, rho = pair_costs(x, y, p), 0.8**p, 1.5**p
     plan: Any = ot.unbalanced.sinkhorn_unbalanced(
         a.numpy(), b.numpy(), cost, eps, rho, reg_type="kl", stopThr=1e-15, numItermax=10_000
     )
@@ -122,13 +138,52 @@ def test_gradient_is_that_of_geomloss(discrepancy):
     torch.testing.assert_close(ours[1], theirs[1] - (theirs[1] * leaves[1]).sum())
 
 
+@pytest.mark.parametrize("debias", [True, False], ids=["debiased", "biased"])
+def test_back_ends_agree_in_value_and_gradient(debias):
+    """Two groups, weights that differ, a padded point in each."""
+    x, y = torch.stack([sample(23), sample(23, seed=2)]), torch.stack([sample(7, seed=1), 2 * sample(7, seed=3)])
+    w, v = torch.ones(2, 23).double(), torch.stack([weights(7, 1), weights(7, 2)])
+    w[0, -1] = v[1, 0] = 0
+    found = []
+    for backend in ("own", "geomloss"):
+        leaves = y.clone().requires_grad_(), v.clone().requires_grad_()
+        discrepancy = Sinkhorn(blur=0.7, debias=debias, backend=backend, tolerance=1e-9, iterations=2000)
+        value = discrepancy(Measure(x, w), Measure(*leaves))
+        found.append((value.detach(), *torch.autograd.grad(value.sum(), leaves)))
+    for own, other in zip(*found, strict=True):
+        torch.testing.assert_close(other, own, atol=1e-8, rtol=1e-8)
+
+
+def test_geomloss_that_stops_early_is_said():
+    x, y = sample(31), sample(7, seed=1)
+    with pytest.warns(
+        NumericalWarning, match=r"stopped after 3 iterations with .* mass out of place .tolerance 0.0001"
+    ):
+        Sinkhorn(blur=0.1, iterations=3, debias=False, backend="geomloss")(Measure(x), Measure(y))
+
+
+@pytest.mark.skipif(
+    not torch.cuda.is_available() or importlib.util.find_spec("flash_sinkhorn") is None,
+    reason="CUDA and flash-sinkhorn",
+)
+def test_flash_sinkhorn_agrees_in_value_and_gradient():
+    x, y, v = sample(203, 5).float().cuda(), sample(31, 5, seed=1).float().cuda(), weights(31, 1).float().cuda()
+    found = []
+    for backend in ("own", "flash_sinkhorn"):
+        leaf = y.clone().requires_grad_()
+        value = Sinkhorn(blur=0.7, backend=backend)(Measure(x), Measure(leaf, v))
+        found.append((value.detach(), torch.autograd.grad(value, leaf)[0]))
+    for own, other in zip(*found, strict=True):
+        torch.testing.assert_close(other, own, atol=1e-4, rtol=1e-3)
+
+
 # Limits and known answers
 
 
 @pytest.mark.parametrize("p", [1, 2])
 def test_goes_to_exact_transport_as_the_blur_vanishes(p):
     x, y, a, b = sample(7), sample(5, seed=1), weights(7), weights(5, 1)
-    exact = ot.emd2(a.numpy(), b.numpy(), costs(x, y, p))
+    exact = ot.emd2(a.numpy(), b.numpy(), pair_costs(x, y, p))
     value = Sinkhorn(p=p, blur=0.03 ** (2 / p), **TIGHT)(Measure(x, a), Measure(y, b))
     assert value.item() == pytest.approx(exact, abs=0.03**2 * math.log(7))
 
@@ -250,10 +305,28 @@ def test_holding_the_products_changes_nothing(p, monkeypatch: pytest.MonkeyPatch
     x, leaf = Measure(sample(53, 17)), sample(11, 17, seed=1).requires_grad_()
     results = []
     for budget in (1 << 20, 0):
-        monkeypatch.setitem(potentials.HELD_BYTES, "cpu", budget)
+        monkeypatch.setitem(costs.HELD_BYTES, "cpu", budget)
         value = Sinkhorn(p=p, blur=2.0, **TIGHT)(x, Measure(leaf))
         results.append((value.detach(), torch.autograd.grad(value, leaf)[0]))
     torch.testing.assert_close(*results)
+
+
+@pytest.mark.parametrize("held", [1 << 20, 0], ids=["held", "again"])
+@pytest.mark.parametrize("fields", [{}, {"p": 1}, {"reach": 3.0}], ids=["square", "distance", "unbalanced"])
+def test_order_in_memory_changes_nothing(fields, held, monkeypatch: pytest.MonkeyPatch):
+    x, leaf = Measure(sample(53, 17)), sample(11, 17, seed=1).requires_grad_()
+    monkeypatch.setitem(costs.HELD_BYTES, "cpu", held)
+    results = []
+    for narrow in (0, 100):
+        monkeypatch.setattr(costs, "NARROW", narrow)
+        value = Sinkhorn(blur=2.0, **fields, **TIGHT)(x, Measure(leaf))
+        results.append((value.detach(), torch.autograd.grad(value, leaf)[0]))
+    torch.testing.assert_close(*results)
+
+
+def test_few_columns_lie_column_by_column():
+    cost = costs.Cost(2, sample(53)[None], sample(11, seed=1)[None])
+    assert cost.products(slice(0, 1), slice(0, 53), slice(0, 11)).mT.is_contiguous()
 
 
 def test_own_term_of_the_real_side_is_computed_once(monkeypatch: pytest.MonkeyPatch):
@@ -264,11 +337,11 @@ def test_own_term_of_the_real_side_is_computed_once(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(
         potentials.Entropic,
         "alone",
-        lambda self, y, b, slopes=True: sizes.append(y.shape[1]) or alone(self, y, b, slopes),
+        lambda self, y, b, *known, **slopes: sizes.append(y.shape[1]) or alone(self, y, b, *known, **slopes),
     )
     discrepancy.compare(summary, Measure(sample(5, seed=1)).as_groups())
     assert sizes == [5]
-    assert Sinkhorn(debias=False).summarise(Measure(sample(11)).as_groups()).constants == {}
+    assert "own" not in Sinkhorn(debias=False).summarise(Measure(sample(11)).as_groups()).constants
 
 
 def test_saved_bytes_do_not_grow_with_n():
@@ -307,12 +380,38 @@ def test_second_derivative_is_refused():
         ({"scaling": 1.0}, "'scaling' must lie between 0 and 1, got 1"),
         ({"tolerance": 0.0}, "'tolerance' must be finite and > 0"),
         ({"iterations": 0}, "'iterations' must be >= 1, got 0"),
+        ({"backend": "geomloss", "p": 1}, "backend 'geomloss' takes p: 2 .*, got p: 1, .* use backend: own"),
+        ({"backend": "geomloss", "reach": 2.0}, "backend 'geomloss' .* neither 'reach' nor 'scaling', .* reach: 2.0"),
+        ({"backend": "flash_sinkhorn", "scaling": 0.9}, "backend 'flash_sinkhorn' .* scaling: 0.9; use backend: own"),
     ],
-    ids=["blur", "reach", "scaling", "tolerance", "iterations"],
+    ids=["blur", "reach", "scaling", "tolerance", "iterations", "p of a library", "reach of a library", "its scaling"],
 )
 def test_impossible_fields_are_refused(fields, message):
     with pytest.raises(InvalidInput, match=message):
         Sinkhorn(**fields)
+
+
+@pytest.mark.parametrize(("module", "pairs"), [("geomloss", 100), ("pykeops", 10)])
+def test_a_library_that_is_not_there_is_named(module, pairs, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr(backends, "DENSE_PAIRS", pairs)
+    with pytest.raises(InvalidInput, match=rf"'{module}' does not import .*: pip install {module}; .*backend: own"):
+        Sinkhorn(backend="geomloss")(Measure(sample(7)), Measure(sample(5)))
+
+
+def test_flash_sinkhorn_takes_float32_on_cuda_only():
+    with pytest.raises(
+        Unsupported, match=r"'flash_sinkhorn' takes float32 on a CUDA device only, got torch.float64 on cpu"
+    ):
+        Sinkhorn(backend="flash_sinkhorn")(Measure(sample(7)), Measure(sample(5)))
+
+
+def test_a_back_end_has_no_second_derivative_either():
+    leaf = sample(5, seed=1).requires_grad_()
+    value = Sinkhorn(blur=0.7, backend="geomloss")(Measure(sample(7)), Measure(leaf))
+    (gradient,) = torch.autograd.grad(value, leaf, create_graph=True)
+    with pytest.raises(Unsupported, match="'sinkhorn' has first derivatives only"):
+        gradient.square().sum().backward()
 
 
 def test_other_powers_are_refused():
@@ -341,7 +440,7 @@ def test_resolve_puts_the_numbers_in():
 def dense(p: int, eps: float, x: torch.Tensor, a: torch.Tensor, y: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """OT on the points that have weight, by updates of both potentials that are averaged with what was there before."""
     x, y, a, b = x[a > 0], y[b > 0], a[a > 0], b[b > 0]
-    cost = torch.from_numpy(costs(x, y, p))
+    cost = torch.from_numpy(pair_costs(x, y, p))
     f, g = torch.zeros_like(a), torch.zeros_like(b)
     for _ in range(500):
         row = -eps * torch.logsumexp(b.log() + (g - cost) / eps, 1)
@@ -376,7 +475,7 @@ def test_equals_dense_updates(n: int, m: int, d: int, p, offset: float, data: st
 def test_no_plan_costs_less(seed: int, blur: float, n: int, m: int):
     """Against the mixtures of the independent plan and that of the linear program."""
     x, y, a, b = sample(n, seed=seed), sample(m, seed=seed + 1), weights(n, seed), weights(m, seed + 1)
-    cost, independent = costs(x, y, 2), np.outer(a, b)
+    cost, independent = pair_costs(x, y, 2), np.outer(a, b)
     best = ot.emd(a.numpy(), b.numpy(), cost)
     value = Sinkhorn(blur=blur, debias=False, iterations=2000)(Measure(x, a), Measure(y, b)).item()
     for share in (0.0, 0.3, 1.0):

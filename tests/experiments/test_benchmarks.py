@@ -1,10 +1,13 @@
 """Every benchmark runs, in a tiny setting; what it measures is not judged here."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from experiments.benchmarks import distribution_matching, evaluation, pairwise
-from experiments.benchmarks.timing import alternating
+from experiments.benchmarks import __main__ as benchmarks
+from experiments.benchmarks import distribution_matching, evaluation, pairwise, timing
+from experiments.benchmarks.timing import alternating, beside
 
 
 def test_actions_take_turns_after_a_round_that_is_not_counted():
@@ -12,6 +15,16 @@ def test_actions_take_turns_after_a_round_that_is_not_counted():
     found = alternating({"a": lambda: turns.append("a"), "b": lambda: turns.append("b")}, rounds=2)
     assert turns == ["a", "b"] * 3
     assert set(found) == {"a", "b"}
+
+
+def test_ratios_are_those_of_a_round(monkeypatch: pytest.MonkeyPatch):
+    """Seconds 1, 2, 4 beside 1, 1, 1, and the second did twice the work: 2, 4 and 8 times faster for a unit."""
+    clock = iter([0.0, 0.0, *(end for seconds in (1.0, 1.0, 2.0, 1.0, 4.0, 1.0) for end in (0.0, seconds))])
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    first, second = beside({"a": lambda: None, "b": lambda: None}, 3, work={"a": 1.0, "b": 2.0})
+    assert first == {"what": "a", "seconds": 2.0, "ratio": 1.0}
+    assert second == {"what": "b", "seconds": 1.0, "ratio": 4.0, "range": (2.0, 8.0)}
+    assert benchmarks._cells(second)[2] == "4.00x (2.00 to 8.00)"
 
 
 def test_step_of_dm(monkeypatch: pytest.MonkeyPatch):
@@ -31,7 +44,7 @@ def test_pairs(monkeypatch: pytest.MonkeyPatch):
     for name, size in (("N", 60), ("M", 10), ("D", 3), ("GROWING", (10, 30))):
         monkeypatch.setattr(pairwise, name, size)
     measured: list[tuple[str, ...]] = []
-    monkeypatch.setattr(pairwise, "extra_megabytes", lambda *which: measured.append(which) or 1.0)
+    monkeypatch.setattr(pairwise, "extra_megabytes", lambda module, *which: measured.append(which) or 1.0)
     rows = pairwise.rows(rounds=1, peer_rounds=1)
     assert all(len({"seconds", "megabytes", "error"} & row.keys()) == 1 for row in rows)
     assert len({row["what"] for row in rows}) >= len(rows) - 2
@@ -53,4 +66,4 @@ def test_pairs_are_those_of_geomloss(name: str, monkeypatch: pytest.MonkeyPatch)
 def test_memory_is_measured(monkeypatch: pytest.MonkeyPatch):
     for name, size in (("N", 600), ("M", 110), ("D", 3)):
         monkeypatch.setattr(pairwise, name, size)
-    assert pairwise.peak_megabytes("step", "energy") >= 0
+    assert pairwise.peak_of("step", "energy") >= 0

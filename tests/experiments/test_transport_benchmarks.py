@@ -6,7 +6,18 @@ import torch
 from experiments.benchmarks import memory, transport
 
 TINY = transport.Sizes(
-    n=60, m=10, d=3, exact=((20, 7),), error=(30, 8), directions=5, growth=(20, 200), rounds=1, peer_rounds=1
+    n=60,
+    m=10,
+    d=3,
+    exact=((20, 7),),
+    warm=(700, 150),
+    library=(30, 8),
+    classes=(3, 20, 5),
+    error=(30, 8),
+    directions=5,
+    growth=(20, 200),
+    rounds=1,
+    peer_rounds=1,
 )
 
 
