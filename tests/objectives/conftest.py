@@ -16,7 +16,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "name" in metafunc.fixturenames:
         values = [mark.args[1] for mark in metafunc.definition.iter_markers("parametrize") if mark.args[0] == "name"]
         if not values or set(values[0]) != set(marker.args):
-            raise pytest.UsageError(f"{metafunc.definition.nodeid}: conformance{marker.args} and 'name' {values} differ")
+            raise pytest.UsageError(
+                f"{metafunc.definition.nodeid}: conformance{marker.args} and 'name' {values} differ"
+            )
 
 
 @pytest.hookimpl(wrapper=True)
