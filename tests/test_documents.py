@@ -44,6 +44,7 @@ def commands(document: str) -> list[str]:
     """The lines of a document's shell blocks that call ``condense``, and what stands between backquotes with its arguments;
     without those that hold a placeholder such as METHOD."""
     lines = "\n".join(blocks(document, "sh")).replace("\\\n", " ").splitlines()
+    lines = [line.partition(" #")[0].rstrip() for line in lines]
     inline = [" ".join(code.split()) for code in re.findall(r"`(condense [^`]+)`", text_of(document))]
     lines += [line for line in inline if len(line.split()) > 2]
     return [line for line in lines if line.startswith("condense ") and not re.search(r"\.\.\.|[A-Z]{3}", line)]
@@ -116,7 +117,7 @@ def test_the_discrepancy_of_the_contributing_guide_works(namespace: dict[str, An
 @pytest.mark.parametrize("document", [document for document in WRITTEN if commands(document)])
 def test_the_commands_of_a_document_are_commands(document: str, capsys: pytest.CaptureFixture[str]):
     for line in commands(document):
-        words = shlex.split(line, comments=True)
+        words = shlex.split(line)
         try:
             options = _parser().parse_args(words[1:])
         except SystemExit:
