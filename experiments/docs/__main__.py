@@ -8,6 +8,8 @@ import argparse
 from pathlib import Path
 
 from experiments.docs import ROOT, pages
+from experiments.docs.picture import side_by_side
+from objectives.synthetic.artefact import SyntheticSet
 
 __all__ = ["main"]
 
@@ -23,9 +25,6 @@ def main() -> None:
     picture.add_argument("sets", nargs="+", type=_headed, metavar="HEADING=ARTEFACT")
     options = parser.parse_args()
     if options.command == "picture":
-        from experiments.docs.picture import side_by_side  # imports torch and matplotlib; the pages need neither
-        from objectives.synthetic.artefact import SyntheticSet
-
         side_by_side({heading: SyntheticSet.load(path) for heading, path in options.sets}, options.to)
         print(options.to)
         return

@@ -88,7 +88,7 @@ def _part(value: Any) -> dict[str, Any]:
 def _short(value: Any) -> str:
     """A part by its kind, with the part or the choice in it that matters most."""
     part = _part(value)
-    inner = [part[key] for key in ("kernel", "learner", "form", "power") if key in part]
+    inner = [part[key] for key in ("kernel", "learner", "form") if key in part]
     more = ", ".join(_short(item) for item in inner)
     return f"{part['kind']}{f' ({more})' if more else ''}"
 
@@ -112,7 +112,8 @@ def _context(value: Any) -> str:
 def _set(tree: Mapping[str, Any]) -> str:
     part = tree["synthetic"]
     labels = "teacher's" if "teacher" in tree else part.get("labels")
-    more = [f"start {part['start']}", *([f"{labels} labels"] if labels else [])]
+    more = [f"factor {part['factor']}"] if "factor" in part else []
+    more += [f"start {part['start']}", *([f"{labels} labels"] if labels else [])]
     more += ["learned weights"] if part.get("weights") == "learned" else []
     return f"{part['kind']}, {', '.join(more)}"
 
