@@ -4,7 +4,7 @@ PYTHON ?= python3
 READY := .venv/.ready
 WORKERS ?= 2
 
-.PHONY: demo test lint types bench wheel clean
+.PHONY: demo test lint types bench docs wheel clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -29,6 +29,9 @@ types: $(READY)
 
 bench: $(READY)  ## speed and memory, as ratios in one run
 	.venv/bin/python -m experiments.benchmarks
+
+docs: $(READY)  ## write the generated pages: the methods at a glance, and the reference
+	.venv/bin/python -m experiments.docs
 
 wheel: $(READY)  ## build the wheel, install it elsewhere, import it there
 	rm -rf dist

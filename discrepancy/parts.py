@@ -23,6 +23,7 @@ from discrepancy.errors import InvalidInput
 __all__ = ["FAMILIES", "Part", "check_choice", "check_least", "named"]
 
 FAMILIES: dict[str, type["Part"]] = {}
+"""Every family by its name in lower case."""
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))

@@ -49,6 +49,8 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
 }
 
 NetworkParameters = Mapping[str, Tensor]
+"""The weights of a network by name."""
+
 Forward = Callable[[NetworkParameters, Tensor], Mapping[str, Tensor]]
 """(parameters, points) -> outputs by name, ``logits`` among them: a network, or its compiled form."""
 

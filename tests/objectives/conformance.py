@@ -1,4 +1,9 @@
-"""A method's own file in small, and what a loss that is written out by hand needs of it.
+"""A packaged method's own file in small, and what a test needs to compare it with the paper.
+
+A *conformance test* compares the packaged file with the paper's formula or rule, written out by hand. It says so by
+``@pytest.mark.conformance("dm", ...)``, with the names of the methods. conftest.py fails a test that is marked and does not
+run the file of the method, ``tests/test_documents.py`` fails where a packaged method has no such test, and docs/methods.md
+names it.
 
 A test states the paper's formula as ``loss(sight, parameters)``: a sight is one step as the method sees it (the weights of the
 network, the real examples of each class, the augmentation), the parameters are those of the synthetic set. Everything that is
@@ -17,6 +22,7 @@ from torch import Tensor
 from experiments.config import build, override, read
 from experiments.data import Digits
 from experiments.experiment import Experiment, configured
+from objectives.condense import solve
 from objectives.data.labelled import LabelledData
 from objectives.engine.runtime import Runtime
 from objectives.methods import available
@@ -29,14 +35,19 @@ __all__ = [
     "Sight",
     "Trial",
     "agree",
+    "loaded",
     "same_steps",
     "same_turns",
     "same_value_and_gradient",
+    "selected",
     "trial",
 ]
 
 SMALL = ("context.network.width=4", "context.network.depth=2", "synthetic.per_class=2", "solver.steps=3")
 SIZES = (9, 11, 13)
+loaded: set[str] = set()
+"""Methods whose packaged files were read since the test began."""
+
 REAL = 10
 """Real examples a class, of which the smallest class has fewer."""
 
@@ -128,6 +139,13 @@ class Trial:
         """The decoded points, in normalised units."""
         return decoded(self.problem, parameters).points
 
+    def features(self) -> Tensor:
+        """Features of all the real examples in the first network of the context, (n, d) in float64."""
+        network, data = self.problem.context.network, self.problem.data
+        assert network is not None
+        points = data.normalisation.apply(data.train.points, self.dtype)
+        return network(self.engine.extractor.parameters(0), points, ("features",))["features"].double()
+
     def leaves(self) -> dict[str, Tensor]:
         """A copy of the synthetic parameters as they are now, with a gradient wanted."""
         return {name: value.clone().requires_grad_(True) for name, value in self.run.parameters.items()}
@@ -146,14 +164,23 @@ def trial(
 
     ``size`` is the number of examples a class whose settings are taken, where the file has several.
     """
+    loaded.add(name)
     tree: Any = configured(read(available()[name]), {}, [f"synthetic.per_class={size}"])
     small = [setting for setting in SMALL if "network" in tree["context"] or "network" not in setting]
+    small = [setting for setting in small if "steps" in tree["solver"] or "steps" not in setting]
     smaller = [*small, *([f"context.batch={REAL}"] if tree["context"].get("batch") != "all" else [])]
     made = build(Experiment, override({**tree, "data": {"kind": Digits.kind}}, [*smaller, *settings]))
     data = images(SIZES, channels=3) if data is None else data
     runtime = Runtime(seed, dtype=dtype, compile="never")
     problem = Problem(data.train, made.objective, made.context, made.synthetic, runtime)
     return Trial(problem, made.solver, made.solver.start(problem))
+
+
+def selected(name: str, settings: Iterable[str] = ("synthetic.per_class=4",), **options: Any) -> Trial:
+    """The selection of this name in small, carried out."""
+    some = trial(name, settings, **options)
+    solve(some.run)
+    return some
 
 
 def agree(found: Tensor, expected: Tensor, dtype: torch.dtype, looser: float = 1.0) -> None:

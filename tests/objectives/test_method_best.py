@@ -3,6 +3,7 @@ trained on the real data."""
 
 import pytest
 import torch
+from conformance import loaded
 from torch.nn import functional
 
 from discrepancy.networks import ConvNet
@@ -21,11 +22,13 @@ SMALL = (
 
 
 def experiment(name: str, *settings: str) -> Experiment:
+    loaded.add(name)
     return build(
         Experiment, configured(method_tree(name), {"data": {"kind": "digits"}, "synthetic": {"per_class": 2}}, settings)
     )
 
 
+@pytest.mark.conformance("best")
 def test_only_the_labels_are_not_those_of_m3d():
     best, m3d = experiment("best"), experiment("m3d", "context.network.width=32", "solver.steps=600")
     for part in ("synthetic", "objective", "context", "solver"):
@@ -33,6 +36,7 @@ def test_only_the_labels_are_not_those_of_m3d():
     assert m3d.teacher is None
 
 
+@pytest.mark.conformance("best")
 def test_every_cell_gets_the_teachers_softmax():
     """Twenty rounds of plain descent, at a fifth of the rate from the twelfth on and a fifth of that from the eighteenth, and
     the softmax of the logits of what came of them for each of the four cells of an image."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import pytest
 import torch
 from conformance import AUGMENTED, PRECISE, Sight, Trial, agree, same_steps, same_value_and_gradient, trial
 from torch import Tensor
@@ -44,12 +45,14 @@ def small(*settings: str, dtype: torch.dtype) -> Trial:
     return trial("cafe", (*LAYERS, *settings), dtype=dtype)
 
 
+@pytest.mark.conformance("cafe")
 @PRECISE
 @AUGMENTED
 def test_value_and_gradient(dtype: torch.dtype, settings: tuple[str, ...]):
     same_value_and_gradient(small(*settings, dtype=dtype), loss)
 
 
+@pytest.mark.conformance("cafe")
 @PRECISE
 @AUGMENTED
 def test_three_steps(dtype: torch.dtype, settings: tuple[str, ...]):
@@ -101,6 +104,7 @@ class Pupil:
         return sum(found) / len(found)
 
 
+@pytest.mark.conformance("cafe")
 @PRECISE
 def test_the_loops(dtype: torch.dtype):
     """A network has steps until its accuracy settles (λ_1), each followed by epochs until it has moved (λ_2); the momentum of

@@ -43,12 +43,14 @@ def small(settings: tuple[str, ...], dtype: torch.dtype) -> Trial:
     return trial("datadam", (*DEEP, *settings), dtype=dtype)
 
 
+@pytest.mark.conformance("datadam")
 @PRECISE
 @AUGMENTED
 def test_value_and_gradient(dtype: torch.dtype, settings: tuple[str, ...]):
     same_value_and_gradient(small(settings, dtype), attention_matching)
 
 
+@pytest.mark.conformance("datadam")
 @PRECISE
 @AUGMENTED
 def test_three_steps(dtype: torch.dtype, settings: tuple[str, ...]):

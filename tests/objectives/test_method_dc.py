@@ -74,6 +74,7 @@ def trained(some: Trial, weights: Mapping[str, Tensor], generator: torch.Generat
     return dict(weights)
 
 
+@pytest.mark.conformance("dc", "dsa")
 @PRECISE
 @METHODS
 @pytest.mark.parametrize("form", ["cosine", "mse", "l1"])
@@ -104,6 +105,7 @@ def generators(monkeypatch: pytest.MonkeyPatch) -> list[torch.Generator]:
     return found
 
 
+@pytest.mark.conformance("dc", "dsa")
 @PRECISE
 @METHODS
 def test_two_outer_and_two_inner_loops(dtype: torch.dtype, name: str, generators: list[torch.Generator]):

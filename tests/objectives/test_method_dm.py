@@ -82,6 +82,7 @@ def looser(name: str, dtype: torch.dtype) -> float:
     return 10.0 if (name, dtype) == ("sinkhorn", torch.float32) else 1.0
 
 
+@pytest.mark.conformance("dm", "sliced", "sinkhorn")
 @PRECISE
 @AUGMENTED
 @METHODS
@@ -90,6 +91,7 @@ def test_value_and_gradient(dtype: torch.dtype, settings: tuple[str, ...], name:
     same_value_and_gradient(some, over_classes(DISTANCES[name]), looser(name, dtype))
 
 
+@pytest.mark.conformance("dm", "sliced", "sinkhorn")
 @PRECISE
 @AUGMENTED
 @METHODS

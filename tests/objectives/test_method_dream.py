@@ -50,6 +50,7 @@ def of_all(sight: Sight, parameters: Mapping[str, Tensor]) -> Tensor:
     return torch.stack([at_once(sight, parameters, label) for label in sight.classes]).sum()
 
 
+@pytest.mark.conformance("dream")
 @PRECISE
 @AUGMENTED
 @pytest.mark.parametrize("steps", [0, 1], ids=["new", "trained"])
@@ -60,10 +61,12 @@ def test_value_and_gradient(dtype: torch.dtype, settings: tuple[str, ...], steps
     same_value_and_gradient(some, of_all)
 
 
+@pytest.mark.conformance("dream")
 def test_classes_take_turns_on_one_optimiser():
     same_turns(trial("dream", (*SMALL, "solver.project_every=1"), data=DATA), at_once)
 
 
+@pytest.mark.conformance("dream")
 def test_batches_come_from_the_query_of_every_tenth_step_and_of_every_network():
     settings = ("context.keep=12", "context.batch=6", "solver.steps=15")
     some, kept = trial("dream", (*SMALL, *settings), data=DATA), torch.zeros(0)

@@ -39,6 +39,7 @@ def near(some: Trial) -> Trial:
     return some
 
 
+@pytest.mark.conformance("frepo")
 @PRECISE
 @pytest.mark.parametrize("norm", ["none", "instance"])
 def test_value_and_gradient(dtype: torch.dtype, norm: str):
@@ -63,6 +64,7 @@ def taught(weights: Mapping[str, Tensor], rules: dict[str, Adam], some: Trial) -
     }
 
 
+@pytest.mark.conformance("frepo")
 def test_images_labels_and_networks_over_five_steps():
     """One network at a time that is old after one round: it has two rounds and a third step, and then comes another."""
     some = near(trial("frepo", (SIX, "context.size=1", "context.keep=1", "solver.steps=5")))

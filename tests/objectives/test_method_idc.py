@@ -56,6 +56,7 @@ def of_all(sight: Sight, parameters: Mapping[str, Tensor]) -> Tensor:
     return torch.stack([of_class(sight, parameters, label) for label in sight.classes]).sum()
 
 
+@pytest.mark.conformance("idc")
 @PRECISE
 @METRIC
 @AUGMENTED
@@ -90,6 +91,7 @@ def taught(some: Trial, weights: Mapping[str, Tensor], optimiser: Any, network: 
         optimiser.step()
 
 
+@pytest.mark.conformance("idc")
 @PRECISE
 @METRIC
 def test_the_loop(dtype: torch.dtype, metric: str):

@@ -58,6 +58,7 @@ def at_once(sight: Sight, parameters: Mapping[str, Tensor], label: int) -> Tenso
     return of_class(sight, parameters, label, accuracy(sight.trial))
 
 
+@pytest.mark.conformance("idm")
 @PRECISE
 @AUGMENTED
 @pytest.mark.parametrize("rounds", [0, 2], ids=["new", "trained"])
@@ -69,6 +70,7 @@ def test_value_and_gradient(dtype: torch.dtype, settings: tuple[str, ...], round
     same_value_and_gradient(some, of_all)
 
 
+@pytest.mark.conformance("idm")
 @PRECISE
 @AUGMENTED
 def test_classes_take_turns_on_one_optimiser(dtype: torch.dtype, settings: tuple[str, ...]):
@@ -102,6 +104,7 @@ class Pupil:
         self.rounds += 1
 
 
+@pytest.mark.conformance("idm")
 @PRECISE
 def test_the_loop_with_its_queue(dtype: torch.dtype):
     """The list of networks, their training and their meters, and a step for each class, all written out. What is random (the

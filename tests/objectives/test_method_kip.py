@@ -89,12 +89,14 @@ class Adam:
         return value - self.rate * mean / (square.sqrt() + 1e-8)
 
 
+@pytest.mark.conformance("kip")
 @PRECISE
 @pytest.mark.parametrize("settings", [(), LEARNED], ids=["fixed", "learned"])
 def test_value_and_gradient(dtype: torch.dtype, settings: tuple[str, ...]):
     same_value_and_gradient(trial("kip", (*APART, *settings), dtype=dtype), risk)
 
 
+@pytest.mark.conformance("kip")
 @pytest.mark.parametrize("settings", [(), LEARNED], ids=["fixed", "learned"])
 def test_three_steps_of_adam(settings: tuple[str, ...]):
     """In float64: Adam divides by a gradient's own size, and so makes much of rounding."""

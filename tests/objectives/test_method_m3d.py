@@ -40,6 +40,7 @@ def discrepancy_of_class(sight: Sight, parameters: Mapping[str, Tensor], label: 
     return kernel(sight, s, s).mean() - 2 * kernel(sight, s, t).mean() + kernel(sight, t, t).mean()
 
 
+@pytest.mark.conformance("m3d")
 @PRECISE
 @SETTINGS
 def test_value_and_gradient(dtype: torch.dtype, settings: tuple[str, ...]):
@@ -49,6 +50,7 @@ def test_value_and_gradient(dtype: torch.dtype, settings: tuple[str, ...]):
     same_value_and_gradient(trial("m3d", settings, dtype=dtype), loss)
 
 
+@pytest.mark.conformance("m3d")
 @PRECISE
 @SETTINGS
 def test_three_rounds_of_classes(dtype: torch.dtype, settings: tuple[str, ...]):

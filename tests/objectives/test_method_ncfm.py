@@ -82,6 +82,7 @@ def test_weights_are_those_of_the_code() -> None:
     assert (terms["features"].weight, terms["calibration"].weight) == (FEATURES, CALIBRATION)
 
 
+@pytest.mark.conformance("ncfm")
 @PRECISE
 @AUGMENTED
 @VARIANTS
@@ -121,6 +122,7 @@ class Adam:
         )
 
 
+@pytest.mark.conformance("ncfm")
 @VARIANTS
 @AUGMENTED
 def test_three_steps_take_turns_on_one_optimiser(settings: tuple[str, ...], variant: tuple[str, ...]) -> None:

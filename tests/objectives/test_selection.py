@@ -1,10 +1,12 @@
 """Selection: herding against a greedy loop in numpy, random subsets, and what is refused."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from conformance import selected, trial
 from small import NETWORK, images, problem, start, table
 
 from discrepancy import MMD, Gaussian
@@ -68,6 +70,12 @@ def test_herding_of_features_is_the_greedy_loop() -> None:
     parameters = problem(data).engine(1).bound_context.initial(0)
     features = NETWORK(parameters, data.normalisation.apply(data.train.points), ("features",))["features"]
     assert chosen(solving) == expected(data, features.double().numpy(), 5)
+
+
+@pytest.mark.conformance("herding")
+def test_the_packaged_herding_is_the_greedy_loop_on_features() -> None:
+    some = selected("herding")
+    assert chosen(some.run) == expected(some.problem.data, some.features().numpy(), 4)
 
 
 def test_herding_of_several_terms_and_layers_adds_them_up() -> None:
@@ -154,6 +162,24 @@ def test_random_takes_every_example_of_a_class_equally_often() -> None:
         counts[chosen(finished(data, Match(MMD()), Random(), 2, seed=seed, context=Pool()))] += 1
     for members, share in zip(data.train.members, (2 / 4, 2 / 5), strict=True):
         assert float((counts[members] / 400 - share).abs().max()) < 5 * (share * (1 - share) / 400) ** 0.5
+
+
+@pytest.mark.conformance("random")
+def test_the_packaged_random_takes_every_pair_of_a_class_equally_often() -> None:
+    some, counts = trial("random", ("synthetic.per_class=2",)), torch.zeros(33, 33)
+    for seed in range(1000):
+        solving = some.solver.start(replace(some.problem, seed=seed))
+        solve(solving)
+        for first, second in torch.tensor(chosen(solving)).unflatten(0, (3, 2)).tolist():
+            counts[first, second] += 1
+    for members in some.problem.data.members:
+        n = len(members)
+        share = 1 / (n * (n - 1))  # of each ordered pair, drawn without replacement
+        found = counts[members][:, members] / 1000
+        assert float(found.diagonal().max()) == 0
+        spread = (share * (1 - share) / 1000) ** 0.5
+        assert float((found - share * (1 - torch.eye(n))).abs().max()) < 5 * spread
+    assert int(counts.sum()) == 3000
 
 
 def test_herding_resumes_class_by_class() -> None:

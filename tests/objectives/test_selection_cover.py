@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conformance import selected
 from small import NETWORK, images, problem, start, table
 
 from discrepancy import MMD, CoveringRadius, Measure
@@ -62,6 +63,15 @@ def test_terms_and_blocks_are_one_euclidean_space() -> None:
     for members in data.train.members:
         rows += members[farthest(x[members.numpy()], 5)].tolist()
     assert solving.chosen.tolist() == rows
+
+
+@pytest.mark.conformance("k_centre")
+def test_the_packaged_method_is_farthest_first_on_features() -> None:
+    some = selected("k_centre")
+    x, rows = some.features().numpy(), []
+    for members in some.problem.data.members:
+        rows += members[farthest(x[members.numpy()], 4)].tolist()
+    assert some.run.chosen.tolist() == rows
 
 
 @pytest.mark.parametrize("seed", range(6))

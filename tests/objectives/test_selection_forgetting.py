@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from conformance import trial
 from small import NETWORK, images, start, table, unchecked
 
 from discrepancy import MMD
@@ -45,6 +46,26 @@ def test_events_are_the_transitions_from_right_to_wrong(monkeypatch: pytest.Monk
         expected += sorted(members.tolist(), key=lambda i: (-counts[i], i))[:3]
     assert solving.chosen.tolist() == expected
     assert 4 in expected
+
+
+@pytest.mark.conformance("forgetting")
+def test_the_packaged_method_counts_what_its_network_forgets() -> None:
+    """Right and wrong by the logits of the network after each round, whose training has tests of its own."""
+    small = ("synthetic.per_class=4", "solver.rounds=20", "solver.training.steps=3", "solver.training.batch=8")
+    some = trial("forgetting", (*small, "solver.training.lr=0.5"), dtype=torch.float32)
+    data, network, right = some.problem.data, some.problem.context.network, []
+    assert network is not None
+    while some.run.step < 20:
+        some.run.advance()
+        logits = network(some.run.network_trainer.parameters, data.normalisation.apply(data.train.points), ("logits",))
+        right.append((logits["logits"].argmax(1) == data.train.labels).tolist())
+    events = [sum(a and not b for a, b in pairwise(seen)) for seen in zip(*right, strict=True)]
+    never = [not any(seen) for seen in zip(*right, strict=True)]
+    expected: list[int] = []
+    for members in data.members:
+        expected += sorted(members.tolist(), key=lambda i: (-99 if never[i] else -events[i], i))[:4]
+    assert some.run.chosen.tolist() == expected
+    assert len(set(events)) > 2
 
 
 def test_most_and_least() -> None:

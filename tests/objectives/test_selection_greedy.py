@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conformance import selected
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize
@@ -196,6 +197,19 @@ def test_greedy_mmd_is_the_loop_over_candidates_and_never_rises(kernel: Kernel) 
     reached = [float(weighted(form, t).value) for t in (1, 2, 3, 4, 5)]
     np.testing.assert_allclose(reached, values, rtol=1e-6)
     assert all(later <= before + 1e-12 for before, later in pairwise(reached))
+
+
+@pytest.mark.conformance("greedy_mmd")
+def test_the_packaged_method_is_that_loop_on_features() -> None:
+    some = selected("greedy_mmd")
+    x, rows, weights = some.features().numpy(), [], []
+    for members in (item.numpy() for item in some.problem.data.members):
+        k = x[members] @ x[members].T
+        chosen, w, _ = stepwise(k, k.mean(0), k.mean(), 4)
+        rows += members[chosen].tolist()
+        weights += (4 * w).tolist()
+    assert some.run.chosen.tolist() == rows
+    np.testing.assert_allclose(some.run.parameters["weights"].exp().numpy(), weights, atol=1e-5)
 
 
 @pytest.mark.parametrize("weights", [[1.0], [0.2, 0.8], [0.98, 0.02]])

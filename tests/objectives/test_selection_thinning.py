@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conformance import selected
 from small import NETWORK, images, start, table
 
 from discrepancy import MMD, Gaussian, Measure
@@ -15,6 +16,7 @@ from discrepancy.kernels import Energy
 from objectives.condense import solve
 from objectives.contexts import Pool
 from objectives.data.labelled import LabelledData
+from objectives.rng import rng
 from objectives.solvers import KernelThinning, Random
 from objectives.solvers.selection.quadratic import Quadratic
 from objectives.solvers.selection.thinning import best, halved, refined, split
@@ -79,17 +81,51 @@ def mmd(k: np.ndarray, rows: list[int]) -> float:
     return float(k.mean() - 2 * k[:, rows].mean() + k[np.ix_(rows, rows)].mean())
 
 
+def exchanged(k: np.ndarray, rows: list[int]) -> list[int]:
+    """Each example in turn is exchanged for the best one that is not in the set."""
+    rows = list(rows)
+    for place in range(len(rows)):
+        others = rows[:place] + rows[place + 1 :]
+        values = {i: mmd(k, [*others, i]) for i in range(len(k)) if i not in others}
+        rows[place] = min(values, key=values.__getitem__)
+    return rows
+
+
+@pytest.mark.conformance("kernel_thinning")
+def test_the_packaged_method_written_out() -> None:
+    """Algorithms 1, 1a and 1b: classes of 9, 11 and 13 are halved twice to sets of 2, the best one of which is refined."""
+    some = selected("kernel_thinning", ("synthetic.per_class=2",))
+    x = some.features().numpy()
+    apart = np.linalg.norm(x[:, None] - x[None], axis=-1)
+    length = np.median(apart[np.triu_indices(len(x), 1)])  # the median heuristic, over all the classes
+    gram, expected = np.exp(-(apart**2) / (2 * length**2)), []
+    for label, members in enumerate(item.numpy() for item in some.problem.data.members):
+        k = gram[np.ix_(members, members)]
+        generator = rng(some.problem.seed, "thinning", label)
+        order = torch.randperm(len(k), generator=generator).tolist()
+        n, rounds = 8, 2
+        sets = [order[:n]]
+        for j in range(rounds):
+            draws = torch.rand(len(sets), n >> (j + 1), generator=generator, dtype=torch.float64).numpy()
+            multiplier = 2 * math.log(2 * n * rounds / (0.5 * 2**j))
+            n_draws = zip(sets, draws.reshape(len(sets), -1)[:, : len(sets[0]) // 2], strict=True)
+            sets = [
+                [rows[i] for i in half]
+                for rows, uniform in n_draws
+                for half in one_halving(k[np.ix_(rows, rows)], uniform, multiplier)
+            ]
+        first = min([order[:2], *sets], key=lambda rows: mmd(k, rows))
+        expected += members[exchanged(k, first)].tolist()
+    assert some.run.chosen.tolist() == expected
+
+
 def test_the_best_set_and_its_exchanges_are_those_of_the_loop() -> None:
     points = cloud(41, 2)
     k, here = gaussian(points.numpy()), form(points)
     sets = torch.randperm(41, generator=torch.Generator().manual_seed(3))[:40].unflatten(0, (8, 5))
     chosen = best(here, sets).tolist()
     assert mmd(k, chosen) == min(mmd(k, rows) for rows in sets.tolist())
-    expected, before = list(chosen), mmd(k, chosen)
-    for place in range(5):
-        others = expected[:place] + expected[place + 1 :]
-        values = {i: mmd(k, [*others, i]) for i in range(41) if i not in others}
-        expected[place] = min(values, key=values.__getitem__)
+    expected, before = exchanged(k, chosen), mmd(k, chosen)
     found = refined(here, torch.tensor(chosen))
     assert found.rows.tolist() == expected
     assert float(found.value) == pytest.approx(mmd(k, expected), abs=1e-12)
