@@ -1,0 +1,46 @@
+"""A report for programs: CSV and JSON."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from experiments.report.record import Report, Table
+
+__all__ = ["as_csv", "as_json"]
+
+
+def as_csv(report: Report, name: str | None = None) -> str:
+    """The records of the tables of one ``name``, by default that of the first table, below one line of names; empty text where
+    there are none. A value that is missing or not finite is empty; several values stand between semicolons."""
+    wanted = report.tables[0].name if name is None and report.tables else name
+    records = [record for table in report.tables if table.name == wanted for record in _records(table)]
+    if not records:
+        return ""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(records[0]))
+    writer.writeheader()
+    writer.writerows({key: _bare(value) for key, value in record.items()} for record in records)
+    return out.getvalue()
+
+
+def _records(table: Table) -> list[Mapping[str, Any]]:
+    if table.records:
+        return list(table.records)
+    names = [column.key or column.title for column in table.columns]
+    return [dict(zip(names, row, strict=True)) for row in table.rows]
+
+
+def _bare(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return "; ".join(str(_bare(item)) for item in value)
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ""
+    return value
+
+
+def as_json(report: Report, indent: int | None = None) -> str:
+    """The data of the report."""
+    return json.dumps(report.data, indent=indent)
