@@ -4,20 +4,29 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.report.record import Report, Table
+from experiments.report.record import Facts, Report, Table
 
 __all__ = ["as_csv", "as_json"]
 
 
 def as_csv(report: Report, name: str | None = None) -> str:
-    """The records of the tables of one ``name``, by default that of the first table, below one line of names; empty text where
-    there are none. A value that is missing or not finite is empty; several values stand between semicolons."""
-    wanted = report.tables[0].name if name is None and report.tables else name
+    """The records of the tables of one ``name``, by default that of the first table, below one line of names. A report without
+    tables gives one record of its facts. A value that is missing or not finite is empty; several values are joined by
+    semicolons."""
+    if not report.tables:
+        return _written(
+            [{fact.title: fact.value for part in report.parts if isinstance(part, Facts) for fact in part.facts}]
+        )
+    wanted = report.tables[0].name if name is None else name
     records = [record for table in report.tables if table.name == wanted for record in _records(table)]
-    if not records:
+    return _written(records)
+
+
+def _written(records: Sequence[Mapping[str, Any]]) -> str:
+    if not any(records):
         return ""
     out = io.StringIO()
     writer = csv.DictWriter(out, list(records[0]))

@@ -227,6 +227,8 @@ def test_csv_holds_the_records_or_else_the_cells() -> None:
     ]
     assert as_csv(whole, "two").split() == ["z", "other"]
     assert as_csv(report(NOTES)) == ""
+    facts = Facts((Fact("stored", 25_600, BYTES), Fact("labels", "hard")))
+    assert as_csv(report(facts, NOTES)).split() == ["stored,labels", "25600,hard"]
 
 
 def test_the_ending_of_a_file_chooses_its_form(tmp_path: Path) -> None:
