@@ -1,4 +1,4 @@
-"""The command ``condense``: parses, calls one function, prints.
+"""The command ``condense``: parses, calls one function with plain values, prints its report.
 
 Exit status: 0 done, 2 a mistake in what the user gave, 1 anything else, 130 interrupted.
 """
@@ -23,17 +23,18 @@ EPILOG = """examples:
   condense run dm --data fashion-mnist --per-class 10    downloads once, through torchvision
   condense run my.yaml --set solver.lr=0.5 --dry-run     time, memory and bytes before anything starts
   condense run --out runs/dm-digits --resume             continue an interrupted run
-  condense evaluate runs/dm-digits/result.safetensors    accuracy beside its controls
-  condense compare digits runs/dm-digits/result.safetensors digits:test    how far from the real data, in real examples
+  condense evaluate runs/dm-digits                       accuracy beside its controls
+  condense compare digits runs/dm-digits digits:test     how far from the real data, in real examples
+  condense compare digits runs/dm-digits --report far.html
 """
 
-COMPARED = """A data set is an artefact (FILE.safetensors), a name, an .npz file or a folder of images; NAME:test is its test
-part. The first one is the real side. Discrepancies are named by kind (condense kinds discrepancy); 'mmd' has the gaussian
-kernel at the median distance here, and 'mean' the linear one.
+COMPARED = """A data set is an artefact (FILE.safetensors), a run folder, a name, an .npz file or a folder of images;
+NAME:test is its test part. The first one is the real side. Discrepancies are named by kind (condense kinds
+discrepancy); 'mmd' has the gaussian kernel at the median distance here, and 'mean' the linear one.
 
 examples:
-  condense compare digits runs/dm-digits/result.safetensors --by class
-  condense compare mnist mnist:test runs/dm/result.safetensors --via features --networks 3 --out compared
+  condense compare digits runs/dm-digits --by class
+  condense compare mnist mnist:test runs/dm --via features --networks 3 --report compared.html
 """
 
 SWEPT = """A sweep file lists methods, data, sizes and a protocol; all that it may hold is in the docstring of
@@ -49,19 +50,10 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the return value is the exit status."""
-    options = _parser().parse_args(arguments)
+    values = vars(_parser().parse_args(arguments))
     warnings.showwarning = _show_warning
-    from experiments import commands  # heavy imports only now: --help and a typing mistake answer at once
-    from experiments.folder import RunFolder
-    from experiments.run import Interrupted
-
     try:
-        if getattr(options, "threads", None):
-            commands.set_threads(options.threads)
-        commands.load_plugins()
-        for path in getattr(options, "imports", None) or []:
-            commands.load_parts(path)
-        return getattr(commands, options.command)(options) or 0
+        return _called(**values)
     except ConfigError as error:
         count = len(error.mistakes)
         return _fail(2, f"the configuration has {count} mistake{'s' if count > 1 else ''}:", str(error))
@@ -69,18 +61,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(2, str(error))
     except DiscrepancyError as error:
         return _fail(1, str(error))
-    except Interrupted as stopped:
-        return _fail(130, f"{stopped}; continue with: condense run --out {options.out or 'FOLDER'} --resume")
-    except KeyboardInterrupt:
-        goes_on = f"; the same command continues in {options.out}" if options.command == "study" else ""
-        if options.command == "run" and options.out and RunFolder(options.out).config.exists():
-            goes_on = f"; continue with: condense run --out {options.out} --resume"
-        if options.command == "sweep":
-            goes_on = f"; continue with: condense sweep --out {options.out} --resume"
-        return _fail(130, f"interrupted{goes_on}")
+    except KeyboardInterrupt as stopped:
+        return _fail(130, str(stopped) or "interrupted")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _called(
+    *,
+    command: str,
+    as_json: bool = False,
+    save_to: Path | None = None,
+    threads: int | None = None,
+    imports: Sequence[str] | None = None,
+    **values: Any,
+) -> int:
+    """Call the function of a command with its values, save its report where that is asked for, and print it."""
+    from experiments import commands, report  # heavy imports only now: --help and a typing mistake answer at once
+    from experiments.report.files import prepare
+
+    if save_to is not None:
+        prepare(save_to)
+    if threads is not None:
+        commands.set_threads(threads)
+    commands.load_plugins()
+    for path in imports or []:
+        commands.load_parts(path)
+    if command == "study":
+        command = f"study_{values.pop('study')}"
+    elif command == "sweep":
+        values |= {"imports": imports or [], "threads": threads}
+    elif command == "show":
+        values["picture"] = not as_json
+    found = getattr(commands, command)(**values)
+    if save_to is not None:
+        report.save(found, save_to)
+    print(report.as_json(found) if as_json else report.as_text(found))
+    return 0 if found.complete else 1
 
 
 def _fail(status: int, *lines: str) -> int:
@@ -101,42 +119,32 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _run(commands.add_parser("run", help="condense a data set", formatter_class=argparse.RawDescriptionHelpFormatter))
-    _label(
-        commands.add_parser("label", help="give a condensed set the soft labels of a network trained on the real data")
-    )
-    _evaluate(
-        commands.add_parser("evaluate", help="train networks from scratch on a condensed set, beside its controls")
-    )
+
+    def command(name: str, what: str, epilog: str | None = None) -> argparse.ArgumentParser:
+        form = argparse.RawDescriptionHelpFormatter
+        return commands.add_parser(name, help=what, epilog=epilog, formatter_class=form)
+
+    _run(command("run", "condense a data set"))
+    _label(command("label", "give a condensed set the soft labels of a network trained on the real data"))
+    _evaluate(command("evaluate", "train networks from scratch on a condensed set, beside its controls"))
     _compare(
-        commands.add_parser(
-            "compare",
-            help="how far data sets are from a real one, by any discrepancies, with intervals",
-            epilog=COMPARED,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+        command("compare", "how far data sets are from a real one, by any discrepancies, with intervals", COMPARED)
     )
-    _sweep(
-        commands.add_parser(
-            "sweep",
-            help="many methods on the same data, sizes and protocol: a table, from one file",
-            epilog=SWEPT,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-    )
-    studies = commands.add_parser("study", help="experiments about discrepancies themselves").add_subparsers(
+    _sweep(command("sweep", "many methods on the same data, sizes and protocol: a table, from one file", SWEPT))
+    studies = command("study", "experiments about discrepancies themselves").add_subparsers(
         dest="study", required=True, metavar="STUDY"
     )
     _predict(studies.add_parser("predict", help="which discrepancy predicts the accuracy of networks?"))
     _exact(studies.add_parser("exact", help="exact ridge regression on several features, and KIP beside it"))
-    show = commands.add_parser("show", help="print a method as YAML that 'run' accepts, or describe an artefact")
-    show.add_argument("what", metavar="METHOD|ARTEFACT")
+    show = command("show", "print a method as YAML that 'run' accepts, or describe an artefact")
+    show.add_argument("what", metavar="METHOD|ARTEFACT", help="a method, an artefact, or a run folder")
+    _report(show)
     _json(show)
-    export = commands.add_parser("export", help="write a condensed set as an image folder, or as .npz")
-    export.add_argument("artefact", metavar="ARTEFACT")
+    export = command("export", "write a condensed set as an image folder, or as .npz")
+    export.add_argument("artefact", metavar="ARTEFACT", help="FILE.safetensors, or a run folder")
     export.add_argument("to", metavar="FOLDER|FILE.npz", type=Path)
-    _json(commands.add_parser("methods", help="list the published methods"))
-    kinds = commands.add_parser("kinds", help="list every part that a configuration can name")
+    _json(command("methods", "list the published methods"))
+    kinds = command("kinds", "list every part that a configuration can name")
     kinds.add_argument("family", nargs="?", help="only this family, e.g. discrepancy or solver")
     _imports(kinds)
     _json(kinds)
@@ -146,21 +154,17 @@ def _parser() -> argparse.ArgumentParser:
 def _run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", metavar="METHOD|FILE", nargs="?", help="a method by name, or a YAML or TOML file")
     parser.add_argument("--data", help="a data set by name, an .npz file, or a folder of images")
-    parser.add_argument("--root", help="where torchvision's data lie, or are downloaded to (or DISCREPANCY_DATA)")
     parser.add_argument(
         "--validation",
         action="store_true",
         help="hold a tenth of the training data out, and let 'evaluate' test on it: for choices, which no test data may guide",
     )
     parser.add_argument("--per-class", type=int, metavar="N", help="synthetic examples a class")
-    parser.add_argument("--examples", type=int, metavar="N", help="synthetic examples in all")
+    parser.add_argument("--examples", type=int, metavar="N", help="total number of synthetic examples")
     parser.add_argument("--features", metavar="NAME", help="one of the method's features by name, e.g. fcnn of ridge")
     parser.add_argument("--steps", type=int, metavar="N")
-    parser.add_argument("--seed", type=int, metavar="N")
-    parser.add_argument("--device", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="PATH=VALUE", help="change any value, e.g. solver.lr=0.5"
-    )
+    _where(parser)
+    _changes(parser, "change any value, e.g. solver.lr=0.5")
     parser.add_argument(
         "--teacher", help="a network that learns the real data and labels the result: convnet, YAML, or a file"
     )
@@ -172,7 +176,7 @@ def _run(parser: argparse.ArgumentParser) -> None:
 
 
 def _label(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("artefact", metavar="ARTEFACT")
+    parser.add_argument("artefact", metavar="ARTEFACT", help="FILE.safetensors, or a run folder")
     parser.add_argument(
         "--teacher",
         default="convnet",
@@ -181,29 +185,22 @@ def _label(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, metavar="FILE", required=True, help="the artefact that is written")
     parser.add_argument("--data", help="other data than those that were condensed, for the teacher to learn")
-    parser.add_argument("--root", help="where torchvision's data lie (or DISCREPANCY_DATA)")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="PATH=VALUE", help="change a value of the teacher, e.g. rounds=5"
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="N")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    _changes(parser, "change a value of the teacher, e.g. rounds=5")
+    _where(parser, seed=0, device="auto")
     _common(parser)
 
 
 def _evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("artefact", metavar="ARTEFACT")
+    parser.add_argument("artefact", metavar="ARTEFACT", help="FILE.safetensors, or a run folder")
     parser.add_argument(
         "--protocol",
         default="quick",
         help="quick, vico, ncfm, table (an MLP), or a YAML file; or learner (also: ridge), what the learner of the objective "
         "learns from the set, in closed form",
     )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="PATH=VALUE", help="change a value of the protocol"
-    )
-    parser.add_argument("--networks", type=int, metavar="N", help="how many networks are trained, or drawn")
+    _changes(parser, "change a value of the protocol")
+    parser.add_argument("--networks", type=int, metavar="N", help="number of networks that are trained, or drawn")
     parser.add_argument("--data", help="evaluate on other data than those that were condensed")
-    parser.add_argument("--root", help="where torchvision's data lie (or DISCREPANCY_DATA)")
     parser.add_argument(
         "--controls",
         type=_by_commas(str),
@@ -219,8 +216,8 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--validation", action="store_true", help="use a part of the training data, and leave the test data"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    _where(parser, seed=0, device="auto")
+    _report(parser)
     _common(parser)
 
 
@@ -237,7 +234,9 @@ def _compare(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--via", metavar="EMBEDDING", help="identity, features, ..., as YAML, or a YAML file")
     parser.add_argument("--network", metavar="NETWORK", help="whose features are taken: convnet, mlp, or as YAML")
-    parser.add_argument("--networks", type=int, metavar="N", help="values are means over so many random networks")
+    parser.add_argument(
+        "--networks", type=int, metavar="N", help="number of random networks over which values are averaged"
+    )
     parser.add_argument("--by", help="class, none, or both (the default)")
     parser.add_argument(
         "--resamples", type=int, metavar="N", help="halves of the real side behind an interval (default 50)"
@@ -248,13 +247,14 @@ def _compare(parser: argparse.ArgumentParser) -> None:
         help="whether sets that are sources are samples independent of the real side, for p-values (found out by default)",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="write comparison.json, comparison.csv and comparison.png"
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="write the report in every form, as comparison.json, .csv, .html and .png",
     )
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the rows as CSV")
-    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="change any value")
-    parser.add_argument("--root", help="where torchvision's data lie (or DISCREPANCY_DATA)")
-    parser.add_argument("--seed", type=int, metavar="N")
-    parser.add_argument("--device", help="auto, cpu, cuda or cuda:N")
+    _report(parser)
+    _changes(parser, "change any value")
+    _where(parser)
     _common(parser)
 
 
@@ -266,7 +266,7 @@ def _sweep(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, metavar="FOLDER", help="where everything is kept and continued (default runs/sweep-NAME)"
     )
     parser.add_argument("--resume", action="store_true", help="do what is missing in the folder")
-    parser.add_argument("--all", action="store_true", help="optional portions too")
+    parser.add_argument("--all", dest="optional", action="store_true", help="optional portions too")
     parser.add_argument(
         "--portions", type=_by_commas(str), metavar="NAMES", help="these portions only, by commas; 'cross' is one"
     )
@@ -280,23 +280,17 @@ def _sweep(parser: argparse.ArgumentParser) -> None:
         "--dry-run", action="store_true", help="check every cell, print how long each will take, and stop"
     )
     parser.add_argument("--report-only", action="store_true", help="make the tables of what the folder holds")
-    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="change any value of the file")
-    parser.add_argument("--root", help="where torchvision's data lie, or are downloaded to (or DISCREPANCY_DATA)")
-    parser.add_argument("--seed", type=int, metavar="N")
-    parser.add_argument("--device", help="auto, cpu, cuda or cuda:N")
+    _changes(parser, "change any value of the file")
+    _where(parser)
     _common(parser)
 
 
 def _predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", metavar="FILE", help="a YAML or TOML file; the packaged study without")
     parser.add_argument("--data", help="a data set by name, an .npz file, or a folder of images")
-    parser.add_argument("--root", help="where torchvision's data lie, or are downloaded to (or DISCREPANCY_DATA)")
     parser.add_argument("--per-class", type=_by_commas(int), metavar="N,...", help="sizes of the sets, by commas")
-    parser.add_argument("--seed", type=int, metavar="N")
-    parser.add_argument("--device", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="PATH=VALUE", help="change any value, e.g. protocol.networks=5"
-    )
+    _where(parser)
+    _changes(parser, "change any value, e.g. protocol.networks=5")
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="where results are kept and continued (default runs/predict-DATA)"
     )
@@ -313,7 +307,6 @@ def _exact(parser: argparse.ArgumentParser) -> None:
         metavar="NAMES",
         help="data sets by name, by commas (default mnist,cifar10)",
     )
-    parser.add_argument("--root", help="where torchvision's data lie, or are downloaded to (or DISCREPANCY_DATA)")
     parser.add_argument(
         "--features",
         type=_by_commas(str),
@@ -342,6 +335,7 @@ def _exact(parser: argparse.ArgumentParser) -> None:
         help="condense again with such noise, and see what it hides of W",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    _root(parser)
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="where results are kept and continued (default runs/exact)"
     )
@@ -361,6 +355,20 @@ def _by_commas(kind: Callable[[str], T]) -> Callable[[str], list[T]]:
     return read
 
 
+def _changes(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--set", dest="changes", action="append", default=[], metavar="PATH=VALUE", help=what)
+
+
+def _where(parser: argparse.ArgumentParser, seed: int | None = None, device: str | None = None) -> None:
+    parser.add_argument("--seed", type=int, default=seed, metavar="N")
+    parser.add_argument("--device", default=device, help="auto, cpu, cuda or cuda:N")
+    _root(parser)
+
+
+def _root(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--root", help="where torchvision's data lie, or are downloaded to (or DISCREPANCY_DATA)")
+
+
 def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, metavar="N", help="threads of torch on the CPU")
     parser.add_argument("--quiet", action="store_true", help="no progress")
@@ -374,8 +382,18 @@ def _imports(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--report",
+        dest="save_to",
+        type=Path,
+        metavar="FILE",
+        help="also write the report to FILE.html (with its pictures), FILE.md, FILE.csv or FILE.json",
+    )
+
+
 def _json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print results for machines")
+    parser.add_argument("--json", dest="as_json", action="store_true", help="print results for machines")
 
 
 if __name__ == "__main__":

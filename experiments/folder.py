@@ -21,9 +21,29 @@ from discrepancy.errors import InvalidInput
 from experiments.teaching import beside
 from objectives.storage import StorageError, replacing
 
-__all__ = ["CHECKPOINT_FORMAT", "RunFolder"]
+__all__ = ["CHECKPOINT_FORMAT", "RunFolder", "artefact_path", "is_run_folder"]
 
 CHECKPOINT_FORMAT = 1
+
+
+def artefact_path(path: str | Path) -> Path:
+    """The file of an artefact: that of the result, where a run folder is named.
+
+    Raises:
+        InvalidInput: if the run of the folder is not finished, or the folder holds none.
+    """
+    folder = RunFolder(Path(path))
+    if not folder.path.is_dir() or folder.result.exists():
+        return folder.result if folder.path.is_dir() else folder.path
+    if folder.config.exists():
+        raise InvalidInput(f"the run in '{path}' is not finished; finish it with: condense run --out {path} --resume")
+    raise InvalidInput(f"the folder '{path}' holds no {folder.result.name}; name a run folder, or an artefact")
+
+
+def is_run_folder(path: str | Path) -> bool:
+    """Whether a folder was made by ``condense run``, and not, say, a folder of images."""
+    folder = RunFolder(Path(path))
+    return folder.result.exists() or (folder.config.exists() and folder.checkpoint.exists())
 
 
 class RunFolder:

@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 import torch
 
+from experiments.report import Column, Notes, Report, Section, Table, as_text
 from experiments.report.progress import shown
-from experiments.report.tables import table
 
 __all__ = ["main"]
 
@@ -37,13 +37,21 @@ def main() -> None:
             advance(done, name)
             found[name] = importlib.import_module(f"experiments.benchmarks.{name}").rows()
         advance(len(names), "")
-    report = {"machine": machine(), "rows": found}
+    report = _report(machine(), found)
     if options.json is not None:
-        options.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
-    print(", ".join(f"{name} {value}" for name, value in report["machine"].items()))
-    for name, rows in found.items():
-        print(f"\n{name}")
-        print(table(("what", "measured", "ratio"), [_cells(row) for row in rows], numeric=("measured", "ratio")))
+        options.json.write_text(json.dumps(report.data, indent=1), encoding="utf-8")
+    print(as_text(report))
+
+
+def _report(about: dict[str, str], found: dict[str, list[dict[str, Any]]]) -> Report:
+    columns = (Column("what"), Column("measured", align="right"), Column("ratio", align="right"))
+    tables = {name: Table(columns=columns, rows=tuple(map(_cells, rows)), name=name) for name, rows in found.items()}
+    machine_line = Section(parts=(Notes((", ".join(f"{name} {value}" for name, value in about.items()),)),))
+    return Report(
+        title="Benchmarks",
+        sections=(machine_line, *(Section(name, (table,)) for name, table in tables.items())),
+        data={"machine": about, "rows": found},
+    )
 
 
 def machine() -> dict[str, str]:

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from experiments.config.files import read
 from experiments.docs.markdown import flow, table
 from objectives.methods import available
-from objectives.terms.objective import Match, Penalised
+from objectives.terms.match import Match
+from objectives.terms.penalty import Penalised
 
 __all__ = ["ConformanceTest", "conformance_tests", "methods_page"]
 

@@ -1,112 +1,114 @@
-"""How far data sets are apart, as a table, as CSV and as a picture with the yardstick on every axis."""
+"""The report of a comparison: how far data sets are apart, as a table and as a picture with the yardstick on every axis."""
 
-import csv
-import io
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from experiments.compare.answer import ALL, CLASSES, Answer, Row
-from experiments.compare.halves import Interval
 from experiments.compare.yardstick import Curve, PowerLaw
-from experiments.report.curves import COLOURS, DPI, FAINT, INK, PALE
-from experiments.report.tables import duration, table
-from objectives.storage import StorageError, replacing
+from experiments.report.figures import COLOURS, FAINT, INK, PALE, blank, framed, save_png, verbatim
+from experiments.report.files import made, save
+from experiments.report.record import (
+    Cell,
+    Column,
+    Interval,
+    Notes,
+    Picture,
+    Report,
+    Section,
+    Table,
+    fixed,
+    significant,
+)
+from experiments.report.values import duration
 
-__all__ = ["FILES", "as_csv", "drawn", "footnotes", "prepare", "save", "text"]
+__all__ = ["comparison_report", "drawn", "save_all"]
 
-FILES = ("comparison.json", "comparison.csv", "comparison.png")
-
-
-def save(answer: Answer, folder: Path) -> None:
-    """Write JSON, CSV and picture into the folder."""
-    prepare(folder)
-    data, plain, picture = (folder / name for name in FILES)
-    with replacing(data) as temporary:
-        temporary.write_text(json.dumps(answer.as_dict(), indent=1) + "\n", encoding="utf-8")
-    with replacing(plain) as temporary:
-        temporary.write_text(as_csv(answer), encoding="utf-8")
-    with replacing(picture) as temporary:
-        drawn(answer).savefig(temporary, format="png", dpi=DPI)
-
-
-def prepare(folder: Path) -> None:
-    """Make the folder.
-
-    Raises:
-        StorageError: if it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"'{folder}' cannot be made ({error.strerror or error}); name another with --out") from error
+FILES = ("comparison.json", "comparison.csv", "comparison.html")
 
 
-def as_csv(answer: Answer) -> str:
-    """A line for every row, with the yardstick in columns of its own; empty where there is nothing."""
-    out = io.StringIO()
-    lines = []
-    for row in answer.rows:
-        plain = row.as_dict()
-        size = plain.pop("yardstick") or dict.fromkeys(("k", "low", "high", "least", "most", "closed"))
-        lines.append(plain | {f"yardstick_{name}": value for name, value in size.items()})
-    writer = csv.DictWriter(out, lines[0])
-    writer.writeheader()
-    writer.writerows(lines)
-    return out.getvalue()
+def comparison_report(answer: Answer) -> Report:
+    """The table, what must be known to read it, and the picture. Single classes are in CSV and JSON; a reader sees them where
+    nothing else was asked for."""
+    picture = Picture(
+        "estimates with their intervals, for each discrepancy and set", "comparison", lambda: drawn(answer)
+    )
+    return Report(
+        title=f"Distance from {answer.real[0]}",
+        sections=(Section(parts=(_table(answer), Notes(tuple(_notes(answer))), picture)),),
+        data=answer.as_dict(),
+    )
+
+
+def save_all(report: Report, folder: Path) -> None:
+    """Write JSON, CSV, HTML and the picture into the folder, as ``comparison.*``."""
+    made(folder)
+    for name in FILES:
+        save(report, folder / name)
+    for picture in report.pictures:
+        save_png(picture.png, folder / f"{picture.name}.png")
 
 
 # --- the table ------------------------------------------------------------------------------------------------------------
 
 
-def text(answer: Answer) -> str:
-    """The table and what must be known to read it. Single classes are shown where nothing else was asked for."""
+def _table(answer: Answer) -> Table:
     rows = _shown(answer)
-    by_class = any(row.group not in (ALL, CLASSES) for row in rows)
-    tested = any(row.p is not None for row in rows)
-    columns = ["discrepancy", "set", "group", "estimate", f"{_percent(answer)} interval", "as close as"]
-    if tested:
-        columns.append("p")
-    lines = []
-    for row in rows:
-        line = [
-            row.discrepancy,
-            row.set,
-            "class mean" if row.group == CLASSES else row.group,
-            "-" if row.estimate is None else _number(row.estimate),
-            _interval(row.interval),
-            _size(row),
-        ]
-        lines.append(line + ([("-" if row.p is None else f"{row.p:.3f}")] if tested else []))
-    if not by_class and len({row.group for row in rows}) == 1:
-        columns, lines = [columns[0], columns[1], *columns[3:]], [[*line[:2], *line[3:]] for line in lines]
-    numeric = [name for name in columns if name not in ("discrepancy", "set", "group")]
-    return "\n".join([table(columns, lines, numeric), *footnotes(answer)])
+    columns = (
+        Column("discrepancy"),
+        Column("set"),
+        Column("group"),
+        Column("estimate", significant(3)),
+        Column(f"{_percent(answer)} interval", significant(3)),
+        Column("as close as", align="right"),
+        Column("p", fixed(3)),
+    )
+    lines = [_line(row) for row in rows]
+    left_out = set() if any(row.p is not None for row in rows) else {"p"}
+    if len({row.group for row in rows}) == 1 and rows[0].group in (ALL, CLASSES):
+        left_out.add("group")
+    kept = [number for number, column in enumerate(columns) if column.title not in left_out]
+    return Table(
+        columns=tuple(columns[number] for number in kept),
+        rows=tuple(tuple(line[number] for number in kept) for line in lines),
+        records=tuple(_record(row) for row in answer.rows),
+    )
 
 
-def footnotes(answer: Answer) -> list[str]:
+def _line(row: Row) -> tuple[Cell, ...]:
+    interval = None if row.interval is None else Interval(row.interval.low, row.interval.high)
+    group = "class mean" if row.group == CLASSES else row.group
+    return row.discrepancy, row.set, group, row.estimate, interval, _size(row), row.p
+
+
+def _record(row: Row) -> dict[str, Any]:
+    """A row with the yardstick in columns of its own."""
+    plain = row.as_dict()
+    size = plain.pop("yardstick") or dict.fromkeys(("k", "low", "high", "least", "most", "closed"))
+    return plain | {f"yardstick_{name}": value for name, value in size.items()}
+
+
+def _notes(answer: Answer) -> list[str]:
     """What the columns mean, what was left out, and how it can be made again."""
     name, real = answer.real
     split = next((row for row in answer.rows if row.group == CLASSES), None)
     about = f"real side: {name}, {real.examples:,} examples"
     if split is not None and real.per_class is not None:
         about += f", {real.per_class:,.4g} a class"
-    lines = [f"{about}; intervals: the real side resampled by halves, each set held fixed"]
+    lines = [f"{about}; intervals: the real side is resampled by halves, each set is held fixed"]
     sizes = {type(row.yardstick) for row in answer.rows if row.size is not None}
     if sizes:
         how = " and ".join(
             words for sort, words in ((PowerLaw, "in closed form"), (Curve, "by simulation")) if sort in sizes
         )
         each = " (of each class)" if split else ""
-        lines.append(f"as close as: a fresh real sample of so many examples{each} has this value on average, {how}")
+        lines.append(f"as close as: a new real sample of this size{each} has this value on average, {how}")
     if any(row.p is not None for row in answer.rows):
-        lines.append(f"p: permutation test of two independent samples, {answer.config['permutations']} deals")
+        lines.append(f"p: permutation test of two independent samples, {answer.config['permutations']} permutations")
     lines += [f"note: {note}" for note in answer.notes]
     versions = answer.versions
     lines.append(
@@ -126,21 +128,10 @@ def _percent(answer: Answer) -> str:
     return f"{100 * answer.config['confidence']:g} %"
 
 
-def _number(value: float) -> str:
-    """Three significant digits."""
-    if value == 0 or 1e-3 <= abs(value) < 1e5:
-        return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
-    return f"{value:.2e}"
-
-
-def _interval(interval: Interval | None) -> str:
-    return "-" if interval is None else f"[{_number(interval.low)}, {_number(interval.high)}]"
-
-
-def _size(row: Row) -> str:
+def _size(row: Row) -> str | None:
     """``37 a class [31, 44]``."""
     if row.size is None:
-        return "-"
+        return None
     around = row.size.interval
     unit = "" if row.group == ALL else " a class"
     if around is None:
@@ -172,8 +163,7 @@ def drawn(answer: Answer) -> Figure:
     longest = max(len(_cut(name)) for name in sets)
     width = 0.075 * longest + 0.4 + 4.3 * len(groups)
     height = len(names) * (0.95 + 0.24 * len(sets)) + 0.5
-    figure = Figure(figsize=(max(width, 5.0), height), dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = blank(max(width, 5.0), height)
     figure.set_layout_engine("constrained", h_pad=0.08, w_pad=0.08)
     grid = figure.subplots(len(names), len(groups), squeeze=False)
     for line, name in zip(grid, names, strict=True):
@@ -189,7 +179,7 @@ def drawn(answer: Answer) -> Figure:
     caption = f"real side: {_cut(answer.real[0], 40)}   bars: {_percent(answer)} intervals, sets held fixed"
     if CLASSES in groups:
         caption += "   pale: single classes"
-    figure.supxlabel(_verbatim(caption), size=8, color=PALE, x=0.01, ha="left")
+    figure.supxlabel(verbatim(caption), size=8, color=PALE, x=0.01, ha="left")
     return figure
 
 
@@ -197,13 +187,12 @@ def _panel(axes: Any, rows: Sequence[Row], sets: Sequence[str], group: str, firs
     here = [row for row in rows if row.group == group]
     single = [row for row in rows if row.group not in (ALL, CLASSES)] if group == CLASSES else []
     axes.set_ylim(len(sets) - 0.4, -0.6)
-    axes.set_yticks(range(len(sets)), [_verbatim(_cut(name)) for name in sets] if first else [""] * len(sets))
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(PALE)
-    axes.tick_params(colors=PALE, labelcolor=INK, labelsize=8)
+    axes.set_yticks(range(len(sets)), [verbatim(_cut(name)) for name in sets] if first else [""] * len(sets))
+    framed(axes)
+    axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
     if first:
-        axes.set_title(_verbatim(title), loc="left", size=10, color=INK, weight="bold", pad=15)
+        axes.set_title(verbatim(title), loc="left", size=10, color=INK, weight="bold", pad=15)
     if not here:
         axes.set_xticks([])
         axes.spines["bottom"].set_visible(False)
@@ -279,8 +268,3 @@ def _marks(axes: Any, row: Row, low: float, high: float) -> None:
 
 def _cut(name: str, length: int = 28) -> str:
     return name if len(name) <= length else f"…{name[1 - length :]}"
-
-
-def _verbatim(name: str) -> str:
-    """A name in which nothing is taken for mathematics."""
-    return name.replace("$", r"\$")

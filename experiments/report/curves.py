@@ -7,31 +7,31 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from discrepancy.errors import InvalidInput
-from objectives.storage import replacing
+from experiments.report.figures import COLOURS, DPI, FAINT, INK, PALE, blank, framed, save_png, verbatim
+from experiments.report.record import Picture
 
-__all__ = ["drawn", "measurements", "save"]
+__all__ = ["drawn", "measurements", "picture", "save"]
 
-DPI = 150
-INK, PALE, FAINT = "#222222", "#777777", "#e6e6e6"
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Okabe and Ito's colours, which remain distinct to colour-blind readers."""
 SMOOTHED_FROM = 100
 """Measurements from which a running mean is drawn over the raw values."""
 
 
 def save(metrics: Path, path: Path) -> bool:
     """Write the curves as PNG. One measurement makes no curve; says whether there is a picture."""
+    found = picture(metrics)
+    if found is not None:
+        save_png(found.png, path)
+    return found is not None
+
+
+def picture(metrics: Path) -> Picture | None:
+    """The curves; None where there are fewer than two measurements."""
     lines = measurements(metrics)
-    if len(lines) < 2:
-        return False
-    with replacing(path) as temporary:
-        drawn(lines).savefig(temporary, format="png", dpi=DPI)
-    return True
+    return Picture("loss over the steps", "losses", lambda: drawn(lines)) if len(lines) > 1 else None
 
 
 def measurements(metrics: Path) -> list[dict[str, Any]]:
@@ -64,8 +64,7 @@ def drawn(lines: Sequence[Mapping[str, Any]]) -> Figure:
         curves = {"total": total} | curves
     shades = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)} | {"total": INK}
 
-    figure = Figure(figsize=(6.4, 3.6), dpi=DPI, facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank(6.4, 3.6)
     axes = figure.add_subplot()
     values = np.concatenate(list(curves.values()))
     finite = values[np.isfinite(values)]
@@ -79,10 +78,12 @@ def drawn(lines: Sequence[Mapping[str, Any]]) -> Figure:
         smooth = _running_mean(raw, window)
         axes.plot(steps, smooth, color=shades[name], linewidth=1.5 if name != "total" else 1.8)
         ends[name] = smooth[np.isfinite(smooth)][-1] if np.isfinite(smooth).any() else math.nan
-    _plain(axes)
+    framed(axes, label_size=9)
+    axes.grid(axis="y", color=FAINT, linewidth=0.8)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_xlim(steps[0], max(steps[-1], steps[0] + 1))
     axes.set_xlabel("step", color=INK)
-    axes.set_ylabel("loss" if len(names) != 1 else _verbatim(f"loss, {names[0]}"), color=INK)
+    axes.set_ylabel("loss" if len(names) != 1 else verbatim(f"loss, {names[0]}"), color=INK)
     if window > 1:
         axes.set_title(f"mean of {window} measurements over single ones", loc="left", size=8, color=PALE)
     if len(curves) > 1:
@@ -116,15 +117,6 @@ def _logarithmic(axes: Any, ratio: float) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
 
 
-def _plain(axes: Any) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(PALE)
-    axes.tick_params(colors=PALE, labelcolor=INK, labelsize=9)
-    axes.grid(axis="y", color=FAINT, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-
-
 def _label_ends(figure: Figure, axes: Any, ends: Mapping[str, float], shades: Mapping[str, str]) -> None:
     """The names at the right ends of the curves, moved apart where they would overlap."""
     figure.canvas.draw()
@@ -142,7 +134,7 @@ def _label_ends(figure: Figure, axes: Any, ends: Mapping[str, float], shades: Ma
     for name, place in zip(order, places, strict=True):
         height = (place - low) / (high - low)
         axes.annotate(
-            _verbatim(name),
+            verbatim(name),
             (1, height),
             xytext=(6, 0),
             xycoords="axes fraction",
@@ -152,8 +144,3 @@ def _label_ends(figure: Figure, axes: Any, ends: Mapping[str, float], shades: Ma
             va="center",
             annotation_clip=False,
         )
-
-
-def _verbatim(name: str) -> str:
-    """A name in which nothing is taken for mathematics."""
-    return name.replace("$", r"\$")

@@ -1,21 +1,20 @@
 """A picture of a synthetic set: one row of examples for each class, with its name."""
 
 import math
-import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional
 
-from objectives.storage import replacing
+from experiments.report.figures import INK, PALE, blank, save_png, verbatim
+from experiments.report.record import Picture
 from objectives.synthetic.artefact import SyntheticSet
 
-__all__ = ["drawn", "save", "tiles"]
+__all__ = ["drawn", "picture", "save", "tiles"]
 
 DPI = 100
 TILE, LARGEST_TILE = 64, 96
@@ -25,17 +24,21 @@ MOST_EXAMPLES, MOST_CLASSES, LINE = 20, 50, 10
 PROPORTION = 1.4
 OUTSIDE = 0.1
 """Images are stretched if more than this share of the values lie outside of the valid range by more than its own width."""
-INK, PALE = "#222222", "#777777"
 
 
 def save(synthetic: SyntheticSet, path: Path) -> bool:
     """Write the picture as PNG. Sets whose examples are not images have none; says whether there is one."""
+    found = picture(synthetic)
+    if found is not None:
+        save_png(found.png, path)
+    return found is not None
+
+
+def picture(synthetic: SyntheticSet) -> Picture | None:
+    """The picture; None where the examples are not images."""
     if synthetic.points.ndim != 4:
-        return False
-    with replacing(path) as temporary, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # names in a script that the font lacks show as boxes
-        drawn(synthetic).savefig(temporary, format="png", dpi=DPI)
-    return True
+        return None
+    return Picture("the synthetic examples by class", "examples", lambda: drawn(synthetic))
 
 
 def tiles(synthetic: SyntheticSet) -> UInt8[Tensor, "m h w 3"]:
@@ -61,7 +64,7 @@ def tiles(synthetic: SyntheticSet) -> UInt8[Tensor, "m h w 3"]:
 
 
 def stretched(synthetic: SyntheticSet) -> bool:
-    """Whether so many values lie outside of the valid range that images clipped to it would not show what they are."""
+    """Whether too many values lie outside of the valid range for the images to be shown clipped to it."""
     if synthetic.limits is None:
         return False
     low, high = synthetic.limits
@@ -126,9 +129,7 @@ def _lines(synthetic: SyntheticSet) -> tuple[list[Tensor], list[str]]:
 
 
 def _figure(width: int, height: int) -> Figure:
-    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
+    return blank(width / DPI, height / DPI, DPI, layout=None)
 
 
 def _text_width(text: str, size: float) -> float:
@@ -159,5 +160,5 @@ def _note(synthetic: SyntheticSet, most: int, columns: int, count: int) -> str:
 
 
 def _cut(name: str, length: int = 24) -> str:
-    line = " ".join(name.split()).replace("$", r"\$")
+    line = verbatim(" ".join(name.split()))
     return line if len(line) <= length else f"{line[: length - 1]}…"

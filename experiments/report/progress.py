@@ -3,14 +3,18 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-__all__ = ["Advance", "console", "shown", "staged"]
+__all__ = ["Advance", "Shown", "console", "shown", "silent", "staged"]
 
 Advance = Callable[[int, str], None]
-"""``advance(done, note)``: so much of the total is done; the note is shown beside the bar."""
+"""``advance(done, note)``: this part of the total is done; the note is shown beside the bar."""
+
+Shown = Callable[[str, int], AbstractContextManager[Advance]]
+"""``with progress(title, total) as advance``: how the progress of one stage is shown; see :func:`shown` and :func:`silent`."""
 
 SECONDS_BETWEEN_LINES = 15.0
 
@@ -41,6 +45,11 @@ def shown(title: str, total: int, quiet: bool = False) -> Iterator[Advance]:
             yield lambda done, note="": bar.update(task, completed=done, note=note)
     else:
         yield _lines(title, total, out)
+
+
+def silent(title: str, total: int) -> AbstractContextManager[Advance]:
+    """Show nothing."""
+    return shown(title, total, quiet=True)
 
 
 @contextlib.contextmanager

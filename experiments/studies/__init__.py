@@ -1,1 +1,24 @@
-"""Experiments about discrepancies themselves, each with a packaged configuration that runs at the size of a laptop."""
+"""Studies: experiments about discrepancies themselves.
+
+:func:`run_prediction` asks which discrepancy predicts the accuracy of networks; :func:`run_exact` measures how exact condensing
+for ridge regression is, and at what cost.
+"""
+
+from experiments.studies.exact import Noise, Row
+from experiments.studies.exactness import ExactResult, run_exact
+from experiments.studies.findings import Findings
+from experiments.studies.prediction import Prediction, Reference, prediction_tree
+from experiments.studies.running import PredictionResult, run_prediction
+
+__all__ = [
+    "ExactResult",
+    "Findings",
+    "Noise",
+    "Prediction",
+    "PredictionResult",
+    "Reference",
+    "Row",
+    "prediction_tree",
+    "run_exact",
+    "run_prediction",
+]

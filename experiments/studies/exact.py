@@ -76,8 +76,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Noise:
-    """How far from W, relative to its norm, those weights are that whoever holds points and labels computes, with noise of this
-    standard deviation in Z; and their accuracy in [0, 1]."""
+    """What is recovered of W from points and labels, with noise of this standard deviation in Z: its distance from W relative
+    to the norm of W, and its accuracy in [0, 1]."""
 
     data: str
     features: str
@@ -172,7 +172,7 @@ def iterated(
     """KIP on the same features: gradient steps on the error on the real data of kernel ridge
     regression with the kernel ⟨φ, φ⟩, with the labels solved for, until the steps or the minutes are over.
 
-    ``on_step`` is told the steps that are done and the minutes that they took.
+    ``on_step`` is called with the steps that are done and the minutes that they took.
     """
     base = experiment_of(source, features, per_class, seed, device, "double")
     ((_, term),) = base.objective.terms

@@ -1,7 +1,8 @@
 """The folder of a study: its sets, and one line for everything that was computed, so that nothing is computed twice.
 
 config.yaml   sets/PER_CLASS/FAMILY/NAME.safetensors   accuracies.jsonl   values.jsonl
-report.json   correlations.csv   correlations.png   scatter.png
+report.json   report.html   correlations.csv   correlations.png   scatter.png   (predict)
+report.json   table.md   table.html   rows.jsonl                                   (exact)
 """
 
 import json
@@ -57,13 +58,17 @@ class StudyFolder(RunFolder):
         super().__init__(path)
         self.accuracies = Lines(path / "accuracies.jsonl")
         self.values = Lines(path / "values.jsonl")
+        self.sets = path / "sets"
         self.report = path / "report.json"
+        self.summary = path / "report.html"
+        self.markdown = path / "table.md"
+        self.page = path / "table.html"
         self.table = path / "correlations.csv"
         self.dots = path / "correlations.png"
         self.scatter = path / "scatter.png"
 
     def set_file(self, key: str) -> Path:
-        return self.path / "sets" / f"{key}.safetensors"
+        return self.sets / f"{key}.safetensors"
 
     def adopt(self, tree: Tree, growing: tuple[str, ...], free: tuple[str, ...]) -> None:
         """Write the configuration, unless what is here was computed under another one.

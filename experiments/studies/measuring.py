@@ -1,4 +1,4 @@
-"""One discrepancy between the real examples and every set, in one view. What cannot be computed is said, set by set."""
+"""One discrepancy between the real examples and every set, in one view. For every set without a value there is a reason."""
 
 import math
 import time

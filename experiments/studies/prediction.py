@@ -1,12 +1,13 @@
 """Which discrepancy predicts accuracy? For families of small sets of varying quality: every discrepancy, in several views,
 beside the accuracy of networks trained on each set, and their rank correlation within one size.
 
-A condensed set is made by minimising a discrepancy, and judged by an accuracy. This asks how good a stand-in the one is for
+A condensed set is made by minimising a discrepancy, and evaluated by an accuracy. This asks how good a stand-in the one is for
 the other, for sets that no method made and for sets of several methods, leaving one family out at a time, since a
 discrepancy may well order the sets of one method and fail between methods.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -16,19 +17,49 @@ from typing import Literal
 from discrepancy.discrepancy import Discrepancy
 from discrepancy.errors import InvalidInput
 from discrepancy.parts import named
+from experiments.config import Tree, dump, merge, override, read
 from experiments.config.mistakes import check_name, suggestion
-from experiments.data.base import Source
+from experiments.data import Source, source_named
 from experiments.evaluate import PROTOCOLS, Protocol
 from experiments.experiment import chosen_device
 from experiments.studies.recipes import Recipe
 from experiments.studies.views import Level, View
 
-__all__ = ["Prediction", "Reference", "packaged"]
+__all__ = ["Prediction", "Reference", "packaged", "prediction_tree"]
 
 
 def packaged() -> Traversable:
     """The configuration that comes with the package."""
     return resources.files("experiments.studies") / "prediction.yaml"
+
+
+def prediction_tree(
+    file: str | Path | None = None,
+    *,
+    data: str | None = None,
+    root: str | None = None,
+    per_class: Sequence[int] | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    changes: Sequence[str] = (),
+) -> Tree:
+    """The configuration of a study, from which ``build(Prediction, tree)`` makes the study.
+
+    Args:
+        file: a YAML or TOML file; the packaged study without.
+        data: a data set by name, an .npz file, or a folder of images, in place of the file's.
+        root: where torchvision's data lie.
+        per_class, seed, device: in place of those of the file.
+        changes: ``path=value`` assignments, which take precedence over everything else.
+    """
+    given: Tree = {}
+    if data is not None:
+        given["data"] = dump(source_named(data, root), defaults=False)
+    elif root is not None:
+        given["data"] = {"root": root}
+    settings = {"per_class": None if per_class is None else list(per_class), "seed": seed, "device": device}
+    given |= {name: value for name, value in settings.items() if value is not None}
+    return override(merge(read(file or packaged()), given), changes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +83,8 @@ class Prediction:
         whole: discrepancies between the sets as wholes, by name; those that look at labels belong here as a rule.
         gradients: discrepancies between the mean loss gradients of each class, in the views that have a network, by name.
         real: random real examples a class with which every set is compared.
-        protocol: how networks are trained on each set; all sets are judged by networks with the same seeds.
-        validation: judge on a tenth of the training examples, which no set is then made from, and leave the test examples.
+        protocol: how networks are trained on each set; all sets are evaluated by networks with the same seeds.
+        validation: evaluate on a tenth of the training examples, from which no set is made, and leave the test examples.
         reference: with which discrepancy, in which view, all are compared; none without.
         resamples: of the sets, for the intervals.
         confidence: of the intervals.

@@ -166,7 +166,7 @@ class Noisy(Graded, kind="noisy"):
 
 
 class Blurred(Graded, kind="blurred"):
-    """Real images under a gaussian blur of so many pixels (its standard deviation)."""
+    """Real images under a gaussian blur whose standard deviation is ``strengths``, in pixels."""
 
     strengths: tuple[float, ...] = (1.0, 2.0, 4.0)
     count: int = 2
@@ -185,7 +185,7 @@ class Blurred(Graded, kind="blurred"):
 
 
 class Averaged(Graded, kind="averaged"):
-    """Each example is the mean of so many (``strengths``, whole numbers) random real examples of its class."""
+    """Each example is the mean of several random real examples of its class; ``strengths`` are their numbers."""
 
     strengths: tuple[float, ...] = (2.0, 5.0, 20.0)
     count: int = 1

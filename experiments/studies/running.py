@@ -1,17 +1,20 @@
-"""Running the study: sets, then networks, then discrepancies; whatever the folder holds already is not done again."""
+"""Running the study: sets, then networks, then discrepancies; whatever the folder holds already is not computed again."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from experiments.config import dump
 from experiments.evaluate import TrainingSet, evaluate, held_out
 from experiments.experiment import chosen_device
-from experiments.report.progress import Advance
+from experiments.report import Report, save
+from experiments.report.figures import save_png
+from experiments.report.progress import Shown, silent
 from experiments.studies.findings import Findings, Pair, found
 from experiments.studies.folder import StudyFolder
 from experiments.studies.measuring import measured
 from experiments.studies.prediction import Prediction
+from experiments.studies.prediction_report import ROWS, prediction_report
 from experiments.studies.recipes import Task
 from experiments.studies.views import embedded
 from objectives.data.labelled import LabelledData
@@ -20,10 +23,7 @@ from objectives.engine.runtime import Runtime
 from objectives.rng import rng
 from objectives.synthetic.artefact import SyntheticSet
 
-__all__ = ["FREE", "GROWING", "Shown", "predict"]
-
-Shown = Callable[[str, int], AbstractContextManager[Advance]]
-"""``with shown(title, total) as advance``: how the progress of one stage is shown."""
+__all__ = ["FREE", "GROWING", "PredictionResult", "run_prediction"]
 
 GROWING = ("per_class", "sets", "views", "by_class", "whole", "gradients")
 """What may get further entries in a folder that holds results already."""
@@ -32,19 +32,54 @@ FREE = ("reference", "resamples", "confidence", "device", "compile")
 """What may change: the report, and where it is computed."""
 
 
-def predict(study: Prediction, folder: StudyFolder, shown: Shown) -> Findings:
-    """Run the study in a folder, or what of it is not done there yet.
+@dataclass(frozen=True, kw_only=True)
+class PredictionResult:
+    """What the study found, and the folder where all of it lies."""
+
+    findings: Findings
+    folder: StudyFolder
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The reports that were written."""
+        folder = self.folder
+        return folder.report, folder.table, folder.summary, folder.dots, folder.scatter
+
+    def report(self, rows: int = ROWS) -> Report:
+        """The tables and the pictures, to be shown or saved, with the best ``rows`` of each table; 0 for all."""
+        return prediction_report(self.findings, rows)
+
+
+def run_prediction(study: Prediction, out: str | Path, *, progress: Shown = silent) -> PredictionResult:
+    """Make the sets of a study, train networks on each, and compute every discrepancy in every view; what its folder holds
+    already is read and not computed again. The report is written into the folder: JSON, CSV, HTML and two pictures.
+
+        study = build(Prediction, prediction_tree(data="digits", per_class=[1]))
+        result = run_prediction(study, "runs/predict-digits")
+        result.findings.sizes[0].rows[0].spearman      # of the discrepancy that predicts best
+
+    Args:
+        study: what is to be done.
+        out: the folder; it is made if it is not there.
+        progress: how progress is shown; not at all by default.
 
     Raises:
         InvalidInput: if the folder is in use, or holds a study with another configuration.
     """
+    folder = StudyFolder(Path(out))
     with folder.locked():
         folder.adopt(dump(study), GROWING, FREE)
-        running = _Running(study, folder, shown)
+        running = _Running(study, folder, progress)
         running.make_sets()
         accuracies = running.train_networks()
         values = running.measure()
-        return running.described(accuracies, values)
+        result = PredictionResult(findings=running.described(accuracies, values), folder=folder)
+    report = result.report()
+    for path in (folder.report, folder.table, folder.summary):
+        save(report, path)
+    for picture, path in zip(report.pictures, (folder.dots, folder.scatter), strict=True):
+        save_png(picture.png, path)
+    return result
 
 
 class _Running:
@@ -98,14 +133,14 @@ class _Running:
                 for done, key in enumerate(todo):
                     advance(done, key)
                     made = self._set(key)
-                    judged = evaluate(
+                    evaluation = evaluate(
                         TrainingSet.made(made, self.data),
                         self.data,
                         study.protocol,
                         Runtime(self.seed("accuracy"), self.device, compile=policy),
                     )
-                    known[key] = judged.accuracies
-                    self.folder.accuracies.append({"set": key, **judged.as_dict()})
+                    known[key] = evaluation.accuracies
+                    self.folder.accuracies.append({"set": key, **evaluation.as_dict()})
                 advance(len(todo), "")
         return {key: known[key] for key in study.keys}
 

@@ -41,7 +41,7 @@ class Cell:
 
     @property
     def base(self) -> str:
-        """The key of the cell whose set this one judges: itself, but in the cross-architecture table."""
+        """The key of the cell whose set this one evaluates: its own, except in the cross-architecture table."""
         return f"{self.data}/{self.per_class}/{self.name}/{self.number}"
 
     @property
@@ -88,7 +88,7 @@ class _Cells:
         sources = {
             name: self._attempted("data", "", source_named, item, sweep.root) for name, item in sweep.sources.items()
         }
-        protocol = self._attempted("protocol", "", lambda: sweep.judged_by)
+        protocol = self._attempted("protocol", "", lambda: sweep.evaluation_protocol)
         trees = {
             name: self._attempted(f"methods.{name}", "", method_tree, item.method or name)
             for name, item in sweep.entries.items()
@@ -171,12 +171,12 @@ class _Cells:
         ]
         places = dict.fromkeys((cell.data, cell.per_class, cell.source) for cell in chosen)
         for name, network in cross.networks:
-            judged = replace(changed, network=network)
+            under_network = replace(changed, network=network)
             for cell in chosen:
                 place = (cell.data, cell.per_class, cell.name, cell.number, cell.source)
-                self._add(CROSS, cross.optional, *place, judged, cell.experiment, name)
+                self._add(CROSS, cross.optional, *place, under_network, cell.experiment, name)
             for (data, size, source), control in ((place, item) for place in places for item in cross.controls):
-                self._add(CROSS, cross.optional, data, size, control, 0, source, judged, None, name)
+                self._add(CROSS, cross.optional, data, size, control, 0, source, under_network, None, name)
 
     def _experiment(
         self, entry: str, tree: dict[str, Any], data: str, size: int, source: Source, number: int

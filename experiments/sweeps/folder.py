@@ -1,6 +1,6 @@
 """The folder of a sweep: a run folder for every set that is condensed, with its evaluations.
 
-    config.yaml   cells.json   table.md   table.csv   cross.csv   report.json
+    config.yaml   cells.json   table.md   table.html   table.csv   cross.csv   report.json
     cells/DATA/SIZE/NAME/NUMBER/   a run folder, and evaluation.json, evaluation-NETWORK.json, failure.json, log.txt
 
 A cell that has its evaluation is done, and is not touched again.
@@ -9,7 +9,7 @@ A cell that has its evaluation is done, and is not touched again.
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from discrepancy.errors import InvalidInput
 from experiments.config import Tree, changed, completed, write_yaml
@@ -33,7 +33,7 @@ class CellFiles:
         self.log = path / "log.txt"
 
     @property
-    def judged(self) -> dict[str, Any] | None:
+    def evaluated(self) -> dict[str, Any] | None:
         """What the evaluation found; None where it is not done."""
         return json.loads(self.evaluation.read_text(encoding="utf-8")) if self.evaluation.exists() else None
 
@@ -41,6 +41,15 @@ class CellFiles:
     def failed(self) -> str | None:
         """Why the cell failed, if it did."""
         return json.loads(self.failure.read_text(encoding="utf-8"))["reason"] if self.failure.exists() else None
+
+    @property
+    def state(self) -> Literal["done", "failed", "begun", "open"]:
+        """How far the cell is: ``begun`` if there is a run folder."""
+        if self.evaluated is not None:
+            return "done"
+        if self.failed is not None:
+            return "failed"
+        return "begun" if self.run.config.exists() else "open"
 
     @property
     def record(self) -> dict[str, Any] | None:
@@ -56,6 +65,7 @@ class SweepFolder(RunFolder):
         self.cells = path / "cells.json"
         self.report = path / "report.json"
         self.markdown = path / "table.md"
+        self.page = path / "table.html"
         self.table = path / "table.csv"
         self.cross = path / "cross.csv"
 

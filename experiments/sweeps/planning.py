@@ -1,8 +1,8 @@
-"""What a sweep will take, and whether every cell can be run: data are read once, and every run is begun and given up."""
+"""What a sweep will take, and whether every cell can be run: data are read once, and every run is set up without a step."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from discrepancy.errors import DiscrepancyError
 from experiments.config import ConfigError, Mistake
@@ -13,7 +13,7 @@ from experiments.sweeps.cells import Cell
 from objectives.data.labelled import LabelledData
 from objectives.engine.compile import WORTHWHILE_SECONDS, eager_seconds
 
-__all__ = ["Estimate", "estimated", "judging_seconds"]
+__all__ = ["CellPlan", "Estimate", "estimated", "evaluation_seconds"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,12 +21,37 @@ class Estimate:
     """Seconds that a cell will take, good to a factor of about two, and the memory of its run."""
 
     condensing: float = 0.0
-    judging: float = 0.0
+    evaluating: float = 0.0
     memory_bytes: int = 0
 
     @property
     def seconds(self) -> float:
-        return self.condensing + self.judging
+        return self.condensing + self.evaluating
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellPlan:
+    """What is to be done for a cell.
+
+    Args:
+        cell: its key.
+        state: ``done``, ``failed``, ``begun`` (its run folder is there) or ``open``.
+    """
+
+    cell: str
+    state: Literal["done", "failed", "begun", "open"]
+    estimate: Estimate
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as plain data. The key ``judging`` holds the seconds of the evaluation; other programs read it."""
+        return {
+            "cell": self.cell,
+            "state": self.state,
+            "condensing": self.estimate.condensing,
+            "judging": self.estimate.evaluating,
+            "memory_bytes": self.estimate.memory_bytes,
+            "seconds": self.estimate.seconds,
+        }
 
 
 def estimated(
@@ -77,14 +102,14 @@ def _estimate(cell: Cell, data: LabelledData, plans: dict[str, Plan], made: Coll
         examples = plan.examples
     elif cell.name == "whole":
         protocol, examples = whole_budget(examples, data, protocol), len(data.train)
-    judging = judging_seconds(protocol, data, examples, cell.device)
+    evaluating = evaluation_seconds(protocol, data, examples, cell.device)
     if plan is None or there:
-        return Estimate(judging=judging)
-    return Estimate(condensing=plan.seconds, judging=judging, memory_bytes=plan.memory_bytes)
+        return Estimate(evaluating=evaluating)
+    return Estimate(condensing=plan.seconds, evaluating=evaluating, memory_bytes=plan.memory_bytes)
 
 
-def judging_seconds(protocol: Protocol, data: LabelledData, examples: int, device: str) -> float:
-    """Of training the networks of a protocol on so many examples, and testing them.
+def evaluation_seconds(protocol: Protocol, data: LabelledData, examples: int, device: str) -> float:
+    """The seconds of training the networks of a protocol on this number of examples, and of testing them.
 
     Raises:
         InvalidInput: if the network does not suit the data.

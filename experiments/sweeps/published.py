@@ -1,8 +1,8 @@
 """Published accuracies as data, with their sources, and the settings that they belong to.
 
 A figure stands beside every row of its method, data and size. It is compared with the row only where the row's settings are the
-published ones, to the last of them: those of the method's file with the changes that ``published.yaml`` names, judged by the
-published protocol with any number of networks.
+published ones, to the last of them: those of the method's file with the changes that ``published.yaml`` names, evaluated by
+the published protocol with any number of networks.
 """
 
 from dataclasses import dataclass, replace

@@ -17,10 +17,10 @@ class Row:
     """A method, or a control, on the same data at the same size: one line of a table.
 
     Args:
-        method: the name in its configuration, which the published figures go by.
+        method: the name in its configuration, under which published figures are found.
         network: of the cross-architecture table; else empty.
         control: whether it is one.
-        done, sets: how many of its sets are judged, and how many there will be.
+        done, sets: how many of its sets are evaluated, and how many there will be.
         accuracies: of all the networks trained on all the sets, in percent.
         seconds: of condensing a set and labelling it, in the mean; without evaluation and the reading of data.
         peak_bytes: of memory in condensing a set, at most; ``peak_of`` says of what.
@@ -29,7 +29,7 @@ class Row:
         published: in percent, with ``published_std`` and ``published_source``.
         deviations: from the published settings; None where these are not known. The row has the published settings if empty.
         recovered: only where it has.
-        computed_on: what judged it.
+        computed_on: what it was evaluated with.
         failures: why sets of it have failed.
     """
 
@@ -99,14 +99,14 @@ def rows_of(cells: Sequence[Cell], folder: SweepFolder, published: Published) ->
 def _row(cells: Sequence[Cell], folder: SweepFolder, published: Published) -> Row:
     first = cells[0]
     files = [folder.files(cell) for cell in cells]
-    judged = [found for found in (item.judged for item in files) if found is not None]
+    evaluated = [found for found in (item.evaluated for item in files) if found is not None]
     records = [] if first.network else [record for record in (item.record for item in files) if record is not None]
-    found = [next(iter(item["rows"].values())) for item in judged]
+    found = [next(iter(item["rows"].values())) for item in evaluated]
     method = first.name if first.experiment is None or first.experiment.method is None else first.experiment.method.name
     known: dict[str, Any] = {}
     if found:
         known |= {name: found[0][name] for name in ("examples", "stored_bytes", "protocol", "protocol_hash", "epochs")}
-        known["computed_on"] = f"torch {judged[0]['torch']} on {judged[0]['device']}"
+        known["computed_on"] = f"torch {evaluated[0]['torch']} on {evaluated[0]['device']}"
         known |= {"labels": found[0]["labels"], "augmented": first.protocol.augment is not None}
     if records:
         known["seconds"] = fmean(
@@ -122,7 +122,7 @@ def _row(cells: Sequence[Cell], folder: SweepFolder, published: Published) -> Ro
         method=method,
         network=first.network,
         control=first.experiment is None,
-        done=len(judged),
+        done=len(evaluated),
         sets=len(cells),
         accuracies=accuracies,
         failures=tuple(dict.fromkeys(reason for reason in (item.failed for item in files) if reason)),

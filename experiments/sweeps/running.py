@@ -12,15 +12,15 @@ from pathlib import Path
 
 from experiments.config import dump
 from experiments.report.progress import Advance
-from experiments.sweeps.cell import Job, Report
+from experiments.sweeps.cell import Advancing, Job
 from experiments.sweeps.cells import Cell
 from experiments.sweeps.folder import SweepFolder
 from experiments.sweeps.planning import Estimate
 
 __all__ = ["Child", "Worker", "job_of", "run_cells"]
 
-Worker = Callable[[Job, Report, Path], str | None]
-"""Does a job, and says why it failed, if it did; what the job prints goes into the file."""
+Worker = Callable[[Job, Advancing, Path], str | None]
+"""``worker(job, advancing, log)`` does a job and returns why it failed, or None; what the job prints goes into ``log``."""
 
 
 def job_of(cell: Cell, folder: SweepFolder) -> Job:
@@ -46,7 +46,7 @@ def run_cells(
     advance: Advance,
     on_cell: Callable[[], object],
 ) -> None:
-    """Do these cells, one after another; ``advance`` is told the estimated seconds of what is done.
+    """Do these cells, one after another; ``advance`` is called with the estimated seconds of what is done.
 
     Raises:
         KeyboardInterrupt: when the user stops; the run under way has written its checkpoint.
@@ -55,24 +55,24 @@ def run_cells(
     for position, cell in enumerate(cells, 1):
         estimate, title = estimates[cell.key], f"{position}/{len(cells)} {cell.key}"
 
-        def report(stage: str, share: float, note: str, before=before, estimate=estimate, title=title) -> None:
+        def advancing(stage: str, share: float, note: str, before=before, estimate=estimate, title=title) -> None:
             part = share * estimate.condensing
-            if stage == "judging":
-                part = estimate.condensing + share * estimate.judging
+            if stage == "evaluating":
+                part = estimate.condensing + share * estimate.evaluating
             advance(min(int(before + part), int(total) - 1), f"{title}: {stage} {note}".rstrip())
 
         advance(min(int(before), int(total) - 1), title)
-        _do(cell, folder, worker, report)
+        _do(cell, folder, worker, advancing)
         on_cell()
         before += estimate.seconds
     advance(max(1, int(total)), "")
 
 
-def _do(cell: Cell, folder: SweepFolder, worker: Worker, report: Report) -> None:
+def _do(cell: Cell, folder: SweepFolder, worker: Worker, advancing: Advancing) -> None:
     files = folder.files(cell)
     files.run.path.mkdir(parents=True, exist_ok=True)
     files.failure.unlink(missing_ok=True)
-    reason = worker(job_of(cell, folder), report, files.log)
+    reason = worker(job_of(cell, folder), advancing, files.log)
     if reason is not None:
         files.run.write_text(files.failure, json.dumps({"reason": reason}))
 
@@ -88,9 +88,9 @@ class Child:
 
     imports: tuple[str, ...] = ()
     threads: int | None = None
-    command: tuple[str, ...] = field(default=(sys.executable, "-P", "-m", "experiments.sweeps.cell"))
+    command: tuple[str, ...] = field(default=(sys.executable, "-P", "-m", "experiments.sweeps.process"))
 
-    def __call__(self, job: Job, report: Report, log: Path) -> str | None:
+    def __call__(self, job: Job, advancing: Advancing, log: Path) -> str | None:
         with log.open("a", encoding="utf-8") as errors:
             child = subprocess.Popen(
                 self.command,
@@ -107,7 +107,7 @@ class Child:
                 with contextlib.suppress(BrokenPipeError):
                     child.stdin.write(json.dumps(asked) + "\n")
                     child.stdin.flush()
-                end = _listen(child.stdout, report)
+                end = _listen(child.stdout, advancing)
                 status = child.wait()
             except KeyboardInterrupt:
                 child.send_signal(signal.SIGTERM)
@@ -126,13 +126,13 @@ class Child:
         return None if end["end"] == "done" else end["reason"]
 
 
-def _listen(lines: Iterable[str], report: Report) -> dict[str, str] | None:
-    """Pass on what a child tells; its last word."""
+def _listen(lines: Iterable[str], advancing: Advancing) -> dict[str, str] | None:
+    """Pass on the progress of a child; return its last message."""
     for line in lines:
-        told = json.loads(line)
-        if "end" in told:
-            return told
-        report(told["stage"], told["share"], told["note"])
+        message = json.loads(line)
+        if "end" in message:
+            return message
+        advancing(message["stage"], message["share"], message["note"])
     return None
 
 

@@ -198,7 +198,7 @@ class Sweep:
         return tuple(dict.fromkeys(found))
 
     @property
-    def judged_by(self) -> Protocol:
+    def evaluation_protocol(self) -> Protocol:
         """The protocol of the table."""
-        judging = ProtocolChoice(name=self.protocol) if isinstance(self.protocol, str) else self.protocol
-        return judging.protocol
+        choice = ProtocolChoice(name=self.protocol) if isinstance(self.protocol, str) else self.protocol
+        return choice.protocol

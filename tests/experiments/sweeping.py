@@ -13,8 +13,8 @@ import pytest
 from discrepancy.errors import DiscrepancyError
 from experiments.cli import main
 from experiments.config import build, dump, write_yaml
-from experiments.sweeps import command
-from experiments.sweeps.cell import Job, Report, perform
+from experiments.sweeps import run
+from experiments.sweeps.cell import Advancing, Job, perform
 
 TINY: dict[str, Any] = {
     "title": "Tiny",
@@ -31,12 +31,12 @@ TINY: dict[str, Any] = {
 }
 
 
-def here(imports: tuple[str, ...] = (), threads: int | None = None) -> Callable[[Job, Report, Path], str | None]:
+def here(imports: tuple[str, ...] = (), threads: int | None = None) -> Callable[[Job, Advancing, Path], str | None]:
     """Does a job in this process: the same code without the seconds that a process takes to start."""
 
-    def work(job: Job, report: Report, log: Path) -> str | None:
+    def work(job: Job, advancing: Advancing, log: Path) -> str | None:
         try:
-            perform(build(Job, dump(job)), report)
+            perform(build(Job, dump(job)), advancing)
         except DiscrepancyError as error:
             return str(error)
         return None
@@ -46,7 +46,7 @@ def here(imports: tuple[str, ...] = (), threads: int | None = None) -> Callable[
 
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "Child", here)
+    monkeypatch.setattr(run, "Child", here)
     monkeypatch.setattr("experiments.plan.TRYING_SECONDS", 0.0)
 
 
@@ -75,7 +75,7 @@ def files_in(out: Path) -> dict[str, tuple[int, bytes]]:
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("template")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "Child", here)
+        patch.setattr(run, "Child", here)
         assert sweep(written(folder / "tiny.yaml"), folder / "out") == 0
     return folder
 

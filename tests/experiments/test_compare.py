@@ -23,6 +23,7 @@ from experiments.compare.request import ComparisonRequest, discrepancies_of, nam
 from experiments.compare.sides import overlap, side_of
 from experiments.config import build, dump
 from experiments.data import Digits
+from experiments.report import as_text
 from experiments.report import comparison as report
 from objectives.data.labelled import LabelledData
 from objectives.data.labels import Labels
@@ -70,7 +71,7 @@ def row(found: dict[str, Any], **wanted: str) -> dict[str, Any]:
 
 def test_table_files_and_picture(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     four, out = folder / "four" / "result.safetensors", tmp_path / "out"
-    files = ["--out", str(out), "--csv", str(tmp_path / "rows.csv")]
+    files = ["--out", str(out), "--report", str(tmp_path / "rows.csv")]
     assert main(["compare", "digits", str(four), str(folder / "one.safetensors"), *files, *QUICK]) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
@@ -352,7 +353,7 @@ def test_too_little_memory_is_said_before_anything_is_held(monkeypatch: pytest.M
 def test_a_folder_that_cannot_be_made_is_said_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "file").write_text("")
     assert main(["compare", "digits", "digits:test", "--out", str(tmp_path / "file" / "out")]) == 1
-    assert "cannot be made (Not a directory); name another with --out" in capsys.readouterr().err
+    assert "cannot be made (Not a directory); name another folder" in capsys.readouterr().err
 
 
 def test_progress_goes_to_standard_error(capsys: pytest.CaptureFixture[str]):
@@ -411,7 +412,7 @@ def test_the_python_call(folder: Path):
     (only,) = answer.rows
     assert only.size is not None
     assert math.isfinite(only.size.k)
-    assert "1,437 examples; intervals" in report.text(answer)
+    assert "1,437 examples; intervals" in as_text(report.comparison_report(answer))
     json.dumps(answer.as_dict(), allow_nan=False)
 
 

@@ -1,6 +1,5 @@
 """A held-out part in place of the test data: which examples, and a run and an evaluation that never see the others."""
 
-import argparse
 import hashlib
 import json
 from pathlib import Path
@@ -70,7 +69,6 @@ def test_the_root_that_is_given_is_that_of_the_data_of_which_a_part_is_held_out(
         Normalisation((0.0,), (1.0,)),
         record=record,
     )
-    options = argparse.Namespace(data=None, root=str(tmp_path), artefact="a")
-    assert commands.source_of(made, options) == HeldOut(of=Torchvision(name="MNIST", root=str(tmp_path)))
-    options.root = None
-    assert commands.source_of(made, options) == source
+    moved = commands.source_of(made, "a", root=str(tmp_path))
+    assert moved == HeldOut(of=Torchvision(name="MNIST", root=str(tmp_path)))
+    assert commands.source_of(made, "a") == source

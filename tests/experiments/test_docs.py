@@ -14,7 +14,8 @@ from experiments.docs.markdown import first_sentence, flow, prose, table
 from experiments.docs.methods import conformance_tests
 from experiments.docs.picture import DPI, side_by_side
 from experiments.docs.sources import Declaration, Module, Sources
-from objectives.data.labelled import Normalisation
+from objectives.data.labels import Labels
+from objectives.data.units import Normalisation
 from objectives.synthetic.artefact import SyntheticSet
 
 SOURCE = '''"""A module."""
@@ -197,7 +198,9 @@ def test_marks_of_tests_are_found(tmp_path: Path):
 
 def made(count: int, side: int, value: float, classes: tuple[str, ...] = ("zero", "one")) -> SyntheticSet:
     points, labels = torch.full((2 * count, 1, side, side), value), torch.arange(2).repeat(count)
-    return SyntheticSet(points, labels, torch.ones(2 * count), classes, Normalisation((0.0,), (1.0,)), (0.0, 255.0))
+    return SyntheticSet(
+        points, Labels("hard", labels), torch.ones(2 * count), classes, Normalisation((0.0,), (1.0,)), (0.0, 255.0)
+    )
 
 
 def test_sets_stand_side_by_side(tmp_path: Path):

@@ -8,10 +8,11 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
+from discrepancy.errors import InvalidInput
 from experiments.cli import main
 from experiments.data import Digits
-from experiments.report import progress
-from experiments.studies import exactness
+from experiments.report import MeanStd, progress
+from experiments.studies import exactness, run_exact
 from objectives.synthetic.artefact import SyntheticSet
 
 
@@ -60,7 +61,7 @@ def test_kip_stands_beside_on_the_features_of_a_network(tmp_path, capsys, monkey
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
     assert main(["study", "exact", *options, "--out", str(tmp_path / "s")]) == 0
     printed, shown = capsys.readouterr()
-    assert "Beside KIP on the same features" in printed
+    assert "Compared with KIP on the same features" in printed
     assert "digits fcnn, kip at 2 a class: step 1, " in shown
     assert re.search(r"exact: 0/4, \d+ s digits linear", shown)  # of the time left nothing is known yet
     rows = json.loads((tmp_path / "s" / "report.json").read_text())["rows"]
@@ -82,7 +83,7 @@ def test_noise_hides_nothing_from_whoever_holds_both(tmp_path, capsys):
     assert {row["per_class"] for row in found["noise"]} == {3}
     assert all(row["error"] < 1e-8 for row in found["noise"])
     assert {row["accuracy"] for row in found["noise"]} == {found["rows"][0]["original"]}
-    assert "it hides nothing" in (tmp_path / "table.md").read_text()
+    assert "the noise hides nothing" in (tmp_path / "table.md").read_text()
 
 
 def test_a_folder_of_another_precision_is_not_continued(tmp_path, capsys):
@@ -107,9 +108,9 @@ def test_a_folder_of_another_precision_is_not_continued(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--per-class", "0"], "'--per-class' must be at least 1"),
-        (["--seeds", "0"], "'--seeds' must be at least 1"),
-        (["--kip", "0"], "'--kip' must be a number of minutes > 0"),
+        (["--per-class", "0"], "'per_class' must be at least 1"),
+        (["--seeds", "0"], "'seeds' must be at least 1"),
+        (["--kip", "0"], "'kip' must be a number of minutes > 0"),
         (["--features", "linear,fcn"], "there are no features 'fcn'; did you mean 'fcnn'?"),
         (["--data", "digits,minst"], "did you mean MNIST?"),
     ],
@@ -142,3 +143,18 @@ def test_features_that_a_method_does_not_have(capsys):
     assert "did you mean 'fcnn'?" in capsys.readouterr().err
     assert main(["run", "dm", "--data", "digits", "--features", "fcnn", "--dry-run"]) == 2
     assert "this method has none by name; use --set" in capsys.readouterr().err
+
+
+def test_the_study_from_python(tmp_path):
+    found = run_exact(data=["digits"], features=["linear"], per_class=[1, 3], noise=[1.0], out=tmp_path / "s")
+    assert [(row.method, row.per_class) for row in found.rows] == [("ridge", 1), ("ridge", 3)]
+    assert [(row.per_class, row.noise) for row in found.noise] == [(3, 1.0)]
+    assert all(file.exists() for file in found.files)
+    again = run_exact(data=["digits"], features=["linear"], per_class=[3], out=tmp_path / "s")
+    assert again.rows == found.rows[1:]
+    first, second = found.report().tables
+    assert first.rows[0][:2] == ("digits", "linear")
+    assert first.rows[0][2] == MeanStd(100 * found.rows[0].condensed)
+    assert second.rows[0][:4] == ("digits", "linear", 3, 1.0)
+    with pytest.raises(InvalidInput, match=r"'per_class' must be at least 1, got \[0\]"):
+        run_exact(data=["digits"], per_class=[0], out=tmp_path / "t")

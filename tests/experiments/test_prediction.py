@@ -7,6 +7,7 @@ as they are counted.
 import csv
 import json
 import math
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,16 @@ from discrepancy.networks import Network
 from experiments.cli import main
 from experiments.config import ConfigError, build, dump, read
 from experiments.data import Digits
-from experiments.report import prediction as report
-from experiments.studies import running, views
+from experiments.report import as_text, save
+from experiments.report.figures import save_png
+from experiments.report.progress import Advance, silent
+from experiments.studies import prediction_tree, run_prediction, running, views
 from experiments.studies.correlation import ceiling, interval, kendall, left_out, resamples, same_family, spearman
 from experiments.studies.findings import found
 from experiments.studies.folder import Lines
 from experiments.studies.measuring import measured
 from experiments.studies.prediction import Prediction, packaged
+from experiments.studies.prediction_report import prediction_report
 from experiments.studies.recipes import (
     Averaged,
     Blurred,
@@ -198,20 +202,22 @@ def test_sizes_are_not_mixed():
 
 def test_report_as_text_csv_and_pictures(tmp_path: Path):
     findings = found(ACCURACIES, table(), reference=("v", "half"), resamples=50)
-    text = report.text(findings, rows=1)
+    report = prediction_report(findings, rows=1)
+    text = as_text(report)
     assert "2 a class: 9 sets of 3 families, 2 networks each" in text
     assert "half" in text  # the reference is shown even beyond the rows that were asked for
     assert "missing: half of 4 sets in v: is singular" in text
     assert "missing: none of 9 sets in v: needs 2 points" in text
-    report.save_csv(findings, tmp_path / "a.csv")
+    save(report, tmp_path / "a.csv")
     with (tmp_path / "a.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["discrepancy"] for row in rows] == ["good", "half", "bad", "none"]
     assert float(rows[2]["spearman"]) == pytest.approx(-1)
     assert rows[3]["spearman"] == ""
-    report.save_pictures(findings, tmp_path / "a.png", tmp_path / "b.png")
-    for name in ("a.png", "b.png"):
-        with Image.open(tmp_path / name) as picture:
+    assert [picture.name for picture in report.pictures] == ["correlations", "scatter"]
+    for drawn in report.pictures:
+        save_png(drawn.png, tmp_path / f"{drawn.name}.png")
+        with Image.open(tmp_path / f"{drawn.name}.png") as picture:
             assert len(picture.convert("L").getcolors() or []) > 10
     json.dumps(findings.as_dict(), allow_nan=False)
 
@@ -424,7 +430,7 @@ def test_the_study_leaves_a_report_and_computes_nothing_twice(
     }
     out = tmp_path / "out"
     assert len(list(out.glob("sets/*/*/*.safetensors"))) == 12
-    for name in ("report.json", "correlations.csv", "correlations.png", "scatter.png"):
+    for name in ("report.json", "report.html", "correlations.csv", "correlations.png", "scatter.png"):
         assert (out / name).stat().st_size > 100
 
     def never(*arguments: Any, **options: Any) -> None:
@@ -565,3 +571,25 @@ def test_the_packaged_study_in_small(tmp_path: Path, capsys: pytest.CaptureFixtu
         pair = (line["view"], line["discrepancy"], line["reasons"])
         assert all(value is not None for value in line["values"].values()), pair
     assert "sets of 2 families" in capsys.readouterr().out
+
+
+def test_the_study_from_python(tmp_path: Path):
+    file = write(TINY | {"per_class": [1]}, tmp_path / "tiny.yaml")
+    study = build(
+        Prediction, prediction_tree(file, seed=3, changes=["views={pixels: {via: identity}}", "reference=null"])
+    )
+    seen: list[str] = []
+
+    def progress(title: str, total: int) -> AbstractContextManager[Advance]:
+        seen.append(title)
+        return silent(title, total)
+
+    result = run_prediction(study, tmp_path / "out", progress=progress)
+    assert seen == ["making sets", "training networks", "comparing sets"]
+    (size,) = result.findings.sizes
+    assert {row.pair for row in size.rows} == {("pixels", name) for name in ("mean", "gaussian", "mean_of_all")}
+    assert all(file.stat().st_size > 100 for file in result.files)
+    assert len(result.report(rows=1).tables[0].rows) == 1
+    assert len(result.report(rows=0).tables[0].rows) == 3
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == 2

@@ -1,16 +1,17 @@
-"""What is shown: the pixels of the grid, the curves' data and the tables' words."""
+"""Reports: one record, whatever the form; and what the commands put into it."""
 
+import base64
+import csv
+import io
 import json
+import re
+from html.parser import HTMLParser
 from io import StringIO
 from pathlib import Path
 
-import matplotlib as mpl
-import numpy as np
 import pytest
-import torch
 from PIL import Image
 from rich.console import Console
-from torch import Tensor
 
 from discrepancy.errors import InvalidInput
 from experiments.config import known
@@ -18,291 +19,294 @@ from experiments.evaluate import PROTOCOLS, Comparison
 from experiments.evaluate.records import Evaluation
 from experiments.experiment import Method
 from experiments.plan import Plan
-from experiments.report import curves, grid, tables
-from objectives.data.labelled import Normalisation
-from objectives.data.labels import Labels
-from objectives.storage import StorageError
-from objectives.synthetic.artefact import SyntheticSet
-
-
-def synthetic(
-    points: Tensor,
-    labels: Tensor,
-    classes: tuple[str, ...] = ("zero", "one", "two"),
-    limits: tuple[float, float] | None = (0.0, 255.0),
-) -> SyntheticSet:
-    channels = points.shape[1]
-    units = Normalisation((0.0,) * channels, (1.0,) * channels)
-    own = Labels("hard" if labels.ndim == 1 else "soft", labels)
-    return SyntheticSet(points, own, torch.ones(len(points)), classes, units, limits)
-
-
-def pixels(made: SyntheticSet, folder: Path) -> np.ndarray:
-    assert grid.save(made, folder / "a.png")
-    with Image.open(folder / "a.png") as picture:
-        return np.asarray(picture.convert("RGB"))
-
-
-def holds(picture: np.ndarray, tile: np.ndarray) -> list[tuple[int, int]]:
-    """Where in the picture the tile stands, exactly: (row, column) of its corners."""
-    windows = np.lib.stride_tricks.sliding_window_view(picture, tile.shape)[:, :, 0]
-    return [(int(y), int(x)) for y, x in np.argwhere((windows == tile).all(axis=(2, 3, 4)))]
-
-
-# --- grid ---------------------------------------------------------------------------------------------------------------
-
-
-def test_images_far_outside_of_the_range_are_shown_each_from_its_least_value_to_its_largest(tmp_path: Path) -> None:
-    ramp = torch.linspace(0, 1, 16).reshape(1, 1, 4, 4)
-    points, labels = torch.cat([4000 * ramp - 2000, 90 * ramp + 20, 8000 * ramp]), torch.arange(3)
-    wild = synthetic(points, labels)
-    assert grid.stretched(wild)
-    shades = grid.tiles(wild)
-    assert shades[0].equal(shades[1])
-    assert shades[0].equal(shades[2])
-    assert (int(shades.min()), int(shades.max())) == (0, 255)
-    tame = synthetic(points.clamp(-200, 400), labels)
-    assert not grid.stretched(tame)
-    assert int(grid.tiles(tame)[1].max()) == 110
-    assert not grid.stretched(synthetic(points, labels, limits=None))
-    assert pixels(wild, tmp_path).shape[0] > pixels(tame, tmp_path).shape[0]  # a note below
-
-
-def test_each_example_stands_in_the_row_of_its_class(tmp_path: Path, generator: torch.Generator) -> None:
-    points = torch.randint(0, 256, (12, 3, 32, 32), generator=generator).float()
-    labels = torch.tensor([2, 0, 1, 0, 2, 1, 0, 1, 2, 0, 1, 2])
-    picture = pixels(synthetic(points, labels), tmp_path)
-    images = grid.tiles(synthetic(points, labels)).numpy()
-    places = [holds(picture, image[:16, :16]) for image in images]
-    assert all(len(place) == 1 for place in places)
-    rows = sorted({place[0][0] for place in places})
-    assert [rows.index(place[0][0]) for place in places] == labels.tolist()
-    for c in range(3):
-        columns = [places[i][0][1] for i in range(12) if labels[i] == c]
-        assert columns == sorted(columns)
-
-
-def test_values_are_scaled_by_the_valid_range_and_clipped() -> None:
-    points = torch.tensor([-4.0, 0.0, 8.0, 16.0, 17.0, torch.nan]).reshape(1, 1, 1, 6)
-    shades = grid.tiles(synthetic(points, torch.zeros(1, dtype=torch.long), limits=(0.0, 16.0)))
-    factor = shades.shape[1]
-    assert shades.shape == (1, factor, 6 * factor, 3)
-    assert shades[0, 0, ::factor].tolist() == [[v] * 3 for v in (0, 0, 128, 255, 255, 0)]
-
-
-def test_without_limits_the_values_span_the_range() -> None:
-    points = torch.tensor([-1.0, 0.0, 3.0]).reshape(1, 1, 1, 3)
-    shades = grid.tiles(synthetic(points, torch.zeros(1, dtype=torch.long), limits=None))
-    assert shades[0, 0, :: shades.shape[1], 0].tolist() == [0, 64, 255]
-    constant = grid.tiles(synthetic(torch.full((1, 1, 2, 2), 5.0), torch.zeros(1, dtype=torch.long), limits=None))
-    assert constant.unique().tolist() == [0]
-
-
-def test_colours_keep_their_order_and_other_channels_are_left_out() -> None:
-    red = torch.zeros(1, 3, 2, 2)
-    red[:, 0] = 255
-    label = torch.zeros(1, dtype=torch.long)
-    assert grid.tiles(synthetic(red, label))[0, 0, 0].tolist() == [255, 0, 0]
-    assert grid.tiles(synthetic(torch.cat([red, red], 1), label))[0, 0, 0].tolist() == [255, 255, 255]
-
-
-@pytest.mark.parametrize(
-    ("side", "tile"), [(1, 64), (8, 64), (28, 56), (32, 64), (64, 64), (96, 96), (224, 96)], ids=lambda side: str(side)
+from experiments.report import (
+    Column,
+    Fact,
+    Facts,
+    Interval,
+    Listing,
+    MeanStd,
+    Notes,
+    Picture,
+    Report,
+    Section,
+    Table,
+    as_csv,
+    as_html,
+    as_json,
+    as_markdown,
+    as_text,
+    save,
 )
-def test_images_are_shown_at_a_readable_size(side: int, tile: int) -> None:
-    points = torch.full((1, 1, side, side), 255.0)
-    shades = grid.tiles(synthetic(points, torch.zeros(1, dtype=torch.long)))
-    assert shades.shape == (1, tile, tile, 3)
-    assert shades.min() == 255
+from experiments.report.evaluation import evaluation_report
+from experiments.report.figures import blank
+from experiments.report.record import BYTES, COUNT, SECONDS, Cell, Form, fixed, scientific, significant
+from experiments.report.summary import facts_report, kinds_report, methods_report, plan_report
+from experiments.report.values import shown
 
-
-def test_soft_labels_and_missing_classes(tmp_path: Path, generator: torch.Generator) -> None:
-    points = torch.randint(0, 256, (2, 1, 64, 64), generator=generator).float()
-    soft = torch.tensor([[0.1, 0.2, 0.7], [0.6, 0.3, 0.1]])
-    picture = pixels(synthetic(points, soft), tmp_path)
-    images = grid.tiles(synthetic(points, soft)).numpy()
-    assert len(holds(picture, images[0])) == len(holds(picture, images[1])) == 1
-
-
-def test_a_large_set_is_cut_with_a_note() -> None:
-    points, labels = torch.zeros(60 * 21, 1, 2, 2), torch.arange(60).repeat(21)
-    figure = grid.drawn(synthetic(points, labels, tuple(f"class {c}" for c in range(60))))
-    texts = [text.get_text() for text in figure.texts]
-    assert texts[-1] == "the first 20 of 21 examples a class, the first 50 of 60 classes"
-    assert texts[:-1] == [f"class {c}" for c in range(50)]
-
-
-def test_a_small_set_has_no_note() -> None:
-    figure = grid.drawn(synthetic(torch.zeros(3, 1, 2, 2), torch.arange(3)))
-    assert [text.get_text() for text in figure.texts] == ["zero", "one", "two"]
-
-
-def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
-    names = ("a $x$ _y_", "a name of far more than twenty-four letters", "犬")
-    made = synthetic(torch.zeros(3, 1, 2, 2), torch.arange(3), names)
-    assert grid.save(made, tmp_path / "a.png")
-    with pytest.warns(UserWarning, match="Glyph"):
-        first, second, _ = [text.get_text() for text in grid.drawn(made).texts]
-    assert (first, second) == (r"a \$x\$ _y_", "a name of far more than…")
-
-
-def test_examples_that_are_no_images_have_no_picture(tmp_path: Path) -> None:
-    assert not grid.save(synthetic(torch.zeros(3, 5), torch.arange(3)), tmp_path / "a.png")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_picture_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"a\.png' could not be written"):
-        grid.save(synthetic(torch.zeros(3, 1, 2, 2), torch.arange(3)), tmp_path / "gone" / "a.png")
-
-
-def test_drawing_leaves_the_global_state_of_matplotlib_alone(tmp_path: Path) -> None:
-    before = dict(mpl.rcParams)
-    grid.save(synthetic(torch.zeros(3, 1, 2, 2), torch.arange(3)), tmp_path / "a.png")
-    curves.drawn(lines([1.0, 2.0]))
-    assert dict(mpl.rcParams) == before
-
-
-# --- curves -------------------------------------------------------------------------------------------------------------
-
-
-def lines(losses: list[float], **terms: list[float]) -> list[dict]:
-    named = terms or {"features": losses}
-    return [
-        {"step": 10 * i, "loss": loss, "terms": {name: values[i] for name, values in named.items()}}
-        for i, loss in enumerate(losses)
-    ]
-
-
-def metrics(folder: Path, text: str) -> Path:
-    path = folder / "metrics.jsonl"
-    path.write_text(text)
-    return path
-
-
-def test_a_cut_last_line_is_left_out(tmp_path: Path) -> None:
-    whole = [json.dumps({**line, "seconds": 0.5}) for line in lines([3.0, 2.0, 1.0])]
-    path = metrics(tmp_path, "\n".join(whole) + '\n{"step": 30, "lo')
-    assert curves.measurements(path) == lines([3.0, 2.0, 1.0])
-    assert curves.save(path, tmp_path / "a.png")
-    with Image.open(tmp_path / "a.png") as picture:
-        assert picture.size == (960, 540)
-
-
-def test_a_damaged_line_is_named(tmp_path: Path) -> None:
-    path = metrics(tmp_path, '{"step": 0}\n{"step": 1, "loss": 1.0, "terms": {}}\n')
-    with pytest.raises(InvalidInput, match=r"metrics\.jsonl' is damaged at line 1; remove that line"):
-        curves.measurements(path)
-
-
-def test_one_measurement_makes_no_curve(tmp_path: Path) -> None:
-    assert curves.measurements(tmp_path / "gone.jsonl") == []
-    path = metrics(tmp_path, json.dumps(lines([3.0])[0]))
-    assert not curves.save(path, tmp_path / "a.png")
-    assert not (tmp_path / "a.png").exists()
-
-
-def test_each_term_has_a_curve_and_its_name_at_the_end() -> None:
-    figure = curves.drawn(lines([3.0, 2.5], near=[1.0, 1.25], far=[2.0, 1.25]))
-    (axes,) = figure.axes
-    assert [line.get_ydata().tolist() for line in axes.lines] == [[3.0, 2.5], [1.0, 1.25], [2.0, 1.25]]
-    assert axes.lines[0].get_xdata().tolist() == [0, 10]
-    assert sorted(text.get_text() for text in axes.texts) == ["far", "near", "total"]
-    heights = sorted(text.xy[1] for text in axes.texts)
-    tall = axes.get_window_extent().height
-    assert min(np.diff(heights)) * tall > 11 * curves.DPI / 72  # the two that end together are moved apart
-    assert heights[-1] <= 1
-
-
-def test_a_single_term_is_its_own_total() -> None:
-    (axes,) = curves.drawn(lines([3.0, 2.5])).axes
-    assert len(axes.lines) == 1
-    assert axes.get_ylabel() == "loss, features"
-    assert not axes.texts
-
-
-@pytest.mark.parametrize(
-    ("losses", "scale"),
-    [([3.0, 2.0], "log"), ([300.0, 2e-4], "log"), ([3.0, 0.0], "linear"), ([3.0, -1.0], "linear")],
-    ids=["narrow", "wide", "zero", "negative"],
+TABLE = Table(
+    columns=(Column("set"), Column("accuracy", fixed(1), unit="%", key="mean"), Column("stored", BYTES)),
+    rows=(("dm <b>|*", MeanStd(61.25, 0.5), 25_600), ("random [x]", "failed", None)),
 )
-def test_the_scale_is_logarithmic_where_all_is_positive(losses: list[float], scale: str) -> None:
-    figure = curves.drawn(lines(losses))
-    figure.canvas.draw()
-    (axes,) = figure.axes
-    low, high = axes.get_ylim()
-    assert axes.get_yscale() == scale
-    assert sum(low <= tick <= high for tick in axes.get_yticks()) >= 3
+NOTES = Notes(("a <script>alert(1)</script> & b",))
 
 
-def test_long_runs_show_a_running_mean() -> None:
-    losses = (1.0 + torch.arange(200) % 2).tolist()
-    (axes,) = curves.drawn(lines(losses)).axes
-    raw, smooth = (line.get_ydata() for line in axes.lines)
-    assert raw.tolist() == losses
-    expected = [np.mean(losses[max(i - 2, 0) : i + 3]) for i in range(200)]
-    np.testing.assert_allclose(smooth, expected, rtol=1e-12)
-    assert axes.get_title("left") == "mean of 5 measurements over single ones"
+def report(*parts: Table | Facts | Notes | Listing | Picture, **more: object) -> Report:
+    return Report(title="A <title>", sections=(Section("Part one", parts),), **more)  # pyright: ignore[reportArgumentType]
 
 
-# --- tables -------------------------------------------------------------------------------------------------------------
+def piped() -> Console:
+    return Console(file=StringIO(), force_terminal=False)
 
 
 def terminal(width: int = 100) -> Console:
     return Console(file=StringIO(), force_terminal=True, width=width, color_system=None)
 
 
+# --- values -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "text"),
+    [
+        (None, fixed(1), "-"),
+        (float("nan"), fixed(1), "-"),
+        (float("inf"), fixed(1), "∞"),
+        ("failed", fixed(1), "failed"),
+        (1234.56, fixed(1), "1,234.6"),
+        (1234567, COUNT, "1,234,567"),
+        (0.012345, significant(3), "0.0123"),
+        (12345.6, significant(3), "12,346"),
+        (0.00012345, significant(3), "1.23e-04"),
+        (0.0, significant(3), "0"),
+        (0.000123, scientific(1), "1.2e-04"),
+        (900, BYTES, "900 B"),
+        (25_600, BYTES, "25.0 KiB"),
+        (4.21, SECONDS, "4.2 s"),
+        (75.0, SECONDS, "75 s"),
+        (725.0, SECONDS, "12 min 05 s"),
+        (3725.0, SECONDS, "1 h 02 min"),
+        (Interval(0.1, 12.0), significant(3), "[0.1, 12]"),
+        (MeanStd(61.25, 0.5), fixed(1), "61.2 ± 0.5"),
+        (MeanStd(61.25), fixed(1), "61.2"),
+        (True, Form(), "yes"),
+    ],
+    ids=str,
+)
+def test_values_as_text(value: Cell, form: Form, text: str) -> None:
+    assert shown(value, form) == text
+
+
+def test_a_row_must_fit_its_columns() -> None:
+    with pytest.raises(ValueError, match="a row has 1 cells, the table 2 columns"):
+        Table(columns=(Column("a"), Column("b")), rows=(("1",),))
+
+
+# --- forms --------------------------------------------------------------------------------------------------------------
+
+
 def test_a_piped_table_is_plain_aligned_lines() -> None:
-    piped = Console(file=StringIO(), force_terminal=False)
-    shown = tables.table(("name", "n"), [("dm", "5"), ("random [x]", "10")], ("n",), console=piped)
-    assert shown.split("\n") == ["name         n", "dm           5", "random [x]  10"]
+    assert as_text(report(TABLE, NOTES), piped()).split("\n") == [
+        "Part one",
+        "set         accuracy %    stored",
+        "dm <b>|*    61.2 ± 0.5  25.0 KiB",
+        "random [x]      failed         -",
+        "a <script>alert(1)</script> & b",
+    ]
 
 
 def test_a_table_on_a_terminal_has_a_rule_and_is_not_cut() -> None:
-    shown = tables.table(("name", "n"), [("dm", "5"), ("random [x]", "10")], ("n",), console=terminal())
-    heading, rule, *rows = shown.split("\n")
-    assert heading.split() == ["name", "n"]
+    title, heading, rule, *rows = as_text(report(TABLE), terminal()).split("\n")
+    assert title == "Part one"
+    assert heading.split() == ["set", "accuracy", "%", "stored"]
     assert set(rule.strip()) == {"─"}
-    assert [row.split() for row in rows] == [["dm", "5"], ["random", "[x]", "10"]]
-    narrow = tables.table(("name", "n"), [("w" * 30, "12345")], ("n",), console=terminal(20))
+    assert [row.split() for row in rows] == [
+        ["dm", "<b>|*", "61.2", "±", "0.5", "25.0", "KiB"],
+        ["random", "[x]", "failed", "-"],
+    ]
+    wide = Table(columns=(Column("name"), Column("n", COUNT)), rows=(("w" * 30, 12345),))
+    narrow = as_text(report(wide), terminal(20))
     assert narrow.count("w") == 30
-    assert "12345" in narrow
+    assert "12,345" in narrow
 
 
-def evaluated(name: str, *accuracies: float) -> tuple[str, Evaluation]:
-    return name, Evaluation(
-        accuracies=accuracies,
-        protocol="quick",
-        protocol_hash="abc",
-        examples=100,
-        stored_bytes=2560,
-        epochs=3,
-        steps=30,
-        test_examples=360,
-        validation=False,
-        seed=7,
-        seconds=75.0,
-    )
+def test_details_and_pictures_are_not_on_a_terminal() -> None:
+    sections = (Section("one", (NOTES,)), Section("two", (Notes(("hidden",)),), detail=True))
+    found = Report(title="t", sections=sections)
+    assert "hidden" not in as_text(found, piped())
+    assert "hidden" in as_markdown(found)
+    assert "hidden" in as_html(found)
+
+
+def test_markdown_escapes_what_would_change_it() -> None:
+    facts = Facts((Fact("stored", 25_600, BYTES),))
+    text = as_markdown(report(TABLE, facts, NOTES, Listing("a: 1\n", "yaml")))
+    assert text.split("\n") == [
+        "# A &lt;title>",
+        "",
+        "## Part one",
+        "",
+        "| set | accuracy % | stored |",
+        "| --- | ---: | ---: |",
+        r"| dm &lt;b>\|\* | 61.2 ± 0.5 | 25.0 KiB |",
+        "| random [x] | failed | - |",
+        "",
+        "- stored: 25.0 KiB",
+        "",
+        "- a &lt;script>alert(1)&lt;/script> & b",
+        "",
+        "```yaml",
+        "a: 1",
+        "```",
+        "",
+    ]
+
+
+class Page(HTMLParser):
+    """The tags of a page, whether they are balanced, its texts, and what it would fetch."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.texts: list[str] = []
+        self.sources: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.sources += [value or "" for name, value in attrs if name in ("src", "href")]
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def picture(drawings: list[int] | None = None) -> Picture:
+    def draw():
+        if drawings is not None:
+            drawings.append(1)
+        return blank(2, 1)
+
+    return Picture('a "picture" <i>', "blank", draw)
+
+
+def test_a_page_is_escaped_and_needs_no_other_file() -> None:
+    drawings: list[int] = []
+    whole = report(TABLE, NOTES, Facts((Fact("<x>", "<y>"),)), Listing("<z>"), picture(drawings))
+    page = Page(as_html(whole))
+    assert page.open == []
+    assert {"script", "b", "i", "x", "y", "z", "link"}.isdisjoint(page.tags)
+    assert {"A <title>", "dm <b>|*", "a <script>alert(1)</script> & b", "<x>", "<y>", "<z>"} <= set(page.texts)
+    (source,) = page.sources
+    kind, content = source.split(",")
+    assert kind == "data:image/png;base64"
+    with Image.open(io.BytesIO(base64.b64decode(content))) as image:
+        assert image.size == (300, 150)
+    as_html(whole)
+    assert len(drawings) == 1  # once for all the forms
+
+
+def test_csv_holds_the_records_or_else_the_cells() -> None:
+    assert list(csv.DictReader(io.StringIO(as_csv(report(TABLE))))) == [
+        {"set": "dm <b>|*", "mean": "61.25; 0.5", "stored": "25600"},
+        {"set": "random [x]", "mean": "failed", "stored": ""},
+    ]
+    records = ({"a": 1.5, "b": None, "c": ["x", 2]}, {"a": float("nan"), "b": False, "c": []})
+    first = Table(columns=TABLE.columns, rows=TABLE.rows, records=records, name="one")
+    second = Table(columns=(Column("z"),), rows=(("other",),), name="two")
+    whole = report(first, second, first)
+    assert list(csv.reader(io.StringIO(as_csv(whole)))) == [
+        ["a", "b", "c"],
+        *([["1.5", "", "x; 2"], ["", "False", ""]] * 2),
+    ]
+    assert as_csv(whole, "two").split() == ["z", "other"]
+    assert as_csv(report(NOTES)) == ""
+    facts = Facts((Fact("stored", 25_600, BYTES), Fact("labels", "hard")))
+    assert as_csv(report(facts, NOTES)).split() == ["stored,labels", "25600,hard"]
+
+
+def test_the_ending_of_a_file_chooses_its_form(tmp_path: Path) -> None:
+    whole = report(TABLE, picture(), data={"a": 1})
+    for ending, text in ((".html", as_html(whole)), (".csv", as_csv(whole)), (".json", as_json(whole, 1) + "\n")):
+        save(whole, tmp_path / "new" / f"x{ending}")
+        assert (tmp_path / "new" / f"x{ending}").read_bytes().decode() == text
+    save(whole, tmp_path / "x.md")
+    assert '![a "picture" &lt;i>](x-blank.png)' in (tmp_path / "x.md").read_text()
+    with Image.open(tmp_path / "x-blank.png") as image:
+        assert image.size == (300, 150)
+    with pytest.raises(InvalidInput, match=r"must end in one of .md, .html, .csv, .json, .* got '.htm'; did you mean"):
+        save(whole, tmp_path / "x.htm")
+
+
+# --- what commands show -------------------------------------------------------------------------------------------------
+
+
+def evaluated(name: str, *accuracies: float, **more: object) -> tuple[str, Evaluation]:
+    common = {
+        "protocol": "quick",
+        "protocol_hash": "abc",
+        "examples": 100,
+        "stored_bytes": 2560,
+        "epochs": 3,
+        "steps": 30,
+    }
+    common |= {"test_examples": 360, "validation": False, "seed": 7, "seconds": 75.0}
+    return name, Evaluation(accuracies=accuracies, **(common | more))  # pyright: ignore[reportArgumentType]
+
+
+def compared(*rows: tuple[str, Evaluation], **more: object) -> Comparison:
+    common = {"rows": dict(rows), "protocol": PROTOCOLS["quick"], "data": "digits", "device": "cpu", "torch": "2.x"}
+    return Comparison(**(common | more))  # pyright: ignore[reportArgumentType]
 
 
 def test_the_table_of_an_evaluation_says_mean_std_n_and_settings() -> None:
-    rows = dict([evaluated("condensed", 0.5, 0.6, 0.7), evaluated("whole", 0.913)])
-    found = Comparison(rows=rows, protocol=PROTOCOLS["quick"], data="digits", device="cpu", torch="2.x")
-    heading, condensed, whole, about = tables.evaluation(found).split("\n")
+    found = compared(evaluated("condensed", 0.5, 0.6, 0.7), evaluated("whole", 0.913))
+    made = evaluation_report(found)
+    heading, condensed, whole, about = as_text(made, piped()).split("\n")
     assert heading.split() == ["set", "examples", "labels", "test", "accuracy", "%", "std", "n", "stored", "time"]
     assert condensed.split() == ["condensed", "100", "hard", "60.0", "10.0", "3", "2.5", "KiB", "75", "s"]
     assert whole.split()[3:6] == ["91.3", "-", "1"]
     assert about == "digits, protocol quick (abc), 360 test examples, last epoch, seed 7, torch 2.x on cpu"
+    assert made.data == found.as_dict()
+    first, second = csv.DictReader(io.StringIO(as_csv(made)))
+    assert (first["set"], first["accuracies"], float(first["mean"])) == ("condensed", "0.5; 0.6; 0.7", 0.6)
+    assert (second["set"], second["n"]) == ("whole", "1")
+
+
+def test_the_table_of_a_regression_says_errors_and_of_a_learner_the_risk() -> None:
+    error = evaluated("condensed", rmse=(55.25, 56.75), r2=(0.25, 0.35), labels="targets", validation=True)
+    heading, condensed, _ = as_text(evaluation_report(compared(error)), piped()).split("\n")
+    assert heading.split()[3:7] == ["validation", "RMSE", "std", "R²"]
+    assert condensed.split()[3:6] == ["56", "1.1", "0.300"]
+    heading, row, _ = as_text(evaluation_report(compared(evaluated("condensed", 0.5, risk=(0.5,)))), piped()).split(
+        "\n"
+    )
+    assert "test MSE" in heading
+    assert row.split()[3:6] == ["50.0", "-", "0.5"]
+
+
+def test_labels_of_a_teacher_and_scores_are_told() -> None:
+    about = {"config": {"network": {"kind": "convnet"}}, "accuracy": 0.1, "on": "360 test examples", "hash": "ff"}
+    text = as_text(evaluation_report(compared(evaluated("a", 0.5, labels="scores"), teacher=about)), piped())
+    assert "labels of one teacher for every set: convnet, 10.0 % accuracy on 360 test examples (ff)" in text
+    assert "the labels are scores and not probabilities" in text
 
 
 def test_facts_plan_and_methods_are_readable() -> None:
-    facts = tables.facts({"stored_bytes": 25600, "steps": 2000, "seconds": 3725.0, "labels": "hard"})
-    assert facts.split("\n") == [
+    facts = facts_report("a run", {"stored_bytes": 25600, "steps": 2000, "seconds": 3725.0, "labels": "hard"})
+    assert as_text(facts, piped()).split("\n") == [
         "stored bytes  25.0 KiB",
         "steps         2,000",
         "seconds       1 h 02 min",
         "labels        hard",
     ]
+    assert json.loads(as_json(facts))["seconds"] == 3725.0
     cost = Plan(
         device="cpu",
         steps=2000,
@@ -316,27 +320,27 @@ def test_facts_plan_and_methods_are_readable() -> None:
         available_bytes=5 << 30,
         stored_bytes=900,
     )
-    shown = tables.plan(cost)
+    planned = as_text(plan_report("a plan", cost), piped())
     for part in (
         "about 95 s, compiled",
         "100 of shape 1 x 8 x 8",
         "about 3.0 MiB of 5.0 GiB available",
         "900 B",
         "3e+12",
+        "2,000",
     ):
-        assert part in shown
-    listed = tables.methods([Method(name="dm", title="Distribution matching", source="Zhao (2023)")])
-    assert "dm" in listed
-    assert "Distribution matching" in listed
-    assert "Zhao (2023)" in listed
+        assert part in planned
+    listed = as_text(methods_report([Method(name="dm", title="Distribution matching", source="Zhao (2023)")]), piped())
+    assert re.search(r"^dm +Distribution matching +Zhao \(2023\)$", listed, re.MULTILINE)
 
 
 def test_kinds_are_listed_with_their_fields_and_defaults() -> None:
-    shown = tables.kinds({name: kinds for name, kinds in known().items() if name in ("kernel", "length")})
-    assert "kernel\n" in shown
-    assert "\nlength\n" in shown
-    assert "      lengthscale: a number or a length (median, quantile); default 1.0" in shown
-    every = tables.kinds(known())
+    families = known()
+    chosen = as_text(kinds_report({name: families[name] for name in ("kernel", "length")}), piped())
+    assert chosen.startswith("kernel\n  ")
+    assert "\n\nlength\n" in chosen
+    assert "      lengthscale: a number or a length (median, quantile); default 1.0" in chosen
+    every = as_text(kinds_report(families), piped())
     assert "      match: a discrepancy (" in every
     assert "; required\n      via: an embedding (" in every
     assert (
@@ -347,4 +351,4 @@ def test_kinds_are_listed_with_their_fields_and_defaults() -> None:
         "network: a network (alexnet, backbone, convnet, coupling, lenet, mlp, resnet, vgg, vit) or nothing (null)"
         in every
     )
-    assert ":class:" not in shown
+    assert ":class:" not in every

@@ -10,10 +10,11 @@ import pytest
 import torch
 from sweeping import TINY, files_in, finished, here, in_process, lines_of, rows_in, sweep, template, written
 
+from discrepancy.errors import InvalidInput
 from experiments.cli import main
 from experiments.folder import RunFolder
-from experiments.sweeps import command
-from experiments.sweeps.cell import Job, Report
+from experiments.sweeps import plan_sweep, read_results, read_sweep, run, run_sweep
+from experiments.sweeps.cell import Advancing, Job
 from objectives.synthetic.artefact import SyntheticSet
 
 __all__ = ["finished", "in_process", "template"]
@@ -27,17 +28,17 @@ def test_the_table_says_what_the_run_folders_say(finished: Path, capsys: pytest.
     assert list(rows) == [f"digits/{size}/{name}" for size in (1, 2) for name in ("dm", "random", "whole")]
     for key, row in rows.items():
         folder = finished / "cells" / key / "0"
-        (judged,) = json.loads((folder / "evaluation.json").read_text())["rows"].values()
-        accuracies = [100 * value for value in judged["accuracies"]]
+        (evaluation,) = json.loads((folder / "evaluation.json").read_text())["rows"].values()
+        accuracies = [100 * value for value in evaluation["accuracies"]]
         assert row["accuracies"] == pytest.approx(accuracies)
         assert (row["mean"], row["std"], row["n"]) == (
             pytest.approx(fmean(accuracies)),
             pytest.approx(stdev(accuracies)),
             2,
         )
-        assert row["protocol_hash"] == judged["protocol_hash"]
+        assert row["protocol_hash"] == evaluation["protocol_hash"]
         assert row["protocol"] == "quick (changed)"
-        assert row["stored_bytes"] == judged["stored_bytes"]
+        assert row["stored_bytes"] == evaluation["stored_bytes"]
         if row["control"]:
             assert not RunFolder(folder).result.exists()
             assert row["seconds"] is None
@@ -106,10 +107,10 @@ def test_under_other_networks(tmp_path: Path, in_process: None, capsys: pytest.C
     before = files_in(out)
     assert sweep(file, out, "--resume", "--portions", "cross") == 0  # what is missing is condensed: the set of random
     row = rows_in(out)["digits/1/dm/mlp"]
-    judged = json.loads((out / "cells/digits/1/dm/0/evaluation-mlp.json").read_text())
-    assert judged["protocol"]["network"]["kind"] == "mlp"
-    assert judged["rows"]["condensed"]["epochs"] == 3
-    assert row["accuracies"] == pytest.approx([100 * value for value in judged["rows"]["condensed"]["accuracies"]])
+    evaluation = json.loads((out / "cells/digits/1/dm/0/evaluation-mlp.json").read_text())
+    assert evaluation["protocol"]["network"]["kind"] == "mlp"
+    assert evaluation["rows"]["condensed"]["epochs"] == 3
+    assert row["accuracies"] == pytest.approx([100 * value for value in evaluation["rows"]["condensed"]["accuracies"]])
     assert (out / "cells/digits/1/random/0/result.safetensors").exists()
     assert not (out / "cells/digits/1/random/0/evaluation.json").exists()
     assert "under other networks" in capsys.readouterr().out
@@ -225,8 +226,8 @@ def test_other_cells_are_refused_with_the_difference_and_more_are_welcome(
     fewer = {"dm": TINY["methods"]["dm"]}
     assert sweep(written(finished.parent / "fewer.yaml", methods=fewer), finished, "--resume") == 2
     assert "digits/1/random/0" in capsys.readouterr().err
-    judged = {**TINY["protocol"], "networks": 3}
-    assert sweep(written(finished.parent / "judged.yaml", protocol=judged), finished, "--resume") == 2
+    other = {**TINY["protocol"], "networks": 3}
+    assert sweep(written(finished.parent / "other.yaml", protocol=other), finished, "--resume") == 2
     assert "protocol.networks: 2 -> 3" in capsys.readouterr().err
     assert files_in(finished) == before
     more = {"herding": None, **TINY["methods"]}
@@ -260,23 +261,51 @@ def test_fields_that_came_with_a_later_version_are_at_their_defaults(
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     done: list[str] = []
 
-    def stopped(**_: Any) -> Callable[[Job, Report, Path], str | None]:
-        def work(job: Job, report: Report, log: Path) -> str | None:
+    def stopped(**_: Any) -> Callable[[Job, Advancing, Path], str | None]:
+        def work(job: Job, advancing: Advancing, log: Path) -> str | None:
             if len(done) == 2:
                 raise KeyboardInterrupt
             done.append(job.folder)
-            return here()(job, report, log)
+            return here()(job, advancing, log)
 
         return work
 
-    monkeypatch.setattr(command, "Child", stopped)
+    monkeypatch.setattr(run, "Child", stopped)
     methods = {"dm": {"set": ["solver.steps=2", "context.batch=4"]}, "random": {"shared": False}}
     file = written(tmp_path / "tiny.yaml", per_class=[1], methods=methods, controls=["whole", "herding"])
     assert sweep(file, tmp_path / "out") == 130
     assert f"interrupted; continue with: condense sweep --out {tmp_path / 'out'} --resume" in capsys.readouterr().err
     before = files_in(tmp_path / "out")
     assert (tmp_path / "out" / "table.md").exists()
-    monkeypatch.setattr(command, "Child", here)
+    monkeypatch.setattr(run, "Child", here)
     assert main(["sweep", "--out", str(tmp_path / "out"), "--resume", "--quiet"]) == 0
     assert before.items() <= files_in(tmp_path / "out").items()
     assert all(row["done"] == 1 for row in rows_in(tmp_path / "out").values())
+
+
+# --- from Python ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("experiments.plan.TRYING_SECONDS", 0.0)
+    methods = {"dm": {"set": ["solver.steps=4", "context.batch=4"]}, "random": {"shared": False}}
+    file = written(tmp_path / "tiny.yaml", per_class=[1], methods=methods)
+    asked = read_sweep(file, changes=["protocol.networks=1"])
+    plans = plan_sweep(asked, tmp_path / "out", only=["dm", "whole"])
+    assert [(plan.cell, plan.state) for plan in plans] == [("digits/1/dm/0", "open"), ("digits/1/whole/0", "open")]
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(InvalidInput, match="holds no sweep; run it first"):
+        read_results(asked, tmp_path / "out")
+    first = run_sweep(asked, tmp_path / "out", only=["dm"], worker=here())
+    assert [(row.name, row.n, row.done) for row in first.rows] == [("dm", 1, 1)]
+    assert first.failures == ()
+    with pytest.raises(InvalidInput, match="holds a sweep already"):
+        run_sweep(asked, tmp_path / "out", worker=here())
+    both = run_sweep(asked, tmp_path / "out", only=["dm", "whole"], resume=True, worker=here())
+    assert [row.name for row in both.rows] == ["dm", "whole"]
+    assert both.rows[0] == first.rows[0]
+    assert {file.name for file in both.files} == {"table.md", "table.html", "table.csv", "report.json"}
+    assert read_results(read_sweep(out=tmp_path / "out"), tmp_path / "out", only=["dm", "whole"]).rows == both.rows
+    (table,) = both.report().tables
+    assert [row[0] for row in table.rows] == ["dm", "whole (control)"]
+    assert f'<td class="right">{both.rows[0].mean:.1f}</td>' in (tmp_path / "out" / "table.html").read_text()

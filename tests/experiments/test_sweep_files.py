@@ -10,8 +10,8 @@ from sweeping import TINY, files_in, finished, in_process, rows_in, sweep, templ
 from experiments.cli import main
 from experiments.config import ConfigError, build, dump, read, write_yaml
 from experiments.evaluate import PROTOCOLS
+from experiments.sweeps import available
 from experiments.sweeps.cells import cells_of
-from experiments.sweeps.command import available
 from experiments.sweeps.sweep import Sweep
 from objectives.methods import available as methods
 
@@ -33,7 +33,7 @@ def test_a_cell_that_fails_is_shown_and_the_others_are_done(
     (reason,) = row["failures"]
     assert "term 'features' became" in reason
     assert f"dm failed: {reason}" in said
-    assert "failed" in said.splitlines()[3]
+    assert "failed" in said.splitlines()[2]
     assert rows_in(out)["digits/1/random"]["n"] == 2
     before = {name: what for name, what in files_in(out).items() if "/dm/" not in name}
     assert main(["sweep", "--out", str(out), "--resume", "--quiet"]) == 1

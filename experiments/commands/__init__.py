@@ -1,0 +1,43 @@
+"""What each command of ``condense`` does: build objects from plain values, call one function, return the report.
+
+Every command can be called from Python with the values that stand on the command line:
+
+    report = commands.evaluate("runs/dm", controls=["random"], networks=3, quiet=True)
+    print(as_text(report))
+    save(report, "dm.html")
+"""
+
+import torch
+
+from discrepancy.errors import InvalidInput
+from experiments.commands.artefacts import evaluate, export, label, show, source_of
+from experiments.commands.comparing import compare
+from experiments.commands.lists import kinds, methods
+from experiments.commands.running import run
+from experiments.commands.series import study_exact, study_predict, sweep
+from experiments.config import load_parts, load_plugins
+
+__all__ = [
+    "compare",
+    "evaluate",
+    "export",
+    "kinds",
+    "label",
+    "load_parts",
+    "load_plugins",
+    "methods",
+    "run",
+    "set_threads",
+    "show",
+    "source_of",
+    "study_exact",
+    "study_predict",
+    "sweep",
+]
+
+
+def set_threads(count: int) -> None:
+    """Set the number of threads of torch."""
+    if count < 1:
+        raise InvalidInput(f"'--threads' must be at least 1, got {count}")
+    torch.set_num_threads(count)

@@ -1,0 +1,175 @@
+"""The commands that take an artefact: label, evaluate, show and export."""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from discrepancy.errors import InvalidInput
+from experiments import export as exporting
+from experiments.config import Tree, build, override, read, write_yaml
+from experiments.config.mistakes import suggestion
+from experiments.data import HeldOut, Source, source_named
+from experiments.evaluate import NAMES, by_learner, comparison, comparison_by_learner, protocol_named
+from experiments.experiment import chosen_device
+from experiments.folder import RunFolder, artefact_path
+from experiments.report import Report, curves, grid
+from experiments.report.evaluation import evaluation_report, teacher_in_words
+from experiments.report.progress import shown
+from experiments.report.summary import artefact_report, facts_report, listing_report, text_report
+from experiments.teaching import labelled, teacher_of, teacher_tree
+from objectives.engine.runtime import Runtime
+from objectives.methods import available
+from objectives.synthetic.artefact import SyntheticSet
+from objectives.teacher import Teacher
+
+__all__ = ["evaluate", "export", "label", "show", "source_of"]
+
+
+def label(
+    artefact: str | Path,
+    *,
+    out: str | Path,
+    teacher: str = "convnet",
+    data: str | None = None,
+    root: str | None = None,
+    changes: Sequence[str] = (),
+    seed: int = 0,
+    device: str = "auto",
+    quiet: bool = False,
+) -> Report:
+    """Label an artefact by a teacher, into an artefact of its own; the values are those of ``condense label``."""
+    out = Path(out)
+    if out.exists():
+        raise InvalidInput(f"'{out}' exists already; name another file with --out")
+    if out.suffix != ".safetensors":
+        raise InvalidInput(f"'--out' must be the name of an artefact, FILE.safetensors, got '{out}'")
+    synthetic = SyntheticSet.load(artefact_path(artefact))
+    taught = build(Teacher, override(teacher_tree(teacher), changes), "teacher")
+    loaded = source_of(synthetic, artefact, data, root).load()
+    with shown("teaching", max(1, taught.number * taught.rounds), quiet) as advance:
+        relabelled = labelled(
+            synthetic,
+            taught,
+            loaded,
+            out,
+            seed=seed,
+            device=chosen_device(device),
+            on_round=lambda done, total: advance(done, "rounds"),
+        )
+    summary = {
+        "artefact": str(out),
+        "teacher": teacher_in_words(relabelled.record["teacher"]),
+        "stored_bytes": relabelled.stored_bytes,
+    }
+    return facts_report(f"Labels of {out.name}", summary)
+
+
+def evaluate(
+    artefact: str | Path,
+    *,
+    protocol: str = "quick",
+    changes: Sequence[str] = (),
+    networks: int | None = None,
+    data: str | None = None,
+    root: str | None = None,
+    controls: Sequence[str] = ("random", "herding"),
+    labels: Literal["own", "hard"] = "own",
+    validation: bool = False,
+    seed: int = 0,
+    device: str = "auto",
+    quiet: bool = False,
+) -> Report:
+    """Train networks from scratch, or the learner of the objective, on an artefact and on its controls; the values are those of
+    ``condense evaluate``. ``controls`` are any of random, herding and whole."""
+    path = artefact_path(artefact)
+    synthetic = SyntheticSet.load(path)
+    if protocol in NAMES:
+        compare_with = functools.partial(comparison_by_learner, protocol=by_learner(changes, networks))
+    else:
+        compare_with = functools.partial(comparison, protocol=protocol_named(protocol, changes, networks))
+    loaded = source_of(synthetic, artefact, data, root).load()
+    controls = [] if list(controls) == ["none"] else list(controls)
+    chosen = chosen_device(device)
+    if labels == "hard":
+        synthetic = synthetic.hardened()
+    with shown("evaluating", 1000, quiet) as advance:
+        teacher = None
+        if synthetic.labelling.kind == "teacher" and controls:
+            teacher = teacher_of(
+                synthetic,
+                path,
+                loaded,
+                device=chosen,
+                on_round=lambda done, total: advance(0, f"teacher {done}/{total}"),
+            )
+        found = compare_with(
+            synthetic,
+            loaded,
+            controls=controls,
+            teacher=teacher,
+            runtime=Runtime(seed, chosen),
+            validation=validation,
+            on_progress=lambda done, note: advance(int(1000 * done), note),
+        )
+    return evaluation_report(found, grid.picture(synthetic))
+
+
+def source_of(
+    synthetic: SyntheticSet, artefact: str | Path, data: str | None = None, root: str | None = None
+) -> Source:
+    """The data that are named, or else those that an artefact was made from, at ``root`` if that is given.
+
+    Raises:
+        InvalidInput: if the artefact does not say what it was made from.
+    """
+    if data is not None:
+        return source_named(data, root)
+    source = synthetic.record.get("config", {}).get("data")
+    if source is None:
+        raise InvalidInput(f"'{artefact}' does not say which data it was made from; name them with --data")
+    return build(Source, source if root is None else _rooted(source, root))
+
+
+def _rooted(source: Tree, root: str) -> Tree:
+    """The source with its data at this root; of a held-out part, those of the whole."""
+    if source.get("kind") == HeldOut.kind:
+        return {**source, "of": _rooted(source["of"], root)}
+    return {**source, "root": root}
+
+
+def show(what: str, *, picture: bool = True) -> Report:
+    """A method as YAML that ``run`` accepts; or the facts of an artefact, and a ``picture`` of it, written beside it."""
+    files = available()
+    if what in files:
+        tree = read(files[what])
+        return listing_report(what, write_yaml(tree), tree)
+    if not Path(what).exists():
+        raise InvalidInput(
+            f"'{what}' is neither a method nor a file{suggestion(what, files)} (methods: {', '.join(files)})"
+        )
+    path = artefact_path(what)
+    synthetic = SyntheticSet.load(path)
+    facts = {
+        "examples": len(synthetic),
+        "shape": "x".join(map(str, synthetic.points.shape[1:])),
+        "classes": ", ".join(synthetic.classes) or "none",
+        "labels": synthetic.labelling.kind,
+        "stored_bytes": synthetic.stored_bytes,
+        **{name: value for name, value in synthetic.record.items() if not isinstance(value, dict)},
+    }
+    if synthetic.labelling.kind == "teacher":
+        facts["labels"] = f"of a teacher: {teacher_in_words(synthetic.record['teacher'])}"
+    data = {**facts, "record": dict(synthetic.record)}
+    file = path.with_suffix(".png")
+    if picture and grid.save(synthetic, file):
+        facts["picture"] = str(file)
+    run_folder = RunFolder(path.parent)
+    pictures = [grid.picture(synthetic), curves.picture(run_folder.metrics) if path == run_folder.result else None]
+    config = write_yaml(synthetic.record["config"]) if "config" in synthetic.record else ""
+    return artefact_report(what, facts, data, config, [found for found in pictures if found is not None])
+
+
+def export(artefact: str | Path, to: str | Path) -> Report:
+    """Write an artefact as an image folder or ``.npz``."""
+    return text_report(f"Export of {artefact}", exporting.export(SyntheticSet.load(artefact_path(artefact)), Path(to)))

@@ -1,0 +1,147 @@
+"""``condense run``: condense a data set, or plan it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from discrepancy.errors import InvalidInput
+from experiments.commands.interruption import continued_by
+from experiments.config import Tree, build, dump, read
+from experiments.data import HeldOut, source_named
+from experiments.experiment import Experiment, configured, method_tree
+from experiments.folder import RunFolder
+from experiments.plan import planned
+from experiments.report import Report
+from experiments.report.evaluation import teacher_in_words
+from experiments.report.progress import staged
+from experiments.report.summary import facts_report, plan_report
+from experiments.run import run as run_experiment
+from experiments.teaching import teacher_tree
+from objectives.condense import Progress
+
+__all__ = ["run"]
+
+
+def run(
+    what: str | None = None,
+    *,
+    data: str | None = None,
+    root: str | None = None,
+    validation: bool = False,
+    per_class: int | None = None,
+    examples: int | None = None,
+    features: str | None = None,
+    steps: int | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    changes: Sequence[str] = (),
+    teacher: str | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    checkpoint_every: int = 100,
+    dry_run: bool = False,
+    quiet: bool = False,
+) -> Report:
+    """Condense a data set with a method or a configuration file, or plan it; the values are those of ``condense run``.
+
+    Raises:
+        KeyboardInterrupt: on SIGINT or SIGTERM, after the checkpoint is written.
+    """
+    if checkpoint_every < 1:
+        raise InvalidInput(f"'--checkpoint-every' must be at least 1 step, got {checkpoint_every}")
+    if per_class is not None and examples is not None:
+        raise InvalidInput("give --per-class or --examples, one of them")
+    tree = _named(what, Path(out) if resume and out is not None else None)
+    given = _given(tree, data, root, per_class, examples, steps, teacher)
+    given |= {name: value for name, value in (("seed", seed), ("device", device)) if value is not None}
+    tree = configured(tree, given, changes, features)
+    if validation:
+        tree = tree | {"data": {"kind": HeldOut.kind, "of": tree.get("data")}}
+    experiment = build(Experiment, tree)
+    if dry_run:
+        return plan_report(f"Plan of {experiment.title}", planned(experiment))
+    folder = RunFolder(_default_folder(experiment) if out is None else Path(out))
+    how = f"continue with: condense run --out {folder.path} --resume"
+    with continued_by(lambda: how if folder.config.exists() else ""):
+        return _run(experiment, folder, resume, checkpoint_every, quiet)
+
+
+def _run(experiment: Experiment, folder: RunFolder, resume: bool, checkpoint_every: int, quiet: bool) -> Report:
+    steps = getattr(experiment.solver, "steps", 1)
+    with staged(quiet) as stage:
+        advance = stage(f"condensing with {experiment.title}", steps)
+
+        def on_progress(progress: Progress) -> None:
+            if progress.record.step % 10 == 0 or progress.step == progress.steps:
+                advance(progress.step, f"loss {progress.loss:.4g}")
+
+        def on_round(done: int, total: int) -> None:
+            nonlocal advance
+            if done == 0:
+                advance(steps, "condensed")
+                advance = stage("teaching", total)
+            advance(done, "")
+
+        outcome = run_experiment(
+            experiment,
+            folder,
+            resume=resume,
+            checkpoint_every=checkpoint_every,
+            on_progress=on_progress,
+            on_round=on_round,
+        )
+    summary = {
+        "artefact": str(folder.result),
+        "picture": str(folder.picture),
+        "examples": len(outcome.synthetic),
+        "stored_bytes": outcome.synthetic.stored_bytes,
+        "steps": outcome.steps,
+        "seconds": round(outcome.seconds, 1),
+        "peak_bytes": outcome.peak_bytes,
+    }
+    if experiment.teacher is not None:
+        summary["teacher"] = teacher_in_words(outcome.synthetic.record["teacher"])
+    return facts_report(f"Run of {experiment.title}", summary)
+
+
+def _named(what: str | None, resumed: Path | None) -> Tree:
+    if what is not None:
+        return method_tree(what)
+    if resumed is not None:
+        return read(RunFolder(resumed).config)
+    raise InvalidInput("name a method or a configuration file; 'condense methods' lists the methods")
+
+
+def _given(
+    tree: Tree,
+    data: str | None,
+    root: str | None,
+    per_class: int | None,
+    examples: int | None,
+    steps: int | None,
+    teacher: str | None,
+) -> Tree:
+    """The options as changes of the configuration."""
+    given = _data_given(data, root)
+    if per_class is not None:
+        replaced = (tree.get("synthetic") or {}).keys() & {"examples"}
+        given["synthetic"] = {"per_class": per_class, **dict.fromkeys(replaced)}
+    if examples is not None:
+        given["synthetic"] = {"examples": examples}
+    if steps is not None:
+        given["solver"] = {"steps": steps}
+    if teacher is not None:
+        given["teacher"] = teacher_tree(teacher)
+    return given
+
+
+def _data_given(data: str | None, root: str | None) -> Tree:
+    if data is not None:
+        return {"data": dump(source_named(data, root), defaults=False)}
+    return {} if root is None else {"data": {"root": root}}
+
+
+def _default_folder(experiment: Experiment) -> Path:
+    source = experiment.data.original
+    size = experiment.synthetic.examples or experiment.synthetic.per_class
+    data = getattr(source, "name", None) or getattr(source, "path", None) or source.kind
+    return Path("runs") / f"{experiment.title}-{Path(str(data)).stem.lower()}-{size}"

@@ -1,0 +1,73 @@
+"""Reports as files: the ending of the name chooses the renderer."""
+
+from pathlib import Path
+
+from discrepancy.errors import InvalidInput
+from experiments.config.mistakes import suggestion
+from experiments.report.figures import save_png
+from experiments.report.markdown import as_markdown
+from experiments.report.page import as_html
+from experiments.report.plain import as_csv, as_json
+from experiments.report.record import Report
+from objectives.storage import StorageError, replacing
+
+__all__ = ["ENDINGS", "made", "prepare", "save"]
+
+ENDINGS = (".md", ".html", ".csv", ".json")
+
+
+def prepare(path: Path) -> Path:
+    """Make the folder of a file that a report is to be saved in, before the work starts.
+
+    Raises:
+        InvalidInput: if no renderer has the ending.
+        StorageError: if the folder cannot be made.
+    """
+    if path.suffix not in ENDINGS:
+        raise InvalidInput(
+            f"'{path}' must end in one of {', '.join(ENDINGS)}, which is the form of the report, got "
+            f"'{path.suffix}'{suggestion(path.suffix, ENDINGS)}"
+        )
+    made(path.parent)
+    return path
+
+
+def made(folder: Path) -> Path:
+    """The folder, made if it is not there.
+
+    Raises:
+        StorageError: if it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"'{folder}' cannot be made ({error.strerror or error}); name another folder") from error
+    return folder
+
+
+def save(report: Report, path: str | Path, table: str | None = None) -> None:
+    """Write a report as Markdown, HTML, CSV or JSON, by the ending of the file. The pictures of a Markdown file ``NAME.md`` are
+    written beside it, as ``NAME-PICTURE.png``.
+
+    Args:
+        table: the name of the tables that CSV holds; that of the first table by default.
+
+    Raises:
+        InvalidInput: if no renderer has the ending.
+        StorageError: if it cannot be written.
+    """
+    path = prepare(Path(path))
+    match path.suffix:
+        case ".md":
+            files = {picture.name: f"{path.stem}-{picture.name}.png" for picture in report.pictures}
+            for picture in report.pictures:
+                save_png(picture.png, path.with_name(files[picture.name]))
+            text = as_markdown(report, files)
+        case ".html":
+            text = as_html(report)
+        case ".csv":
+            text = as_csv(report, table)
+        case _:
+            text = as_json(report, indent=1) + "\n"
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")

@@ -1,0 +1,138 @@
+"""The short reports: what a run made, what it will cost, what an artefact is, and the lists of methods and of kinds."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from experiments.config import Kind, dump
+from experiments.experiment import Method
+from experiments.plan import Plan
+from experiments.report.record import (
+    BYTES,
+    SECONDS,
+    TEXT,
+    Column,
+    Fact,
+    Facts,
+    Form,
+    Listing,
+    Notes,
+    Part,
+    Picture,
+    Report,
+    Section,
+    Table,
+)
+from experiments.report.values import duration, size
+
+__all__ = [
+    "artefact_report",
+    "facts_of",
+    "facts_report",
+    "kinds_report",
+    "listing_report",
+    "methods_report",
+    "plan_report",
+    "text_report",
+]
+
+
+def facts_of(values: Mapping[str, Any]) -> Facts:
+    """Names and values. The names of numbers say what they are: those that end in ``_bytes``, and ``seconds``."""
+    return Facts(
+        tuple(Fact(name.replace("_", " "), _plain(value), _form(name, value)) for name, value in values.items())
+    )
+
+
+def _form(name: str, value: Any) -> Form:
+    if not isinstance(value, int | float):
+        return TEXT
+    return BYTES if name.endswith("_bytes") else SECONDS if name == "seconds" else TEXT
+
+
+def _plain(value: Any) -> str | int | float | None:
+    return value if isinstance(value, str | int | float) or value is None else str(value)
+
+
+def facts_report(title: str, values: Mapping[str, Any]) -> Report:
+    """Names and values, which are its data too."""
+    return Report(title=title, sections=(Section(parts=(facts_of(values),)),), data=dict(values))
+
+
+def plan_report(title: str, found: Plan) -> Report:
+    """What a run will cost."""
+    facts = (
+        ("device", found.device),
+        ("steps", found.steps),
+        ("synthetic examples", f"{found.examples:,} of shape {' x '.join(map(str, found.shape))}"),
+        ("time", f"about {duration(found.seconds)}{', compiled' if found.compiled else ''}"),
+        ("forward passes", f"{found.forward_passes:,} images, {found.multiplications:.2g} multiplications"),
+        ("memory", f"about {size(found.memory_bytes)} of {size(found.available_bytes)} available"),
+        ("stored", size(found.stored_bytes)),
+    )
+    listed = Facts(tuple(Fact(name, value) for name, value in facts))
+    return Report(title=title, sections=(Section(parts=(listed,)),), data=asdict(found))
+
+
+def artefact_report(
+    title: str, facts: Mapping[str, Any], data: Mapping[str, Any], config: str = "", pictures: Sequence[Picture] = ()
+) -> Report:
+    """What an artefact is, with its pictures and its configuration as YAML, where it has some."""
+    parts: tuple[Part, ...] = (facts_of(facts), *pictures)
+    if config:
+        parts = (*parts, Listing(config, "yaml"))
+    return Report(title=title, sections=(Section(parts=parts),), data=dict(data))
+
+
+def listing_report(title: str, text: str, data: Any, language: str = "yaml") -> Report:
+    """Text that is shown as it is."""
+    return Report(title=title, sections=(Section(parts=(Listing(text, language),)),), data=data)
+
+
+def text_report(title: str, line: str) -> Report:
+    """A sentence."""
+    return Report(title=title, sections=(Section(parts=(Notes((line,)),)),), data={"done": line})
+
+
+def methods_report(found: Sequence[Method]) -> Report:
+    """The packaged methods with their sources."""
+    columns = (Column("method"), Column("title"), Column("source"))
+    table = Table(columns=columns, rows=tuple((item.name, item.title, item.source) for item in found))
+    return Report(title="Methods", sections=(Section(parts=(table,)),), data=[dump(method) for method in found])
+
+
+def kinds_report(families: Mapping[str, Sequence[Kind]]) -> Report:
+    """Every kind with the first line of its description, and its fields below."""
+    sections = tuple(
+        Section(family, (Listing("\n".join(line for kind in members for line in _kind(kind))),))
+        for family, members in families.items()
+    )
+    return Report(title="Kinds", sections=sections, data=dict(families))
+
+
+def _kind(kind: Kind) -> list[str]:
+    lines = [f"  {kind.kind}{f': {_prose(kind.summary)}' if kind.summary else ''}"]
+    for item in kind.fields:
+        default = "required" if item.required else f"default {_yaml(item.default)}"
+        lines.append(f"      {item.name}: {item.values}; {default}")
+    return lines
+
+
+def _prose(text: str) -> str:
+    """Without the marks of a docstring."""
+    return re.sub(r":\w+:`([^`]*)`", r"\1", text).replace("``", "")
+
+
+def _yaml(value: Any) -> str:
+    """A default as it would be written in a configuration, on one line."""
+    match value:
+        case dict():
+            return f"{{{', '.join(f'{key}: {_yaml(item)}' for key, item in value.items())}}}"
+        case list():
+            return f"[{', '.join(_yaml(item) for item in value)}]"
+        case None | "":
+            return "null" if value is None else "''"
+        case bool():
+            return str(value).lower()
+    return str(value)
