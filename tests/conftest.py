@@ -2,6 +2,7 @@
 second session, ``DISCREPANCY_UNHOOKED=1 pytest -m compiled``."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,17 @@ if HOOKED:
     install_import_hook(["discrepancy", "objectives", "experiments"], CHECKER)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--device", default="far", help="of the tests marked cuda: cuda, cuda:N, or far, a pretend accelerator"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--device") == "far" and HOOKED:
+        import far  # noqa: F401  (before the first backward pass; torch.compile looks through it, so not in that session)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     skip = pytest.mark.skip(reason="torch.compile needs DISCREPANCY_UNHOOKED=1 pytest -m compiled")
     for item in items:
@@ -24,6 +36,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(20)
+
+
+@pytest.fixture
+def accelerator(request: pytest.FixtureRequest) -> Iterator[torch.device]:
+    """The device of ``--device``."""
+    name = request.config.getoption("--device")
+    if name != "far":
+        yield torch.device(name)
+        return
+    import far
+
+    if not far.SUPPORTED:
+        pytest.skip(f"the pretend accelerator needs torch >= 2.10, this is {torch.__version__}; use --device cuda")
+    with far.pretend() as device:
+        yield device
 
 
 @pytest.fixture(scope="session")
