@@ -53,6 +53,14 @@ def accelerator(request: pytest.FixtureRequest) -> Iterator[torch.device]:
         yield device
 
 
+@pytest.fixture
+def pretended(accelerator: torch.device) -> torch.device:
+    """The pretend accelerator, for what only it can count."""
+    if accelerator.type != "far":
+        pytest.skip(f"{accelerator} does not count host waits; leave out --device")
+    return accelerator
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder with mnist.npz, fashion_mnist.npz, ... and unpack.py."""
