@@ -1,6 +1,9 @@
 """Short runs of the packaged methods on digits, on any device, and how far two of them are apart."""
 
-from collections.abc import Callable
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,18 +12,58 @@ from experiments.benchmarks.same_values import METHODS, NETWORK, SETTINGS, STEPL
 from experiments.config import build
 from experiments.data import Digits
 from experiments.experiment import Experiment, configured, method_tree
+from experiments.gpu.budget import Budget, Setting
 from objectives.condense import Progress, result, solve
 from objectives.data.labelled import LabelledData
 from objectives.synthetic.artefact import SyntheticSet
 
-__all__ = ["METHODS", "STEPLESS", "apart", "few_digits", "short_run"]
+__all__ = ["METHODS", "STEPLESS", "apart", "few_digits", "rows", "short_run"]
+
+
+def rows(setting: Setting, budget: Budget) -> Iterator[dict[str, Any]]:
+    """Of each method, how far the device's set is from the CPU's after three steps, in float64 and in float32."""
+    data = few_digits()
+    for method in ("dm", "random") if setting.tiny else METHODS:
+        if budget.spent:
+            yield {"what": method, "left_out": "no time left"}
+            continue
+        row: dict[str, Any] = {"what": method}
+        for dtype in ("float64", "float32"):
+            on_cpu = short_run(method, data, "cpu", dtype=dtype)
+            start = time.perf_counter()
+            row[dtype] = {
+                "apart": apart(on_cpu, short_run(method, data, setting.device, dtype=dtype)),
+                "seconds": time.perf_counter() - start,
+            }
+        yield row
+    if setting.device.type == "cuda" and not budget.spent:
+        yield {"what": "dm", "synchronisations_of_three_steps": synchronisations("dm", data, setting.device)}
+
+
+def synchronisations(method: str, data: LabelledData, device: torch.device) -> int:
+    """How often CUDA itself says that the host waits in three steps; blocking copies to the device count too."""
+    counts = []
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        for steps in (1, 4):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                short_run(method, data, device, steps=steps)
+            counts.append(sum("synchronizing CUDA operation" in str(warning.message) for warning in caught))
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+    return counts[1] - counts[0]
 
 
 def few_digits() -> LabelledData:
     """The first 300 and 60 of scikit-learn's digits."""
     data = Digits().load()
+    assert data.train.labels is not None
     assert data.test is not None
-    train, test = ((part.points[:n], part.labels[:n]) for part, n in ((data.train, 300), (data.test, 60)))
+    assert data.test.labels is not None
+    train = data.train.points[:300], data.train.labels[:300]
+    test = data.test.points[:60], data.test.labels[:60]
     return LabelledData.of(*train, test=test, name="digits", normalisation=data.normalisation, limits=data.limits)
 
 
