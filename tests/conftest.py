@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import far
 import pytest
 import torch
 from jaxtyping import install_import_hook
@@ -22,15 +23,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--device") == "far" and HOOKED:
-        import far  # noqa: F401  (before the first backward pass; torch.compile looks through it, so not in that session)
+    if config.getoption("--device") == "far" and not missing_pretence(config):
+        far.register()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    skip = pytest.mark.skip(reason="torch.compile needs DISCREPANCY_UNHOOKED=1 pytest -m compiled")
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    compiled = pytest.mark.skip(reason="torch.compile needs DISCREPANCY_UNHOOKED=1 pytest -m compiled")
+    pretence = missing_pretence(config)
     for item in items:
         if HOOKED and item.get_closest_marker("compiled"):
-            item.add_marker(skip)
+            item.add_marker(compiled)
+        if pretence and item.get_closest_marker("cuda"):
+            item.add_marker(pytest.mark.skip(reason=pretence))
+
+
+def missing_pretence(config: pytest.Config) -> str:
+    """Why there is no pretend accelerator where one is needed; empty if there is."""
+    if config.getoption("--device") != "far":
+        return ""
+    if not HOOKED:
+        return "torch.compile looks through the pretend accelerator; run without DISCREPANCY_UNHOOKED, or with --device cuda"
+    return "" if far.SUPPORTED else f"the pretend accelerator needs torch >= 2.10, this is {torch.__version__}"
 
 
 @pytest.fixture
@@ -45,10 +58,6 @@ def accelerator(request: pytest.FixtureRequest) -> Iterator[torch.device]:
     if name != "far":
         yield torch.device(name)
         return
-    import far
-
-    if not far.SUPPORTED:
-        pytest.skip(f"the pretend accelerator needs torch >= 2.10, this is {torch.__version__}; use --device cuda")
     with far.pretend() as device:
         yield device
 

@@ -4,14 +4,14 @@ It finds, on a machine without a GPU, what would fail or stall on one: tensors m
 device, and points where the host waits for a result (``.item()``, ``bool(tensor)``, copies to the host, boolean masks, sizes
 that depend on values). Those are counted. Values are computed by the CPU's own operators, so they are the CPU's to rounding.
 
+    register()
     with pretend() as device:
         x = torch.randn(3).to(device)
         x + torch.ones(3)          # RuntimeError: aten::add.Tensor mixes devices ...
         host_waits()               # {}: nothing was read
 
-It sees eager code in one process; ``torch.compile`` looks through it. It needs torch 2.10 or newer, and must be imported
-before the first backward pass of the process. :func:`uploads` counts copies to the device from pageable memory without
-``non_blocking=True``: the host waits for those too.
+It sees eager code in one process; ``torch.compile`` looks through it. It needs torch 2.10 or newer.
+:func:`uploads` counts copies to the device from pageable memory without ``non_blocking=True``: the host waits for those too.
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-__all__ = ["SUPPORTED", "FarTensor", "host_waits", "pretend", "uploads"]
+__all__ = ["SUPPORTED", "FarTensor", "host_waits", "pretend", "register", "uploads"]
 
 SUPPORTED = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 10)
 """Whether this torch lets a device live in Python."""
@@ -112,10 +112,10 @@ def pretend() -> Iterator[torch.device]:
     """Within it ``torch.device("far:0")`` works. Counting starts anew.
 
     Raises:
-        RuntimeError: from torch older than 2.10.
+        RuntimeError: without :func:`register`.
     """
-    if not SUPPORTED:
-        raise RuntimeError(f"the pretend accelerator needs torch >= 2.10, this is {torch.__version__}")
+    if not _registered:
+        raise RuntimeError("there is no device 'far'; call register() before the first backward pass of the process")
     _waits.clear()
     _uploads.clear()
     with _Functions(), _Operators():
@@ -244,14 +244,29 @@ class _Functions(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-if SUPPORTED:  # at import: after the first backward pass of a process autograd starts no thread for a further device
+def register() -> None:
+    """Give torch's free backend the name ``far``: once in a process, before its first backward pass, since autograd starts no
+    thread for a device that comes later. Not in a process that uses a real accelerator, whose place it takes.
+
+    Raises:
+        RuntimeError: from torch older than 2.10.
+    """
+    if not SUPPORTED:
+        raise RuntimeError(f"the pretend accelerator needs torch >= 2.10, this is {torch.__version__}")
+    if _registered:
+        return
     from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
     _setup_privateuseone_for_python_backend("far")
-    _library = torch.library.Library("aten", "IMPL", "PrivateUse1")
-    _library.impl(
-        "empty_strided",
-        lambda size, stride, *, dtype=None, **_: FarTensor(torch.empty_strided(size, stride, dtype=dtype)),
-    )
-    _library.impl("empty.memory_format", lambda size, *, dtype=None, **_: FarTensor(torch.empty(size, dtype=dtype)))
-    _library.impl("_copy_from", lambda source, target, non_blocking=False: _copied(source, target))
+    library = torch.library.Library("aten", "IMPL", "PrivateUse1")
+    library.impl("empty_strided", _strided)
+    library.impl("empty.memory_format", lambda size, *, dtype=None, **_: FarTensor(torch.empty(size, dtype=dtype)))
+    library.impl("_copy_from", lambda source, target, non_blocking=False: _copied(source, target))
+    _registered.append(library)
+
+
+def _strided(size: Any, stride: Any, *, dtype: torch.dtype | None = None, **_: Any) -> FarTensor:
+    return FarTensor(torch.empty_strided(size, stride, dtype=dtype))
+
+
+_registered: list[torch.library.Library] = []

@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
+pytestmark = pytest.mark.cuda
+
 MISTAKES: dict[str, Callable[[Tensor], object]] = {
     "sum": lambda x: x + torch.ones(3),
     "product": lambda x: x @ torch.ones(3),

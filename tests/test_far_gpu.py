@@ -1,6 +1,7 @@
 """``make gpu`` runs in a tiny setting on the pretend accelerator; what it measures is not judged here."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import far
@@ -12,7 +13,12 @@ from experiments.gpu import methods, published
 from experiments.gpu.budget import Budget, Setting
 from experiments.gpu.tests import OUTCOME
 
-needs_far = pytest.mark.skipif(not far.SUPPORTED, reason=f"needs torch >= 2.10, this is {torch.__version__}")
+
+def needs_far(test: Callable[..., None]) -> Callable[..., None]:
+    """Skipped where the pretend accelerator cannot be had."""
+    old = pytest.mark.skipif(not far.SUPPORTED, reason=f"needs torch >= 2.10, this is {torch.__version__}")
+    named = pytest.mark.skipif("config.getoption('--device') != 'far'", reason="--device names another accelerator")
+    return old(named(test))
 
 
 @needs_far

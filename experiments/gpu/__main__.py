@@ -73,6 +73,7 @@ def device_named(name: str) -> Iterator[torch.device]:
     sys.path.insert(0, str(tests.ROOT / "tests"))
     try:
         far: Any = importlib.import_module("far")
+        far.register()
         with far.pretend() as device:
             yield device
     finally:
