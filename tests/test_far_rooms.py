@@ -33,7 +33,7 @@ TIMES = ("seconds", "peak_bytes", "device")
 def instances() -> dict[str, tuple[DiscrepancyContract, Discrepancy]]:
     """Every instance under the contract, once."""
     found: dict[Discrepancy, tuple[str, DiscrepancyContract]] = {}
-    for contract in sorted(contract_classes(), key=lambda cls: cls.__name__):
+    for contract in sorted(contract_classes(), key=lambda cls: (cls.__module__, cls.__qualname__)):
         for name, discrepancy in getattr(contract, "instances", {}).items():
             found.setdefault(discrepancy, (f"{contract.__name__}-{name}", contract()))
     return {name: (contract, discrepancy) for discrepancy, (name, contract) in found.items()}
