@@ -4,7 +4,7 @@ PYTHON ?= python3
 READY := .venv/.ready
 WORKERS ?= 2
 
-.PHONY: demo test lint types bench docs wheel clean
+.PHONY: demo test lint types bench gpu docs wheel clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -29,6 +29,9 @@ types: $(READY)
 
 bench: $(READY)  ## speed and memory, as ratios in one run
 	.venv/bin/python -m experiments.benchmarks
+
+gpu: $(READY)  ## on a machine with a GPU, under 8 minutes: the tests marked cuda, and figures as JSON in runs/gpu.json
+	.venv/bin/python -m experiments.gpu
 
 docs: $(READY)  ## write the generated pages: the methods at a glance, and the reference
 	.venv/bin/python -m experiments.docs

@@ -260,22 +260,25 @@ class Measure:
         )
 
     def checked(self, name: str = "measure") -> "Measure":
-        """This measure, after a look at every value.
+        """This measure, after a look at every value. All the answers are read from the device at once.
 
         Raises:
             InvalidInput: on an empty measure, non-finite points, negative or non-finite weights, or a group without mass.
         """
         if len(self) == 0:
             raise InvalidInput(f"'{name}' has no points; give at least one")
+        rules: list[tuple[Tensor, str]] = []
         for block, tensor in self.tensors.items():
-            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            if tensor.is_floating_point():
                 place = f"'{name}'" + (f", block '{block}'" if block else "")
-                raise InvalidInput(
-                    f"{place} has points that are not finite (NaN or infinity); remove or repair them first"
-                )
+                problem = f"{place} has points that are not finite (NaN or infinity); remove or repair them first"
+                rules.append((torch.isfinite(tensor).all(), problem))
         weights = self.mass_of
-        if not bool(torch.isfinite(weights).all()) or bool((weights < 0).any()):
-            raise InvalidInput(f"'{name}' has weights that are negative or not finite; they must be >= 0")
-        if not bool((weights.sum(-1) > 0).all()):
-            raise InvalidInput(f"'{name}' has weights that sum to zero; at least one point must have mass")
+        proper = (torch.isfinite(weights) & (weights >= 0)).all()
+        rules.append((proper, f"'{name}' has weights that are negative or not finite; they must be >= 0"))
+        massive = (weights.sum(-1) > 0).all()
+        rules.append((massive, f"'{name}' has weights that sum to zero; at least one point must have mass"))
+        for holds, (_, problem) in zip(torch.stack([rule for rule, _ in rules]).tolist(), rules, strict=True):
+            if not holds:
+                raise InvalidInput(problem)
         return self

@@ -2,8 +2,10 @@
 second session, ``DISCREPANCY_UNHOOKED=1 pytest -m compiled``."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import far
 import pytest
 import torch
 from jaxtyping import install_import_hook
@@ -14,16 +16,58 @@ if HOOKED:
     install_import_hook(["discrepancy", "objectives", "experiments"], CHECKER)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    skip = pytest.mark.skip(reason="torch.compile needs DISCREPANCY_UNHOOKED=1 pytest -m compiled")
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--device", default="far", help="of the tests marked cuda: cuda, cuda:N, or far, a pretend accelerator"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--device") == "far" and not missing_pretence(config):
+        far.register()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    compiled = pytest.mark.skip(reason="torch.compile needs DISCREPANCY_UNHOOKED=1 pytest -m compiled")
+    pretence = missing_pretence(config)
     for item in items:
         if HOOKED and item.get_closest_marker("compiled"):
-            item.add_marker(skip)
+            item.add_marker(compiled)
+        if pretence and item.get_closest_marker("cuda"):
+            item.add_marker(pytest.mark.skip(reason=pretence))
+
+
+def missing_pretence(config: pytest.Config) -> str:
+    """Why there is no pretend accelerator where one is needed; empty if there is."""
+    if config.getoption("--device") != "far":
+        return ""
+    if not HOOKED:
+        return "torch.compile looks through the pretend accelerator; run without DISCREPANCY_UNHOOKED, or with --device cuda"
+    return "" if far.SUPPORTED else f"the pretend accelerator needs torch >= 2.10, this is {torch.__version__}"
 
 
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(20)
+
+
+@pytest.fixture
+def accelerator(request: pytest.FixtureRequest) -> Iterator[torch.device]:
+    """The device of ``--device``."""
+    name = request.config.getoption("--device")
+    if name != "far":
+        yield torch.device(name)
+        return
+    with far.pretend() as device:
+        yield device
+
+
+@pytest.fixture
+def pretended(accelerator: torch.device) -> torch.device:
+    """The pretend accelerator, for what only it can count."""
+    if accelerator.type != "far":
+        pytest.skip(f"{accelerator} does not count host waits; leave out --device")
+    return accelerator
 
 
 @pytest.fixture(scope="session")

@@ -16,9 +16,19 @@ ROOMS = {
     "discrepancy": [
         {"errors", "parts"},
         {"measure"},
-        {"discrepancy", "kernels", "numerics"},
+        {"discrepancy", "calls", "summaries", "kernels", "numerics"},
         {"networks"},
-        {"embeddings", "learning", "mean_embeddings", "moments", "transport", "divergences", "cover", "datasets"},
+        {
+            "embeddings",
+            "learning",
+            "mean_embeddings",
+            "moments",
+            "transport",
+            "divergences",
+            "cover",
+            "datasets",
+            "joint",
+        },
     ],
     "objectives": [
         {"rng", "storage"},
