@@ -3,6 +3,7 @@
 from discrepancy.embeddings.base import Embedding
 from discrepancy.embeddings.cosine import RandomCosine
 from discrepancy.embeddings.gradient import LossGradient
+from discrepancy.embeddings.invertible import Invertible, Within
 from discrepancy.embeddings.maps import Attention, ChannelMeans, Normalised
 from discrepancy.embeddings.network import Features, Jacobian, Layers, Logits
 from discrepancy.embeddings.points import Identity, RandomFourier, Standardised
@@ -13,6 +14,7 @@ __all__ = [
     "Embedding",
     "Features",
     "Identity",
+    "Invertible",
     "Jacobian",
     "Layers",
     "Logits",
@@ -21,4 +23,5 @@ __all__ = [
     "RandomCosine",
     "RandomFourier",
     "Standardised",
+    "Within",
 ]

@@ -6,37 +6,20 @@ An embedding of a network does not own it. It names what it *takes* from the con
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from discrepancy.discrepancy import Draws
 from discrepancy.errors import Unsupported
 from discrepancy.measure import Measure
-from discrepancy.networks.base import Forward, Network, NetworkParameters
-from discrepancy.networks.preimages import Preimage
+from discrepancy.networks.base import Forward, NetworkParameters
 from discrepancy.parts import Part
 
-__all__ = ["Embedding", "Taken", "Within"]
+__all__ = ["Embedding", "Taken"]
 
 Taken = Mapping[str, Tensor]
 """What a context offers for a batch of examples: ``"points"``, and what was taken from its network, each with n rows."""
-
-
-@dataclass(frozen=True, eq=False)
-class Within:
-    """Where an embedding is undone: the shape of a point, the random parts, the network with its weights; whether to go on
-    with what comes ``nearest`` where a network does not reach what it should; and flat points ``near`` which to stay where
-    several have the features: else near zero."""
-
-    shape: tuple[int, ...]
-    draws: Draws = None
-    network: Network | None = None
-    parameters: NetworkParameters = field(default_factory=dict)
-    nearest: bool = False
-    near: Float[Tensor, "n d"] | None = None
 
 
 class Embedding(Part, family=True):
@@ -83,18 +66,3 @@ class Embedding(Part, family=True):
     @abstractmethod
     def __call__(self, taken: Taken, draws: Draws = None) -> Tensor | Mapping[str, Tensor]:
         """The features of n examples."""
-
-    def preimage(self, features: Float[Tensor, "n p"], within: Within) -> Preimage:
-        """Points, flattened, with the given features, in float64.
-
-        Raises:
-            Unsupported: if that is not known of this embedding, or of the network.
-            InvalidInput: if features are not reached.
-        """
-        raise Unsupported(
-            f"which points have given features is not known of '{self.kind}'; use identity, features or random_cosine"
-        )
-
-    def excess(self, features: Float[Tensor, "n p"]) -> float:
-        """By what the features must be divided to be reached, at least 1; 1 where their size does not matter."""
-        return 1.0

@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from discrepancy.discrepancy import Draws
-from discrepancy.embeddings.base import Embedding, Taken, Within
+from discrepancy.embeddings.base import Embedding, Taken
+from discrepancy.embeddings.invertible import Invertible, Within
 from discrepancy.errors import InvalidInput
 from discrepancy.kernels.lengths import Length, check_length, number
 from discrepancy.measure import Measure
@@ -21,7 +22,7 @@ __all__ = ["RandomCosine"]
 LARGEST_COSINE = 0.9
 
 
-class RandomCosine(Embedding, kind="random_cosine"):
+class RandomCosine(Embedding, Invertible, kind="random_cosine"):
     """Random cosine features φ(x) = √(2/p) cos(A x / l + b) of the points themselves, A (p, d) standard normal and b uniform
     on [0, 2π].
 

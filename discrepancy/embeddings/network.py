@@ -6,14 +6,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from discrepancy.discrepancy import Draws
-from discrepancy.embeddings.base import Embedding, Taken, Within
+from discrepancy.embeddings.base import Embedding, Taken
+from discrepancy.embeddings.invertible import Invertible, Within
+from discrepancy.networks.invertible import invertible_network
 from discrepancy.networks.preimages import Preimage
 from discrepancy.networks.tangent import JACOBIAN
 
 __all__ = ["Features", "Jacobian", "Layers", "Logits"]
 
 
-class Features(Embedding, kind="features"):
+class Features(Embedding, Invertible, kind="features"):
     """The penultimate features of the context's network, flat ``(n, p)``.
 
     Example:
@@ -35,8 +37,8 @@ class Features(Embedding, kind="features"):
         return taken["features"]
 
     def preimage(self, features: Float[Tensor, "n p"], within: Within) -> Preimage:
-        assert within.network is not None
-        return within.network.preimage(within.parameters, features, within.shape, within.nearest, within.near)
+        network = invertible_network(within.network)
+        return network.preimage(within.parameters, features, within.shape, within.nearest, within.near)
 
 
 class Logits(Embedding, kind="logits"):

@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from discrepancy.discrepancy import Draws
-from discrepancy.embeddings.base import Embedding, Taken, Within
+from discrepancy.embeddings.base import Embedding, Taken
+from discrepancy.embeddings.invertible import Invertible, Within
 from discrepancy.errors import InvalidInput, NumericalWarning
 from discrepancy.kernels.lengths import Length, check_length, number
 from discrepancy.measure import Measure
@@ -21,7 +22,7 @@ from discrepancy.parts import check_choice
 __all__ = ["Identity", "RandomFourier", "Standardised"]
 
 
-class Identity(Embedding, kind="identity"):
+class Identity(Embedding, Invertible, kind="identity"):
     """The examples as they are, φ(x) = x, in normalised units.
 
     Example:

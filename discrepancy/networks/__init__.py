@@ -5,6 +5,7 @@ from discrepancy.networks.backbone import Backbone
 from discrepancy.networks.base import Network, NetworkParameters, Statistics
 from discrepancy.networks.convnet import ConvNet
 from discrepancy.networks.coupling import Coupling
+from discrepancy.networks.invertible import InvertibleNetwork
 from discrepancy.networks.lenet import LeNet
 from discrepancy.networks.mlp import MLP
 from discrepancy.networks.modules import register_module
@@ -17,6 +18,7 @@ __all__ = [
     "Backbone",
     "ConvNet",
     "Coupling",
+    "InvertibleNetwork",
     "LeNet",
     "MLP",
     "Network",

@@ -11,13 +11,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from discrepancy.errors import Unsupported
-from discrepancy.networks.preimages import Preimage
 from discrepancy.parts import Part
 
 __all__ = [
@@ -99,29 +96,6 @@ class Network(Part, family=True):
         are returned as ``layerL.mean``, ``layerL.variance`` (divided by the count, as they are used) and ``layerL.count``
         when ``take`` names ``statistics``.
         """
-
-    def preimage(
-        self,
-        parameters: NetworkParameters,
-        features: Float[Tensor, "n p"],
-        shape: tuple[int, ...],
-        nearest: bool = False,
-        near: Float[Tensor, "n d"] | None = None,
-    ) -> Preimage:
-        """Points of this shape, flattened, with the given features, in float64.
-
-        Args:
-            near: points from which each layer goes no further than it must, where it loses something; without them, from zero.
-            nearest: where a layer does not reach what it should, go on with what comes nearest, in a multilayer perceptron.
-
-        Raises:
-            Unsupported: if that is not known of this kind of network.
-            InvalidInput: if a layer does not reach what it should.
-        """
-        raise Unsupported(
-            f"which points have given features is not known of '{self.kind}'; use an mlp, a convnet that does not widen, or a "
-            "coupling"
-        )
 
     def shapes(self, shape: tuple[int, ...], classes: int, take: Collection[str]) -> dict[str, tuple[int, ...]]:
         """The shape, for one example, of each output."""

@@ -10,6 +10,7 @@ from torch.nn import functional
 from discrepancy.errors import InvalidInput
 from discrepancy.networks.base import Activation, NetworkParameters
 from discrepancy.networks.chain import ChainNetwork, Pooling, Step, border, sides
+from discrepancy.networks.invertible import InvertibleNetwork
 from discrepancy.networks.norms import Norm, check_maps
 from discrepancy.networks.preimages import Preimage, least_convolved, undone
 from discrepancy.parts import check_choice
@@ -19,7 +20,7 @@ __all__ = ["ConvNet"]
 Padding = Literal["published", "same"]
 
 
-class ConvNet(ChainNetwork, kind="convnet"):
+class ConvNet(ChainNetwork, InvertibleNetwork, kind="convnet"):
     """``depth`` × [convolution 3 × 3, normalisation, activation, pooling 2 × 2], then one linear layer.
 
     Every layer has as many channels as the one before times ``growth`` (FRePo's networks double them), the first ``width``.

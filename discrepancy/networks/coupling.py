@@ -19,13 +19,14 @@ from discrepancy.networks.base import (
     read_out_parameters,
     uniform,
 )
+from discrepancy.networks.invertible import InvertibleNetwork
 from discrepancy.networks.preimages import Preimage
 from discrepancy.parts import check_choice, check_least
 
 __all__ = ["Coupling"]
 
 
-class Coupling(Network, kind="coupling"):
+class Coupling(Network, InvertibleNetwork, kind="coupling"):
     """``depth`` affine couplings of the d numbers of an example, as many features, and one linear layer. Each leaves every
     other number a as it is, and changes the rest b in turn,
 

@@ -22,13 +22,14 @@ from discrepancy.networks.base import (
     read_out,
     read_out_parameters,
 )
+from discrepancy.networks.invertible import InvertibleNetwork
 from discrepancy.networks.preimages import Preimage, least, undone
 from discrepancy.parts import check_choice
 
 __all__ = ["MLP"]
 
 
-class MLP(Network, kind="mlp"):
+class MLP(Network, InvertibleNetwork, kind="mlp"):
     """``depth`` hidden layers of ``width`` units, then one linear layer; examples of any shape are flattened.
 
     Where no layer is wider than what it follows and the activation is ``leaky_relu`` or ``identity``, every feature vector is

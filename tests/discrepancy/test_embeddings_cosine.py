@@ -9,7 +9,7 @@ from torch import Tensor
 from discrepancy import Gaussian
 from discrepancy.discrepancy import Draws
 from discrepancy.embeddings import RandomCosine
-from discrepancy.embeddings.base import Within
+from discrepancy.embeddings.invertible import Within
 from discrepancy.errors import InvalidInput
 from discrepancy.kernels import Median
 from discrepancy.measure import Measure

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from discrepancy.embeddings import Features, Within
 from discrepancy.errors import InvalidInput, Unsupported
 from discrepancy.networks import MLP, ConvNet, Coupling, LeNet, Network
 from discrepancy.networks.preimages import least, least_convolved
@@ -210,7 +211,7 @@ def test_what_cannot_be_undone_is_refused(network: Network, error: type[Exceptio
     parameters = weights(network, shape)
     wanted = features(network, parameters, torch.ones(1, *shape, dtype=torch.float64))
     with pytest.raises(error, match=message):
-        network.preimage(parameters, wanted, shape)
+        Features().preimage(wanted, Within(shape, network=network, parameters=parameters))
 
 
 def test_a_convolution_that_lost_its_rank_is_refused():

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from discrepancy.embeddings.base import Embedding, Within
+from discrepancy.embeddings.base import Embedding
+from discrepancy.embeddings.invertible import Within, invertible
 from discrepancy.errors import InvalidInput, NumericalWarning
 from discrepancy.learning.recovery import Root, conditioned, duals, features_of, labels_for, reachable, turned
 from objectives.engine.extractor import Extractor
@@ -41,7 +42,9 @@ class Space:
     ) -> tuple[Float[Tensor, "m ..."], float]:
         shape, network = self.extractor.shape, self.extractor.network
         start = None if near is None else near.flatten(1)
-        found = self.embedding.preimage(features, Within(shape, self.draws, network, self.parameters, nearest, start))
+        found = invertible(self.embedding).preimage(
+            features, Within(shape, self.draws, network, self.parameters, nearest, start)
+        )
         return found.points.reshape(-1, *shape), found.condition
 
 
@@ -119,7 +122,7 @@ class Exact:
         """Φ with E(Φ) = t D, of a size that the embedding reaches."""
         while True:
             features = features_of(self.scale * dual, self.penalty, self.root)
-            excess = self.space.embedding.excess(features)
+            excess = invertible(self.space.embedding).excess(features)
             if excess <= 1 + 1e-12:
                 return features
             if self.offset is not None:
