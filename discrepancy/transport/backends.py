@@ -31,7 +31,7 @@ DENSE_PAIRS = 5_000**2
 """Pairs of points (of all groups) up to which geomloss holds matrices of them; above, it needs KeOps."""
 
 NEARLY = 1e-8
-"""Logarithm of the first blur over the last one, where all steps are made at the same."""
+"""log(first blur / last blur): as good as none, so that all steps are made at the final ε."""
 
 
 @dataclass(frozen=True)

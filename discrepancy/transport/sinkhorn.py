@@ -41,10 +41,10 @@ class Sinkhorn(SampleDiscrepancy, kind="sinkhorn"):
     Gradients, in points and weights, hold the optimal potentials fixed (envelope theorem): right at convergence. Second
     derivatives are refused.
 
-    Another back end solves each OT by another library, with the same value and gradient: ``iterations`` steps at the final ε
-    and no annealing, then the same check and warning. geomloss holds all pairs of points up to 25 million (above, it needs
-    KeOps); flash_sinkhorn needs CUDA. They take p = 2 without ``reach`` only: the least distance of geomloss is 1e-4, which a
-    point at distance zero feels for p = 1, and its unbalanced gradient has a factor ρ + ε/2 where ρ + ε is right.
+    Another back end solves each OT with another library, for the same value and gradient: ``iterations`` steps at the final ε
+    without annealing, then the same check and warning. geomloss stores all pairs of points up to 25 million (above, it needs
+    KeOps); flash_sinkhorn needs CUDA. Both are offered for p = 2 without ``reach`` only: with p = 1 geomloss counts coincident
+    points as 1e-4 apart, and its unbalanced gradient has a factor ρ + ε/2 where ρ + ε is right.
 
     Args:
         p: the cost is ‖x - y‖ᵖ / p.
@@ -55,7 +55,7 @@ class Sinkhorn(SampleDiscrepancy, kind="sinkhorn"):
         tolerance: the iteration ends when no more of the mass than this is out of place, Σⱼ |Σᵢ πᵢⱼ - νⱼ|, or than rounding
             lets be known. The error of the value is of the order of its square, that of the gradient of its first power.
         iterations: the most passes after the annealing; beyond, a NumericalWarning says what was reached.
-        backend: ``own``, ``geomloss`` or ``flash_sinkhorn`` (``pip install discrepancy[flash]``).
+        backend: ``own``, ``geomloss`` or ``flash_sinkhorn`` (the extra ``flash``).
 
     References: Interpolating between optimal transport and MMD using Sinkhorn divergences (Feydy et al., 2019);
     Sinkhorn divergences for unbalanced optimal transport (Séjourné et al., 2019), proposition 12.

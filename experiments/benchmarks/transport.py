@@ -48,7 +48,7 @@ class Sizes:
     warm: tuple[int, int] = (5_000, 500)
     library: tuple[int, int] = (2_000, 200)
     classes: tuple[int, int, int] = (10, 500, 50)
-    growth: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
+    growth: tuple[int, ...] = (100_000, 1_000_000, 10_000, 1_000)
     rounds: int = 5
     peer_rounds: int = 3
 
@@ -196,7 +196,7 @@ def classes_rows(sizes: Sizes) -> list[dict[str, Any]]:
 
 
 def growth_rows(sizes: Sizes, m: int = 50, d: int = 16) -> list[dict[str, Any]]:
-    """The ratio is the time for a real point at the smallest n by that at this n: 1 where the cost is linear in n.
+    """The ratio is the time for a real point at the first n by that at this n: 1 where the cost is linear in n.
 
     Sinkhorn without its summary, which is quadratic (a step with debiasing costs the same but for m x m terms); sliced with it.
     """

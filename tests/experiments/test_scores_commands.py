@@ -217,7 +217,7 @@ def evaluated(folder: Path, *more: str) -> list[str]:
 def test_the_table_says_that_scores_were_learned_by_squares(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(evaluated(folder)) == 0
     shown = capsys.readouterr().out
-    assert "the labels are scores and no distributions: every network learned by squares (loss: squared)" in shown
+    assert "the labels are scores and not probabilities: every network was trained with the squared loss" in shown
     assert main(evaluated(folder, "--labels", "hard", "--json")) == 0
     rows: dict[str, Any] = json.loads(capsys.readouterr().out)["rows"]
     assert {name: (row["labels"], row["loss"]) for name, row in rows.items()} == dict.fromkeys(
