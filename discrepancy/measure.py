@@ -10,7 +10,7 @@ Points may also be named blocks that share n (the layers of a network): a mappin
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -98,9 +98,15 @@ class Measure:
     points: Tensor | Mapping[str, Tensor]
     weights: Tensor | None = None
     labels: Tensor | None = None
+    tensors: Mapping[str, Tensor] = field(init=False, repr=False)
+    """The points by block; a single tensor is the block named ''."""
+    mass_of: Tensor = field(init=False, repr=False)
+    """The weights, which are always there after construction."""
 
     def __post_init__(self) -> None:
-        first = next(iter(self.tensors.values()), None)
+        tensors = self.points if isinstance(self.points, Mapping) else {"": self.points}
+        object.__setattr__(self, "tensors", tensors)
+        first = next(iter(tensors.values()), None)
         if first is None or first.ndim == 0:
             raise InvalidInput("'points' must have at least one axis, the number of points; got a scalar or no block")
         if self.weights is None:
@@ -108,6 +114,7 @@ class Measure:
             dtype = first.dtype if first.is_floating_point() else torch.get_default_dtype()
             weights = torch.full((n,), 1.0 / max(n, 1), dtype=dtype, device=first.device)
             object.__setattr__(self, "weights", weights)
+        object.__setattr__(self, "mass_of", self.weights)
         if self.mass_of.ndim not in (1, 2):
             raise InvalidInput(f"'weights' must have shape (n,) or (groups, n), got {tuple(self.mass_of.shape)}")
         lead = self.mass_of.shape
@@ -117,17 +124,6 @@ class Measure:
                 raise InvalidInput(f"{what} of shape {tuple(tensor.shape)} does not fit weights of shape {tuple(lead)}")
         if self.labels is not None and self.labels.shape[: len(lead)] != lead:
             raise InvalidInput(f"'labels' of shape {tuple(self.labels.shape)} do not fit {lead[-1]} points")
-
-    @property
-    def tensors(self) -> Mapping[str, Tensor]:
-        """The points by block; a single tensor is the block named ''."""
-        return self.points if isinstance(self.points, Mapping) else {"": self.points}
-
-    @property
-    def mass_of(self) -> Tensor:
-        """The weights, which are always there after construction."""
-        assert self.weights is not None
-        return self.weights
 
     @property
     def grouped(self) -> bool:
@@ -182,6 +178,9 @@ class Measure:
 
     def split(self, size: int) -> Iterator["Measure"]:
         """This measure in parts of at most so many points (of each group), in order."""
+        if len(self) <= size:
+            yield self
+            return
         for start in range(0, len(self), size):
             rows = (slice(None),) * (self.mass_of.ndim - 1) + (slice(start, start + size),)
             yield self._mapped(lambda tensor, rows=rows: tensor[rows])

@@ -1,5 +1,6 @@
 """One discrepancy between the two sides, group by group."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
@@ -166,11 +167,11 @@ class BoundMatch(BoundTerm):
     share: Float[Tensor, " g"]
     engine: TermEngine
 
-    @property
+    @functools.cached_property
     def mergeable(self) -> bool:
         return all(discrepancy.mergeable for discrepancy in self.discrepancies.values())
 
-    @property
+    @functools.cached_property
     def labelled(self) -> bool:
         return self.embedding.averages or any(discrepancy.labelled for discrepancy in self.discrepancies.values())
 
