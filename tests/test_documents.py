@@ -97,7 +97,7 @@ def test_the_configuration_that_is_shown_is_the_method_dm():
 
 
 def test_an_objective_of_your_own_is_the_same_in_python_and_in_yaml(namespace: dict[str, Any]):
-    code, _ = blocks("docs/objectives.md", "python")
+    code, *_ = blocks("docs/objectives.md", "python")
     (text,) = blocks("docs/objectives.md", "yaml")
     exec(compile(code, "docs/objectives.md", "exec"), namespace)
     made = build(Experiment, parse_value(text))

@@ -39,7 +39,7 @@ class ClassifierDivergence(SampleDiscrepancy, kind="classifier"):
     Fit: features are standardised by the mean and standard deviation of both sides together, half the mass each; mean
     logistic loss (again half each) + ridge/2 ‖β‖², by scikit-learn's LogisticRegression. Nothing is random: the distinct
     points of a side, in lexicographic order, go to the folds in turn, those found on both sides first, so a point and its
-    copies, on either side, are always judged together.
+    copies, on either side, are always classified together.
 
     A dissimilarity, for reports. Points (n, d) and (m, d), at least ``folds`` distinct ones a side, beyond which accuracy of
     the estimate is the limit: below some ten a side per feature it says little. The summary is the points.
@@ -47,7 +47,7 @@ class ClassifierDivergence(SampleDiscrepancy, kind="classifier"):
 
     Args:
         estimate: which of the three.
-        folds: in how many parts the points are judged.
+        folds: in how many parts the points are divided; each is classified by a fit to the others.
         ridge: the weight of ½‖β‖² against the mean loss.
 
     References: Revisiting Classifier Two-Sample Tests (Lopez-Paz, Oquab, 2017), for the accuracy.
@@ -111,7 +111,7 @@ class ClassifierDivergence(SampleDiscrepancy, kind="classifier"):
                 )
         points, weights = torch.cat([real, synthetic]).double().cpu(), torch.cat([w, v]).cpu() / 2
         labels = torch.arange(len(points)) < len(real)
-        logits = self._judged(points, labels, weights, _folds(points, len(real), self.folds))
+        logits = self._classified(points, labels, weights, _folds(points, len(real), self.folds))
         f, g, w, v = logits[labels], logits[~labels], 2 * weights[labels], 2 * weights[~labels]
         if self.estimate == "js":
             return torch.log(torch.tensor(2.0).double()) - (w @ softplus(-f) + v @ softplus(g)) / 2
@@ -119,7 +119,7 @@ class ClassifierDivergence(SampleDiscrepancy, kind="classifier"):
             return w @ f - torch.logsumexp(g + v.log(), 0)
         return (w @ f.sign() - v @ g.sign()) / 4
 
-    def _judged(
+    def _classified(
         self, points: Float[Tensor, "n d"], labels: Tensor, weights: Float[Tensor, " n"], fold: Int[Tensor, " n"]
     ) -> Float[Tensor, " n"]:
         """The logit of each point, by the classifier that is fitted to the other folds."""

@@ -225,7 +225,7 @@ class Ridge(Learner, kind="ridge"):
         return least_squares(table @ moments[:, :p, :p] @ table.mT, table @ moments[:, :p, p:], centred=self.centred)
 
     def chosen(self, rest: MeanSummary, held: MeanSummary, classes: int) -> "Ridge":
-        """This learner with its penalty chosen: learned from the rest, judged on what was held out.
+        """This learner with its penalty chosen: learned from the rest, tested on what was held out.
 
         Raises:
             InvalidInput: if nothing was held out, or the system of the rest is singular with every number.

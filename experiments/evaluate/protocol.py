@@ -1,4 +1,4 @@
-"""Protocols: how a network is trained on a small set before it is judged, completely, and under a name and a hash.
+"""Protocols: how a network is trained on a small set before it is evaluated, completely, and under a name and a hash.
 
 Accuracies can be compared only under one protocol, so its hash stands beside every result. The accuracy is that of the last
 epoch; nothing is chosen on the test examples.

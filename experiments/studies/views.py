@@ -1,7 +1,7 @@
 """Views: the spaces in which two sets are compared. A view embeds the real examples and all the small sets, once.
 
 A space that is random (features of an untrained network, random frequencies) is drawn several times, and a discrepancy is
-averaged over the draws, as E_ξ in the objective. The networks of the views are none of those that made a set or judge it.
+averaged over the draws, as E_ξ in the objective. The networks of the views are none of those that made a set or evaluate it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
