@@ -204,6 +204,9 @@ class Measure:
 
     def blocks(self) -> Iterator[tuple[str, "Measure"]]:
         """Every named block as a measure of its own, with the same weights and labels."""
+        if not isinstance(self.points, Mapping):
+            yield "", self
+            return
         for name, tensor in self.tensors.items():
             yield name, Measure(tensor, self.mass_of, self.labels)
 
@@ -211,13 +214,20 @@ class Measure:
         """The conditional measures given the group, as one grouped measure (differentiable in points and weights)."""
         if self.grouped:
             raise InvalidInput("this measure is grouped already; condition the flat one")
-        points = {name: tensor[grouping.index] for name, tensor in self.tensors.items()}
-        weights = self.mass_of[grouping.index]
-        labels = None if self.labels is None else self.labels[grouping.index]
+        return Measure.conditional(self.points, self.mass_of, self.labels, grouping)
+
+    @staticmethod
+    def conditional(
+        points: Tensor | Mapping[str, Tensor], weights: Tensor, labels: Tensor | None, grouping: Grouping
+    ) -> "Measure":
+        """The conditional measures given the group of flat points, weights and labels; padding has weight zero."""
+        own = weights[grouping.index]
         return Measure(
-            points if isinstance(self.points, Mapping) else points[""],
-            torch.where(grouping.mask, weights, torch.zeros_like(weights)),
-            labels,
+            {name: tensor[grouping.index] for name, tensor in points.items()}
+            if isinstance(points, Mapping)
+            else points[grouping.index],
+            torch.where(grouping.mask, own, torch.zeros_like(own)),
+            None if labels is None else labels[grouping.index],
         )
 
     def as_groups(self) -> "Measure":

@@ -1,6 +1,6 @@
 """Features of examples as measures: grouped, or as the mean of each group."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -66,10 +66,13 @@ def averaged(
     return Measure({name: value[:, None] for name, value in points.items()}, torch.stack(masses)[:, None])
 
 
-def grouped(features: Measure, groups: Tensor, count: int) -> Measure:
+def grouped(
+    features: Tensor | Mapping[str, Tensor], weights: Tensor, labels: Tensor | None, groups: Tensor, count: int
+) -> Measure:
     """The conditional measures given the group, 0 .. count - 1; groups on the CPU spare a GPU the wait for the sizes."""
-    grouping, device = Grouping.of(groups, count), features.mass_of.device
-    return features.conditioned(Grouping(grouping.index.to(device), grouping.mask.to(device)))
+    grouping, device = Grouping.of(groups, count), weights.device
+    there = Grouping(grouping.index.to(device), grouping.mask.to(device))
+    return Measure.conditional(features, weights, labels, there)
 
 
 def moved(draws: Draws, device: torch.device) -> Draws:

@@ -230,7 +230,7 @@ class BoundMatch(BoundTerm):
         if self.embedding.averages:
             rows = [(groups == group).nonzero()[:, 0] for group in range(count)]
             return averaged(self.embedding, taken, rows, self.engine, parameters)
-        return grouped(self.embedded(taken, draws), groups, count)
+        return grouped(self.embedding(taken.tensors, draws), taken.mass_of, taken.labels, groups, count)
 
     def embedded(self, taken: Measure, draws: Draws) -> Measure:
         """The features of single examples."""
@@ -339,7 +339,8 @@ class _Collecting(Accumulator):
         self.groups.append(examples.numbers(bound.match.by))
 
     def summaries(self) -> Mapping[str, Any]:
-        features = grouped(Measure.merged(self.parts), torch.cat(self.groups), len(self.bound.share))
+        whole = Measure.merged(self.parts)
+        features = grouped(whole.points, whole.mass_of, whole.labels, torch.cat(self.groups), len(self.bound.share))
         return {
             block: self.bound.discrepancies[block].summarise(part, self.drawn.blocks[block])
             for block, part in features.blocks()
