@@ -258,6 +258,8 @@ def register() -> None:
     from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
     _setup_privateuseone_for_python_backend("far")
+    torch.far.get_rng_state = lambda device="far": torch.get_rng_state()  # asked for by torch.random.fork_rng
+    torch.far.set_rng_state = lambda state, device="far": torch.set_rng_state(state)
     library = torch.library.Library("aten", "IMPL", "PrivateUse1")
     library.impl("empty_strided", _strided)
     library.impl("empty.memory_format", lambda size, *, dtype=None, **_: FarTensor(torch.empty(size, dtype=dtype)))

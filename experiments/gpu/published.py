@@ -7,7 +7,6 @@ minibatches (published: 20 networks, 60 epochs each): the time of a step does no
 import importlib.util
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +84,9 @@ def peak(device: torch.device) -> dict[str, int]:
 def cifar10(setting: Setting) -> LabelledData:
     """30,000 training images of CIFAR-10 where the folder has them; else as many synthetic ones, and the name says so."""
     if setting.tiny:
-        return replace(random_images(500, 8), name="synthetic images")
+        return random_images(500, 8).changed(name="synthetic images")
     if setting.data is None or not (setting.data / "cifar10_a.npz").exists():
-        return replace(random_images(30_000, 32), name="synthetic images")
+        return random_images(30_000, 32).changed(name="synthetic images")
     arrays = packed(setting.data / "cifar10_a.npz")
     return LabelledData.of(
         arrays["x_train"], arrays["y_train"], test=(arrays["x_test"], arrays["y_test"]), name="CIFAR-10", mirror=True

@@ -76,6 +76,10 @@ class TestSinkhornOfGeomloss(DiscrepancyContract):
         "biased": Sinkhorn(blur=1.0, backend="geomloss", tolerance=1e-10, iterations=300, debias=False),
     }
 
+    @pytest.mark.filterwarnings("ignore:Sinkhorn stopped after")  # far points: the contract's are twenty times as far
+    def test_points_may_be_whole_numbers(self, discrepancy: Discrepancy):
+        super().test_points_may_be_whole_numbers(discrepancy)
+
     @staticmethod
     def truth(discrepancy: Discrepancy, mu: Measure, nu: Measure) -> float:
         assert isinstance(discrepancy, Sinkhorn)

@@ -415,7 +415,7 @@ def test_the_command(folder: Path, capsys: pytest.CaptureFixture[str], name: str
     columns = ["set", "examples", "labels", "test accuracy %", "std", "test MSE", "n", "stored", "time"]
     assert re.split(r"\s\s+", lines[0]) == columns
     assert [line[:11].strip() for line in lines[1:6]] == ["condensed", "in float32", "in 8 bits", "random", "whole"]
-    assert "digits, learned by ridge on points (" in lines[6]
+    assert "digits, learner ridge on points (" in lines[6]
     assert "in closed form" in lines[6]
     assert main([*asked, "--controls", "none", "--set", "learner.penalty=3", "--json"]) == 2
     assert main([*asked, "--controls", "none", "--set", "learner={kind: ridge, penalty: 3}", "--json"]) == 0

@@ -76,7 +76,7 @@ def test_a_folder_without_a_result_is_said_to_be_one(template: Path, tmp_path: P
 def test_the_artefact_of_a_run_folder_is_labelled(template: Path, tmp_path: Path) -> None:
     teacher = "{network: {kind: convnet, width: 4, depth: 2}, rounds: 1, training: {steps: 2}}"
     made = commands.label(template, out=tmp_path / "b.safetensors", teacher=teacher, quiet=True)
-    assert SyntheticSet.load(tmp_path / "b.safetensors").labelling == "teacher"
+    assert SyntheticSet.load(tmp_path / "b.safetensors").labelling.kind == "teacher"
     assert made.data["teacher"].endswith(" % accuracy on 360 test examples")
 
 

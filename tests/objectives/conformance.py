@@ -143,8 +143,8 @@ class Trial:
         """Features of all the real examples in the first network of the context, (n, d) in float64."""
         network, data = self.problem.context.network, self.problem.data
         assert network is not None
-        points = data.normalisation.apply(data.train.points, self.dtype)
-        return network(self.engine.extractor.parameters(0), points, ("features",))["features"].double()
+        points = data.normalised(torch.arange(len(data)), dtype=self.dtype)
+        return network(self.engine.bound_context.initial(0), points, ("features",))["features"].double()
 
     def leaves(self) -> dict[str, Tensor]:
         """A copy of the synthetic parameters as they are now, with a gradient wanted."""

@@ -27,7 +27,7 @@ def test_the_same_weights_from_one_example_a_class_on(per_class: int):
     def flat(points: torch.Tensor) -> np.ndarray:
         return data.normalisation.apply(points, torch.float64).flatten(1).numpy()
 
-    x, y = flat(data.train.points), np.eye(3)[data.train.labels.numpy()]
+    x, y = flat(data.rows().points), np.eye(3)[data.strata.numpy()]
     held = (np.arange(1, len(x) + 1) * (5**0.5 - 1) / 2) % 1 < 0.05
     errors = {}
     for penalty in 10.0 ** np.arange(-10, 1.25, 0.5):

@@ -168,7 +168,7 @@ def test_random_takes_every_example_of_a_class_equally_often() -> None:
 def test_the_packaged_random_takes_every_pair_of_a_class_equally_often() -> None:
     some, counts = trial("random", ("synthetic.per_class=2",)), torch.zeros(33, 33)
     for seed in range(1000):
-        solving = some.solver.start(replace(some.problem, seed=seed))
+        solving = some.solver.start(replace(some.problem, runtime=replace(some.problem.runtime, seed=seed)))
         solve(solving)
         for first, second in torch.tensor(chosen(solving)).unflatten(0, (3, 2)).tolist():
             counts[first, second] += 1

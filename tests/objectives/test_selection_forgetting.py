@@ -57,8 +57,9 @@ def test_the_packaged_method_counts_what_its_network_forgets() -> None:
     assert network is not None
     while some.run.step < 20:
         some.run.advance()
-        logits = network(some.run.network_trainer.parameters, data.normalisation.apply(data.train.points), ("logits",))
-        right.append((logits["logits"].argmax(1) == data.train.labels).tolist())
+        points = data.normalised(torch.arange(len(data)))
+        logits = network(some.run.trainer.parameters, points, ("logits",))
+        right.append((logits["logits"].argmax(1) == data.strata).tolist())
     events = [sum(a and not b for a, b in pairwise(seen)) for seen in zip(*right, strict=True)]
     never = [not any(seen) for seen in zip(*right, strict=True)]
     expected: list[int] = []

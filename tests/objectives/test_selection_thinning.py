@@ -101,7 +101,7 @@ def test_the_packaged_method_written_out() -> None:
     gram, expected = np.exp(-(apart**2) / (2 * length**2)), []
     for label, members in enumerate(item.numpy() for item in some.problem.data.members):
         k = gram[np.ix_(members, members)]
-        generator = rng(some.problem.seed, "thinning", label)
+        generator = rng(some.problem.runtime.seed, "thinning", label)
         order = torch.randperm(len(k), generator=generator).tolist()
         n, rounds = 8, 2
         sets = [order[:n]]
