@@ -16,6 +16,7 @@ from discrepancy.networks import ConvNet
 from objectives.condense import result, solve
 from objectives.contexts import Context, Fresh, Pool
 from objectives.data.labelled import LabelledData
+from objectives.data.real import RealData
 from objectives.solvers import Forgetting, GreedyMMD, Herding, KCentre, KernelThinning, Random, Solver, Solving
 from objectives.synthetic.pixels import Pixels
 from objectives.terms.match import Match
@@ -49,9 +50,9 @@ def greedy(features: np.ndarray, count: int, target: np.ndarray | None = None) -
     return picked
 
 
-def expected(data: LabelledData, features: np.ndarray, count: int) -> list[int]:
+def expected(data: RealData, features: np.ndarray, count: int) -> list[int]:
     rows: list[int] = []
-    for members in data.train.members:
+    for members in data.members:
         rows += members[greedy(features[members.numpy()], count)].tolist()
     return rows
 
@@ -61,7 +62,7 @@ def test_herding_of_points_is_the_greedy_loop(count: int) -> None:
     data = table()
     solving = finished(data, Match(MMD()), Herding(), count, context=Pool())
     features = data.normalisation.apply(data.train.points).double().numpy()
-    assert chosen(solving) == expected(data, features, count)
+    assert chosen(solving) == expected(data.train, features, count)
 
 
 def test_herding_of_features_is_the_greedy_loop() -> None:
@@ -69,7 +70,7 @@ def test_herding_of_features_is_the_greedy_loop() -> None:
     solving = finished(data, Match(MMD(), via=Features()), Herding(), 5, context=Pool(network=NETWORK, size=1))
     parameters = problem(data).engine(1).bound_context.initial(0)
     features = NETWORK(parameters, data.normalisation.apply(data.train.points), ("features",))["features"]
-    assert chosen(solving) == expected(data, features.double().numpy(), 5)
+    assert chosen(solving) == expected(data.train, features.double().numpy(), 5)
 
 
 @pytest.mark.conformance("herding")
