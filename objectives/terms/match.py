@@ -182,24 +182,23 @@ class BoundMatch(BoundTerm):
     # --- the synthetic side -------------------------------------------------------------------------------------------
 
     def value(self, view: View) -> Float[Tensor, " g"]:
-        summaries, random, count = view.at.summaries[self.name], view.at.random[self.name], len(self.share)
-        groups = self._groups(view)
-        chosen = torch.tensor([] if view.only is None else [view.only], dtype=torch.long, device=self.engine.device)
-        if view.only is not None:
-            groups, count = torch.zeros_like(groups), 1
-            summaries = {block: summary.select(chosen) for block, summary in summaries.items()}
-        per_block = []
+        groups, count = self._groups(view), len(self.share)
+        if view.only is None:
+            return self._compared(view, groups, count)
+        chosen = torch.tensor([view.only], device=self.engine.device)
+        one = self._compared(view, torch.zeros_like(groups), 1, chosen)
+        return one.new_zeros(count).index_put((chosen,), one)
+
+    def _compared(self, view: View, groups: Tensor, count: int, chosen: Tensor | None = None) -> Float[Tensor, " g"]:
+        """D of each group, added up over the blocks; of the ``chosen`` groups of the real side alone, where they are given."""
+        random, values = view.at.random[self.name], []
         for block, part in self._synthetic(view, groups, count).blocks():
-            against = view.learned.get(block, {})
-            if view.only is not None:
-                against = {key: value[chosen] for key, value in against.items()}
-            draws = {**(random.blocks[block] or {}), **against} or None
-            value = self.discrepancies[block].compare(summaries[block], part, draws)
-            per_block.append(self.match.block_weight(block) * value)
-        per_group = torch.stack(per_block).sum(0)
-        if view.only is not None:
-            per_group = per_group.new_zeros(len(self.share)).index_put((chosen,), per_group)
-        return per_group
+            summary, learned = view.at.summaries[self.name][block], view.learned.get(block, {})
+            if chosen is not None:
+                summary, learned = summary.select(chosen), {key: value[chosen] for key, value in learned.items()}
+            draws = {**(random.blocks[block] or {}), **learned} or None
+            values.append(self.match.block_weight(block) * self.discrepancies[block].compare(summary, part, draws))
+        return torch.stack(values).sum(0)
 
     def reduced(self, values: Float[Tensor, " g"]) -> Float[Tensor, ""]:
         return self.match.reduce(values, self.share)
