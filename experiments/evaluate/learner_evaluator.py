@@ -163,7 +163,8 @@ class LearnerEvaluator:
             raise InvalidInput(
                 f"the labels of the set are not those of '{data.name}'; name the data that it was made from"
             )
-        vectors = labels.vectors(data.count) if units is None else units.apply(labels.rows, self.dtype)
+        labels = labels if units is None else replace(labels, units=units)
+        vectors = labels.vectors(data.count, self.dtype)
         assert vectors is not None
         return SmallSet(
             data.normalisation.apply(own.to(self.device), self.dtype),

@@ -85,14 +85,14 @@ class Labels:
             return self.slots
         return self.rows.long() if self.kind == "hard" else self.rows.argmax(1)
 
-    def vectors(self, classes: int) -> Float[Tensor, "n c"] | None:
-        """One row for each example: distributions or scores as they are, class numbers one-hot, targets in normalised units;
-        None without labels."""
+    def vectors(self, classes: int, dtype: torch.dtype = torch.float32) -> Float[Tensor, "n c"] | None:
+        """One row for each example: distributions or scores as they are; in ``dtype``, class numbers one-hot and targets in
+        normalised units; None without labels."""
         if self.values is None:
             return None
         if self.units is not None:
-            return self.units.apply(self.values)
-        return functional.one_hot(self.values.long(), classes).float() if self.kind == "hard" else self.values
+            return self.units.apply(self.values, dtype)
+        return functional.one_hot(self.values.long(), classes).to(dtype) if self.kind == "hard" else self.values
 
     def take(self, rows: Tensor) -> "Labels":
         """Those of the examples with these numbers, in this order."""

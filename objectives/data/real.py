@@ -49,13 +49,13 @@ class Query:
 
     Args:
         choose: which examples take part, by number.
-        embed: what the context offers of examples, given the place of the first of them in the batch.
+        embed: what the context offers of examples, given the place of each of them in the batch.
         part: how many examples are embedded together.
         accumulators: one for each term that asks for a summary, by name.
     """
 
     choose: Callable[["RealData"], Int[Tensor, " b"]]
-    embed: Callable[[Examples, int], Taken]
+    embed: Callable[[Examples, Int[Tensor, " k"]], Taken]
     part: int
     accumulators: Mapping[str, Accumulator]
 
@@ -198,10 +198,10 @@ class RealData(Described):
         found = examples if isinstance(examples, Examples) else self.rows(examples)
         return self.normalisation.apply(found.points.to(device), dtype)
 
-    def label_vectors(self, rows: Int[Tensor, " b"]) -> Float[Tensor, "b c"] | None:
+    def label_vectors(self, rows: Int[Tensor, " b"], dtype: torch.dtype = torch.float32) -> Float[Tensor, "b c"] | None:
         """The labels of examples as rows: distributions where the data have them, else one-hot; targets in normalised units;
         None where there are no labels."""
-        return self.labels.take(rows).vectors(self.count)
+        return self.labels.take(rows).vectors(self.count, dtype)
 
     def class_means(self) -> Float[Tensor, "c ..."]:
         """The mean example of each class, in normalised units."""
@@ -212,20 +212,19 @@ class RealData(Described):
 
     def summaries(self, query: Query) -> Summaries:
         """For every term, the summary of the examples that take part."""
-        for examples, first in self.parts(query.choose(self), query.part):
-            taken = query.embed(examples, first)
+        for examples, places in self.parts(query.choose(self), query.part):
+            taken = query.embed(examples, places)
             for accumulator in query.accumulators.values():
                 accumulator.add(taken, examples)
         return {name: accumulator.summaries() for name, accumulator in query.accumulators.items()}
 
-    def parts(self, numbers: Int[Tensor, " b"], size: int) -> Iterator[tuple[Examples, int]]:
-        """The examples with these numbers in parts of at most ``size``, and the place of the first of each part.
+    def parts(self, numbers: Int[Tensor, " b"], size: int) -> Iterator[tuple[Examples, Int[Tensor, " k"]]]:
+        """The examples with these numbers in parts of at most ``size``, with the places of each part's examples among them.
 
         If there are several parts, the classes are mixed in proportion."""
-        if len(numbers) > size:
-            numbers = numbers[_mixed(self.strata[numbers])]
-        for place, part in enumerate(numbers.split(size)):
-            yield self.rows(part), place * size
+        places = torch.arange(len(numbers)) if len(numbers) <= size else _mixed(self.strata[numbers])
+        for part in places.split(size):
+            yield self.rows(numbers[part]), part
 
 
 def _mixed(labels: Tensor) -> Tensor:

@@ -164,12 +164,16 @@ class BoundContext:
         rows = self.data.count if self.augment.per == "class" else self.real_examples + self.examples
         return self.augment.draw(self.runtime.rng("augment", number), rows, self.data.shape)
 
-    def augmented(self, points: Tensor, augmentation: Mapping[str, Tensor], labels: Tensor, first: int) -> Tensor:
-        """``points`` under the rows of the draw that belong to their classes, or to images numbered from ``first`` on."""
+    def augmented(
+        self, points: Tensor, augmentation: Mapping[str, Tensor], labels: Tensor, places: int | Tensor
+    ) -> Tensor:
+        """``points`` under the rows of the draw that belong to their classes, or to images with these numbers (or numbered from
+        this one on)."""
         if self.augment is None:
             return points
-        rows = labels if self.augment.per == "class" else torch.arange(first, first + len(points))
-        return self.augment(points, augmentation, rows)
+        if isinstance(places, int):
+            places = torch.arange(places, places + len(points))
+        return self.augment(points, augmentation, labels if self.augment.per == "class" else places)
 
     # --- real examples, without augmentation --------------------------------------------------------------------------
 
@@ -196,5 +200,5 @@ class BoundContext:
 
     def label_vectors(self, numbers: Tensor) -> Tensor | None:
         """The labels of real examples as rows (c,), or their targets; None where they have neither."""
-        vectors = self.data.label_vectors(numbers)
+        vectors = self.data.label_vectors(numbers, self.runtime.dtype)
         return None if vectors is None else vectors.to(self.runtime.device, self.runtime.dtype)

@@ -87,9 +87,9 @@ class RealSide:
         def choose(data: RealData) -> Tensor:
             return self.batches.rows(data, draw, lambda members: context.features(members, parameters))
 
-        def embed(examples: Examples, first: int) -> dict[str, Tensor]:
+        def embed(examples: Examples, places: Tensor) -> dict[str, Tensor]:
             points = context.data.normalised(examples, context.runtime.device, context.runtime.dtype)
-            augmented = context.augmented(points, augmentation, examples.numbers("class"), first)
+            augmented = context.augmented(points, augmentation, examples.numbers("class"), places)
             return {"points": augmented} | context.extractor(parameters, augmented, size)
 
         return Query(choose, embed, part or context.part_examples, accumulators)
@@ -129,11 +129,11 @@ class RealSide:
         parameters, augmentation = self.networks.parameters(draw), context.augmentation(draw.augmentation)
         query = self._query(draw, parameters, augmentation, {}, part)
         data = context.data
-        for examples, first in data.parts(query.choose(data), query.part):
+        for examples, places in data.parts(query.choose(data), query.part):
             mass = torch.ones(len(examples), device=context.runtime.device)
-            vectors = examples.labels.vectors(data.count)
+            vectors = examples.labels.vectors(data.count, context.runtime.dtype)
             labels = None if vectors is None else vectors.to(context.runtime.device, context.runtime.dtype)
-            yield bound.embedded(Measure(query.embed(examples, first), mass, labels), draws).as_groups()
+            yield bound.embedded(Measure(query.embed(examples, places), mass, labels), draws).as_groups()
 
     @torch.no_grad()
     def candidates(self, numbers: Tensor, label: int, *, summaries: bool = True) -> list[Candidates]:

@@ -239,7 +239,7 @@ class BoundMatch(BoundTerm):
         """What was taken of real examples, with their labels as rows if these are compared."""
         labels = None
         if self.labelled:
-            vectors = examples.labels.vectors(self.engine.data.count)
+            vectors = examples.labels.vectors(self.engine.data.count, self.engine.dtype)
             labels = None if vectors is None else vectors.to(self.engine.device, self.engine.dtype)
         return Measure(taken, torch.ones(len(examples), device=self.engine.device), labels)
 

@@ -1,5 +1,7 @@
 """The one interface to the real data: what is asked of it, and that it can refuse."""
 
+from typing import Literal
+
 import pytest
 import torch
 from small import NETWORK, decoded, images, table
@@ -15,10 +17,12 @@ from objectives.data.labels import Labels
 from objectives.data.real import Query, RealData, Summaries
 from objectives.data.spec import DataSpec
 from objectives.data.subset import Subset
+from objectives.data.units import Normalisation
 from objectives.solvers import Descent, Herding, Problem
 from objectives.solvers.selection import Random
 from objectives.synthetic.pixels import Pixels
 from objectives.terms.match import Match
+from objectives.training.augmentation import Siamese
 from objectives.training.training import Training
 
 
@@ -138,6 +142,28 @@ def test_summaries_do_not_depend_on_how_the_examples_come(match: Match, monkeypa
     for total, gradient in found[:-1]:
         torch.testing.assert_close(total, found[-1][0], rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(gradient, found[-1][1], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("per", ["class", "image"])
+def test_each_image_keeps_its_augmentation_however_the_batch_is_divided(
+    per: Literal["class", "image"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for part in (4096, 5):
+        monkeypatch.setattr("objectives.engine.bound_context.PART_EXAMPLES", part)
+        augment = Siamese(per=per, mode="all", operations=("crop",))
+        some = problem(images().train, match=Match(MMD()), context=Pool(size=1, augment=augment))
+        found.append(some.engine(1).evaluate(decoded(some), 0).total)
+    torch.testing.assert_close(found[1], found[0], rtol=1e-6, atol=0)
+
+
+def test_targets_have_the_precision_of_the_run() -> None:
+    targets = torch.randn(9, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64) + 1e3
+    labels = Labels("targets", targets, Normalisation.measured(targets))
+    exact = (targets - targets.mean(0)) / targets.std(0, correction=0)
+    found = labels.vectors(1, torch.float64)
+    assert found is not None
+    torch.testing.assert_close(found, exact, rtol=1e-10, atol=1e-12)
 
 
 def test_a_subset_is_the_data_of_these_examples() -> None:
