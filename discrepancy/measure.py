@@ -147,11 +147,14 @@ class Measure:
         """How many classes the labels tell apart: the length of a label vector, or the largest class number plus one.
 
         Raises:
-            InvalidInput: if there are no labels.
+            InvalidInput: if there are no labels, or if one number a point is no class number.
         """
         if self.labels is None:
             raise InvalidInput("this discrepancy looks at labels, and a measure has none; give Measure(labels=...)")
-        return self.labels.shape[-1] if self.has_label_vectors else int(self.labels.max()) + 1
+        if self.has_label_vectors:
+            return self.labels.shape[-1]
+        _check_numbers(self.labels)
+        return int(self.labels.max()) + 1
 
     @property
     def has_label_vectors(self) -> bool:
@@ -163,6 +166,7 @@ class Measure:
         labels = self.labels
         if labels is None or self.has_label_vectors:
             return self
+        _check_numbers(labels)
         dtype = next((item.dtype for item in self.tensors.values() if item.is_floating_point()), torch.float32)
         return Measure(self.points, self.mass_of, functional.one_hot(labels.long(), classes).to(dtype))
 
@@ -291,3 +295,11 @@ class Measure:
             if not holds:
                 raise InvalidInput(problem)
         return self
+
+
+def _check_numbers(labels: Tensor) -> None:
+    if labels.is_floating_point():
+        raise InvalidInput(
+            f"labels of one {labels.dtype} a point are no class numbers; give whole numbers (labels.long()), or vectors "
+            "(n, c), also for regression: labels[:, None]"
+        )

@@ -92,6 +92,8 @@ def _called(
         command = f"study_{values.pop('study')}"
     elif command == "sweep":
         values |= {"imports": imports or [], "threads": threads}
+    elif command == "run":
+        values["imports"] = imports or []
     elif command == "show":
         values["picture"] = not as_json
     found = getattr(commands, command)(**values)
@@ -111,8 +113,15 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
     print(f"condense: {category.__name__}: {message}", file=sys.stderr)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser, as its subparsers are, that takes options by their whole names: ``--step`` is no ``--steps``."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, allow_abbrev=False)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="condense",
         description="Make data sets small: condense a labelled data set by minimising a discrepancy.",
         epilog=EPILOG,

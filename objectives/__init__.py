@@ -40,7 +40,7 @@ from objectives.terms.objective import Objective, Term
 from objectives.terms.penalties import CrossEntropy, LabelMargin, TotalVariation
 from objectives.terms.penalty import Penalised, Penalty
 from objectives.terms.reductions import Reduction
-from objectives.terms.weights import WeightSchedule
+from objectives.terms.weights import LinearWeight, StepWeight, WeightSchedule
 from objectives.training.augmentation import Augmentation, Chain, Siamese
 from objectives.training.mixing import CutMix, Mixing
 from objectives.training.training import Training
@@ -74,6 +74,7 @@ __all__ = [
     "LabelSolve",
     "LabelMargin",
     "LabelledData",
+    "LinearWeight",
     "Match",
     "Mixing",
     "Normalisation",
@@ -91,6 +92,7 @@ __all__ = [
     "Renewed",
     "Siamese",
     "Solver",
+    "StepWeight",
     "SyntheticSet",
     "Taught",
     "Teacher",

@@ -97,6 +97,11 @@ def condense(
         InvalidInput: if the parts do not fit each other or the data.
         NonFinite: if a term becomes NaN or infinite; the message names it.
     """
+    if not isinstance(objective, Summand):
+        raise InvalidInput(
+            f"'objective' must be a match, a penalty or a sum of them, such as Match(MMD(Gaussian())), got a "
+            f"{type(objective).__name__}"
+        )
     synthetic = synthetic or Pixels()
     solver = solver or Descent()
     if per_class is not None and examples is not None:

@@ -1,11 +1,12 @@
 """An interruption that says how to continue."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+import shlex
+from collections.abc import Callable, Iterator, Sequence
 
 from experiments.run import Interrupted
 
-__all__ = ["continued_by"]
+__all__ = ["continued_by", "imported"]
 
 
 @contextlib.contextmanager
@@ -23,3 +24,8 @@ def continued_by(how: Callable[[], str]) -> Iterator[None]:
     except (Interrupted, KeyboardInterrupt) as stopped:
         parts = (str(stopped) or "interrupted", how())
         raise KeyboardInterrupt("; ".join(part for part in parts if part)) from None
+
+
+def imported(files: Sequence[str]) -> str:
+    """The options that read these files with parts of the user's own again."""
+    return "".join(f" --import {shlex.quote(str(file))}" for file in files)

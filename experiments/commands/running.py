@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from discrepancy.errors import InvalidInput
-from experiments.commands.interruption import continued_by
+from experiments.commands.interruption import continued_by, imported
 from experiments.config import Tree, build, dump, read
 from experiments.data import HeldOut, source_named
 from experiments.experiment import Experiment, configured, method_tree
@@ -39,9 +39,12 @@ def run(
     resume: bool = False,
     checkpoint_every: int = 100,
     dry_run: bool = False,
+    imports: Sequence[str] = (),
     quiet: bool = False,
 ) -> Report:
     """Condense a data set with a method or a configuration file, or plan it; the values are those of ``condense run``.
+
+    ``imports`` are files with parts of the user's own, read before; an interruption names them.
 
     Raises:
         KeyboardInterrupt: on SIGINT or SIGTERM, after the checkpoint is written.
@@ -60,7 +63,7 @@ def run(
     if dry_run:
         return plan_report(f"Plan of {experiment.title}", planned(experiment))
     folder = RunFolder(_default_folder(experiment) if out is None else Path(out))
-    how = f"continue with: condense run --out {folder.path} --resume"
+    how = f"continue with: condense run --out {folder.path} --resume{imported(imports)}"
     with continued_by(lambda: how if folder.config.exists() else ""):
         return _run(experiment, folder, resume, checkpoint_every, quiet)
 

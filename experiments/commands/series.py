@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from experiments import studies, sweeps
-from experiments.commands.interruption import continued_by
+from experiments.commands.interruption import continued_by, imported
 from experiments.config import build, write_yaml
 from experiments.report import Report
 from experiments.report.progress import shown
@@ -105,7 +105,7 @@ def sweep(
     if report_only:
         found = sweeps.read_results(asked, folder, **chosen)
     else:
-        with continued_by(lambda: f"continue with: condense sweep --out {folder} --resume"):
+        with continued_by(lambda: f"continue with: condense sweep --out {folder} --resume{imported(imports or ())}"):
             found = sweeps.run_sweep(
                 asked, folder, resume=resume, imports=imports, threads=threads, progress=progress, **chosen
             )

@@ -29,7 +29,7 @@ class Runtime:
         world: the number of processes. More than one need a real side that is divided among them.
 
     Raises:
-        InvalidInput: for an unknown policy, no memory, or a rank that is not below ``world``.
+        InvalidInput: for an unknown policy, another precision, no memory, or a rank that is not below ``world``.
     """
 
     seed: int = 0
@@ -42,6 +42,8 @@ class Runtime:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "device", torch.device(self.device))
+        if self.dtype not in (torch.float32, torch.float64):
+            raise InvalidInput(f"'dtype' must be torch.float32 or torch.float64, got {self.dtype!r}")
         check_choice("compile", self.compile, get_args(Policy))
         if self.memory is not None and self.memory < 1:
             raise InvalidInput(f"'memory' must be at least 1 byte, got {self.memory}")

@@ -40,6 +40,7 @@ _SCHEDULERS = {
     if inspect.isclass(value)
     and issubclass(value, lr_scheduler.LRScheduler)
     and name not in ("LRScheduler", "LambdaLR", "MultiplicativeLR", "SequentialLR", "ChainedScheduler")
+    and not name.startswith("_")
 }
 
 

@@ -285,8 +285,11 @@ class Parameterisation(Part, family=True):
 
     def _check(self, starts: tuple[str, ...]) -> None:
         for name in ("per_class", "examples"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise InvalidInput(f"'{name}' must be at least 1, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, int):
+                raise InvalidInput(f"'{name}' must be a whole number, got {value!r}")
+            if value is not None and value < 1:
+                raise InvalidInput(f"'{name}' must be at least 1, got {value}")
         for name, choices in (("start", starts), ("labels", get_args(Labels)), ("weights", get_args(Weights))):
             check_choice(name, getattr(self, name), choices)
 

@@ -205,3 +205,11 @@ def test_different_numbers_of_groups_are_refused():
     three = Measure(torch.ones(3, 4, 2), torch.ones(3, 4))
     with pytest.raises(InvalidInput, match="the measures have 3 and 1 groups"):
         MMD()(three, REAL.as_groups())
+
+
+def test_class_numbers_are_whole():
+    measure = Measure(points(3, 2), labels=torch.tensor([0.2, 1.7, 1.0]))
+    with pytest.raises(InvalidInput, match="class numbers"):
+        _ = measure.classes
+    with pytest.raises(InvalidInput, match="class numbers"):
+        measure.with_label_vectors(2)

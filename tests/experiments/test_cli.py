@@ -15,11 +15,13 @@ import pytest
 import torch
 from PIL import Image
 
+from experiments import start
 from experiments.cli import main
+from experiments.commands.interruption import imported
 from objectives.synthetic.artefact import SyntheticSet
 
 TINY = ["--data", "digits", "--per-class", "1", "--set", "context.network.width=4", "--set", "context.batch=8"]
-CONDENSE = [sys.executable, "-c", "import sys; from experiments.cli import main; sys.exit(main())"]
+CONDENSE = [sys.executable, "-c", "import sys; from experiments.start import main; sys.exit(main())"]
 
 
 def run(*arguments: str) -> int:
@@ -289,6 +291,38 @@ def test_interrupted_anywhere_and_resumed_gives_the_same_bits(tmp_path, uninterr
     assert checksum(folder) == uninterrupted
     steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert steps == [*range(0, 400, 10), 399]
+
+
+def test_an_interruption_while_modules_are_imported_is_one_line(monkeypatch, capsys):
+    class Interrupted:
+        def __getattr__(self, name: str):
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "experiments.cli", Interrupted())
+    assert start.main() == 130
+    assert capsys.readouterr().err == "condense: interrupted\n"
+
+
+def test_an_interruption_names_the_files_with_parts_of_the_users_own(tmp_path: Path, capsys, monkeypatch):
+    def interrupted(*_, **__):
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "config.yaml").write_text("")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("experiments.commands.running.run_experiment", interrupted)
+    own = tmp_path / "my own.py"
+    own.write_text("")
+    assert run("--import", str(own), "--out", str(tmp_path / "run"), "--quiet") == 130
+    assert capsys.readouterr().err.endswith(f"--resume --import '{own}'\n")
+    assert imported(["a.py", "b.py"]) == " --import a.py --import b.py"
+
+
+@pytest.mark.parametrize("shortened", ["--step", "--per"])
+def test_a_shortened_option_is_refused(shortened: str, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["run", "dm", shortened, "3"])
+    assert stopped.value.code == 2
+    assert f"unrecognized arguments: {shortened}" in capsys.readouterr().err
 
 
 # --- the other commands ---------------------------------------------------------------------------------------------------

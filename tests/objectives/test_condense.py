@@ -142,3 +142,24 @@ def test_unknown_policy() -> None:
         pytest.raises(InvalidInput, match="'compile' must be one of auto, always, never; got 'sometimes'"),
     ):
         made(compile="sometimes")
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [({"dtype": "float32"}, "'dtype'"), ({"dtype": torch.float16}, "'dtype'"), ({"per_class": 1.5}, "'per_class'")],
+)
+def test_arguments_of_the_wrong_kind_are_named(options: dict[str, Any], named: str) -> None:
+    with unchecked(), pytest.raises(InvalidInput, match=named):
+        made(**options)
+
+
+def test_what_is_no_objective_is_refused() -> None:
+    objective: Any = MMD()
+    with unchecked(), pytest.raises(InvalidInput, match="'objective' must be a match"):
+        condense(images(), objective)
+
+
+def test_parts_of_a_match_have_their_families() -> None:
+    wrong: Any = "max"
+    with unchecked(), pytest.raises(InvalidInput, match="'reduce' must be a Reduction"):
+        Match(MMD(), reduce=wrong)
