@@ -80,7 +80,8 @@ class Measure:
     Args:
         points: ``(n, *shape)`` or grouped ``(g, n, *shape)``, or a mapping from block names to such tensors.
         weights: nonnegative, ``(n,)`` or ``(g, n)``; equal weights 1/n when not given. They need not sum to one: a measure
-            is normalised by its mass.
+            is normalised by its mass. Their axes say whether the measure is grouped: without weights, or with ``(n,)``, the
+            first axis of the points counts points, whatever their shape.
         labels: class numbers ``(n,)``, or soft labels ``(n, c)``; grouped likewise.
 
     Raises:

@@ -110,7 +110,10 @@ def _named(what: str | None, resumed: Path | None) -> Tree:
     if what is not None:
         return method_tree(what)
     if resumed is not None:
-        return read(RunFolder(resumed).config)
+        folder = RunFolder(resumed)
+        if not folder.config.exists():
+            raise InvalidInput(f"'{resumed}' holds no run to resume; name the folder of one with --out")
+        return read(folder.config)
     raise InvalidInput("name a method or a configuration file; 'condense methods' lists the methods")
 
 

@@ -117,15 +117,15 @@ class Described(ABC):
                 "condense compare"
             )
 
-    def require_classes(self, what: str) -> None:
-        """Refuse data without classes for what needs them.
+    def require_classes(self, what: str, remedy: str = "leave it out") -> None:
+        """Refuse data without classes for what needs them; ``remedy`` is what to do instead.
 
         Raises:
             InvalidInput: saying what it is, and what the data have.
         """
         if not self.classes:
             have = "no labels" if self.target_units is None else "targets and no classes"
-            raise InvalidInput(f"{what} needs classes, but '{self.name}' has {have}; leave it out")
+            raise InvalidInput(f"{what} needs classes, but '{self.name}' has {have}; {remedy}")
 
 
 def listed(names: tuple[str, ...] | list[str]) -> str:

@@ -128,7 +128,7 @@ class Match(Term, kind="match"):
 
     def check(self, name: str, data: Described, context: Context) -> None:
         if self.by == "class":
-            data.require_classes(f"term '{name}' is by: class, which")
+            data.require_classes(f"term '{name}' is by: class, which", "compare the sets as wholes with by: none")
         if "gradient" in self.via.takes:
             data.require_classes(f"term '{name}' takes the gradient of a cross-entropy, which")
         if self.match.labelled and not data.classes and data.target_units is None:

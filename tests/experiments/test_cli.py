@@ -193,6 +193,8 @@ def test_resume_under_another_number_of_threads_is_refused(finished: Path, capsy
 def test_resume_without_a_run(tmp_path: Path, capsys):
     assert run("--out", str(tmp_path / "none"), "--resume") == 2
     assert "holds no run to resume" in capsys.readouterr().err
+    assert main(["run", "--out", str(tmp_path / "none"), "--resume"]) == 2
+    assert f"'{tmp_path / 'none'}' holds no run to resume" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("again", [["--resume"], []], ids=["resume", "anew"])
