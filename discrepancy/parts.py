@@ -13,10 +13,12 @@ A class is either an interface or final. An abstract class between a family and 
 flag ``family=True`` does.
 """
 
+import functools
+import types
 from abc import ABC
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, dataclass_transform
+from typing import Any, ClassVar, Literal, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
 from discrepancy.errors import InvalidInput
 
@@ -39,6 +41,8 @@ class Part(ABC):
         if family:
             cls.family, cls.members = cls, {}
             FAMILIES[cls.__name__.lower()] = cls
+        if "__post_init__" in cls.__dict__:
+            setattr(cls, "__post_init__", _after_check(cls.__dict__["__post_init__"]))  # noqa: B010  (not this signature)
         if kind is None:
             return
         taken = cls.members.get(kind)
@@ -51,6 +55,18 @@ class Part(ABC):
         dataclass(frozen=True, kw_only=True)(cls)
         cls.members[kind] = cls
 
+    def __post_init__(self) -> None:
+        """Refuses a field of another family, or a name, where a part belongs; runs before the checks of a kind's own."""
+        for name, accepted, plain_too in _part_fields(type(self)):
+            value = getattr(self, name)
+            if not isinstance(value, accepted) and (isinstance(value, Part | str) or not plain_too):
+                words = ["None" if item is types.NoneType else item.__name__ for item in accepted]
+                expected = " or ".join([*words, *(["a number"] if plain_too else [])])
+                kinds = [item.members.get(str(value)) for item in accepted if issubclass(item, Part)]
+                named = [kind.__name__ for kind in kinds if kind is not None]
+                remedy = f"; write {named[0]}(...)" if named else ""
+                raise InvalidInput(f"'{name}' of '{self.kind}' must be of type {expected}, got {value!r}{remedy}")
+
     def describe(self) -> dict[str, Any]:
         """This part as plain data: the ``kind``, and every field that differs from its default."""
         shown: dict[str, Any] = {"kind": self.kind}
@@ -59,6 +75,31 @@ class Part(ABC):
             if value != item.default:
                 shown[item.name] = plain(value)
         return shown
+
+
+def _after_check(check: Callable[[Any], None]) -> Callable[[Any], None]:
+    @functools.wraps(check)
+    def checked(self: Any) -> None:
+        Part.__post_init__(self)
+        check(self)
+
+    return checked
+
+
+@functools.cache
+def _part_fields(cls: type[Part]) -> tuple[tuple[str, tuple[type, ...], bool], ...]:
+    """The fields that hold a part: the name, the classes that it may be of, and whether it may be a number or the like too."""
+    hints, found = get_type_hints(cls), []
+    for item in fields(cls):  # pyright: ignore[reportArgumentType]
+        hint = hints[item.name]
+        members = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+        accepted = [member for member in members if isinstance(member, type) and issubclass(member, Part)]
+        if accepted:
+            rest = [member for member in members if member not in accepted]
+            accepted += [types.NoneType] if types.NoneType in rest else []
+            accepted += [str] if any(member is str or get_origin(member) is Literal for member in rest) else []
+            found.append((item.name, tuple(accepted), any(member not in accepted for member in rest)))
+    return tuple(found)
 
 
 def plain(value: Any) -> Any:

@@ -52,11 +52,6 @@ class Match(Term, kind="match"):
     weight: float | WeightSchedule = 1.0
 
     def __post_init__(self) -> None:
-        for name, family in (("match", Discrepancy), ("via", Embedding), ("reduce", Reduction)):
-            if not isinstance(getattr(self, name), family):
-                raise InvalidInput(
-                    f"'{name}' must be {'an' if family is Embedding else 'a'} {family.__name__}, got {getattr(self, name)!r}"
-                )
         check_choice("by", self.by, get_args(Grouped))
         if "differentiable" not in self.match.tags:
             raise InvalidInput(

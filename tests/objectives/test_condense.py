@@ -1,5 +1,6 @@
 """The one call, from Python: shorthands, callbacks, continuation, the record, and losses that are not finite."""
 
+import re
 from typing import Any
 
 import pytest
@@ -159,7 +160,29 @@ def test_what_is_no_objective_is_refused() -> None:
         condense(images(), objective)
 
 
-def test_parts_of_a_match_have_their_families() -> None:
-    wrong: Any = "max"
-    with unchecked(), pytest.raises(InvalidInput, match="'reduce' must be a Reduction"):
-        Match(MMD(), reduce=wrong)
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: MMD(kernel="gaussian"),
+            "'kernel' of 'mmd' must be of type Kernel, got 'gaussian'; write Gaussian(...)",
+        ),
+        (lambda: MMD(kernel=MMD()), "'kernel' of 'mmd' must be of type Kernel, got MMD(kernel=Linear()"),
+        (
+            lambda: Gaussian(lengthscale="medium"),
+            "'lengthscale' of 'gaussian' must be of type Length or a number, got 'medium'",
+        ),
+        (
+            lambda: Fresh(network="mlp"),
+            "'network' of 'fresh' must be of type Network or None, got 'mlp'; write MLP(...)",
+        ),
+        (
+            lambda: Match(MMD(), reduce="max"),
+            "'reduce' of 'match' must be of type Reduction, got 'max'; write Max(...)",
+        ),
+    ],
+)
+def test_a_field_that_holds_a_part_refuses_other_families_and_names(make: Any, message: str) -> None:
+    with unchecked(), pytest.raises(InvalidInput, match=re.escape(message)):
+        make()
+    assert Gaussian(lengthscale=2).lengthscale == 2
