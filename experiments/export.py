@@ -18,7 +18,7 @@ def export(synthetic: SyntheticSet, to: Path) -> str:
 
     ``FILE.npz`` holds ``x`` (m, ...) in source units, exact; ``y`` and ``classes``, or ``targets``, where there are some; and
     ``weights``. ``y`` is (m,) class numbers, or (m, c) distributions or scores, as they are in the set. A folder gets one
-    sub-folder a class (none where there are no classes) with 8-bit PNG images, clipped to the valid range and rounded; soft
+    sub-folder a class (none if the set has no classes) with 8-bit PNG images, clipped to the valid range and rounded; soft
     labels, scores and targets go to ``labels.csv``.
 
     Raises:

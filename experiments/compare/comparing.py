@@ -61,8 +61,8 @@ class _Comparing:
         self.bare = [side.name for side in sides if not side.labels.given]
         without = [side for side in sides if not side.classes]
         if without and request.by == "both":
-            have = "no labels, so there are no classes" if not without[0].labels.given else "targets and no classes"
-            self.note(f"'{without[0].name}' has {have}")
+            have = "no labels" if not without[0].labels.given else "targets and no classes"
+            self.note(f"'{without[0].name}' has {have}, so only the whole sets are compared")
         self.by = "none" if without else request.by
         self.groups = groups_of(self.real, self.sets, self.by)
         for group in self.groups:

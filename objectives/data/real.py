@@ -61,7 +61,7 @@ class Query:
 
 
 class RealData(Described):
-    """The real side. Examples are numbered 0 .. n - 1; where there are no classes, all of them are treated as one class."""
+    """The real side. Examples are numbered 0 .. n - 1. Data without classes are treated as one class."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -104,7 +104,7 @@ class RealData(Described):
 
     @functools.cached_property
     def strata(self) -> Int[Tensor, " n"]:
-        """The class of each example; zeros where there are no classes."""
+        """The class of each example; zeros if the data have no classes."""
         return self.labels.numbers if self.labels.of_classes else torch.zeros(len(self), dtype=torch.long)
 
     @functools.cached_property

@@ -119,7 +119,7 @@ class SyntheticSet(Dataset[tuple[Tensor, ...]]):
     @property
     def numbers(self) -> Tensor:
         """The class of each example: the one that it was made for, where that is known apart, else its most likely one; zeros
-        where there are no classes."""
+        if the set has no classes."""
         return self.labelling.numbers if self.labelling.of_classes else torch.zeros(len(self), dtype=torch.long)
 
     def hardened(self) -> "SyntheticSet":

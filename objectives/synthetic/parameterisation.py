@@ -160,7 +160,7 @@ class Parameterisation(Part, family=True):
         """How many are stored of each class; of all, where there are none.
 
         Raises:
-            InvalidInput: if there are no classes, and ``examples`` is not said.
+            InvalidInput: if the data have no classes and ``examples`` is None.
         """
         if self.examples is None:
             if not data.classes:
@@ -183,7 +183,7 @@ class Parameterisation(Part, family=True):
         return None
 
     def slots(self, data: RealData) -> Int[Tensor, " m"]:
-        """The class of each stored example, sorted; zeros where there are no classes."""
+        """The class of each stored example, sorted; zeros if the data have no classes."""
         return torch.arange(data.count).repeat_interleave(torch.tensor(self.sizes(data)))
 
     def groups(self, data: RealData) -> Int[Tensor, " m"]:

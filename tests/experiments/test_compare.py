@@ -219,7 +219,7 @@ def test_points_without_labels_are_compared_without_classes(tmp_path: Path, digi
     np.savez(tmp_path / "bare.npz", x=digits.train.points[:50].numpy())
     found = printed(capsys, "digits", tmp_path / "bare.npz", "--discrepancies", "mean")
     assert [row["group"] for row in found["rows"]] == ["all"]
-    assert "'bare' has no labels, so there are no classes" in found["notes"]
+    assert "'bare' has no labels, so only the whole sets are compared" in found["notes"]
 
 
 def test_soft_labels_share_a_point_out(tmp_path: Path, digits: LabelledData, capsys):
