@@ -1,6 +1,6 @@
 """``make bench``: every benchmark, or those named, as one table with the machine that it ran on.
 
-python -m experiments.benchmarks [pairwise] [transport] [distribution_matching] [evaluation] [--json FILE]
+python -m experiments.benchmarks [pairwise] [transport] [distribution_matching] [summarising] [evaluation] [--json FILE]
 """
 
 import argparse
@@ -18,7 +18,7 @@ from experiments.report.progress import shown
 
 __all__ = ["main"]
 
-BENCHMARKS = ("pairwise", "transport", "distribution_matching", "evaluation")
+BENCHMARKS = ("pairwise", "transport", "distribution_matching", "summarising", "evaluation")
 
 
 def main() -> None:

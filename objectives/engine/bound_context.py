@@ -1,5 +1,6 @@
 """A context bound to real data: its network's extractors, its augmentation, and what a step costs."""
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -20,7 +21,10 @@ from objectives.terms.objective import TRAINED
 __all__ = ["PART_EXAMPLES", "BoundContext"]
 
 PART_EXAMPLES = 4096
-"""Real examples that are augmented and summarised together; the network sees them in smaller chunks."""
+"""The most real examples that are augmented and summarised together; the network sees them in smaller chunks."""
+
+PART_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20}
+"""Of their points: on a CPU these stay in its cache, and each page of an array above 32 MiB is asked of the system anew."""
 
 
 class BoundContext:
@@ -129,10 +133,12 @@ class BoundContext:
     @property
     def part_examples(self) -> int:
         """Real examples that are embedded together: whole chunks."""
+        of_bytes = PART_BYTES.get(self.runtime.device.type, PART_BYTES["cuda"])
+        most = min(PART_EXAMPLES, max(1, of_bytes // (self.runtime.dtype.itemsize * math.prod(self.data.shape))))
         if not self.take:
-            return PART_EXAMPLES
+            return most
         size = self.extractor.size(self.real_examples)
-        return max(1, PART_EXAMPLES // size) * size
+        return max(1, most // size) * size
 
     def images(self, steps: int, examples: int) -> int:
         """Forward passes of one example that so many steps take, a backward pass counted as two."""

@@ -141,17 +141,15 @@ class Siamese(Augmentation, kind="siamese"):
                 points = self._applied(name, points, draws[name][rows])
             return points
         chosen = draws["operation"][rows]
+        sizes = chosen.bincount(minlength=len(self.operations)).tolist()
         order = chosen.argsort(stable=True)
-        inverse = order.argsort()
-        places = order.split(chosen.bincount(minlength=len(self.operations)).tolist())
-        order, inverse = order.to(points.device), inverse.to(points.device)
-        parts = _Permuted.apply(points, order, inverse).split([len(place) for place in places])
+        numbers = rows[order].split(sizes)
+        parts = _Divided.apply(points, order.to(points.device), sizes)
         applied = [
-            self._applied(name, part, draws[name][rows[place]])
-            for name, part, place in zip(self.operations, parts, places, strict=True)
-            if len(place) > 0
+            self._applied(name, part, draws[name][number]) if len(part) else part
+            for name, part, number in zip(self.operations, parts, numbers, strict=True)
         ]
-        return _Permuted.apply(torch.cat(applied), inverse, order)
+        return _Joined.apply(order.to(points.device), *applied)
 
     def _applied(self, name: Operation, x: Tensor, numbers: Tensor) -> Tensor:
         u = numbers.to(x).unbind(1)
@@ -251,21 +249,41 @@ class Chain(Augmentation, kind="chain"):
         return {f"{number}.{name}": value for number, part in enumerate(draws) for name, value in part.items()}
 
 
-class _Permuted(torch.autograd.Function):
-    """x[order], whose gradient is a gather too (that of indexing adds up, as if places came twice: 5 times slower)."""
+class _Divided(torch.autograd.Function):
+    """x[order] in parts of these sizes, whose gradient is :class:`_Joined` (that of indexing adds up, as if rows came twice: 5
+    times slower)."""
 
     @staticmethod
-    def forward(x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
-        return x.index_select(0, order)
+    def forward(x: Tensor, order: Tensor, sizes: list[int]) -> tuple[Tensor, ...]:
+        return tuple(x.index_select(0, rows) for rows in order.split(sizes))
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[1:])
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.save_for_backward(inputs[1])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        order, inverse = ctx.saved_tensors
-        return _Permuted.apply(gradients[0], inverse, order), None, None
+        return _Joined.apply(*ctx.saved_tensors, *gradients), None, None
+
+
+class _Joined(torch.autograd.Function):
+    """The x for which x[order] is these parts one after the other, whose gradient is :class:`_Divided`."""
+
+    @staticmethod
+    def forward(order: Tensor, *parts: Tensor) -> Tensor:
+        x = torch.empty(len(order), *parts[0].shape[1:], dtype=parts[0].dtype, device=order.device)
+        for rows, part in zip(order.split([len(part) for part in parts]), parts, strict=True):
+            x.index_copy_(0, rows, part)
+        return x
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0])
+        ctx.sizes = [len(part) for part in inputs[1:]]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return None, *_Divided.apply(gradients[0], *ctx.saved_tensors, ctx.sizes)
 
 
 def _affine(x: Tensor, xx: Tensor, xy: Tensor, yx: Tensor, yy: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from experiments.benchmarks import __main__ as benchmarks
-from experiments.benchmarks import distribution_matching, evaluation, pairwise, timing
+from experiments.benchmarks import distribution_matching, evaluation, pairwise, summarising, timing
 from experiments.benchmarks.timing import alternating, beside
 
 
@@ -33,6 +33,11 @@ def test_step_of_dm(monkeypatch: pytest.MonkeyPatch):
     rows = distribution_matching.rows(rounds=1, policy="never", side=8)
     assert len(rows) == 6
     assert all(row["seconds"] > 0 for row in rows)
+
+
+def test_summarising():
+    network, summary = summarising.rows(rounds=1, n=60, width=4, policy="never")
+    assert network["seconds"] > 0 < summary["seconds"]
 
 
 def test_training():
