@@ -16,7 +16,9 @@ __all__ = ["rng", "shuffled"]
 
 def rng(seed: int, *names: str | int) -> torch.Generator:
     """The generator of the stream with this name, e.g. ``rng(seed, "batch", step)``."""
-    key = "\x1f".join([str(seed), *[f"{type(name).__name__}:{name}" for name in names]])
+    key = str(seed)
+    for name in names:
+        key += f"\x1f{type(name).__name__}:{name}"
     digest = hashlib.sha256(key.encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 

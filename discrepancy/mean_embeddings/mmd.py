@@ -115,7 +115,7 @@ class MMD(Discrepancy, kind="mmd"):
         Raises:
             InvalidInput: with estimator "u" and a kernel that is not finite, if a group has only one point.
         """
-        if self.mergeable:
+        if self.kernel.finite:
             return functools.reduce(MeanSummary.merge, map(self._means, real.split(SUMMARY_POINTS)))
         return SampleSummary(real, self.constants(real))
 

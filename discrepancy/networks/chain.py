@@ -63,7 +63,8 @@ def sides(steps: Sequence[Step], height: int, width: int) -> list[tuple[int, int
     """Height and width of the maps after each convolution, and at last of the features."""
     found = []
     for step in steps:
-        height, width = (side + 2 * step.border - step.kernel + 1 for side in (height, width))
+        shrunk = step.kernel - 1 - 2 * step.border
+        height, width = height - shrunk, width - shrunk
         found.append((height, width))
         if step.pooling != "none":
             height, width = height // 2, width // 2
@@ -122,7 +123,8 @@ class ChainNetwork(Network):
             layer = f"layer{number}"
             weight, bias = parameters[f"conv{number}.weight"], parameters.get(f"conv{number}.bias")
             x = functional.conv2d(x, weight, bias, padding=step.border)
-            outputs |= moments(layer, self.norm, x, take)
+            if self.norm == "batch" and "statistics" in take:
+                outputs |= moments(layer, x)
             x = activation(normalised(x, self.norm, parameters, f"norm{number}", statistics, layer))
             if "activations" in take:
                 outputs[f"activation{number}"] = x

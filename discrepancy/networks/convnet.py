@@ -102,9 +102,10 @@ class ConvNet(ChainNetwork, InvertibleNetwork, kind="convnet"):
         return Preimage(x.flatten(1), condition)
 
     def steps(self, shape: Sequence[int]) -> list[Step]:
-        widths = [self.width * self.growth**layer for layer in range(self.depth)]
         first = border(shape, 1) if self.padding == "published" else 1
-        return [Step(width, 3, 1 if layer else first, self.pooling) for layer, width in enumerate(widths)]
+        return [
+            Step(self.width * self.growth**layer, 3, 1 if layer else first, self.pooling) for layer in range(self.depth)
+        ]
 
 
 def _unpooled(

@@ -1,7 +1,7 @@
 """Normalisation of maps: over the batch, over each example, or not at all."""
 
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Literal, get_args
 
 import torch
@@ -56,12 +56,8 @@ def norm_parameters(name: str, norm: Norm, channels: int, side: tuple[int, ...] 
     return {f"{name}.weight": torch.ones(size), f"{name}.bias": torch.zeros(size)}
 
 
-def moments(
-    name: str, norm: Norm, x: Float[Tensor, "n channels height width"], take: Collection[str]
-) -> Mapping[str, Tensor]:
+def moments(name: str, x: Float[Tensor, "n channels height width"]) -> Mapping[str, Tensor]:
     """What ``statistics`` takes of the maps before a batch normalisation of this name."""
-    if norm != "batch" or "statistics" not in take:
-        return {}
     variance, mean = torch.var_mean(x, (0, 2, 3), correction=0)
     count = torch.tensor(x.numel() // x.shape[1])
     return {f"{name}.mean": mean, f"{name}.variance": variance, f"{name}.count": count}

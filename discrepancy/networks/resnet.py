@@ -142,7 +142,8 @@ class ResNet(Network, kind="resnet"):
         act = ACTIVATIONS[self.activation]
 
         def norm(x: Tensor, name: str) -> Tensor:
-            outputs.update(moments(name, self.norm, x, take))
+            if self.norm == "batch" and "statistics" in take:
+                outputs.update(moments(name, x))
             return normalised(x, self.norm, parameters, name, statistics, name)
 
         x = act(norm(functional.conv2d(points, parameters["layer1.conv1.weight"], padding=1), "layer1.norm1"))

@@ -80,10 +80,11 @@ class Labels:
     @property
     def numbers(self) -> Int[Tensor, " n"]:
         """The class of each example: the one that it was made for where that is known, else its most likely one."""
-        assert self.of_classes
+        assert self.values is not None
+        assert self.kind != "targets"
         if self.slots is not None:
             return self.slots
-        return self.rows.long() if self.kind == "hard" else self.rows.argmax(1)
+        return self.values.long() if self.kind == "hard" else self.values.argmax(1)
 
     def vectors(self, classes: int, dtype: torch.dtype = torch.float32) -> Float[Tensor, "n c"] | None:
         """One row for each example: distributions or scores as they are; in ``dtype``, class numbers one-hot and targets in
@@ -96,7 +97,10 @@ class Labels:
 
     def take(self, rows: Tensor) -> "Labels":
         """Those of the examples with these numbers, in this order."""
-        return self if self.values is None else replace(self, values=self.values[rows], slots=_taken(self.slots, rows))
+        if self.values is None:
+            return self
+        slots = None if self.slots is None else self.slots[rows.to(self.slots.device)]
+        return replace(self, values=self.values[rows], slots=slots)
 
     def to(self, device: torch.device) -> "Labels":
         """The same on a device."""
@@ -104,7 +108,3 @@ class Labels:
             return self
         slots = None if self.slots is None else self.slots.to(device)
         return replace(self, values=self.values.to(device), slots=slots)
-
-
-def _taken(slots: Tensor | None, rows: Tensor) -> Tensor | None:
-    return None if slots is None else slots[rows.to(slots.device)]

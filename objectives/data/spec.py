@@ -98,7 +98,7 @@ class Described(ABC):
     @property
     def count(self) -> int:
         """The number of classes; 1 where there are none."""
-        return self.spec.count
+        return len(self.spec.classes) or 1
 
     @property
     def outputs(self) -> int:

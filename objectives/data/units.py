@@ -75,5 +75,5 @@ class Normalisation:
             )
         dtype = torch.promote_types(points.dtype, dtype)
         column = (-1, *[1] * (points.ndim - 2))
-        mean, std = (torch.tensor(values, dtype=dtype, device=points.device) for values in (self.mean, self.std))
-        return mean.reshape(column), std.reshape(column)
+        mean = torch.tensor(self.mean, dtype=dtype, device=points.device).reshape(column)
+        return mean, torch.tensor(self.std, dtype=dtype, device=points.device).reshape(column)

@@ -198,7 +198,7 @@ class Engine(TermEngine):
         here = decoded.with_tensors(leaves)
         evaluated = self._evaluate_in_chunks if self.bound_context.recompute else self._evaluate_at_once
         found = evaluated(here, leaves, at, step, only, chosen)
-        if terms is None:
+        if terms is None and found.idle:
             Values.check([found])
         return found
 
@@ -285,8 +285,10 @@ class Engine(TermEngine):
 
 
 def _collected(total: Tensor, terms: Mapping[str, Tensor], leaves: Mapping[str, Tensor], gradients: Any) -> Values:
-    by_name = dict(zip(leaves, gradients, strict=False))
-    idle = frozenset(name for name, gradient in by_name.items() if gradient is None)
-    by_name |= {name: torch.zeros_like(leaves[name]) for name in idle}
+    by_name, idle = {}, set[str]()
+    for (name, leaf), gradient in zip(leaves.items(), gradients, strict=False):
+        by_name[name] = torch.zeros_like(leaf) if gradient is None else gradient
+        if gradient is None and name != "points":
+            idle.add(name)
     measured = {name: value.detach() for name, value in terms.items()}
-    return Values(total.detach(), measured, by_name, gradients[len(leaves) :], idle - {"points"})
+    return Values(total.detach(), measured, by_name, gradients[len(leaves) :], frozenset(idle))

@@ -141,6 +141,8 @@ class Extractor:
             forward = self._forward
         rest = () if statistics is None else (statistics,)
         size, pieces = size or self.size(len(points)), []
+        if len(points) == size:
+            return forward(parameters, points, *rest)
         for chunk in points.split(size):
             outputs = forward(parameters, padded(chunk, size), *rest)
             pieces.append({name: value if of_batch(name) else value[: len(chunk)] for name, value in outputs.items()})
@@ -152,7 +154,9 @@ class Extractor:
         network = self.network
         assert network is not None
         outputs = network(parameters, points, self.plain_take, statistics) if self.plain_take else {}
-        return outputs | ({JACOBIAN: jacobians(network, parameters, points)} if JACOBIAN in self.take else {})
+        if JACOBIAN in self.take:
+            outputs[JACOBIAN] = jacobians(network, parameters, points)
+        return outputs
 
 
 def of_batch(name: str) -> bool:

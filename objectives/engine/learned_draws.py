@@ -19,7 +19,7 @@ Place = tuple[str, str]
 
 
 class LearnedDraws:
-    """The learned_draws of an objective, each with an Adam of its own.
+    """The adversaries of an objective, each with an Adam of its own.
 
     Args:
         players: who they are, by term and block.
@@ -35,6 +35,8 @@ class LearnedDraws:
             torch.optim.Adam(self._parameters[place].values(), lr=player.rate, maximize=True)
             for place, player in players.items()
         ]
+        self.leaves = [value for parameters in self._parameters.values() for value in parameters.values()]
+        """All their parameters."""
 
     def __len__(self) -> int:
         return len(self._parameters)
@@ -42,11 +44,6 @@ class LearnedDraws:
     def of(self, term: str) -> dict[str, Mapping[str, Tensor]]:
         """The parameters of the adversaries of a term, by block; they ask for gradients."""
         return {block: found for (name, block), found in self._parameters.items() if name == term}
-
-    @property
-    def leaves(self) -> list[Tensor]:
-        """All their parameters."""
-        return [value for parameters in self._parameters.values() for value in parameters.values()]
 
     def ascend(self, gradients: Sequence[Sequence[Tensor | None]]) -> None:
         """One step uphill, given the gradients at the leaves: once, or once for every class."""

@@ -238,7 +238,9 @@ class Parameterisation(Part, family=True):
         labels = parameters.get("labels", layout.slots.to(points.device))
         labels = labels.softmax(-1) if self.labels == "soft" else labels
         weights = parameters["weights"].exp() if self.weights == "learned" else points.new_ones(len(layout))
-        rows = (value.repeat_interleave(self.copies, 0) for value in (weights, labels, layout.slots, layout.groups))
+        rows = weights, labels, layout.slots, layout.groups
+        if self.copies > 1:
+            rows = (value.repeat_interleave(self.copies, 0) for value in rows)
         extras = {name: value for name, value in parameters.items() if name.startswith(EXTRA)}
         return Decoded(points, *rows, extras=extras)
 

@@ -8,6 +8,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -163,8 +164,8 @@ class Siamese(Augmentation, kind="siamese"):
             case "flip":
                 return torch.where((u[0] < self.flip)[:, None, None, None], x.flip(3), x)
             case "scale":
-                low, high = 1 / self.scale, self.scale
-                across, down = (low + (high - low) * value for value in u)
+                least = 1 / self.scale
+                across, down = (least + (self.scale - least) * numbers.to(x)).unbind(1)
                 zero = torch.zeros_like(across)
                 return _affine(x, across, zero, zero, down)
             case "rotate":
@@ -182,15 +183,13 @@ class Siamese(Augmentation, kind="siamese"):
         return torch.addcmul(torch.addcmul(rest, K * (1 - S), x.mean(1, keepdim=True)), K * S, x)
 
     def _crop(self, x: Tensor, down: Tensor, across: Tensor) -> Tensor:
-        (n, channels), sides = x.shape[:2], x.shape[2:]
-        margins = [int(side * self.crop + 0.5) for side in sides]
-        row, column = (
-            torch.arange(side, device=x.device) + (u * (2 * margin + 1)).long()[:, None]
-            for side, margin, u in zip(sides, margins, (down, across), strict=True)
-        )
-        padded = functional.pad(x, (margins[1], margins[1], margins[0], margins[0]))
-        index = (row[:, :, None] * padded.shape[3] + column[:, None, :]).flatten(1)
-        return padded.flatten(2).gather(2, index[:, None].expand(n, channels, -1)).unflatten(2, sides)
+        n, channels, height, width = x.shape
+        above, beside = int(height * self.crop + 0.5), int(width * self.crop + 0.5)
+        row = torch.arange(height, device=x.device) + (down * (2 * above + 1)).long()[:, None]
+        column = torch.arange(width, device=x.device) + (across * (2 * beside + 1)).long()[:, None]
+        padded = functional.pad(x, (beside, beside, above, above))
+        index = (row[:, :, None] * (width + 2 * beside) + column[:, None, :]).flatten(1)
+        return padded.flatten(2).gather(2, index[:, None].expand(n, channels, -1)).unflatten(2, (height, width))
 
     def _cutout(self, x: Tensor, down: Tensor, across: Tensor) -> Tensor:
         cut = []
@@ -255,7 +254,7 @@ class _Divided(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, order: Tensor, sizes: list[int]) -> tuple[Tensor, ...]:
-        return tuple(x.index_select(0, rows) for rows in order.split(sizes))
+        return tuple(map(partial(torch.index_select, x, 0), order.split(sizes)))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -272,14 +271,14 @@ class _Joined(torch.autograd.Function):
     @staticmethod
     def forward(order: Tensor, *parts: Tensor) -> Tensor:
         x = torch.empty(len(order), *parts[0].shape[1:], dtype=parts[0].dtype, device=order.device)
-        for rows, part in zip(order.split([len(part) for part in parts]), parts, strict=True):
+        for rows, part in zip(order.split(list(map(len, parts))), parts, strict=True):
             x.index_copy_(0, rows, part)
         return x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         ctx.save_for_backward(inputs[0])
-        ctx.sizes = [len(part) for part in inputs[1:]]
+        ctx.sizes = list(map(len, inputs[1:]))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
