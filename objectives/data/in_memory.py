@@ -1,6 +1,6 @@
 """Real data that lie in memory."""
 
-import hashlib
+import functools
 
 import torch
 from jaxtyping import Int
@@ -8,11 +8,12 @@ from torch import Tensor
 
 from discrepancy.errors import InvalidInput
 from objectives.data.examples import Examples
+from objectives.data.fingerprint import fingerprint
 from objectives.data.labels import Labels
 from objectives.data.real import RealData
 from objectives.data.spec import DataSpec, listed
 
-__all__ = ["InMemory", "hashed"]
+__all__ = ["InMemory"]
 
 
 class InMemory(RealData):
@@ -100,28 +101,9 @@ class InMemory(RealData):
         return self._examples if numbers is None else self._examples.take(numbers)
 
     def fingerprint(self) -> str:
-        """SHA-256 of points and labels, with their types and shapes."""
-        return hashed(self._examples)
+        """SHA-256 of points, labels and groups, with their types and shapes; computed once."""
+        return self._fingerprint
 
-
-def hashed(*parts: Examples | None) -> str:
-    """SHA-256 of points and labels of all the parts, with their types and shapes."""
-    digest = hashlib.sha256()
-    for examples in parts:
-        for tensor in _tensors(examples):
-            if tensor is None:
-                digest.update(b"none;")
-                continue
-            digest.update(f"{str(tensor.dtype).removeprefix('torch.')}{tuple(tensor.shape)};".encode())
-            digest.update(tensor.cpu().contiguous().numpy().data)
-    return digest.hexdigest()
-
-
-def _tensors(examples: Examples | None) -> list[Tensor | None]:
-    """Points, class numbers and distributions, and targets where there are some."""
-    if examples is None:
-        return [None, None, None]
-    labels = examples.labels
-    classes = labels.numbers if labels.of_classes else None
-    soft = labels.values if labels.kind == "soft" else None
-    return [examples.points, classes, soft, *([labels.rows] if labels.kind == "targets" else [])]
+    @functools.cached_property
+    def _fingerprint(self) -> str:
+        return fingerprint(self._examples)

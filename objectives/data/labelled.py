@@ -161,6 +161,11 @@ class LabelledData(Described):
         shape = tuple(train.points.shape[1:])
         return cls.made(DataSpec(name, shape, (), units, mirror, _limits(train.points, limits)), train, held)
 
+    def fingerprints(self) -> dict[str, str]:
+        """The fingerprint of each part that is there: ``train``, ``test``."""
+        parts = {"train": self.train, "test": self.test}
+        return {name: part.fingerprint() for name, part in parts.items() if part is not None}
+
     def changed(self, **fields: Any) -> "LabelledData":
         """These data with other values of some fields of their spec, for instance ``name`` or ``normalisation``."""
         spec = replace(self.spec, **fields)

@@ -91,7 +91,7 @@ class RealData(Described):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A hash of all the examples, which is free of names and of units."""
+        """A hash of all the examples, whatever they are called and in whatever units networks see them."""
 
     def require_rows(self, what: str) -> None:
         """Refuse, before anything is read, what needs single examples of a real side that gives none away.

@@ -4,7 +4,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from objectives.data.examples import Examples
-from objectives.data.in_memory import hashed
+from objectives.data.fingerprint import fingerprint
 from objectives.data.labels import Labels
 from objectives.data.real import RealData
 from objectives.data.spec import DataSpec
@@ -49,4 +49,4 @@ class Subset(RealData):
         self.of.require_rows(what)
 
     def fingerprint(self) -> str:
-        return hashed(self.rows())
+        return fingerprint(self.rows())

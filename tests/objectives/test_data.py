@@ -1,5 +1,4 @@
-import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -485,32 +484,3 @@ class TestSplit:
     def test_refuses(self, fraction: float, generator: torch.Generator) -> None:
         with pytest.raises(InvalidInput, match=f"'fraction' must lie strictly between 0 and 1, got {fraction}"):
             LabelledData.of(table(), LABELS).split(fraction, generator)
-
-
-def fingerprints(data: LabelledData) -> tuple[str | None, ...]:
-    """Of both parts."""
-    return data.train.fingerprint(), None if data.test is None else data.test.fingerprint()
-
-
-class TestFingerprint:
-    def test_is_the_sha256_of_types_shapes_and_bytes(self) -> None:
-        points, labels = table(), LABELS
-        expected = hashlib.sha256(b"float64(7, 3);" + points.tobytes() + b"int64(7,);" + labels.tobytes() + b"none;")
-        assert LabelledData.of(points, labels).train.fingerprint() == expected.hexdigest()
-
-    def test_of_copies_is_the_same(self) -> None:
-        assert fingerprints(LabelledData.of(table(), LABELS)) == fingerprints(LabelledData.of(table().copy(), LABELS))
-
-    @pytest.mark.parametrize(
-        "other",
-        [
-            lambda: LabelledData.of(table() + 1e-9, LABELS),
-            lambda: LabelledData.of(table(), 2 - LABELS),
-            lambda: LabelledData.of(table().astype(np.float32), LABELS),
-            lambda: LabelledData.of(table(), LABELS, test=(table(2), [0, 1])),
-            lambda: LabelledData.of(table(), np.full((7, 3), 0.1) + 0.7 * np.eye(3)[LABELS]),
-        ],
-        ids=["points", "labels", "type", "test", "soft"],
-    )
-    def test_of_others_differs(self, other: Callable[[], LabelledData]) -> None:
-        assert fingerprints(other()) != fingerprints(LabelledData.of(table(), LABELS))
