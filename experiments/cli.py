@@ -11,9 +11,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from discrepancy.errors import DiscrepancyError, InvalidInput
-from experiments.config import ConfigError
-
 __all__ = ["main"]
 
 T = TypeVar("T")
@@ -51,6 +48,10 @@ examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the return value is the exit status."""
     values = vars(_parser().parse_args(arguments))
+    # Imported only now: --help and a mistyped option are answered at once.
+    from discrepancy.errors import DiscrepancyError, InvalidInput
+    from experiments.config import ConfigError
+
     warnings.showwarning = _show_warning
     try:
         return _called(**values)
@@ -78,7 +79,7 @@ def _called(
     **values: Any,
 ) -> int:
     """Call the function of a command with its values, save its report where that is asked for, and print it."""
-    from experiments import commands, report  # heavy imports only now: --help and a typing mistake answer at once
+    from experiments import commands, report
     from experiments.report.files import prepare
 
     if save_to is not None:

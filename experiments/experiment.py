@@ -2,38 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from discrepancy.errors import InvalidInput
-from experiments.config import ConfigError, Mistake, Tree, merge, override, read
+from experiments.config import ConfigError, Mistake, Tree, merge, override
 from experiments.config.mistakes import suggestion
 from experiments.data.base import Source
+from experiments.method import Method
 from objectives.contexts import Context
 from objectives.data.labelled import LabelledData
 from objectives.engine.runtime import Runtime
-from objectives.methods import available
 from objectives.solvers import Problem, Solver
 from objectives.synthetic.parameterisation import Parameterisation
 from objectives.synthetic.pixels import Pixels
 from objectives.teacher import Teacher
 from objectives.terms.objective import Objective
 
-__all__ = ["Experiment", "Method", "chosen_device", "configured", "method_tree"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Method:
-    """What a configuration says of its origin; nothing of it changes what is computed."""
-
-    name: str
-    title: str = ""
-    source: str = ""
-    idea: str = ""
-    published: tuple[str, ...] = ()
-    differs: tuple[str, ...] = ()
+__all__ = ["Experiment", "chosen_device", "configured"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,23 +61,6 @@ class Experiment:
     def runtime(self) -> Runtime:
         """Seed, device, precision and what is compiled."""
         return Runtime(self.seed, chosen_device(self.device), getattr(torch, self.dtype), self.compile)
-
-
-def method_tree(what: str) -> Tree:
-    """What the file of a method says, of a packaged one by its name.
-
-    Raises:
-        InvalidInput: if it is neither the name of a method nor a file.
-    """
-    files = available()
-    if what in files:
-        return read(files[what])
-    path = Path(what)
-    if path.suffix in (".yaml", ".yml", ".toml") or path.exists():
-        return read(path)
-    raise InvalidInput(
-        f"'{what}' is neither a method nor a file{suggestion(what, files)} (methods: {', '.join(files)})"
-    )
 
 
 def configured(

@@ -19,7 +19,7 @@ from experiments.folder import RunFolder
 from experiments.peak import Peak
 from experiments.report import curves, grid
 from experiments.teaching import Rounds, labelled
-from objectives.condense import Progress, check_finite, result, solve
+from objectives.condensation import Progress, check_finite, result, solve
 from objectives.synthetic.artefact import SyntheticSet
 
 __all__ = ["Interrupted", "Outcome", "run"]

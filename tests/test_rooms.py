@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 ROOMS = {
     "discrepancy": [
-        {"errors", "parts"},
+        {"deferred", "errors", "parts"},
         {"measure"},
         {"discrepancy", "calls", "summaries", "kernels", "numerics"},
         {"networks"},
@@ -29,6 +29,7 @@ ROOMS = {
             "datasets",
             "joint",
         },
+        {"public"},
     ],
     "objectives": [
         {"rng", "storage"},
@@ -40,7 +41,8 @@ ROOMS = {
         {"engine"},
         {"solvers"},
         {"teacher", "methods"},
-        {"condense"},
+        {"condensation"},
+        {"public"},
     ],
 }
 """From lower to higher; rooms of one set may import each other."""

@@ -7,15 +7,18 @@ Every command can be called from Python with the values that stand on the comman
     save(report, "dm.html")
 """
 
-import torch
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from discrepancy.errors import InvalidInput
-from experiments.commands.artefacts import evaluate, export, label, show, source_of
-from experiments.commands.comparing import compare
-from experiments.commands.lists import kinds, methods
-from experiments.commands.running import run
-from experiments.commands.series import study_exact, study_predict, sweep
 from experiments.config import load_parts, load_plugins
+
+if TYPE_CHECKING:
+    from experiments.commands.artefacts import evaluate, export, label, show, source_of
+    from experiments.commands.comparing import compare
+    from experiments.commands.lists import kinds, methods
+    from experiments.commands.running import run
+    from experiments.commands.series import study_exact, study_predict, sweep
 
 __all__ = [
     "compare",
@@ -35,9 +38,27 @@ __all__ = [
     "sweep",
 ]
 
+MODULES = {
+    "artefacts": ("evaluate", "export", "label", "show", "source_of"),
+    "comparing": ("compare",),
+    "lists": ("kinds", "methods"),
+    "running": ("run",),
+    "series": ("study_exact", "study_predict", "sweep"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """A command, imported when it is first asked for: what lists names needs no torch."""
+    for module, names in MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+
 
 def set_threads(count: int) -> None:
     """Set the number of threads of torch."""
+    import torch
+
     if count < 1:
         raise InvalidInput(f"'--threads' must be at least 1, got {count}")
     torch.set_num_threads(count)

@@ -3,9 +3,9 @@
 from discrepancy.errors import InvalidInput
 from experiments.config import build, known, read
 from experiments.config.mistakes import suggestion
-from experiments.experiment import Method
+from experiments.method import Method
 from experiments.report import Report
-from experiments.report.summary import kinds_report, methods_report
+from experiments.report.lists import kinds_report, methods_report
 from objectives.methods import available
 
 __all__ = ["kinds", "methods"]

@@ -7,8 +7,9 @@ from discrepancy.errors import InvalidInput
 from experiments.commands.interruption import continued_by, imported
 from experiments.config import Tree, build, dump, read
 from experiments.data import HeldOut, source_named
-from experiments.experiment import Experiment, configured, method_tree
+from experiments.experiment import Experiment, configured
 from experiments.folder import RunFolder
+from experiments.method import method_tree
 from experiments.plan import planned
 from experiments.report import Report
 from experiments.report.evaluation import teacher_in_words
@@ -16,7 +17,7 @@ from experiments.report.progress import staged
 from experiments.report.summary import facts_report, plan_report
 from experiments.run import run as run_experiment
 from experiments.teaching import teacher_tree
-from objectives.condense import Progress
+from objectives.condensation import Progress
 
 __all__ = ["run"]
 

@@ -16,6 +16,7 @@ __all__ = [
     "item_hints",
     "kinds_of",
     "named_hint",
+    "register_kinds",
     "settings_of",
     "takes_mapping",
     "words",
@@ -55,8 +56,14 @@ def _default(item: Any) -> Any:
     return item.default if item.default_factory is MISSING else item.default_factory()
 
 
+def register_kinds() -> None:
+    """Import the packages whose parts a configuration may name; kinds register themselves when they are declared."""
+    import objectives.public  # noqa: F401
+
+
 def kinds_of(cls: type[Part]) -> dict[str, type[Part]]:
     """The kinds that a value of this class may have: those of its family that are subclasses of it."""
+    register_kinds()
     return {kind: member for kind, member in sorted(cls.members.items()) if issubclass(member, cls)}
 
 

@@ -1,6 +1,7 @@
 """The parts that a configuration may name: those of the packages, of installed plug-ins and of a user's own files."""
 
 import hashlib
+import importlib
 import re
 import sys
 import traceback
@@ -12,12 +13,15 @@ from typing import Any, NamedTuple
 
 from discrepancy.parts import FAMILIES, Part
 from experiments.config.dumper import dump_as
-from experiments.config.hints import kinds_of, settings_of, words
+from experiments.config.hints import kinds_of, register_kinds, settings_of, words
 from experiments.config.mistakes import ConfigError, Mistake
 
 __all__ = ["Kind", "KnownField", "known", "load_parts", "load_plugins"]
 
 GROUP = "discrepancy.parts"
+
+ROOMS = ("experiments.data", "experiments.evaluate", "experiments.studies")
+"""Where ``experiments`` declares families of its own, which are imported only with them."""
 
 
 class KnownField(NamedTuple):
@@ -39,6 +43,9 @@ class Kind(NamedTuple):
 
 def known() -> dict[str, list[Kind]]:
     """Every registered kind by family, in alphabetical order."""
+    register_kinds()
+    for name in ROOMS:
+        importlib.import_module(name)
     return {name: [_kind(cls) for cls in kinds_of(family).values()] for name, family in sorted(FAMILIES.items())}
 
 

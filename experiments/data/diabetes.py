@@ -1,7 +1,6 @@
 """A small regression that comes with scikit-learn: real data with targets, without a download."""
 
 import torch
-from sklearn.datasets import load_diabetes
 
 from experiments.data.base import Source, hashed_order
 from objectives.data.labelled import LabelledData
@@ -19,6 +18,8 @@ class Diabetes(Source, kind="diabetes"):
     """
 
     def load(self) -> LabelledData:
+        from sklearn.datasets import load_diabetes
+
         points, targets = map(torch.from_numpy, load_diabetes(return_X_y=True))
         test = hashed_order(torch.arange(len(points)), "diabetes")[:TEST]
         held = torch.zeros(len(points), dtype=torch.bool).index_fill_(0, test, True)

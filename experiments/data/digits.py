@@ -1,7 +1,6 @@
 """The handwritten digits that come with scikit-learn: real data without a download."""
 
 import torch
-from sklearn.datasets import load_digits
 
 from experiments.data.base import Source, hashed_order
 from objectives.data.labelled import LabelledData
@@ -19,6 +18,8 @@ class Digits(Source, kind="digits"):
     """
 
     def load(self) -> LabelledData:
+        from sklearn.datasets import load_digits
+
         points, labels = map(torch.from_numpy, load_digits(return_X_y=True))
         points = points.reshape(-1, 8, 8).to(torch.uint8)
         test = torch.cat([hashed_order((labels == c).nonzero()[:, 0], "digits")[:TEST_PER_CLASS] for c in range(10)])

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from filelock import FileLock
-from torchvision import datasets
 
 from discrepancy.errors import InvalidInput, nearest
 from experiments.data.base import Source
@@ -87,6 +86,8 @@ class Torchvision(Source, kind="torchvision"):
 
     def _part(self, root: Path, *, train: bool) -> Any:
         """One part of the set; only when it is not there, or differs from what was published, is it downloaded."""
+        from torchvision import datasets
+
         split = {"split": "train" if train else "test"} if self.name == "SVHN" else {"train": train}
         kind = getattr(datasets, self.name)
         try:
@@ -112,7 +113,7 @@ def _scaled(known: Known) -> Normalisation:
 
 
 def _arrays(part: Any) -> tuple[Any, Any]:
-    return part.data, part.labels if isinstance(part, datasets.SVHN) else part.targets
+    return part.data, part.labels if hasattr(part, "labels") else part.targets
 
 
 def _reason(error: Exception) -> str:

@@ -1,7 +1,7 @@
 """What source files declare, read without importing them: modules, public names, signatures, docstrings."""
 
 import ast
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 __all__ = ["Declaration", "Module", "Sources"]
@@ -92,6 +92,10 @@ class Sources:
             if parts[-1] == "__init__":
                 self.packages.append(name)
             self.modules[name] = _module(name, ast.parse(path.read_text(encoding="utf-8")))
+        for name in self.packages:
+            public = self.modules.get(f"{name}.public")  # whose names are the package's, where there is one
+            if public is not None:
+                self.modules[name] = replace(self.modules[name], listed=public.listed, imported=public.imported)
 
     def find(self, module: str, name: str) -> Declaration | Module:
         """Where a name of a module is defined; a module for the name of a module.

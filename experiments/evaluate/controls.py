@@ -19,7 +19,7 @@ from experiments.evaluate.by_learner import ByLearner
 from experiments.evaluate.protocol import Protocol
 from experiments.evaluate.records import Evaluation, TrainingSet
 from experiments.evaluate.training import Progress, evaluate, evaluate_each, held_out
-from objectives.condense import solve
+from objectives.condensation import solve
 from objectives.contexts import Context, Pool
 from objectives.data.examples import Grouped
 from objectives.data.labelled import LabelledData

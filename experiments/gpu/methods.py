@@ -11,9 +11,10 @@ from torch import Tensor
 from experiments.benchmarks.same_values import METHODS, NETWORK, SETTINGS, STEPLESS
 from experiments.config import build
 from experiments.data import Digits
-from experiments.experiment import Experiment, configured, method_tree
+from experiments.experiment import Experiment, configured
 from experiments.gpu.budget import Budget, Setting
-from objectives.condense import Progress, result, solve
+from experiments.method import method_tree
+from objectives.condensation import Progress, result, solve
 from objectives.data.labelled import LabelledData
 from objectives.synthetic.artefact import SyntheticSet
 

@@ -14,8 +14,9 @@ import torch
 
 from experiments.benchmarks.distribution_matching import random_images
 from experiments.config import build
-from experiments.experiment import Experiment, configured, method_tree
+from experiments.experiment import Experiment, configured
 from experiments.gpu.budget import Budget, Setting, spread, wait_for
+from experiments.method import method_tree
 from objectives.data.labelled import LabelledData
 
 __all__ = ["cifar10", "dm", "ncfm"]

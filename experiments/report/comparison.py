@@ -10,8 +10,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from experiments.compare.answer import ALL, CLASSES, Answer, Row
 from experiments.compare.yardstick import Curve, PowerLaw
-from experiments.report.figures import COLOURS, FAINT, INK, PALE, blank, framed, save_png, verbatim
-from experiments.report.files import made, save
+from experiments.report.figures import COLOURS, FAINT, INK, PALE, blank, framed, verbatim
+from experiments.report.files import made, save, save_png
 from experiments.report.record import (
     Cell,
     Column,

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from discrepancy.errors import InvalidInput
-from experiments.report.figures import COLOURS, DPI, FAINT, INK, PALE, blank, framed, save_png, verbatim
+from experiments.report.figures import COLOURS, DPI, FAINT, INK, PALE, blank, framed, verbatim
+from experiments.report.files import save_png
 from experiments.report.record import Picture
 
 __all__ = ["drawn", "measurements", "picture", "save"]

@@ -1,15 +1,9 @@
-"""What all the figures have in common: colours, frames, and how they become files. Nothing global of matplotlib is changed."""
+"""What all the figures have in common: colours and frames. Nothing global of matplotlib is changed."""
 
-import io
-import warnings
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-
-from objectives.storage import replacing
 
 __all__ = [
     "COLOURS",
@@ -20,8 +14,6 @@ __all__ = [
     "PALE",
     "blank",
     "framed",
-    "png",
-    "save_png",
     "verbatim",
 ]
 
@@ -51,18 +43,3 @@ def framed(axes: Any, label_size: int = 8) -> None:
 def verbatim(name: str) -> str:
     """A name in which matplotlib takes nothing for mathematics."""
     return name.replace("$", r"\$")
-
-
-def png(draw: Callable[[], Figure]) -> bytes:
-    """The content of the PNG file of a figure. A letter that the font lacks is shown as a box, without a warning."""
-    out = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")
-        draw().savefig(out, format="png", dpi="figure")
-    return out.getvalue()
-
-
-def save_png(content: bytes, path: Path) -> None:
-    """Write a PNG file, whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)

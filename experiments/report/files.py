@@ -4,14 +4,13 @@ from pathlib import Path
 
 from discrepancy.errors import InvalidInput
 from experiments.config.mistakes import suggestion
-from experiments.report.figures import save_png
 from experiments.report.markdown import as_markdown
 from experiments.report.page import as_html
 from experiments.report.plain import as_csv, as_json
 from experiments.report.record import Report
 from objectives.storage import StorageError, replacing
 
-__all__ = ["ENDINGS", "made", "prepare", "save"]
+__all__ = ["ENDINGS", "made", "prepare", "save", "save_png"]
 
 ENDINGS = (".md", ".html", ".csv", ".json")
 
@@ -71,3 +70,9 @@ def save(report: Report, path: str | Path, table: str | None = None) -> None:
             text = as_json(report, indent=1) + "\n"
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def save_png(content: bytes, path: Path) -> None:
+    """Write a PNG file, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional
 
-from experiments.report.figures import INK, PALE, blank, save_png, verbatim
+from experiments.report.figures import INK, PALE, blank, verbatim
+from experiments.report.files import save_png
 from experiments.report.record import Picture
 from objectives.synthetic.artefact import SyntheticSet
 

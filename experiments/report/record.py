@@ -10,12 +10,12 @@ Every command builds one :class:`Report`, and every form of its output is render
     report = Report(title="digits", sections=(Section(parts=(table, Notes(("last epoch",)))),))
 """
 
+import io
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
-
-from experiments.report.figures import png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -193,8 +193,12 @@ class Picture:
 
     @cached_property
     def png(self) -> bytes:
-        """The picture as the content of a PNG file."""
-        return png(self.draw)
+        """The picture as the content of a PNG file. A letter that the font lacks is shown as a box, without a warning."""
+        out = io.BytesIO()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")
+            self.draw().savefig(out, format="png", dpi="figure")
+        return out.getvalue()
 
 
 Part = Facts | Table | Notes | Listing | Picture

@@ -1,18 +1,14 @@
-"""The short reports: what a run made, what it will cost, what an artefact is, and the lists of methods and of kinds."""
+"""The short reports: what a run made, what it will cost, and what an artefact is."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from experiments.config import Kind, dump
-from experiments.experiment import Method
 from experiments.plan import Plan
 from experiments.report.record import (
     BYTES,
     SECONDS,
     TEXT,
-    Column,
     Fact,
     Facts,
     Form,
@@ -22,7 +18,6 @@ from experiments.report.record import (
     Picture,
     Report,
     Section,
-    Table,
 )
 from experiments.report.values import duration, size
 
@@ -30,9 +25,7 @@ __all__ = [
     "artefact_report",
     "facts_of",
     "facts_report",
-    "kinds_report",
     "listing_report",
-    "methods_report",
     "plan_report",
     "text_report",
 ]
@@ -93,46 +86,3 @@ def listing_report(title: str, text: str, data: Any, language: str = "yaml") -> 
 def text_report(title: str, line: str) -> Report:
     """A sentence."""
     return Report(title=title, sections=(Section(parts=(Notes((line,)),)),), data={"done": line})
-
-
-def methods_report(found: Sequence[Method]) -> Report:
-    """The packaged methods with their sources."""
-    columns = (Column("method"), Column("title"), Column("source"))
-    table = Table(columns=columns, rows=tuple((item.name, item.title, item.source) for item in found))
-    return Report(title="Methods", sections=(Section(parts=(table,)),), data=[dump(method) for method in found])
-
-
-def kinds_report(families: Mapping[str, Sequence[Kind]]) -> Report:
-    """Every kind with the first line of its description, and its fields below."""
-    sections = tuple(
-        Section(family, (Listing("\n".join(line for kind in members for line in _kind(kind))),))
-        for family, members in families.items()
-    )
-    return Report(title="Kinds", sections=sections, data=dict(families))
-
-
-def _kind(kind: Kind) -> list[str]:
-    lines = [f"  {kind.kind}{f': {_prose(kind.summary)}' if kind.summary else ''}"]
-    for item in kind.fields:
-        default = "required" if item.required else f"default {_yaml(item.default)}"
-        lines.append(f"      {item.name}: {item.values}; {default}")
-    return lines
-
-
-def _prose(text: str) -> str:
-    """Without the marks of a docstring."""
-    return re.sub(r":\w+:`([^`]*)`", r"\1", text).replace("``", "")
-
-
-def _yaml(value: Any) -> str:
-    """A default as it would be written in a configuration, on one line."""
-    match value:
-        case dict():
-            return f"{{{', '.join(f'{key}: {_yaml(item)}' for key, item in value.items())}}}"
-        case list():
-            return f"[{', '.join(_yaml(item) for item in value)}]"
-        case None | "":
-            return "null" if value is None else "''"
-        case bool():
-            return str(value).lower()
-    return str(value)

@@ -19,8 +19,9 @@ from discrepancy.learning.learners import KernelRidge, Learner, LinearPredictor,
 from discrepancy.learning.recovery import duals, features_of, learned
 from experiments.config import build, dump
 from experiments.data import Source
-from experiments.experiment import Experiment, configured, method_tree
-from objectives.condense import check_finite, result
+from experiments.experiment import Experiment, configured
+from experiments.method import method_tree
+from objectives.condensation import check_finite, result
 from objectives.contexts import Fresh
 from objectives.data.labelled import LabelledData
 from objectives.rng import rng

@@ -10,13 +10,11 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
-from sklearn.cluster import KMeans
 from torch import Tensor
-from torchvision.transforms.v2 import functional as transforms
 
 from discrepancy.errors import InvalidInput
 from discrepancy.parts import Part
-from objectives.condense import check_finite, result
+from objectives.condensation import check_finite, result
 from objectives.contexts import Context
 from objectives.data.real import RealData
 from objectives.engine.compile import Policy
@@ -179,6 +177,8 @@ class Blurred(Graded, kind="blurred"):
             raise InvalidInput(
                 f"'blurred' needs images, got examples of shape {task.data.shape}; leave this recipe out"
             )
+        from torchvision.transforms.v2 import functional as transforms
+
         images = task.real()
         reach = min(int(3 * strength + 0.5), min(images.shape[2:]) - 1)  # a border is mirrored, so it cannot be wider
         return transforms.gaussian_blur(images, [2 * reach + 1] * 2, [strength, strength])
@@ -232,6 +232,8 @@ class Centres(Repeated, kind="centres"):
         _check_count(self.count)
 
     def points(self, task: Task) -> Float[Tensor, "m ..."]:
+        from sklearn.cluster import KMeans
+
         task.data.require(task.per_class, f"recipe: {self.kind}")
         found = []
         for label, rows in enumerate(task.data.class_batch(task.rng("real"), CENTRES_FROM).split(self._sizes(task))):

@@ -8,7 +8,7 @@ from experiments.config import dump
 from experiments.evaluate import TrainingSet, evaluate, held_out
 from experiments.experiment import chosen_device
 from experiments.report import Report, save
-from experiments.report.figures import save_png
+from experiments.report.files import save_png
 from experiments.report.progress import Shown, silent
 from experiments.studies.findings import Findings, Pair, found
 from experiments.studies.folder import StudyFolder

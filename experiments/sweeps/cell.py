@@ -10,7 +10,7 @@ from experiments.evaluate import Comparison, Protocol, comparison, control
 from experiments.experiment import Experiment, chosen_device
 from experiments.run import run
 from experiments.sweeps.folder import CellFiles
-from objectives.condense import Progress
+from objectives.condensation import Progress
 from objectives.engine.runtime import Runtime
 from objectives.synthetic.artefact import SyntheticSet
 

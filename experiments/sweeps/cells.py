@@ -9,7 +9,8 @@ from experiments.config import ConfigError, Mistake, Tree, build, dump, override
 from experiments.config.mistakes import join
 from experiments.data import Source, source_named
 from experiments.evaluate import Protocol
-from experiments.experiment import Experiment, configured, method_tree
+from experiments.experiment import Experiment, configured
+from experiments.method import method_tree
 from experiments.sweeps.sweep import CROSS, At, Cross, Portion, Sweep
 
 __all__ = ["Cell", "cells_of", "plain_cell"]

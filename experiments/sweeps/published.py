@@ -13,7 +13,8 @@ from discrepancy.errors import DiscrepancyError, InvalidInput
 from discrepancy.parts import named
 from experiments.config import build, difference, dump, merge, read
 from experiments.evaluate import protocol_named
-from experiments.experiment import Experiment, configured, method_tree
+from experiments.experiment import Experiment, configured
+from experiments.method import method_tree
 from experiments.sweeps.cells import Cell
 
 __all__ = ["Figure", "Published", "Settings", "deviations", "packaged", "recovered"]

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import torch
-import torch._dynamo.config
-import torch._dynamo.exc
 
 from discrepancy.errors import PerformanceWarning
 from discrepancy.parts import check_choice
@@ -28,9 +26,6 @@ sweep over sizes would end there."""
 
 MULTIPLICATIONS_PER_SECOND = {"cpu": 1.5e10, "cuda": 5e12}
 """Eager convolutional networks on a laptop's core, and on a data-centre GPU: an order of magnitude for estimates."""
-
-LIMIT = "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else "cache_size_limit"
-"""The name of that limit in torch's configuration; the second was its name up to torch 2.6."""
 
 
 def eager_seconds(multiplications: float, device: torch.device | str = "cpu") -> float:
@@ -71,10 +66,14 @@ class Compiled:
     def __call__(self, *arguments: Any) -> Any:
         if self.fast is None:
             return self.plain(*arguments)
+        from torch._dynamo import config, exc  # takes longer to import than all the rest of torch
+
+        # The second is the name of the limit up to torch 2.6.
+        limit = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
         try:
-            with torch._dynamo.config.patch({LIMIT: VERSIONS}):
+            with config.patch({limit: VERSIONS}):
                 return self.fast(*arguments)
-        except (torch._dynamo.exc.TorchDynamoException, torch._dynamo.exc.FailOnRecompileLimitHit) as error:
+        except (exc.TorchDynamoException, exc.FailOnRecompileLimitHit) as error:
             self.fast = None
             _warn(" ".join(str(error).split("\n")[:2]).strip())
             return self.plain(*arguments)

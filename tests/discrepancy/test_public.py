@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 import discrepancy
+import objectives
 from discrepancy.parts import FAMILIES
 
 ROOMS: dict[str, ModuleType] = {
@@ -32,6 +33,17 @@ def test_the_rooms_have_names():
     assert {"kernels", "learners", "embeddings", "networks", "recovery", "transport"} <= ROOMS.keys()
     for name, room in ROOMS.items():
         assert room.__all__, f"'{name}' lists no public name"
+
+
+@pytest.mark.parametrize("package", [discrepancy, objectives], ids=lambda package: package.__name__)
+def test_no_public_name_is_that_of_a_module_of_its_package(package: ModuleType):
+    """Else the import of that module would put it in the name's place."""
+    folder = Path(package.__path__[0])
+    modules = {path.stem for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert {name for name in modules & {*package.__all__} if not inspect.ismodule(getattr(package, name))} == set()
+    assert set(dir(package)) == {*package.__all__}
+    with pytest.raises(AttributeError, match=f"module '{package.__name__}' has no attribute 'nothing'"):
+        package.nothing  # noqa: B018
 
 
 def test_every_kind_is_a_public_name():

@@ -25,7 +25,7 @@ from experiments.data import Diabetes, Digits
 from experiments.evaluate import ByLearner, by_learner, comparison_by_learner, held_out, learner_evaluator
 from experiments.evaluate.controls import random_rows
 from experiments.evaluate.learner_evaluator import UNSEEN, LearnerEvaluator
-from objectives.condense import condense
+from objectives.condensation import condense
 from objectives.contexts import Context, Fresh, Pool, Renewed, Trained, Watch
 from objectives.data.labelled import LabelledData
 from objectives.engine.extractor import Extractor

@@ -371,6 +371,38 @@ def test_methods_and_kinds_are_listed(capsys: pytest.CaptureFixture[str]):
     assert {"kernel", "discrepancy", "context"} <= json.loads(capsys.readouterr().out).keys()
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["run", "--step"], ["methods"]], ids=" ".join)
+def test_names_are_listed_without_torch(arguments: list[str]):
+    code = f"""
+import sys
+from experiments.cli import main
+try:
+    main({arguments})
+except SystemExit:
+    pass
+print({{"torch", "matplotlib", "numpy", "scipy"}} & sys.modules.keys(), file=sys.stderr)
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stderr.endswith("set()\n")
+
+
+@pytest.mark.slow
+def test_every_kind_is_known_in_a_new_process():
+    code = """
+import importlib, pkgutil
+from experiments.config import known
+names = lambda: {(family, kind.kind) for family, kinds in known().items() for kind in kinds}
+first = names()
+for package in ("discrepancy", "objectives", "experiments"):
+    for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+assert len(first) > 100
+assert names() == first, names() - first
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_export_to_images_and_npz(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     artefact = str(finished / "result.safetensors")
     synthetic = SyntheticSet.load(artefact)

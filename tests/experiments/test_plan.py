@@ -8,7 +8,8 @@ from discrepancy.errors import InvalidInput
 from discrepancy.networks import ConvNet
 from experiments.config import build
 from experiments.data import Digits
-from experiments.experiment import Experiment, configured, method_tree
+from experiments.experiment import Experiment, configured
+from experiments.method import method_tree
 from experiments.plan import planned
 from objectives.contexts import Pool
 from objectives.solvers import Descent, Forgetting, Herding, Solver

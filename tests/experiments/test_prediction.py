@@ -28,7 +28,7 @@ from experiments.cli import main
 from experiments.config import ConfigError, build, dump, read
 from experiments.data import Digits
 from experiments.report import as_text, save
-from experiments.report.figures import save_png
+from experiments.report.files import save_png
 from experiments.report.progress import Advance, silent
 from experiments.studies import prediction_tree, run_prediction, running, views
 from experiments.studies.correlation import ceiling, interval, kendall, left_out, resamples, same_family, spearman

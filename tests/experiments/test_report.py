@@ -17,7 +17,7 @@ from discrepancy.errors import InvalidInput
 from experiments.config import known
 from experiments.evaluate import PROTOCOLS, Comparison
 from experiments.evaluate.records import Evaluation
-from experiments.experiment import Method
+from experiments.method import Method
 from experiments.plan import Plan
 from experiments.report import (
     Column,
@@ -40,8 +40,9 @@ from experiments.report import (
 )
 from experiments.report.evaluation import evaluation_report
 from experiments.report.figures import blank
+from experiments.report.lists import kinds_report, methods_report
 from experiments.report.record import BYTES, COUNT, SECONDS, Cell, Form, fixed, scientific, significant
-from experiments.report.summary import facts_report, kinds_report, methods_report, plan_report
+from experiments.report.summary import facts_report, plan_report
 from experiments.report.values import shown
 
 TABLE = Table(

@@ -22,7 +22,7 @@ from torch import Tensor
 from experiments.config import build, override, read
 from experiments.data import Digits
 from experiments.experiment import Experiment, configured
-from objectives.condense import solve
+from objectives.condensation import solve
 from objectives.data.labelled import LabelledData
 from objectives.engine.runtime import Runtime
 from objectives.methods import available

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from discrepancy import MMD
 from discrepancy.embeddings import Features
 from discrepancy.errors import InvalidInput
-from objectives.condense import condense
+from objectives.condensation import condense
 from objectives.contexts import Fresh, Pool
 from objectives.data.labelled import Normalisation
 from objectives.data.labels import Labels

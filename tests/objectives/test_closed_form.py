@@ -17,7 +17,7 @@ from discrepancy.errors import InvalidInput, NumericalWarning
 from discrepancy.learning.ridge import Validation
 from discrepancy.networks import MLP, ConvNet, Coupling, Network
 from objectives import LabelledData, Match, Pixels, Pool, SyntheticSet, condense
-from objectives.condense import solve
+from objectives.condensation import solve
 from objectives.engine.real_side import STREAMED_BYTES
 from objectives.engine.runtime import Runtime
 from objectives.rng import rng

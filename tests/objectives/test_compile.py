@@ -16,7 +16,7 @@ from discrepancy.errors import InvalidInput, PerformanceWarning
 from discrepancy.learning.gradients import MeanGradients, mean_loss_gradients
 from discrepancy.networks import MLP, ConvNet, Network
 from discrepancy.numerics.blocks import padded
-from objectives.condense import condense
+from objectives.condensation import condense
 from objectives.contexts import Fresh, Pool, Trained
 from objectives.engine.bound_context import BoundContext
 from objectives.engine.compile import Compiled, Policy, compiled, eager_seconds

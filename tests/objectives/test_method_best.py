@@ -8,8 +8,9 @@ from torch.nn import functional
 
 from discrepancy.networks import ConvNet
 from experiments.config import build
-from experiments.experiment import Experiment, configured, method_tree
-from objectives.condense import result, solve
+from experiments.experiment import Experiment, configured
+from experiments.method import method_tree
+from objectives.condensation import result, solve
 from objectives.data.real import RealData
 
 SMALL = (

@@ -5,7 +5,7 @@ import pytest
 import torch
 from conformance import trial
 
-from objectives.condense import result, solve
+from objectives.condensation import result, solve
 
 
 def learned(x: np.ndarray, y: np.ndarray, penalty: float) -> np.ndarray:

@@ -15,7 +15,7 @@ from experiments.config import build, read
 from experiments.data import Digits
 from experiments.experiment import Experiment, configured
 from objectives import Fresh, Interpolated, Match, Pool, Queue, Siamese, SyntheticSet, Trained, Training, condense
-from objectives.condense import result
+from objectives.condensation import result
 from objectives.methods import available
 from objectives.solvers import Descent, GreedyMMD, Herding, Solver
 from objectives.synthetic.bases import Bases

@@ -14,7 +14,7 @@ from discrepancy import MMD, ClassMeans, JointMMD, KernelRidge, MeanGradients, P
 from discrepancy.embeddings import Features, LossGradient
 from discrepancy.errors import InvalidInput
 from discrepancy.kernels import Gaussian
-from objectives.condense import condense
+from objectives.condensation import condense
 from objectives.contexts import Fresh, Pool, Trained
 from objectives.solvers import Descent
 from objectives.synthetic.artefact import SyntheticSet

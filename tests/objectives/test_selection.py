@@ -13,7 +13,7 @@ from discrepancy import MMD, Gaussian
 from discrepancy.embeddings import Features, Layers
 from discrepancy.errors import InvalidInput
 from discrepancy.networks import ConvNet
-from objectives.condense import result, solve
+from objectives.condensation import result, solve
 from objectives.contexts import Context, Fresh, Pool
 from objectives.data.labelled import LabelledData
 from objectives.data.real import RealData

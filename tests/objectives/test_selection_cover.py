@@ -12,7 +12,7 @@ from small import NETWORK, images, problem, start, table
 from discrepancy import MMD, CoveringRadius, Measure
 from discrepancy.embeddings import Features
 from discrepancy.errors import InvalidInput
-from objectives.condense import solve
+from objectives.condensation import solve
 from objectives.contexts import Pool
 from objectives.data.labelled import LabelledData
 from objectives.solvers import KCentre

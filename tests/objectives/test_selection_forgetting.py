@@ -11,7 +11,7 @@ from small import NETWORK, images, start, table, unchecked
 from discrepancy import MMD
 from discrepancy.errors import InvalidInput
 from discrepancy.networks import ConvNet
-from objectives.condense import solve
+from objectives.condensation import solve
 from objectives.contexts import Pool
 from objectives.data.labelled import LabelledData
 from objectives.solvers import Forgetting

@@ -22,7 +22,7 @@ from discrepancy.errors import InvalidInput
 from discrepancy.kernels import Energy, Kernel, Laplace, Linear, Polynomial
 from discrepancy.mean_embeddings.gains import Compared
 from discrepancy.transport import Sinkhorn
-from objectives.condense import result, solve
+from objectives.condensation import result, solve
 from objectives.contexts import Fresh, Pool
 from objectives.data.labelled import LabelledData
 from objectives.solvers import GreedyMMD, Herding

@@ -13,7 +13,7 @@ from discrepancy import MMD, Gaussian, Measure
 from discrepancy.embeddings import Features
 from discrepancy.errors import InvalidInput
 from discrepancy.kernels import Energy
-from objectives.condense import solve
+from objectives.condensation import solve
 from objectives.contexts import Pool
 from objectives.data.labelled import LabelledData
 from objectives.rng import rng

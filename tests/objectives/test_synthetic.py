@@ -9,7 +9,7 @@ from torch import Tensor
 
 from discrepancy import MMD
 from discrepancy.errors import InvalidInput
-from objectives.condense import condense
+from objectives.condensation import condense
 from objectives.contexts import Pool
 from objectives.data.labelled import LabelledData
 from objectives.rng import rng

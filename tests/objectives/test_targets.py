@@ -14,7 +14,7 @@ from discrepancy.embeddings import Features, LossGradient
 from discrepancy.errors import InvalidInput
 from discrepancy.kernels import Gaussian
 from discrepancy.networks import MLP
-from objectives.condense import condense
+from objectives.condensation import condense
 from objectives.contexts import Fresh, Pool, Trained
 from objectives.data.labelled import LabelledData, Normalisation
 from objectives.rng import rng

@@ -16,7 +16,7 @@ from torch.nn import functional
 from discrepancy import MMD
 from discrepancy.errors import InvalidInput
 from discrepancy.networks import MLP, ConvNet
-from objectives.condense import condense
+from objectives.condensation import condense
 from objectives.contexts import Pool
 from objectives.data.labelled import LabelledData
 from objectives.rng import rng

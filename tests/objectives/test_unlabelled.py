@@ -13,7 +13,7 @@ from discrepancy.embeddings import Features
 from discrepancy.errors import InvalidInput
 from discrepancy.kernels import Gaussian
 from discrepancy.networks import ConvNet
-from objectives.condense import condense
+from objectives.condensation import condense
 from objectives.contexts import Fresh, Pool, Queue
 from objectives.data.labelled import LabelledData
 from objectives.solvers import Descent, Herding

@@ -11,7 +11,7 @@ from discrepancy import MMD, Gaussian
 from discrepancy.embeddings import Features
 from discrepancy.errors import InvalidInput, NonFinite
 from discrepancy.kernels import Median
-from objectives.condense import Progress, condense
+from objectives.condensation import Progress, condense
 from objectives.contexts import Fresh, Pool
 from objectives.solvers import Descent, Random
 from objectives.synthetic.artefact import SyntheticSet

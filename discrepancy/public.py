@@ -1,0 +1,88 @@
+"""The public names of ``discrepancy``, which loads them when one of them is first used."""
+
+from discrepancy import divergences, embeddings, kernels, learning, mean_embeddings, moments, networks, transport
+from discrepancy.cover import CoveringRadius
+from discrepancy.datasets import ClassesDistance, DataSetDistance
+from discrepancy.discrepancy import Discrepancy, MeanDiscrepancy, SampleDiscrepancy
+from discrepancy.divergences import (
+    ClassifierDivergence,
+    Coverage,
+    Density,
+    NeighbourKL,
+    Precision,
+    Recall,
+    SmoothedTotalVariation,
+)
+from discrepancy.errors import (
+    DiscrepancyError,
+    InvalidInput,
+    NonFinite,
+    NumericalWarning,
+    PerformanceWarning,
+    Unsupported,
+)
+from discrepancy.joint import Joint
+from discrepancy.kernels import Gaussian
+from discrepancy.learning import MeanGradients, Parameters, Risk, learners, recovery
+from discrepancy.learning.learners import ClassMeans, KernelRidge, Ridge, Validation
+from discrepancy.mean_embeddings import MMD, CharacteristicFunction, EnergyDistance, JointMMD
+from discrepancy.measure import Grouping, Measure
+from discrepancy.moments import Coral, Frechet, GaussianKL, LinearHypotheses, Moments, Quantiles
+from discrepancy.transport import MaxSlicedWasserstein, Sinkhorn, SlicedWasserstein, Wasserstein
+
+__all__ = [
+    "CharacteristicFunction",
+    "ClassMeans",
+    "ClassesDistance",
+    "ClassifierDivergence",
+    "Coral",
+    "Coverage",
+    "CoveringRadius",
+    "DataSetDistance",
+    "Density",
+    "Discrepancy",
+    "DiscrepancyError",
+    "EnergyDistance",
+    "Frechet",
+    "Gaussian",
+    "GaussianKL",
+    "Grouping",
+    "InvalidInput",
+    "Joint",
+    "JointMMD",
+    "KernelRidge",
+    "LinearHypotheses",
+    "MMD",
+    "MaxSlicedWasserstein",
+    "MeanDiscrepancy",
+    "MeanGradients",
+    "Measure",
+    "Moments",
+    "NeighbourKL",
+    "NonFinite",
+    "NumericalWarning",
+    "Parameters",
+    "PerformanceWarning",
+    "Precision",
+    "Quantiles",
+    "Recall",
+    "Ridge",
+    "Risk",
+    "SampleDiscrepancy",
+    "Sinkhorn",
+    "SlicedWasserstein",
+    "SmoothedTotalVariation",
+    "Unsupported",
+    "Validation",
+    "Wasserstein",
+    "divergences",
+    "embeddings",
+    "kernels",
+    "learners",
+    "learning",
+    "mean_embeddings",
+    "moments",
+    "networks",
+    "recovery",
+    "transport",
+]

@@ -1,0 +1,103 @@
+"""The public names of ``objectives``, which loads them when one of them is first used."""
+
+from objectives.condensation import Progress, condense
+from objectives.contexts import Context, Fresh, Interpolated, Pool, Queue, Renewed, Trained, Watch
+from objectives.data.examples import Examples
+from objectives.data.in_memory import InMemory
+from objectives.data.labelled import LabelledData
+from objectives.data.labels import Labels
+from objectives.data.real import RealData
+from objectives.data.sampling import ClusteredRows, RandomRows, Sampling
+from objectives.data.spec import DataSpec
+from objectives.data.units import Normalisation
+from objectives.engine.runtime import Runtime
+from objectives.solvers import (
+    ClosedForm,
+    Descent,
+    Forgetting,
+    GreedyMMD,
+    Herding,
+    KCentre,
+    KernelThinning,
+    LabelSolve,
+    Solver,
+    selection,
+)
+from objectives.synthetic.artefact import SyntheticSet
+from objectives.synthetic.bases import Bases
+from objectives.synthetic.formation import Formation
+from objectives.synthetic.frequencies import Frequencies
+from objectives.synthetic.parameterisation import Parameterisation
+from objectives.synthetic.pixels import Pixels
+from objectives.teacher import Taught, Teacher
+from objectives.terms import reductions
+from objectives.terms.match import Match
+from objectives.terms.objective import Objective, Term
+from objectives.terms.penalties import CrossEntropy, LabelMargin, TotalVariation
+from objectives.terms.penalty import Penalised, Penalty
+from objectives.terms.reductions import Reduction
+from objectives.terms.weights import LinearWeight, StepWeight, WeightSchedule
+from objectives.training.augmentation import Augmentation, Chain, Siamese
+from objectives.training.mixing import CutMix, Mixing
+from objectives.training.training import Training
+
+__all__ = [
+    "Augmentation",
+    "Bases",
+    "Chain",
+    "ClusteredRows",
+    "Context",
+    "DataSpec",
+    "InMemory",
+    "Labels",
+    "RealData",
+    "Runtime",
+    "WeightSchedule",
+    "CrossEntropy",
+    "CutMix",
+    "ClosedForm",
+    "Descent",
+    "Examples",
+    "Forgetting",
+    "Formation",
+    "Frequencies",
+    "Fresh",
+    "GreedyMMD",
+    "Herding",
+    "Interpolated",
+    "KCentre",
+    "KernelThinning",
+    "LabelSolve",
+    "LabelMargin",
+    "LabelledData",
+    "LinearWeight",
+    "Match",
+    "Mixing",
+    "Normalisation",
+    "Objective",
+    "Parameterisation",
+    "Penalised",
+    "Penalty",
+    "Pixels",
+    "Pool",
+    "Progress",
+    "Queue",
+    "RandomRows",
+    "Sampling",
+    "Reduction",
+    "Renewed",
+    "Siamese",
+    "Solver",
+    "StepWeight",
+    "SyntheticSet",
+    "Taught",
+    "Teacher",
+    "Term",
+    "TotalVariation",
+    "Trained",
+    "Watch",
+    "Training",
+    "condense",
+    "reductions",
+    "selection",
+]
