@@ -174,6 +174,7 @@ def result(problem: Problem, solving: Solving, record: Mapping[str, Any] | None 
         "seed": problem.runtime.seed,
         "data": data.name,
         "fingerprint": data.fingerprint(),
+        **({} if (sketch := data.sketch()) is None else {"sketch": sketch.as_text()}),
         **({"findings": solving.findings} if solving.findings else {}),
         **(record or {}),
     }

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +11,15 @@ from experiments import export as exporting
 from experiments.config import Tree, build, override, read, write_yaml
 from experiments.config.mistakes import suggestion
 from experiments.data import HeldOut, Source, source_named
-from experiments.evaluate import NAMES, by_learner, comparison, comparison_by_learner, protocol_named
+from experiments.evaluate import (
+    NAMES,
+    by_learner,
+    check_same,
+    comparison,
+    comparison_by_learner,
+    note_of_others,
+    protocol_named,
+)
 from experiments.experiment import chosen_device
 from experiments.folder import RunFolder, artefact_path
 from experiments.report import Report, curves, grid
@@ -18,6 +27,7 @@ from experiments.report.evaluation import evaluation_report, teacher_in_words
 from experiments.report.progress import shown
 from experiments.report.summary import artefact_report, facts_report, listing_report, text_report
 from experiments.teaching import labelled, teacher_of, teacher_tree
+from objectives.data.labelled import LabelledData
 from objectives.engine.runtime import Runtime
 from objectives.methods import available
 from objectives.synthetic.artefact import SyntheticSet
@@ -46,7 +56,7 @@ def label(
         raise InvalidInput(f"'--out' must be the name of an artefact, FILE.safetensors, got '{out}'")
     synthetic = SyntheticSet.load(artefact_path(artefact))
     taught = build(Teacher, override(teacher_tree(teacher), changes), "teacher")
-    loaded = source_of(synthetic, artefact, data, root).load()
+    loaded = _loaded(synthetic, artefact, data, root)
     with shown("teaching", max(1, taught.number * taught.rounds), quiet) as advance:
         relabelled = labelled(
             synthetic,
@@ -88,7 +98,7 @@ def evaluate(
         compare_with = functools.partial(comparison_by_learner, protocol=by_learner(changes, networks))
     else:
         compare_with = functools.partial(comparison, protocol=protocol_named(protocol, changes, networks))
-    loaded = source_of(synthetic, artefact, data, root).load()
+    loaded = _loaded(synthetic, artefact, data, root)
     controls = [] if list(controls) == ["none"] else list(controls)
     chosen = chosen_device(device)
     if labels == "hard":
@@ -112,7 +122,17 @@ def evaluate(
             validation=validation,
             on_progress=lambda done, note: advance(int(1000 * done), note),
         )
+    note = note_of_others(synthetic, loaded)
+    found = replace(found, notes=() if note is None else (note,))
     return evaluation_report(found, grid.picture(synthetic))
+
+
+def _loaded(synthetic: SyntheticSet, artefact: str | Path, data: str | None, root: str | None) -> LabelledData:
+    """The data of :func:`source_of`; where none are named, they must be those that the artefact was made from."""
+    loaded = source_of(synthetic, artefact, data, root).load()
+    if data is None:
+        check_same(synthetic, loaded, str(artefact))
+    return loaded
 
 
 def source_of(

@@ -16,6 +16,7 @@ from experiments.evaluate.controls import (
 from experiments.evaluate.learner_comparison import comparison_by_learner
 from experiments.evaluate.protocol import PROTOCOLS, Protocol, protocol_named
 from experiments.evaluate.records import Evaluation, TrainingSet
+from experiments.evaluate.seen import check_same, check_unseen, note_of_others
 from experiments.evaluate.training import evaluate, evaluate_each, held_out
 
 __all__ = [
@@ -29,6 +30,8 @@ __all__ = [
     "Selection",
     "TrainingSet",
     "by_learner",
+    "check_same",
+    "check_unseen",
     "comparison",
     "control",
     "evaluate",
@@ -36,6 +39,7 @@ __all__ = [
     "held_out",
     "herding",
     "comparison_by_learner",
+    "note_of_others",
     "protocol_named",
     "random_control",
     "selected_control",

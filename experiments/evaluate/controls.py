@@ -18,6 +18,7 @@ from discrepancy.mean_embeddings.mmd import MMD
 from experiments.evaluate.by_learner import ByLearner
 from experiments.evaluate.protocol import Protocol
 from experiments.evaluate.records import Evaluation, TrainingSet
+from experiments.evaluate.seen import check_unseen
 from experiments.evaluate.training import Progress, evaluate, evaluate_each, held_out
 from objectives.condensation import solve
 from objectives.contexts import Context, Pool
@@ -55,8 +56,8 @@ Selection = Callable[[RealData], Int[Tensor, " m"]]
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A condensed set (``condensed``) beside its controls, by name, in this order; and what is known of the teacher, if all of
-    them have its labels."""
+    """A condensed set (``condensed``) beside its controls, by name, in this order; what is known of the teacher, if all of them
+    have its labels; and what else must be known to read the figures."""
 
     rows: Mapping[str, Evaluation]
     protocol: Protocol | ByLearner
@@ -64,12 +65,14 @@ class Comparison:
     device: str
     torch: str = torch.__version__
     teacher: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as plain data."""
-        plain = {name: value for name, value in vars(self).items() if name not in ("rows", "protocol")}
+        plain = {name: value for name, value in vars(self).items() if name not in ("rows", "protocol", "notes")}
         rows = {name: evaluation.as_dict() for name, evaluation in self.rows.items()}
-        return {**plain, "protocol": {**self.protocol.describe(), "hash": self.protocol.hash}, "rows": rows}
+        protocol = {**self.protocol.describe(), "hash": self.protocol.hash}
+        return {**plain, "protocol": protocol, "rows": rows, "notes": list(self.notes)}
 
 
 def comparison(
@@ -92,11 +95,12 @@ def comparison(
     ``on_progress`` is called with the share of the work that is done and the name of what is evaluated.
 
     Raises:
-        InvalidInput: on an unknown control, or classes that are not those of the data.
+        InvalidInput: on an unknown control, classes that are not those of the data, or a set that has seen the test examples.
     """
     unknown = [name for name in controls if name not in CONTROLS]
     if unknown:
         raise InvalidInput(f"'controls' must be any of {', '.join(CONTROLS)}, got '{unknown[0]}'")
+    check_unseen(synthetic, held_out(data, runtime.seed) if validation else data, validation)
     condensed = TrainingSet.made(synthetic, data)
     protocol = protocol.learning(condensed.labels.kind)
     if synthetic.labelling.kind == "teacher" and teacher is None and controls:

@@ -14,6 +14,7 @@ from experiments.evaluate.by_learner import ByLearner
 from experiments.evaluate.controls import CONTROLS, Comparison, herded, random_rows
 from experiments.evaluate.learner_evaluator import LearnerEvaluator, SmallSet
 from experiments.evaluate.records import Evaluation
+from experiments.evaluate.seen import check_unseen
 from objectives.contexts import Pool
 from objectives.data.labelled import LabelledData
 from objectives.engine.runtime import Runtime
@@ -39,7 +40,7 @@ def comparison_by_learner(
     examples), and from the set with its points rounded, where they are more exact than that (:func:`rounded`).
 
     Raises:
-        InvalidInput: if the set holds no learner, or does not fit the data, or on an unknown control.
+        InvalidInput: if the set holds no learner, does not fit the data, or has seen the test examples; on an unknown control.
     """
     unknown = [name for name in controls if name not in CONTROLS]
     if unknown:
@@ -49,6 +50,7 @@ def comparison_by_learner(
             "the set has the labels of a teacher, and its controls would have none; give the teacher, or hardened() labels"
         )
     evaluator = LearnerEvaluator(synthetic, data, protocol, runtime=runtime, validation=validation, teacher=teacher)
+    check_unseen(synthetic, evaluator.data, validation)
     if "whole" in controls:
         evaluator.check_whole()
     condensed = evaluator.condensed(synthetic)

@@ -47,7 +47,7 @@ def evaluation_report(found: Comparison, picture: Picture | None = None) -> Repo
         ),
         records=tuple({"set": name, **row.as_dict()} for name, row in found.rows.items()),
     )
-    parts = (table, Notes((_about(found, first, part), *_scores(found), *_teacher(found))))
+    parts = (table, Notes((_about(found, first, part), *found.notes, *_scores(found), *_teacher(found))))
     return Report(
         title=f"Evaluation on {found.data}",
         sections=(Section(parts=parts if picture is None else (*parts, picture)),),

@@ -2,20 +2,32 @@
 
 fingerprint(examples)    one hash of all the examples: points, labels and groups, with their types and shapes
 row_hashes(points)       one hash of the values of each point, the same in every type that holds these values
+Sketch.of(points)        the least of these hashes, by which an artefact tells what it was made from
 """
 
 import hashlib
+import heapq
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
+from discrepancy.errors import InvalidInput
 from objectives.data.examples import Examples
 
-__all__ = ["fingerprint", "row_hashes"]
+__all__ = ["Sketch", "fingerprint", "row_hashes"]
 
 ROWS = 1024
 """Points whose values are brought to one type at once."""
+
+SKETCH = 256
+"""Row hashes in a sketch: examples that are 1 % of the data are missed by all of them with a probability of 8 %."""
+
+SKETCH_BYTES = 8
+"""Of a row hash in a sketch."""
 
 
 def fingerprint(*parts: Examples | None) -> str:
@@ -67,3 +79,39 @@ def _bytes(rows: Shaped[Tensor, "n d"]) -> list[memoryview]:
         forms.append((rows.double() + 0.0).numpy())
     chosen = torch.where(small, 0, torch.where(inside, 1, 2)).tolist()
     return [memoryview(forms[form][i]) for i, form in enumerate(chosen)]
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """The least of the row hashes of a data set: a random choice of its different rows, the same wherever the data are. The
+    share of them that is found in other data is, but for chance, the share of the data set that is."""
+
+    hashes: frozenset[bytes]
+
+    @classmethod
+    def of(cls, points: Shaped[Tensor, "n ..."]) -> "Sketch":
+        """The sketch of these points."""
+        return cls(frozenset(heapq.nsmallest(SKETCH, {row[:SKETCH_BYTES] for row in row_hashes(points)})))
+
+    def share_in(self, rows: Collection[bytes]) -> float:
+        """The share of these hashes that are among those of other rows, as :func:`row_hashes` gives them."""
+        return len(self.hashes & {row[:SKETCH_BYTES] for row in rows}) / len(self.hashes)
+
+    def as_text(self) -> str:
+        """All of it as hexadecimal digits."""
+        return "".join(sorted(row.hex() for row in self.hashes))
+
+    @classmethod
+    def from_text(cls, text: Any) -> "Sketch":
+        """What :meth:`as_text` has written.
+
+        Raises:
+            InvalidInput: if it is anything else.
+        """
+        try:
+            rows = bytes.fromhex(text)
+        except (TypeError, ValueError):
+            rows = b""
+        if not rows or len(rows) % SKETCH_BYTES or len(rows) > SKETCH * SKETCH_BYTES:
+            raise InvalidInput("the sketch of rows is damaged; make the artefact again, or remove it from its record")
+        return cls(frozenset(rows[i : i + SKETCH_BYTES] for i in range(0, len(rows), SKETCH_BYTES)))

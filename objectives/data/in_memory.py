@@ -8,7 +8,7 @@ from torch import Tensor
 
 from discrepancy.errors import InvalidInput
 from objectives.data.examples import Examples
-from objectives.data.fingerprint import fingerprint
+from objectives.data.fingerprint import Sketch, fingerprint, row_hashes
 from objectives.data.labels import Labels
 from objectives.data.real import RealData
 from objectives.data.spec import DataSpec, listed
@@ -107,3 +107,15 @@ class InMemory(RealData):
     @functools.cached_property
     def _fingerprint(self) -> str:
         return fingerprint(self._examples)
+
+    def sketch(self) -> Sketch:
+        return self._sketch
+
+    @functools.cached_property
+    def _sketch(self) -> Sketch:
+        return Sketch.of(self.points)
+
+    @functools.cached_property
+    def row_hashes(self) -> frozenset[bytes]:
+        """The hashes of the different points, by which they are found in other data."""
+        return frozenset(row_hashes(self.points))

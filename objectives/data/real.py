@@ -20,6 +20,7 @@ from torch import Tensor
 
 from discrepancy.errors import InvalidInput
 from objectives.data.examples import Examples, Grouped
+from objectives.data.fingerprint import Sketch
 from objectives.data.labels import Labels
 from objectives.data.spec import Described
 
@@ -92,6 +93,10 @@ class RealData(Described):
     @abstractmethod
     def fingerprint(self) -> str:
         """A hash of all the examples, whatever they are called and in whatever units networks see them."""
+
+    def sketch(self) -> Sketch | None:
+        """Hashes of some rows, by which a set is known to have seen these examples; None where none are given away."""
+        return None
 
     def require_rows(self, what: str) -> None:
         """Refuse, before anything is read, what needs single examples of a real side that gives none away.

@@ -4,7 +4,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from objectives.data.examples import Examples
-from objectives.data.fingerprint import fingerprint
+from objectives.data.fingerprint import Sketch, fingerprint
 from objectives.data.labels import Labels
 from objectives.data.real import RealData
 from objectives.data.spec import DataSpec
@@ -50,3 +50,6 @@ class Subset(RealData):
 
     def fingerprint(self) -> str:
         return fingerprint(self.rows())
+
+    def sketch(self) -> Sketch | None:
+        return None if self.of.sketch() is None else Sketch.of(self.rows().points)

@@ -200,11 +200,14 @@ def test_a_table_of_errors(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
         ["herding", "6", "targets"],
         ["whole", "354", "targets"],
     ]
-    assert main(["evaluate", artefact, *small[:-3], "--quiet", "--validation", "--controls", "none", "--json"]) == 0
+    plain = ["evaluate", artefact, *small[:-3], "--quiet", "--controls", "none", "--json"]
+    assert main([*plain, "--validation"]) == 2
+    assert "made from are validation examples of 'diabetes'; condense with 'condense run" in capsys.readouterr().err
+    assert main(plain) == 0
     row = json.loads(capsys.readouterr().out)["rows"]["condensed"]
     assert row["mean"] == pytest.approx(fmean(row["rmse"]))
     assert "accuracies" not in row
-    assert row["test_examples"] == 35
+    assert row["test_examples"] == 88
 
 
 def test_sets_of_another_sort_are_refused(folder: Path) -> None:
