@@ -1,13 +1,16 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and JSON that every program can read."""
 
 import contextlib
+import json
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from discrepancy.errors import DiscrepancyError
 
-__all__ = ["StorageError", "replacing"]
+__all__ = ["StorageError", "finite", "json_text", "replacing"]
 
 
 class StorageError(DiscrepancyError, OSError):
@@ -57,3 +60,17 @@ def _is_storage(error: Exception) -> bool:
             "permission denied",
         )
     )
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """Plain data as JSON. It has no word for infinity and NaN, so they become null."""
+    return json.dumps(finite(value), indent=indent, allow_nan=False)
+
+
+def finite(value: Any) -> Any:
+    """Plain data with null in place of infinity and NaN."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    return [finite(item) for item in value] if isinstance(value, list | tuple) else value

@@ -5,7 +5,6 @@ python -m experiments.benchmarks [pairwise] [transport] [distribution_matching] 
 
 import argparse
 import importlib
-import json
 import platform
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 
 from experiments.report import Column, Notes, Report, Section, Table, as_text
 from experiments.report.progress import shown
+from objectives.storage import json_text
 
 __all__ = ["main"]
 
@@ -39,7 +39,7 @@ def main() -> None:
         advance(len(names), "")
     report = _report(machine(), found)
     if options.json is not None:
-        options.json.write_text(json.dumps(report.data, indent=1), encoding="utf-8")
+        options.json.write_text(json_text(report.data, 1), encoding="utf-8")
     print(as_text(report))
 
 

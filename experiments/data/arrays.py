@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
 from discrepancy.errors import InvalidInput
 from experiments.data.base import Source, check_fraction, with_fixed_test
@@ -19,7 +20,8 @@ class Npz(Source, kind="npz"):
 
     With ``targets`` (``targets_train, targets_test``) in place of ``y`` they are real numbers, of a regression; with neither,
     the points have no labels. Further arrays are read where they are there: ``classes`` (names) and ``groups`` (of the training
-    examples). Points, labels and targets are as in :class:`LabelledData`. Pickled objects are never read.
+    examples). Points, labels and targets are as in :class:`LabelledData`. Pickled objects are never read. ``weights`` that
+    differ, of a set that was exported, are read by a comparison only.
 
     Args:
         path: the file.
@@ -39,6 +41,11 @@ class Npz(Source, kind="npz"):
         check_fraction(self.fraction)
 
     def load(self) -> LabelledData:
+        if self.weights() is not None:
+            raise InvalidInput(
+                f"{self.path} has 'weights' that differ, and real examples count alike; give it to 'condense compare', "
+                "which takes weights, or remove them to use the points as data"
+            )
         data = self.whole()
         try:
             return with_fixed_test(data, self.fraction) if data.test is None else data
@@ -47,6 +54,17 @@ class Npz(Source, kind="npz"):
 
     def known_limits(self, data: LabelledData) -> tuple[float, float] | None:
         return data.limits if data.train.labels.given else self.limits  # bare points state no scale
+
+    def weights(self) -> torch.Tensor | None:
+        found = self._read(only="weights").get("weights")
+        if found is None or not found.size or bool((found == found.flat[0]).all()):
+            return None
+        weights = torch.from_numpy(found.astype(np.float64))
+        if weights.ndim != 1 or not bool(torch.isfinite(weights).all()) or bool((weights < 0).any()):
+            raise InvalidInput(
+                f"{self.path}: 'weights' must be one finite number >= 0 for each example, got shape {found.shape}; correct them"
+            )
+        return weights
 
     def whole(self) -> LabelledData:
         arrays = self._read()
@@ -83,7 +101,7 @@ class Npz(Source, kind="npz"):
         except InvalidInput as error:
             raise InvalidInput(f"{self.path}: {error}") from None
 
-    def _read(self) -> dict[str, np.ndarray]:
+    def _read(self, only: str | None = None) -> dict[str, np.ndarray]:
         name = ""
         try:
             with Path(self.path).expanduser().open("rb") as file:
@@ -92,7 +110,8 @@ class Npz(Source, kind="npz"):
                     return {"(a single array)": content}
                 arrays = {}
                 for name in content.files:
-                    arrays[name] = content[name]
+                    if only in (None, name):
+                        arrays[name] = content[name]
                 return arrays
         except FileNotFoundError:
             raise InvalidInput(f"there is no file {self.path}; correct the path") from None

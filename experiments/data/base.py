@@ -38,6 +38,10 @@ class Source(Part, family=True):
         """The range of valid values of data that were loaded from here, where it is known and not only a default."""
         return data.limits
 
+    def weights(self) -> Tensor | None:
+        """The weights of the training examples of :meth:`whole`, where they differ: those of a set that was exported."""
+        return None
+
     def whole(self) -> LabelledData:
         """The data as they lie there, with no test set where :meth:`load` would have to hold one out."""
         return self.load()

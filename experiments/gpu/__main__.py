@@ -8,7 +8,6 @@ Every part has its own time; what did not fit, and what failed, stands in the JS
 import argparse
 import contextlib
 import importlib
-import json
 import os
 import sys
 import time
@@ -24,6 +23,7 @@ from experiments.benchmarks.__main__ import machine
 from experiments.experiment import chosen_device
 from experiments.gpu import forward, methods, published, tests
 from experiments.gpu.budget import Budget, Setting
+from objectives.storage import json_text
 
 __all__ = ["PARTS", "main"]
 
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         for name in names:
             report["parts"][name] = carried_out(name, setting)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    options.out.write_text(json_text(report, 1) + "\n", encoding="utf-8")
     print(f"written to {options.out}")
     return int(any("error" in part for part in report["parts"].values()))
 
@@ -105,7 +105,7 @@ def carried_out(name: str, setting: Setting) -> dict[str, Any]:
     try:
         for row in part(setting, budget):
             found.append(row)
-            print(f"{name}: {json.dumps(row)}", flush=True)
+            print(f"{name}: {json_text(row)}", flush=True)
     except Exception as error:
         traceback.print_exc()
         outcome["error"] = f"{type(error).__name__}: {error}"

@@ -2,12 +2,12 @@
 
 import csv
 import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.report.record import Facts, Report, Table
+from objectives.storage import json_text
 
 __all__ = ["as_csv", "as_json"]
 
@@ -51,5 +51,5 @@ def _bare(value: Any) -> Any:
 
 
 def as_json(report: Report, indent: int | None = None) -> str:
-    """The data of the report."""
-    return json.dumps(report.data, indent=indent)
+    """The data of the report; a number that is not finite is null."""
+    return json_text(report.data, indent)

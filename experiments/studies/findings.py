@@ -17,6 +17,7 @@ from experiments.studies.correlation import (
     same_family,
     spearman,
 )
+from objectives.storage import finite
 
 __all__ = ["AtSize", "Comparison", "Correlation", "Findings", "Pair", "Values", "found"]
 
@@ -137,15 +138,7 @@ class Findings:
             for size in self.sizes
         ]
         whole = {"resamples": self.resamples, "confidence": self.confidence, "reference": self.reference}
-        return _plain({**self.about, **whole, "sizes": sizes})
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+        return finite({**self.about, **whole, "sizes": sizes})
 
 
 def found(

@@ -13,7 +13,7 @@ from typing import Any
 from discrepancy.errors import InvalidInput
 from experiments.config import Tree, changed, read, write_yaml
 from experiments.folder import RunFolder
-from objectives.storage import StorageError
+from objectives.storage import StorageError, json_text
 
 __all__ = ["Lines", "StudyFolder"]
 
@@ -44,7 +44,7 @@ class Lines:
                     file.seek(-1, os.SEEK_END)
                     if file.read(1) != b"\n":
                         file.write(b"\n")
-                file.write(json.dumps(line).encode() + b"\n")
+                file.write(json_text(line).encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
