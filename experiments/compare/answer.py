@@ -15,13 +15,13 @@ As JSON (``as_dict``), format 1:
     notes[]            what was subsampled, left out or repaired
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from experiments.compare.halves import Interval
 from experiments.compare.yardstick import PowerLaw, Size, Yardstick
+from objectives.storage import finite
 
 __all__ = ["ALL", "CLASSES", "FORMAT", "Answer", "Described", "Row", "class_group"]
 
@@ -67,20 +67,17 @@ class Row:
         low, high = (None, None) if self.interval is None else (self.interval.low, self.interval.high)
         around = self.size.interval if self.size else None
         size = self.size and {
-            "k": _finite(self.size.k),
-            "low": _finite(around.low) if around else None,
-            "high": _finite(around.high) if around else None,
+            "k": self.size.k,
+            "low": around.low if around else None,
+            "high": around.high if around else None,
             "least": self.size.least,
-            "most": _finite(self.size.most),
+            "most": self.size.most,
             "closed": isinstance(self.yardstick, PowerLaw),
         }
         names = ("discrepancy", "set", "group", "real", "examples", "value", "estimate", "error")
-        return {name: getattr(self, name) for name in names} | {
-            "low": low,
-            "high": high,
-            "yardstick": size,
-            "p": self.p,
-        }
+        return finite(
+            {name: getattr(self, name) for name in names} | {"low": low, "high": high, "yardstick": size, "p": self.p}
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +110,3 @@ class Answer:
             "rows": [row.as_dict() for row in self.rows],
             "notes": list(self.notes),
         }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

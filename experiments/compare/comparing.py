@@ -1,9 +1,10 @@
 """How far data sets are from a real one: every discrepancy, set and group, with interval, yardstick and p-value."""
 
+import contextlib
 import math
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from importlib import metadata
 from typing import Any
@@ -18,10 +19,11 @@ from experiments.compare.answer import ALL, Answer, Described
 from experiments.compare.embedding import Embedded
 from experiments.compare.estimates import Bound, Measured, cap_of
 from experiments.compare.groups import Group, check, groups_of, whole
-from experiments.compare.permutation import PERMUTATION_CAP, p_value
+from experiments.compare.permutation import p_value
 from experiments.compare.request import ComparisonRequest
 from experiments.compare.rows import rows_of
 from experiments.compare.sides import Side, overlap, side_of
+from experiments.compare.two_samples import SAMPLE_CAP, two_samples
 from experiments.config import dump
 from experiments.experiment import chosen_device
 from objectives.data.labels import Labels
@@ -32,7 +34,7 @@ from objectives.rng import rng
 __all__ = ["compare"]
 
 SHARED = 0.01
-"""Share of common examples above which two samples are not taken for independent."""
+"""Share of common examples above which a set is not taken to be independent of the real side."""
 
 Progress = Callable[[float, str], None]
 
@@ -69,7 +71,8 @@ class _Comparing:
             for side, (rows, _) in zip(self.sets, group.sets, strict=True):
                 if not len(rows):
                     self.note("there is no example", f"{group.name} of '{side.name}'")
-        self.sampled = [self._independent(side) for side in self.sets]
+        self.shared = [self._shares(side) for side in self.sets]
+        self.sampled = [self._independent(side, shares) for side, shares in zip(self.sets, self.shared, strict=True)]
         self.found: dict[str, dict[str, list[Measured]]] = {name: {} for name, _ in request.discrepancies}
         self.p: dict[str, dict[tuple[str, int], float]] = {name: {} for name, _ in request.discrepancies}
         self.resolved: dict[str, Any] = {}
@@ -83,21 +86,24 @@ class _Comparing:
         """What is said of several groups, on one line."""
         return tuple(f"{_listed(of)}: {text}" if any(of) else text for text, of in self.notes.items())
 
-    def _independent(self, side: Side) -> bool:
+    def _shares(self, side: Side) -> bool:
+        """Whether a set has examples of the real side, so that what is said of independent ones does not hold."""
+        share = overlap(self.real, side)
+        if share <= SHARED or self.request.independent:
+            return False
+        self.note(
+            f"{share:.0%} of the examples are in both, so the values are those of the two sets as they are, with no correction "
+            f"for a finite real side, no interval and no p-value",
+            f"'{side.name}'",
+        )
+        return True
+
+    def _independent(self, side: Side, shares: bool) -> bool:
         wanted = self.request.independent
         made = [item.name for item in (self.real, side) if not item.sampled]
-        if made:
-            if wanted:
-                self.note(f"no p-value for '{side.name}': '{made[0]}' is an artefact, and no sample of anything")
-            return False
-        if wanted is not None:
-            return wanted
-        share = overlap(self.real, side)
-        if share > SHARED:
-            self.note(
-                f"no p-value for '{side.name}', which is not independent: {share:.0%} of its examples are real ones"
-            )
-        return share <= SHARED
+        if made and wanted:
+            self.note(f"no p-value for '{side.name}': '{made[0]}' is a set that was made, and no sample of anything")
+        return not made and not shares and wanted is not False
 
     def answer(self) -> Answer:
         request = self.request
@@ -146,32 +152,35 @@ class _Comparing:
         sets = [embedded.features(side) for side in self.sets]
         groups = {name: self._groups_of(name, discrepancy) for name, discrepancy in request.discrepancies}
         # A group of n points costs about n times a constant, and a little in any case.
-        total = sum(len(group.real) + 200.0 for found in groups.values() for group in found) * len(real)
+        total = sum(len(group.real) + 200.0 for found in groups.values() for group in found) * (len(real) + 1)
         done = 0.0
         for name, discrepancy in request.discrepancies:
-            for block, features in real.items():
-                bound = self._bound(name, discrepancy, number, block, features)
-                others = [side[block] for side in sets]
-                for group in groups[name]:
-                    cost = len(group.real) + 200.0
+            bounds = {
+                block: self._bound(name, discrepancy, number, block, features) for block, features in real.items()
+            }
+            for group in groups[name]:
+                cost = len(group.real) + 200.0
 
-                    def advance(
-                        part: float, note: str = f"{name}, {group.name}", at: float = done, of: float = cost
-                    ) -> None:
-                        self.report(share * (number + 0.05 + 0.95 * (at + part * of) / total), note)
+                def advance(part: float, note: str = f"{name}, {group.name}") -> None:
+                    self.report(share * (number + 0.05 + 0.95 * (done + part * cost) / total), note)  # noqa: B023
 
-                    self._group(name, bound, discrepancy, group, features, others, number, advance)
+                with _named(name):
+                    for block, bound in bounds.items():
+                        self._group(
+                            name, bound, discrepancy, group, real[block], [side[block] for side in sets], advance
+                        )
+                        done += cost
+                    if number == 0 and (self.by != "both" or group.name == ALL):
+                        self._tests(name, discrepancy, group, advance)
                     done += cost
 
     def _bound(self, name: str, discrepancy: Discrepancy, number: int, block: str, features: Tensor) -> Bound:
         seed = self.request.seed
         rows = torch.randperm(len(features), generator=rng(seed, "resolve"))[:RESOLVE_SAMPLE].sort().values
-        labels = self.real.label_vectors(self.real)[rows].to(self.device) if discrepancy.labelled else None
-        try:
+        labels = self._labels(self.real, rows, discrepancy)
+        with _named(name):
             resolved = discrepancy.resolve(Measure(features[rows.to(features.device)], labels=labels))
             draws = resolved.draw(rng(seed, "random", name, block, number), tuple(features.shape[1:]))
-        except (InvalidInput, Unsupported) as error:
-            raise InvalidInput(f"discrepancy '{name}': {error}") from None
         moved = None if draws is None else {key: value.to(self.device) for key, value in draws.items()}
         self.resolved.setdefault(name, dump(resolved))
         return Bound(resolved, moved, self.request.splits)
@@ -184,7 +193,6 @@ class _Comparing:
         group: Group,
         real: Tensor,
         sets: Sequence[Tensor],
-        number: int,
         advance: Callable[[float], None],
     ) -> None:
         """One discrepancy on one group of points of one block."""
@@ -194,35 +202,18 @@ class _Comparing:
             self._measure(name, side, features, group, rows, weights, discrepancy) if len(rows) else None
             for side, features, (rows, weights) in zip(self.sets, sets, group.sets, strict=True)
         ]
-        asked = number == 0 and (self.by != "both" or group.name == ALL)
-        tested = [
-            (i, other)
-            for i, other in enumerate(theirs)
-            if asked and self.sampled[i] and other is not None and len(mine) > 1
-        ]
-        share = 0.5 if tested else 1.0
-        try:
-            measured = bound.measured(mine, theirs, self.request.seed, group.name, lambda done: advance(share * done))
-            for place, (i, other) in enumerate(tested):
-                if max(len(mine), len(other)) > PERMUTATION_CAP:
-                    self.note(f"permutations of {PERMUTATION_CAP} random points a side", "p")
-                self.p[name][group.name, i] = p_value(
-                    discrepancy,
-                    mine,
-                    other,
-                    self.request.permutations,
-                    rng(self.request.seed, "permute", group.name, self.sets[i].name),
-                    lambda done, place=place: advance(0.5 + 0.5 * (place + done) / len(tested)),
-                )
-        except (InvalidInput, Unsupported) as error:
-            raise InvalidInput(f"discrepancy '{name}': {error}") from None
+        measured = bound.measured(mine, theirs, self.request.seed, group.name, advance)
         if measured.reason is not None:
             self.note(measured.reason, f"{name}, {group.name}")
             self.reasons.append(f"{name}, {group.name}: {measured.reason}")
         for side, value in zip(self.sets, measured.values, strict=True):
             if value is not None and not math.isfinite(value.value):
                 self.note(f"the value of '{side.name}' is not finite", f"{name}, {group.name}")
-        self.found[name].setdefault(group.name, []).append(measured)
+        values = [
+            value.as_it_is() if value is not None and shares else value
+            for value, shares in zip(measured.values, self.shared, strict=True)
+        ]
+        self.found[name].setdefault(group.name, []).append(replace(measured, values=tuple(values)))
 
     def _measure(
         self,
@@ -240,10 +231,48 @@ class _Comparing:
             self.note(f"{cap:,} random points of the {len(rows):,} of '{side.name}'", f"{name}, {group.name}")
             chosen = torch.randperm(len(rows), generator=rng(self.request.seed, "cap", group.name))[:cap]
             rows, weights = rows[chosen], weights[chosen]
-        labels = side.label_vectors(self.real)[rows].to(self.device) if discrepancy.labelled else None
+        labels = self._labels(side, rows, discrepancy)
         everything = torch.equal(rows, torch.arange(len(features)))
         points = features if everything else features[rows.to(features.device)]
         return Measure(points, weights.to(self.device), labels)
+
+    def _labels(self, side: Side, rows: Tensor, discrepancy: Discrepancy) -> Tensor | None:
+        """The label vectors of a part of a side, over the classes or in the target units of the real side."""
+        if not discrepancy.labelled:
+            return None
+        return side.label_vectors(self.real.classes, self.real.target_units)[rows].to(self.device)
+
+    def _tests(self, name: str, discrepancy: Discrepancy, group: Group, advance: Callable[[float], None]) -> None:
+        """The p-values of one discrepancy on one group of points, for every set that is an independent sample."""
+        advance(0.0)
+        tested = [i for i, (rows, _) in enumerate(group.sets) if self.sampled[i] and len(rows) and len(group.real) > 1]
+        for place, i in enumerate(tested):
+            self.p[name][group.name, i] = p_value(
+                discrepancy,
+                *self._samples(group, i),
+                self.request.permutations,
+                rng(self.request.seed, "permute", group.name, self.sets[i].name),
+                lambda done, place=place: advance((place + done) / len(tested)),
+            )
+
+    def _samples(self, group: Group, i: int) -> tuple[Measure, Measure]:
+        """Random points of the real side and of a set, in units of both."""
+        request, generator = self.request, rng(self.request.seed, "test", group.name, self.sets[i].name)
+        every = group.real, group.sets[i][0]
+        if max(map(len, every)) > SAMPLE_CAP:
+            self.note(f"permutations of {SAMPLE_CAP} random points a side", "p")
+        first, second = (rows[torch.randperm(len(rows), generator=generator)[:SAMPLE_CAP]] for rows in every)
+        sides = self.real, self.sets[i]
+        return two_samples(sides, (first, second), request.via, request.network, self.runtime)
+
+
+@contextlib.contextmanager
+def _named(discrepancy: str) -> Iterator[None]:
+    """Says which discrepancy a mistake is about."""
+    try:
+        yield
+    except (InvalidInput, Unsupported) as error:
+        raise InvalidInput(f"discrepancy '{discrepancy}': {error}") from None
 
 
 def _listed(names: Sequence[str], most: int = 3) -> str:

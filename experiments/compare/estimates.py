@@ -87,15 +87,21 @@ class Bound:
     splits: int
 
     def measured(
-        self, real: Measure, sets: Sequence[Measure | None], seed: int, group: str, advance: Advance = lambda done: None
+        self,
+        real: Measure,
+        sets: Sequence[Measure | None],
+        seed: int,
+        group: str,
+        advance: Advance = lambda done: None,
+        yardstick: bool = True,
     ) -> Measured:
-        """D of a flat real sample and of every set, with halves and yardstick."""
+        """D of a flat real sample and of every set, with halves and, where it is wanted or costs nothing, the yardstick."""
         generator = rng(seed, "halves", group, len(real))
         with torch.no_grad():
             mmd = self.discrepancy.as_mmd()
             if mmd is not None:
                 return _by_pairs(mmd, real, sets, self.splits, generator, advance)
-            return self._by_summaries(real, sets, seed, group, generator, advance)
+            return self._by_summaries(real, sets, seed if yardstick else None, group, generator, advance)
 
     def summary(self, real: Measure) -> Any:
         return self.discrepancy.summarise(real.as_groups(), self.draws)
@@ -124,14 +130,14 @@ class Bound:
 
     @property
     def _smooth(self) -> bool:
-        """What is for reports only (nearest neighbours, classifiers) has no bias of the form c / n."""
+        """What is for reports only (nearest neighbours, classifiers) has a bias of another form than c / n, or none."""
         return "differentiable" in self.discrepancy.tags
 
     def _by_summaries(
         self,
         real: Measure,
         sets: Sequence[Measure | None],
-        seed: int,
+        seed: int | None,
         group: str,
         generator: torch.Generator,
         advance: Advance,
@@ -165,12 +171,14 @@ class Bound:
                     advance(0.05 + 0.6 * (number + 1) / self.splits)
             except InvalidInput as error:
                 reason, halves = f"no interval: {error}", [[] for _ in sets]
-            largest = self._largest(real)
-            yardstick = simulated(self.summary, self.values, real, rng(seed, "yardstick", group), largest, advance)
+            yardstick = None
+            if seed is not None:
+                draws, largest = rng(seed, "yardstick", group), self._largest(real)
+                yardstick = simulated(self.summary, self.values, real, draws, largest, advance)
         found: list[Halved | None] = []
         for value, pairs in zip(values, halves, strict=True):
             first, second = torch.tensor(pairs, dtype=torch.float64).reshape(-1, 2).unbind(1)
-            found.append(None if value is None else Halved.corrected(value, first, second, degrees, self._smooth))
+            found.append(None if value is None else Halved.corrected(value, first, second, degrees))
         return Measured(tuple(found), yardstick, reason)
 
     def _largest(self, real: Measure) -> int:
@@ -187,6 +195,8 @@ class Bound:
         n = len(real)
         if self.discrepancy.kind in SUPREMA:
             raise InvalidInput("it is a supremum over the real points, which grows with their number")
+        if not self._smooth:
+            raise InvalidInput("it depends on the number of real points, and halves say nothing of its error")
         if n < 2:
             raise InvalidInput(f"halves need at least 2 real points, got {n}; give more")
         if not self.discrepancy.mergeable:

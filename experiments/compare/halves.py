@@ -55,10 +55,14 @@ class Halved:
     degrees: int
 
     @classmethod
-    def corrected(cls, value: float, first: Tensor, second: Tensor, degrees: int, smooth: bool = True) -> "Halved":
-        """With the bias taken off that halves show, where D is ``smooth``."""
-        bias = float((first + second).mean()) / 2 - value if smooth and len(first) else 0.0
+    def corrected(cls, value: float, first: Tensor, second: Tensor, degrees: int) -> "Halved":
+        """With the bias taken off that halves show, where there are some."""
+        bias = float((first + second).mean()) / 2 - value if len(first) else 0.0
         return cls(value, value - bias, first, second, degrees)
+
+    def as_it_is(self) -> "Halved":
+        """The value without correction and without halves, where the set is not independent of the real side."""
+        return Halved(self.value, self.value, self.first[:0], self.second[:0], self.degrees)
 
     @property
     def error(self) -> float:

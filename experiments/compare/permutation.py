@@ -18,10 +18,7 @@ import torch
 from discrepancy.discrepancy import Discrepancy
 from discrepancy.measure import Measure
 
-__all__ = ["PERMUTATION_CAP", "p_value"]
-
-PERMUTATION_CAP = 500
-"""Points a side above which a random part of them is tested."""
+__all__ = ["p_value"]
 
 
 def p_value(
@@ -32,19 +29,27 @@ def p_value(
     generator: torch.Generator,
     advance: Callable[[float], None] = lambda done: None,
 ) -> float:
-    """The p-value of two flat samples. The discrepancy need not be resolved: it is on both sides together, or its constants
-    would tell them apart. (The embedding is taken as given.)"""
-    first, second = (_part(side, generator) for side in (real, other))
-    pooled = Measure.merged([_equal(first), _equal(second)])
-    resolved = discrepancy.resolve(pooled).v_statistic()
-    drawn = resolved.draw(generator, tuple(pooled.tensors[""].shape[1:]))
-    device = pooled.mass_of.device
-    draws = None if drawn is None else {name: tensor.to(device) for name, tensor in drawn.items()}
+    """The p-value of two flat samples, whose weights are equal; of named blocks D is the sum. The discrepancy need not be
+    resolved: it is on both sides together, or its constants would tell them apart. The same holds of units and features: see
+    :func:`~experiments.compare.two_samples.two_samples`."""
+    pooled = Measure.merged([real, other])
+    bound = []
+    for name, block in pooled.blocks():
+        resolved = discrepancy.resolve(block).v_statistic()
+        drawn = resolved.draw(generator, tuple(block.tensors[""].shape[1:]))
+        moved = None if drawn is None else {key: tensor.to(pooled.mass_of.device) for key, tensor in drawn.items()}
+        bound.append((name, resolved, moved))
 
     def value(order: torch.Tensor) -> float:
-        mine, theirs = (pooled.select(rows).as_groups() for rows in (order[: len(first)], order[len(first) :]))
-        summary = resolved.summarise(mine, draws)
-        return float(resolved.compare(summary, theirs, resolved.sharpened(summary, theirs, draws)))
+        mine, theirs = (pooled.select(rows) for rows in (order[: len(real)], order[len(real) :]))
+        total = 0.0
+        for name, resolved, draws in bound:
+            first, second = (
+                Measure(side.tensors[name], side.mass_of, side.labels).as_groups() for side in (mine, theirs)
+            )
+            summary = resolved.summarise(first, draws)
+            total += float(resolved.compare(summary, second, resolved.sharpened(summary, second, draws)))
+        return total
 
     found = value(torch.arange(len(pooled)))
     tolerance = 1e-6 * abs(found)  # the same deal in another order
@@ -53,13 +58,3 @@ def p_value(
         as_far += value(torch.randperm(len(pooled), generator=generator)) >= found - tolerance
         advance((number + 1) / permutations)
     return (1 + as_far) / (1 + permutations)
-
-
-def _part(side: Measure, generator: torch.Generator) -> Measure:
-    if len(side) <= PERMUTATION_CAP:
-        return side
-    return side.select(torch.randperm(len(side), generator=generator)[:PERMUTATION_CAP])
-
-
-def _equal(side: Measure) -> Measure:
-    return Measure(side.points, torch.ones_like(side.mass_of), side.labels)

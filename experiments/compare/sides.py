@@ -13,6 +13,7 @@ from torch import Tensor
 from discrepancy.errors import InvalidInput
 from experiments.config.mistakes import suggestion
 from experiments.data import Source, source_named
+from objectives.data.fingerprint import row_hashes
 from objectives.data.labels import Labels
 from objectives.data.units import Normalisation
 from objectives.synthetic.artefact import SyntheticSet
@@ -28,7 +29,8 @@ class Side:
     """One of the data sets, in memory and in its own units.
 
     Args:
-        sampled: whether its examples are draws from a population; those of an artefact are made or chosen.
+        sampled: whether its examples are draws from a population; those of a set with weights, or of an artefact, are made or
+            chosen.
         labels: of any kind.
         weights: ``(n,)``; None where all are equal.
     """
@@ -69,13 +71,11 @@ class Side:
     def target_units(self) -> Normalisation | None:
         return self.labels.units
 
-    def label_vectors(self, real: "Side") -> Float[Tensor, "n c"]:
-        """The labels as distributions over the classes of the real side, or scores of these, or targets in its normalised
-        units."""
-        labels, classes = self.labels, real.classes
-        if real.target_units is not None:
-            return real.target_units.apply(labels.rows)
-        found = labels.vectors(len(self.classes))
+    def label_vectors(self, classes: Sequence[str], units: Normalisation | None = None) -> Float[Tensor, "n c"]:
+        """The labels as distributions over these classes, or scores of these; or targets in these units."""
+        if units is not None:
+            return units.apply(self.labels.rows)
+        found = self.labels.vectors(len(self.classes))
         assert found is not None
         vectors = found.float()
         none = vectors.new_zeros(len(self))
@@ -116,17 +116,21 @@ def side_of(name: str, what: str | Source, root: str | None = None) -> Side:
     if part == "test" and data.test is None:
         raise InvalidInput(f"'{what}' has no test set; leave ':test' out")
     parts = {"train": [data.train], "test": [data.test], "all": [data.train, data.test]}[part or "train"]
-    examples = [item.rows() for item in parts if item is not None]
+    examples, weights = [item.rows() for item in parts if item is not None], source.weights()
+    if weights is not None and (len(examples) > 1 or part == "test" or len(weights) != len(examples[0])):
+        raise InvalidInput(
+            f"'{what}' has 'weights' that do not fit its examples; give one a training example, and no test part"
+        )
     labels = _joined([item.labels for item in examples])
     return Side(
         name,
         torch.cat([item.points for item in examples]),
         labels,
-        None,
+        weights,
         data.classes,
         data.normalisation,
         source.known_limits(data),
-        True,
+        weights is None,
     )
 
 
@@ -153,15 +157,7 @@ def _joined(parts: Sequence[Labels]) -> Labels:
 
 
 def overlap(a: Side, b: Side) -> float:
-    """The share of the examples of the smaller of the two that are, value by value, in the other one too."""
+    """The share of the examples of the smaller of the two that are in the other one too, in whatever type."""
     small, large = (a, b) if len(a) < len(b) else (b, a)
-    known = set(_hashes(large))
-    return sum(key in known for key in _hashes(small)) / len(small)
-
-
-def _hashes(side: Side) -> list[bytes]:
-    return [
-        hashlib.blake2b(row.tobytes(), digest_size=16).digest()
-        for part in side.points.split(1024)
-        for row in part.flatten(1).float().numpy()
-    ]
+    known = set(row_hashes(large.points))
+    return sum(row in known for row in row_hashes(small.points)) / len(small)

@@ -44,6 +44,8 @@ class Size:
     def __str__(self) -> str:
         if self.k <= self.least:
             return f"≤ {self.least:.0f}"
+        if math.isinf(self.k) and not self.interval:
+            return "∞"
         if self.k >= self.most or math.isinf(self.k):
             sure = self.interval.low if self.interval else self.least
             return f"≥ {self.most:,.0f}" if math.isfinite(self.most) else f"≥ {_count(sure)}"

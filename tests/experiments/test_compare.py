@@ -25,10 +25,12 @@ from experiments.config import build, dump
 from experiments.data import Digits
 from experiments.report import as_text
 from experiments.report import comparison as report
+from objectives import Match, condense
 from objectives.data.labelled import LabelledData
 from objectives.data.labels import Labels
 from objectives.engine.runtime import Runtime
 from objectives.rng import rng
+from objectives.solvers import Herding
 from objectives.synthetic.artefact import SyntheticSet
 
 QUICK = ["--quiet", "--resamples", "10", "--set", "permutations=19"]
@@ -39,10 +41,12 @@ def digits() -> LabelledData:
     return Digits().load()
 
 
-def artefact(data: LabelledData, per_class: int, seed: int = 0) -> SyntheticSet:
-    """So many random real examples of each class."""
-    rows = data.train.class_batch(rng(seed, "test"), per_class)
-    points, labels = data.train.points[rows].float(), data.train.labels.take(rows)
+def artefact(data: LabelledData, per_class: int, train: bool = False) -> SyntheticSet:
+    """So many random real examples of each class, of the test part, which is independent of the real side, or of it."""
+    part = data.train if train else data.test
+    assert part is not None
+    rows = part.class_batch(rng(0, "test"), per_class)
+    points, labels = part.points[rows].float(), part.labels.take(rows)
     weights = torch.ones(len(rows))
     return SyntheticSet(points, labels, weights, data.classes, data.normalisation, data.limits)
 
@@ -189,23 +193,79 @@ def test_frequencies_are_shared_by_both_sides(folder: Path, capsys: pytest.Captu
 
 
 def test_only_independent_samples_have_p_values(folder: Path, tmp_path: Path, digits: LabelledData, capsys):
-    some = artefact(digits, 20)
+    some = artefact(digits, 20, train=True)
     np.savez(tmp_path / "copies.npz", x=some.points.numpy(), y=some.numbers.numpy())
     arguments = ["digits:test", folder / "one.safetensors", tmp_path / "copies.npz", "--by", "none"]
     found = printed(capsys, "digits", *arguments, "--discrepancies", "energy_distance")
     assert 0 < row(found, set="digits:test")["p"] <= 1
     assert row(found, set="one")["p"] is None
     assert row(found, set="copies")["p"] is None
-    assert any("no p-value for 'copies'" in note and "100%" in note for note in found["notes"])
     forced = printed(capsys, "digits", *arguments, "--discrepancies", "energy_distance", "--independent")
     assert row(forced, set="copies")["p"] is not None
-    assert any("'one' is an artefact" in note for note in forced["notes"])
+    assert any("'one' is a set that was made" in note for note in forced["notes"])
     refused = printed(capsys, "digits", *arguments, "--discrepancies", "energy_distance", "--no-independent")
     assert all(row["p"] is None for row in refused["rows"])
 
 
+@pytest.mark.parametrize("what", ["itself", "copy in float32", "part", "herded"])
+def test_what_shares_examples_with_the_real_side_is_measured_as_it_is(
+    what: str, tmp_path: Path, digits: LabelledData, capsys
+):
+    """No correction for a finite real side, which would make the distance of a set from itself negative, and no interval."""
+    points, labels = digits.train.points, digits.train.labels.numbers
+    kept = torch.arange(0, len(points), 3 if what == "part" else 1)
+    other = tmp_path / "set.safetensors"
+    if what == "herded":
+        condense(digits, Match(MMD(), by="class"), solver=Herding(), per_class=2).save(other)
+        kept = torch.tensor(SyntheticSet.load(other).record["chosen"])
+    elif what != "itself":
+        other = tmp_path / "set.npz"
+        np.savez(other, x=points[kept].float().numpy(), y=labels[kept].numpy())
+    found = printed(
+        capsys, "digits", "digits" if what == "itself" else other, "--by", "none", "--discrepancies", "mean,moments"
+    )
+    units = digits.normalisation.apply(points).flatten(1)
+    truth = float(MMD()(Measure(units), Measure(units[kept])))
+    mean, moments = found["rows"]
+    assert mean["estimate"] == mean["value"] == pytest.approx(truth, rel=1e-3, abs=1e-6)
+    assert moments["estimate"] == moments["value"] >= 0
+    assert all(found[key] is None for found in (mean, moments) for key in ("low", "high", "error", "p"))
+    assert (mean["yardstick"]["k"] or 1e9) > (1.5 if what == "herded" else 100)
+    assert any(
+        "100% of the examples are in both, so the values are those of the two sets as" in n for n in found["notes"]
+    )
+
+
+def test_the_points_of_a_test_are_dealt_out_in_units_of_both_sides(
+    tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+):
+    """Units of the real side alone would put small samples of many features apart where nothing differs."""
+    values = np.random.default_rng(0).standard_t(3, size=(39, 8))
+    for name, rows, names in (("a", slice(0, 24), ["u", "v"]), ("b", slice(24, 39), ["v", "w"])):
+        np.savez(tmp_path / f"{name}.npz", x=values[rows], y=np.arange(39)[rows] % 2, classes=names)
+    dealt: list[Measure] = []
+
+    def spy(discrepancy: object, real: Measure, other: Measure, *_: object) -> float:
+        dealt.append(Measure.merged([real, other]))
+        assert (len(real), len(other)) == (24, 15)
+        return 1.0
+
+    monkeypatch.setattr("experiments.compare.comparing.p_value", spy)
+    sets = [tmp_path / "a.npz", tmp_path / "b.npz", "--by", "none"]
+    printed(capsys, *sets, "--discrepancies", "mean,joint_mmd")
+    for pooled in dealt:
+        points = pooled.tensors[""].double()
+        torch.testing.assert_close(points.mean(0), torch.zeros(8).double(), atol=1e-6, rtol=0)
+        torch.testing.assert_close(points.std(0, correction=0), torch.ones(8).double(), atol=1e-6, rtol=0)
+    labels = dealt[1].labels
+    assert labels is not None
+    assert labels.sum(0).tolist() == [12.0, 12.0 + 8.0, 7.0]  # the classes u, v and w of both
+    printed(capsys, *sets, "--discrepancies", "mean", "--via", "layers", "--network", "{kind: mlp, width: 4, depth: 2}")
+    assert len(dealt[2].tensors) > 1
+
+
 def test_a_file_without_a_test_part_is_taken_whole(tmp_path: Path, digits: LabelledData, capsys):
-    some = artefact(digits, 2)
+    some = artefact(digits, 2, train=True)
     np.savez(tmp_path / "two.npz", x=some.points.numpy(), y=some.numbers.numpy())
     side = side_of("two", str(tmp_path / "two.npz"))
     assert len(side) == 20
