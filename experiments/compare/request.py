@@ -18,10 +18,10 @@ from discrepancy.discrepancy import Discrepancy
 from discrepancy.embeddings import Embedding, Identity
 from discrepancy.errors import InvalidInput
 from discrepancy.networks.base import Network
-from discrepancy.parts import FAMILIES
 from experiments.compare.sides import PARTS
 from experiments.config import Tree, build, dump
 from experiments.config.files import parse_value
+from experiments.config.hints import kinds_of
 from experiments.data import Source
 from experiments.experiment import chosen_device
 
@@ -171,7 +171,7 @@ def discrepancies_of(written: Any) -> Any:
 
 
 def _kinds(entries: Mapping[str, Any]) -> dict[str, Any]:
-    kinds = FAMILIES["discrepancy"].members
+    kinds = kinds_of(Discrepancy)
 
     def whole(name: str, value: Any) -> Any:
         if value is None:
