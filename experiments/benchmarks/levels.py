@@ -1,17 +1,21 @@
 """Whether what `condense compare` says of its uncertainty holds: how often tests reject where nothing differs, and how often
 intervals contain the distance of the population.
 
-    python -m experiments.benchmarks.levels [KIND ...] [--repetitions 200] [--markdown FILE]
+    python -m experiments.benchmarks.levels [KIND ...] [--repetitions 200] [--seconds 2] [--markdown FILE]
 
 Tests: two samples of one population, Student's t with 3 degrees of freedom in 64 features, dealt out 19 times in units of
-both; a test at 5 % rejects in 5 % of the repetitions. Intervals: a fixed set of m points, and n real points drawn anew from a
-population of 4,000 points in three clusters of unequal spread; an interval of 95 % contains the distance between population
-and set in 95 %. That distance is the estimate from all 4,000 points. Data-dependent constants are those of the population.
+both; a test at 5 % rejects in 5 % of the repetitions. Intervals: a fixed set of m points, and n real points drawn anew, with
+replacement, from a population of 2,000 points in three clusters of unequal spread; an interval of 95 % contains the distance
+between population and set in 95 %. Data-dependent constants are those of the population. Figures stand with their standard
+error. A cell has fewer repetitions than were asked for where they take longer than the seconds.
 """
 
 import argparse
+import math
+import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,32 +27,34 @@ from discrepancy.discrepancy import Discrepancy
 from discrepancy.embeddings import Identity
 from discrepancy.errors import InvalidInput, NumericalWarning
 from discrepancy.measure import Measure
-from discrepancy.parts import FAMILIES
 from experiments.compare.estimates import Bound
+from experiments.compare.halves import Interval
 from experiments.compare.permutation import p_value
 from experiments.compare.request import PRESETS
 from experiments.compare.sides import Side
 from experiments.compare.two_samples import two_samples
 from experiments.config import build
+from experiments.config.hints import kinds_of
 from experiments.report import Column, Report, Section, Table, as_markdown, as_text
 from experiments.report.progress import shown
-from experiments.report.record import fixed
 from objectives.data.labels import Labels
 from objectives.data.units import Normalisation
 from objectives.engine.runtime import Runtime
 from objectives.rng import rng
 
-__all__ = ["INTERVALS", "TESTS", "coverage", "kinds", "rejected"]
+__all__ = ["INTERVALS", "TESTS", "Share", "coverage", "kinds", "rejected"]
 
-TESTS = ((20, 20), (24, 15), (20, 300), (100, 60))
+TESTS = ((20, 20), (24, 15), (20, 300), (300, 300))
 """Points of both samples."""
 
 INTERVALS = ((20, 20), (20, 300), (100, 20), (300, 20), (300, 300))
 """Real points, and points of the set."""
 
 DEALS = 19
+LEAST = 20
+"""Repetitions, whatever they cost."""
 SPLITS = 25
-POPULATION = 4000
+POPULATION = 2000
 CLASSES = ("a", "b", "c")
 
 SETTINGS = {
@@ -62,8 +68,10 @@ SETTINGS = {
 
 def kinds() -> dict[str, Discrepancy]:
     """Every kind, and the difference of means."""
-    members = FAMILIES["discrepancy"].members
-    return {name: build(Discrepancy, {"kind": name, **SETTINGS.get(name, {})}) for name in ("mean", *sorted(members))}
+    return {
+        name: build(Discrepancy, {"kind": name, **SETTINGS.get(name, {})})
+        for name in ("mean", *sorted(kinds_of(Discrepancy)))
+    }
 
 
 def heavy(n: int, generator: torch.Generator) -> Float[Tensor, "n d"]:
@@ -80,21 +88,40 @@ def clusters(n: int, generator: torch.Generator) -> tuple[Float[Tensor, "n d"], 
     return points, torch.nn.functional.one_hot(numbers, len(CLASSES)).float()
 
 
-def rejected(discrepancy: Discrepancy, sizes: tuple[int, int], repetitions: int) -> float:
+@dataclass(frozen=True)
+class Share:
+    """How many of the repetitions."""
+
+    count: int
+    of: int
+
+    @property
+    def value(self) -> float:
+        return self.count / self.of
+
+    def __str__(self) -> str:
+        error = math.sqrt(max(self.value * (1 - self.value), 1 / self.of) / self.of)
+        return f"{100 * self.value:.0f} ± {100 * error:.0f}"
+
+
+def rejected(discrepancy: Discrepancy, sizes: tuple[int, int], repetitions: int, seconds: float = math.inf) -> Share:
     """How often the test at 5 % rejects samples of these sizes from one population."""
-    found = 0
-    for repetition in range(repetitions):
+
+    def one(repetition: int) -> bool:
         generator = rng(repetition, "samples", *sizes)
         points = heavy(sum(sizes), generator)
         labels = Labels("hard", torch.randint(len(CLASSES), (sum(sizes),), generator=generator))
         both = Side("both", points, labels, None, CLASSES, Normalisation.measured(points[: sizes[0]]), None, True)
         rows = torch.arange(sum(sizes)).split(list(sizes))
         samples = two_samples((both, both), (rows[0], rows[1]), Identity(), None, Runtime(seed=0))
-        found += p_value(discrepancy, *samples, DEALS, rng(repetition, "deals")) <= 0.05
-    return found / repetitions
+        return p_value(discrepancy, *samples, DEALS, rng(repetition, "deals")) <= 0.05
+
+    return _share(one, repetitions, seconds)
 
 
-def coverage(discrepancy: Discrepancy, sizes: tuple[int, int], repetitions: int) -> float | None:
+def coverage(
+    discrepancy: Discrepancy, sizes: tuple[int, int], repetitions: int, seconds: float = math.inf
+) -> Share | None:
     """How often the interval of 95 % contains the distance of the population; None where there is no interval.
 
     Raises:
@@ -105,57 +132,62 @@ def coverage(discrepancy: Discrepancy, sizes: tuple[int, int], repetitions: int)
     population = _measure(discrepancy, points, labels)
     some = _measure(discrepancy, *clusters(m, rng(0, "set", m)))
     resolved = discrepancy.resolve(population)
-    bound = Bound(resolved, resolved.draw(rng(0, "draws"), tuple(points.shape[1:])), SPLITS)
-    truth = None
-    inside = 0
-    for repetition in range(repetitions):
-        rows = torch.randperm(POPULATION, generator=rng(repetition, "real", n))[:n]
-        real = _measure(discrepancy, points[rows], labels[rows])
-        measured = bound.measured(real, [some], repetition, "all", yardstick=False)
-        interval = None if measured.values[0] is None else measured.values[0].interval(0.95)
+    draws = resolved.draw(rng(0, "draws"), tuple(points.shape[1:]))
+    bound = Bound(resolved, draws, SPLITS)
+
+    def interval(repetition: int) -> Interval | None:
+        rows = torch.randint(POPULATION, (n,), generator=rng(repetition, "real", n))
+        measured = bound.measured(
+            _measure(discrepancy, points[rows], labels[rows]), [some], repetition, "all", yardstick=False
+        )
         if measured.values[0] is None:
             raise InvalidInput(measured.reason or "there is no value")
-        if interval is None:
-            return None
-        if truth is None:
-            bound_of_all = Bound(resolved, bound.draws, 4)
-            whole = bound_of_all.measured(population, [some], 0, "all", yardstick=False).values[0]
-            assert whole is not None
-            truth = whole.estimate
-        inside += interval.low <= truth <= interval.high
-    return inside / repetitions
+        return measured.values[0].interval(0.95)
+
+    if interval(0) is None:
+        return None
+    truth = Bound(resolved.v_statistic(), draws, SPLITS).value(bound.summary(population), some)
+
+    def one(repetition: int) -> bool:
+        found = interval(repetition)
+        return found is not None and found.low <= truth <= found.high
+
+    return _share(one, repetitions, seconds)
+
+
+def _share(one: Callable[[int], bool], repetitions: int, seconds: float) -> Share:
+    begun, count, done = time.perf_counter(), 0, 0
+    while done < repetitions and (done < LEAST or time.perf_counter() - begun < seconds):
+        count, done = count + one(done), done + 1
+    return Share(count, done)
 
 
 def _measure(discrepancy: Discrepancy, points: Tensor, labels: Tensor) -> Measure:
     return Measure(points, torch.ones(len(points)), labels if discrepancy.labelled else None)
 
 
-def _rows(wanted: Sequence[str], repetitions: int) -> Iterator[dict[str, Any]]:
+def _rows(wanted: Sequence[str], repetitions: int, seconds: float) -> Iterator[dict[str, str]]:
     discrepancies = kinds()
-    jobs = [(name, what, sizes) for name in wanted for what in (rejected, coverage) for sizes in SIZES[what.__name__]]
-    with shown("simulating", len(jobs)) as advance:
-        for name in wanted:
-            row: dict[str, Any] = {"kind": name}
-            for done, (kind, what, sizes) in enumerate(jobs):
-                if kind == name:
-                    advance(done, f"{name} {sizes}")
-                    row[f"{what.__name__} {sizes[0]}, {sizes[1]}"] = _tried(
-                        what, discrepancies[name], sizes, repetitions
-                    )
+    cells = [(rejected, sizes) for sizes in TESTS] + [(coverage, sizes) for sizes in INTERVALS]
+    with shown("simulating", len(wanted) * len(cells)) as advance:
+        for number, name in enumerate(wanted):
+            row = {"kind": name}
+            for place, (what, sizes) in enumerate(cells):
+                advance(number * len(cells) + place, f"{name} {sizes}")
+                row[f"{what.__name__} {sizes[0]}, {sizes[1]}"] = _tried(
+                    what, discrepancies[name], sizes, repetitions, seconds
+                )
             yield row
 
 
-SIZES = {"rejected": TESTS, "coverage": INTERVALS}
-
-
-def _tried(what: Any, discrepancy: Discrepancy, sizes: tuple[int, int], repetitions: int) -> float | None:
+def _tried(what: Any, discrepancy: Discrepancy, *arguments: Any) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NumericalWarning)
         try:
-            found = what(discrepancy, sizes, repetitions)
+            found = what(discrepancy, *arguments)
         except InvalidInput:
-            return None
-    return None if found is None else 100 * found
+            return "no value"
+    return "no interval" if found is None else str(found)
 
 
 def main() -> None:
@@ -163,10 +195,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m experiments.benchmarks.levels")
     parser.add_argument("kinds", nargs="*", metavar="KIND", help="all without")
     parser.add_argument("--repetitions", type=int, default=200, help="default: %(default)s")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="for each cell; no limit by default")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table here")
     options = parser.parse_args()
-    rows = list(_rows(options.kinds or list(kinds()), options.repetitions))
-    columns = tuple(Column(name, fixed(0), align="right") if name != "kind" else Column(name) for name in rows[0])
+    rows = list(_rows(options.kinds or list(kinds()), options.repetitions, options.seconds))
+    columns = tuple(Column(name, align="left" if name == "kind" else "right") for name in rows[0])
     table = Table(columns=columns, rows=tuple(tuple(row.values()) for row in rows))
     report = Report(
         title="Levels of tests and intervals, in %", sections=(Section(parts=(table,)),), data={"rows": rows}
