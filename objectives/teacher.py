@@ -28,13 +28,15 @@ from objectives.data.labels import Labels
 from objectives.data.real import RealData
 from objectives.data.spec import DataSpec, Described
 from objectives.data.subset import Subset
+from objectives.engine.batch_gradient import batch_gradient
 from objectives.engine.bound_context import PART_EXAMPLES
 from objectives.engine.extractor import Extractor
 from objectives.engine.runtime import Runtime
 from objectives.rng import shuffled
 from objectives.storage import replacing
 from objectives.synthetic.artefact import SyntheticSet
-from objectives.training.training import NetworkTrainer, Training, TrainingData
+from objectives.training.trainer import NetworkTrainer, TrainingData
+from objectives.training.training import Training
 
 __all__ = ["Member", "Taught", "Teacher"]
 
@@ -140,12 +142,13 @@ class Teacher(Part, family=True, kind="teacher"):
     ) -> "Member":
         network, report = self.network, on_round or (lambda done, total: None)
         extractor = Extractor(network, ("logits",), data.shape, data.count, runtime)
+        gradient = batch_gradient(extractor, self.training.criterion)
         trainer = NetworkTrainer(self.training, extractor.initial(runtime.rng("teacher", number, "network")))
         examples = TrainingData.of_real(data, runtime.device)
         done, total = number * self.rounds, self.number * self.rounds
         report(done, total)
         for turn in range(self.rounds):
-            trainer.round(extractor.once, examples, runtime.rng("teacher", number, "train", turn))
+            trainer.round(gradient, examples, runtime.rng("teacher", number, "train", turn))
             report(done + turn + 1, total)
         parameters = trainer.parameters
         if network.pointwise:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 from torch.nn import functional
@@ -31,7 +32,7 @@ from discrepancy.networks.base import (
 from discrepancy.networks.norms import BIASED, Norm, moments, norm_parameters, normalised
 from discrepancy.parts import check_choice
 
-__all__ = ["ChainNetwork", "Pooling", "Step", "border", "check_image", "sides"]
+__all__ = ["ChainNetwork", "Pooling", "Step", "averaged", "border", "check_image", "sides"]
 
 Pooling = Literal["average", "max", "none"]
 
@@ -57,6 +58,15 @@ def check_image(kind: str, shape: tuple[int, ...]) -> None:
         raise InvalidInput(
             f"a {kind} needs examples of shape (channels, height, width), got {tuple(shape)}; use an mlp"
         )
+
+
+def averaged(x: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n channels h w"]:
+    """Means over squares of 2 × 2. The compiled backward pass of ``avg_pool2d`` finds the square of every place by divisions;
+    that of means over a view has a loop over squares."""
+    if not torch.compiler.is_compiling():
+        return functional.avg_pool2d(x, 2)
+    height, width = (side // 2 for side in x.shape[2:])
+    return x[:, :, : 2 * height, : 2 * width].unflatten(3, (width, 2)).unflatten(2, (height, 2)).mean((3, 5))
 
 
 def sides(steps: Sequence[Step], height: int, width: int) -> list[tuple[int, int]]:
@@ -129,8 +139,7 @@ class ChainNetwork(Network):
             if "activations" in take:
                 outputs[f"activation{number}"] = x
             if step.pooling != "none":
-                pool = functional.avg_pool2d if step.pooling == "average" else functional.max_pool2d
-                x = pool(x, 2)
+                x = averaged(x) if step.pooling == "average" else functional.max_pool2d(x, 2)
             if "layers" in take:
                 outputs[layer] = x
         x = x.flatten(1)

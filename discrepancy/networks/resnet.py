@@ -23,7 +23,7 @@ from discrepancy.networks.base import (
     read_out_parameters,
     uniform,
 )
-from discrepancy.networks.chain import check_image
+from discrepancy.networks.chain import averaged, check_image
 from discrepancy.networks.norms import check_maps, moments, norm_parameters, normalised
 from discrepancy.parts import check_choice
 
@@ -159,16 +159,16 @@ class ResNet(Network, kind="resnet"):
         self, block: Block, parameters: NetworkParameters, x: Tensor, norm: Callable[[Tensor, str], Tensor]
     ) -> Tensor:
         name, strided = block.name, block.halves and self.halving == "stride"
-        averaged = block.halves and self.halving == "average"
+        halved = block.halves and self.halving == "average"
         stride = 2 if strided else 1
         y = functional.conv2d(x, parameters[f"{name}.conv1.weight"], stride=stride, padding=1)
         y = ACTIVATIONS[self.activation](norm(y, f"{name}.norm1"))
-        if averaged:
-            y = functional.avg_pool2d(y, 2)
+        if halved:
+            y = averaged(y)
         y = norm(functional.conv2d(y, parameters[f"{name}.conv2.weight"], padding=1), f"{name}.norm2")
         if block.projects:
             x = functional.conv2d(x, parameters[f"{name}.shortcut.weight"], stride=stride)
-            x = norm(functional.avg_pool2d(x, 2) if averaged else x, f"{name}.norm3")
+            x = norm(averaged(x) if halved else x, f"{name}.norm3")
         return x + y
 
     def _stages(self) -> list[list[Block]]:

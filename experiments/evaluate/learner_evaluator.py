@@ -31,7 +31,7 @@ from objectives.synthetic.artefact import SyntheticSet
 from objectives.teacher import Taught
 from objectives.terms.match import BoundMatch
 from objectives.terms.objective import Objective
-from objectives.training.training import NetworkTrainer, TrainingData
+from objectives.training.trainer import NetworkTrainer, TrainingData
 
 __all__ = ["LearnerEvaluator", "SmallSet"]
 
@@ -257,11 +257,12 @@ class LearnerEvaluator:
             return initial
         examples = TrainingData.of_real(self.train, self.device, self.dtype)
         if small is not None and schedule.training.on == "synthetic":
-            examples = TrainingData.of_tensors(small.points, small.labels, small.weights)
-        trainer = NetworkTrainer(schedule.training, initial)
+            examples = TrainingData.of_tensors(small.points, small.labels, small.weights, self.data.outputs)
+        gradient, trainer = self.context.training_gradient, NetworkTrainer(schedule.training, initial)
+        assert gradient is not None
         for number in range(evaluation_draw.rounds):
             generator = rng(self.seed, "judge", evaluation_draw.draw.network, number)
-            trainer.round(self.context.logits_extractor.once, examples, generator)
+            trainer.round(gradient, examples, generator)
         mixture = evaluation_draw.draw.mixture
         return {name: torch.lerp(initial[name], value, mixture) for name, value in trainer.parameters.items()}
 

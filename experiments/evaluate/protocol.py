@@ -7,11 +7,13 @@ epoch; nothing is chosen on the test examples.
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
+
+from torch import Generator, Tensor, randperm
 
 from discrepancy.errors import InvalidInput, suggestion
 from discrepancy.networks import MLP, ConvNet, Network
@@ -19,6 +21,7 @@ from discrepancy.parts import Part, check_choice
 from experiments.config import build, dump, override, read
 from objectives.training.augmentation import Augmentation, Chain, Siamese
 from objectives.training.mixing import CutMix, Mixing
+from objectives.training.trainer import TrainingPlan
 
 __all__ = ["PROTOCOLS", "Protocol", "complete", "protocol_named"]
 
@@ -30,7 +33,7 @@ LATER = {
 """Fields, by kind, that came after the first hashes; they are in a hash only where they differ from their defaults."""
 
 
-class Protocol(Part, family=True, kind="scratch"):
+class Protocol(Part, TrainingPlan, family=True, kind="scratch"):
     """Training from scratch by stochastic gradient descent with momentum, or AdamW, with drops of the rate.
 
     The loss of a batch is the mean over its examples of wᵢ · cross-entropy(yᵢ, network(xᵢ)), or of wᵢ ‖yᵢ - network(xᵢ)‖², with
@@ -113,11 +116,18 @@ class Protocol(Part, family=True, kind="scratch"):
         """Epochs before the rate drops: E // 2 + 2 of E + 1, as the published loop has it; with E < 3 it never drops."""
         return (self.epochs - 1) // 2 + 2
 
-    def rate(self, epoch: int) -> float:
+    def rate(self, rounds: int) -> float:
         """The learning rate of an epoch, counted from 0."""
         if not self.milestones:
-            return self.lr * (self.drop if epoch >= self.full_rate_epochs else 1.0)
-        return self.lr * self.drop ** sum(epoch >= round(share * self.epochs) for share in self.milestones)
+            return self.lr * (self.drop if rounds >= self.full_rate_epochs else 1.0)
+        return self.lr * self.drop ** sum(rounds >= round(share * self.epochs) for share in self.milestones)
+
+    def minibatches(self, examples: int, generator: Generator) -> Iterator[Tensor]:
+        """The rows of each minibatch of an epoch."""
+        return iter(randperm(examples, generator=generator).split(self.batch))
+
+    def restarts(self, rounds: int) -> bool:
+        return not self.milestones and rounds == self.full_rate_epochs
 
     def steps(self, examples: int) -> int:
         """Steps that training on so many examples takes."""

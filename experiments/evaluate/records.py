@@ -1,7 +1,6 @@
 """What goes into an evaluation and what comes out of it."""
 
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from statistics import fmean, stdev
 from typing import Any
 
@@ -16,6 +15,7 @@ from objectives.data.spec import Described
 from objectives.data.units import Normalisation
 from objectives.synthetic.artefact import SyntheticSet
 from objectives.teacher import Taught
+from objectives.training.trainer import TrainingData
 
 __all__ = ["Evaluation", "TrainingSet"]
 
@@ -124,24 +124,21 @@ class TrainingSet:
                 f"labels of the training set must lie in 0 .. {data.count - 1}, got {int(values.min())} .. {int(values.max())}"
             )
 
-    def to(self, device: torch.device) -> "TrainingSet":
-        weights = None if self.weights is None else self.weights.to(device)
-        return TrainingSet(
-            self.points.to(device), self.labels.to(device), weights, self.units, stored=self.stored_bytes
-        )
+    def training_data(self, device: torch.device, outputs: int) -> TrainingData:
+        """What a network is trained on: labels as rows, and weights whose sum over the whole set is m."""
+        weights = torch.ones(len(self))
+        if self.weights is not None:
+            weights = (self.weights.double() * (len(self) / self.weights.double().sum())).float()
+        all_points, labels, weights = self.points.to(device), self.labels.to(device), weights.to(device)
 
-    def batch(self, indices: Tensor, classes: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Normalised points, labels as rows, and weights whose sum over the whole set is m."""
-        points, targets = self.points[indices], self.labels.take(indices).vectors(classes)
-        assert targets is not None
-        points = points.float() if self.units is None else self.units.apply(points)
-        return points, targets.float(), self._scaled[indices]
+        def batch(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            here = rows.to(device)
+            points, targets = all_points[here], labels.take(here).vectors(outputs)
+            assert targets is not None
+            points = points.float() if self.units is None else self.units.apply(points)
+            return points, targets.float(), weights[here]
 
-    @cached_property
-    def _scaled(self) -> Tensor:
-        if self.weights is None:
-            return torch.ones(len(self), device=self.points.device)
-        return (self.weights.double() * (len(self) / self.weights.double().sum())).float()
+        return TrainingData(len(self), batch, outputs, mean_weight=1)
 
 
 @dataclass(frozen=True, kw_only=True)

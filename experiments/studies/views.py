@@ -203,11 +203,11 @@ def _networks(view: View, data: LabelledData, bound: BoundContext) -> Iterator[N
         return
     runtime = bound.runtime
     trainer = Trainer(view.trained, data, len(data.train), runtime)
-    examples = TrainingSet.of(data.train.rows(), data).to(runtime.device)
+    examples = TrainingSet.of(data.train.rows(), data)
     for number in range(view.n_draws):
         with torch.enable_grad():
             parameters, _ = trainer.train(examples, runtime.seed, number)
-        yield {name: value.detach() for name, value in parameters.items()}
+        yield parameters
 
 
 def _vectors(made: SyntheticSet, classes: int, device: torch.device) -> Tensor:

@@ -12,6 +12,7 @@ from discrepancy.networks.norms import warn_of_few
 from discrepancy.networks.tangent import JACOBIAN
 from objectives.contexts import Context
 from objectives.data.real import RealData
+from objectives.engine.batch_gradient import batch_gradient
 from objectives.engine.compile import eager_seconds
 from objectives.engine.extractor import Extractor
 from objectives.engine.memory import graph_bytes
@@ -92,6 +93,10 @@ class BoundContext:
         self.compiles = JACOBIAN not in self.take and self.runtime.compiles(work)
         for extractor in (self.extractor, self.trained_extractor, self.logits_extractor):
             extractor.compile(self.compiles)
+        schedule = self.context.training_schedule if network is not None else None
+        self.training_gradient = schedule and batch_gradient(
+            self.logits_extractor, schedule.training.criterion, compiled=self.compiles
+        )
 
     def _check(self) -> None:
         context, network, data = self.context, self.context.network, self.data

@@ -16,7 +16,7 @@ from objectives.contexts import Draw, TrainingSchedule, Watch
 from objectives.engine.batches import Batches
 from objectives.engine.bound_context import BoundContext
 from objectives.synthetic.parameterisation import Decoded
-from objectives.training.training import NetworkTrainer, TrainingData
+from objectives.training.trainer import NetworkTrainer, TrainingData
 
 __all__ = ["NetworkStates"]
 
@@ -133,7 +133,8 @@ class NetworkStates:
         else:
             assert synthetic is not None
             examples = TrainingData.of_synthetic(synthetic, context.data.count)
-        trainer.round(context.logits_extractor.once, examples, generator)
+        assert context.training_gradient is not None
+        trainer.round(context.training_gradient, examples, generator)
 
     def state(self) -> dict[str, Any]:
         """Every network in training, and the real examples chosen by its features."""

@@ -1,27 +1,23 @@
 """How the network of a context is trained while a set is condensed: on the real data, or on the synthetic set as it is."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
 from discrepancy.errors import InvalidInput
-from discrepancy.networks.base import Forward
 from discrepancy.parts import Part, check_choice
-from objectives.data.real import RealData
-from objectives.synthetic.parameterisation import Decoded
 from objectives.training.augmentation import Augmentation
+from objectives.training.batch_gradient import Criterion
 from objectives.training.mixing import Mixing
+from objectives.training.trainer import TrainingPlan
 
-__all__ = ["TrainingData", "NetworkTrainer", "Training"]
+__all__ = ["Training"]
 
 
-class Training(Part, family=True, kind="sgd"):
+class Training(Part, TrainingPlan, family=True, kind="sgd"):
     """A round of training: steps of stochastic gradient descent, by minibatches.
 
     Args:
@@ -86,8 +82,12 @@ class Training(Part, family=True, kind="sgd"):
         """Whether the labels must be classes or distributions."""
         return self.loss == "cross_entropy"
 
+    @property
+    def criterion(self) -> Criterion:
+        """What is minimised."""
+        return "centred" if self.loss == "squared" else "cross_entropy"
+
     def rate(self, rounds: int) -> float:
-        """The learning rate after so many rounds."""
         return self.lr * self.decay ** sum(milestone <= rounds for milestone in self.milestones)
 
     def images(self, examples: int) -> int:
@@ -95,7 +95,6 @@ class Training(Part, family=True, kind="sgd"):
         return self.epochs * examples if self.epochs is not None else (self.steps or 0) * min(self.batch, examples)
 
     def minibatches(self, examples: int, generator: torch.Generator) -> Iterator[Tensor]:
-        """The rows of each minibatch of a round."""
         if self.epochs is not None:
             for _ in range(self.epochs):
                 yield from torch.randperm(examples, generator=generator).split(self.batch)
@@ -106,145 +105,3 @@ class Training(Part, family=True, kind="sgd"):
                 order = torch.randperm(examples, generator=generator)
             rows, order = order[: self.batch], order[self.batch :]
             yield rows
-
-
-Batch = tuple[Tensor, Tensor, Tensor]
-"""Points in normalised units, labels (class numbers or rows) and weights."""
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingData:
-    """``size`` labelled examples to train on, of which ``batch(rows)`` gives those with these numbers."""
-
-    size: int
-    batch: Callable[[Tensor], Batch]
-
-    def __len__(self) -> int:
-        return self.size
-
-    @classmethod
-    def of_real(cls, data: RealData, device: torch.device, dtype: torch.dtype = torch.float32) -> "TrainingData":
-        """All the real examples, with the label distributions that they may have."""
-        data.require_rows("training a network on real examples")
-
-        def batch(rows: Tensor) -> Batch:
-            examples = data.rows(rows)
-            labels = examples.labels.rows if examples.labels.kind == "soft" else examples.numbers("class")
-            labels = labels.to(dtype) if labels.is_floating_point() else labels
-            points = data.normalised(examples, device, dtype)
-            return points, labels.to(device), torch.ones(len(rows), device=device, dtype=dtype)
-
-        return cls(len(data), batch)
-
-    @classmethod
-    def of_synthetic(cls, synthetic: Decoded, classes: int) -> "TrainingData":
-        """Synthetic examples as they are now, with labels as rows."""
-        points, weights = synthetic.points.detach(), synthetic.weights.detach()
-        labels = synthetic.label_vectors(classes).detach()
-        return cls.of_tensors(points, labels, weights)
-
-    @classmethod
-    def of_tensors(cls, points: Tensor, labels: Tensor, weights: Tensor) -> "TrainingData":
-        """Examples in normalised units, all on one device."""
-
-        def batch(rows: Tensor) -> Batch:
-            here = rows.to(points.device)
-            return points[here], labels[here], weights[here]
-
-        return cls(len(points), batch)
-
-
-class NetworkTrainer:
-    """A network's weights in training, the rounds that they have had, and their training accuracy: the share of the examples of
-    all minibatches that were correctly classified, each just before the step on it."""
-
-    def __init__(self, training: Training, parameters: Mapping[str, Tensor]) -> None:
-        self.training, self.rounds = training, 0
-        self._correct, self._shown = torch.zeros((), dtype=torch.float64), 0
-        self._leaves = {name: value.detach().clone().requires_grad_(True) for name, value in parameters.items()}
-        leaves, decay = self._leaves.values(), training.weight_decay
-        self._optimiser: torch.optim.Optimizer = (
-            torch.optim.Adam(leaves, training.lr, weight_decay=decay)
-            if training.optimizer == "adam"
-            else torch.optim.SGD(leaves, training.lr, momentum=training.momentum, weight_decay=decay)
-        )
-
-    @property
-    def parameters(self) -> dict[str, Tensor]:
-        """The weights as they are now, which further rounds leave alone."""
-        return {name: value.detach().clone() for name, value in self._leaves.items()}
-
-    @property
-    def accuracy(self) -> Float[Tensor, ""]:
-        """The training accuracy since the last recount; 0 where there was no minibatch yet."""
-        return self._correct / max(self._shown, 1)
-
-    def recount(self) -> None:
-        """Counts anew."""
-        self._correct, self._shown = torch.zeros((), dtype=torch.float64), 0
-
-    @torch.enable_grad()
-    def round(self, network: Forward, examples: TrainingData, generator: torch.Generator) -> None:
-        """One round of training."""
-        for group in self._optimiser.param_groups:
-            group["lr"] = self.training.rate(self.rounds)
-        for rows in self.training.minibatches(len(examples), generator):
-            self._step(network, examples, rows, generator)
-        self.rounds += 1
-
-    def _step(self, network: Forward, examples: TrainingData, rows: Tensor, generator: torch.Generator) -> None:
-        points, labels, weights = examples.batch(rows)
-        augment = self.training.augment
-        if augment is not None:
-            draws = augment.draw_batch(generator, len(points), tuple(points.shape[1:]))
-            points = augment(points, draws, torch.arange(len(points)))
-        loss = self._loss(network, points, labels, weights, generator)
-        self._optimiser.zero_grad()
-        (loss / weights.sum()).backward()
-        self._optimiser.step()
-
-    def _loss(
-        self, network: Forward, points: Tensor, labels: Tensor, weights: Tensor, generator: torch.Generator
-    ) -> Tensor:
-        """The weighted sum of the cross-entropies, of the mixed examples if they are mixed."""
-        mix = self.training.mix
-        if mix is None:
-            logits = network(self._leaves, points)["logits"]
-            self._count(logits, labels if labels.ndim == 1 else labels.argmax(1))
-            if self.training.loss == "squared":
-                vectors = functional.one_hot(labels, logits.shape[1]).to(logits) if labels.ndim == 1 else labels
-                return 0.5 * (weights * (logits - vectors + 1 / logits.shape[1]).square().sum(1)).sum()
-            return (weights * functional.cross_entropy(logits, labels, reduction="none")).sum()
-        draws = mix.draw(generator, len(points), tuple(points.shape[1:]))
-        logits = network(self._leaves, mix.points(points, draws))["logits"]
-        vectors = labels if labels.ndim == 2 else functional.one_hot(labels, logits.shape[1])
-        masses = mix.masses(weights[:, None] * vectors, draws)
-        self._count(logits, masses.argmax(1))
-        return functional.cross_entropy(logits, masses, reduction="sum")
-
-    def _count(self, logits: Tensor, labels: Tensor) -> None:
-        correct = (logits.detach().argmax(1) == labels).sum()
-        self._correct = self._correct.to(correct.device) + correct
-        self._shown += len(labels)
-
-    def state(self) -> dict[str, Any]:
-        """Weights, what the optimiser remembers of each, rounds and counts."""
-        memory = [self._optimiser.state.get(leaf, {}) for leaf in self._leaves.values()]
-        return {
-            "rounds": self.rounds,
-            "correct": self._correct.item(),
-            "shown": self._shown,
-            "parameters": self.parameters,
-            "memory": [{name: value.clone() for name, value in of.items() if value is not None} for of in memory],
-        }
-
-    @classmethod
-    def restored(cls, training: Training, state: Mapping[str, Any], device: torch.device) -> "NetworkTrainer":
-        """The network_trainer of a state."""
-        made = cls(training, {name: value.to(device) for name, value in state["parameters"].items()})
-        made.rounds, made._shown = state["rounds"], state["shown"]
-        made._correct = torch.tensor(state["correct"], dtype=torch.float64, device=device)
-        for leaf, memory in zip(made._leaves.values(), state["memory"], strict=True):
-            for name, value in memory.items():  # torch counts the steps of Adam on the CPU
-                made._optimiser.state[leaf][name] = value.to(device if value.ndim else "cpu").clone()
-        return made

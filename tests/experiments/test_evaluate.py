@@ -107,7 +107,7 @@ def trained(
 ) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, Tensor]] | None]:
     trainer = Trainer(protocol, data, len(examples), Runtime(seed, compile=policy))
     parameters, statistics = trainer.train(examples, seed, 0)
-    return {name: value.detach() for name, value in parameters.items()}, statistics
+    return dict(parameters), statistics
 
 
 def assert_same(module: nn.Sequential, parameters: dict[str, Tensor]) -> None:

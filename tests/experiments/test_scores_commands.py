@@ -142,15 +142,23 @@ def test_networks_learn_scores_by_squares(weighted: bool) -> None:
 
 def test_mixed_scores_are_those_of_the_mixed_examples() -> None:
     """Mixing (x, y) with weights w: the mixed weight r w + (1 - r) w', and the mean of the two scores under it."""
-    protocol = dataclasses.replace(PROTOCOL, mix=CutMix(probability=1.0), loss="squared")
-    trainer = Trainer(protocol, data(), 6, Runtime(compile="never"), "scores")
-    points, scores, weights = torch.randn(6, 1, 4, 4), torch.randn(6, 3), torch.arange(0.0, 6.0)
-    _, targets, mixed = trainer._combined(points, scores, weights, rng(1))
-    draws = protocol.mix.draw(rng(1), 6, (1, 4, 4)) if protocol.mix else {}
+    plan = dataclasses.replace(PROTOCOL, mix=CutMix(probability=1.0), loss="squared", epochs=1, momentum=0.0)
+    plan = dataclasses.replace(plan, weight_decay=0.0)
+    examples = few(weights=torch.arange(1.0, 7.0))
+    parameters, _ = Trainer(plan, data(), 6, Runtime(compile="never"), "scores").train(examples, 3, 0)
+    rows = torch.randperm(6, generator=rng(3, "evaluate", 0, "order"))
+    draws = CutMix(probability=1.0).draw(rng(3, "evaluate", 0, "mix"), 6, (1, 4, 4))
     share, partner = float(draws["share"]), draws["partner"]
-    torch.testing.assert_close(mixed, (1 - share) * weights + share * weights[partner])
+    weights, scores = torch.arange(1.0, 7.0)[rows] / 3.5, examples.labels.rows[rows]
+    mixed = (1 - share) * weights + share * weights[partner]
     both = (1 - share) * weights[:, None] * scores + share * (weights[:, None] * scores)[partner]
-    torch.testing.assert_close(mixed[:, None] * targets, both)
+    initial = plan.network.initial(rng(3, "evaluate", 0, "network"), (1, 4, 4), 3)
+    leaves = {name: value.requires_grad_() for name, value in initial.items()}
+    answers = plan.network(leaves, CutMix().points(examples.points[rows], draws))["logits"]
+    (mixed * (answers - both / mixed[:, None]).square().sum(1)).mean().backward()
+    for name, value in leaves.items():
+        assert value.grad is not None
+        torch.testing.assert_close(parameters[name], value.detach() - 0.05 * value.grad, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(("scores", "loss"), [(True, "squared"), (False, "cross_entropy")])

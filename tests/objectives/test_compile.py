@@ -251,6 +251,7 @@ def test_compiled_gradient_matching_equals_eager() -> None:
     context.extractor.chunk = 4  # classes of 7 and 9 in ragged chunks
     for _ in range(3):
         torch.testing.assert_close(slow.advance().loss, fast.advance().loss, rtol=1e-5, atol=1e-5)
+    assert context.training_gradient.loss.fast is not None
     assert context.logits_extractor._differentiable.fast is not None
     torch.testing.assert_close(slow.parameters["points"], fast.parameters["points"], rtol=1e-4, atol=1e-4)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from objectives.contexts import Trained
-from objectives.training.training import NetworkTrainer
+from objectives.training.trainer import NetworkTrainer
 
 LOOPS = ("context.keep=2", "context.training.epochs=2", "context.training.batch=4", "context.training.lr=0.1")
 """Two steps a network, and two epochs in between, whose six examples make a minibatch of four and one of two."""
@@ -95,11 +95,11 @@ def generators(monkeypatch: pytest.MonkeyPatch) -> list[torch.Generator]:
     found: list[torch.Generator] = []
     whole = NetworkTrainer.round
 
-    def spied(self: NetworkTrainer, network: Any, training_data: Any, generator: torch.Generator) -> None:
+    def spied(self: NetworkTrainer, gradient: Any, training_data: Any, generator: torch.Generator) -> Any:
         copy = torch.Generator()
         copy.set_state(generator.get_state())
         found.append(copy)
-        whole(self, network, training_data, generator)
+        return whole(self, gradient, training_data, generator)
 
     monkeypatch.setattr(NetworkTrainer, "round", spied)
     return found

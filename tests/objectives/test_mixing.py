@@ -17,7 +17,10 @@ from torch.nn import functional
 from discrepancy import InvalidInput
 from objectives import CutMix, Training
 from objectives.rng import rng
-from objectives.training.training import NetworkTrainer, TrainingData
+from objectives.training.batch_gradient import BatchGradient
+from objectives.training.trainer import NetworkTrainer, TrainingData
+
+GRADIENT = BatchGradient(NETWORK, "cross_entropy", 64)
 
 
 def box(shape: tuple[int, int], kept: float, centre: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -34,7 +37,7 @@ def training_data(generator: torch.Generator, soft: bool) -> TrainingData:
     points, labels = torch.randn(9, 1, 8, 8, generator=generator), torch.arange(9) % 3
     mass = torch.rand(9, generator=generator) + 0.5
     distributions = torch.rand(9, 3, generator=generator).softmax(1)
-    return TrainingData.of_tensors(points, distributions if soft else labels, mass)
+    return TrainingData.of_tensors(points, distributions if soft else labels, mass, 3)
 
 
 @given(seed=st.integers(0, 10**6), beta=st.sampled_from([0.2, 1.0, 3.0]), side=st.integers(1, 9))
@@ -78,7 +81,7 @@ def test_a_round_is_the_published_loss(soft: bool):
     generator = torch.Generator().manual_seed(0)
     some, initial = training_data(generator, soft), NETWORK.initial(generator, (1, 8, 8), 3)
     network_trainer = NetworkTrainer(training, initial)
-    network_trainer.round(NETWORK, some, rng(0, "x"))
+    network_trainer.round(GRADIENT, some, rng(0, "x"))
 
     everything, labels, weights = some.batch(torch.arange(9))
     order, theta = rng(0, "x"), {name: value.clone() for name, value in initial.items()}
@@ -109,7 +112,7 @@ def test_a_mixing_that_never_happens_changes_nothing():
         NetworkTrainer(Training(steps=1, batch=9, mix=mix), initial) for mix in (None, CutMix(probability=0.0))
     )
     for network_trainer in (plain, never):
-        network_trainer.round(NETWORK, some, rng(0, "x"))
+        network_trainer.round(GRADIENT, some, rng(0, "x"))
     for name, value in plain.parameters.items():
         torch.testing.assert_close(value, never.parameters[name])
 

@@ -14,7 +14,8 @@ from objectives import Fresh, Interpolated, Match, Queue, Renewed, Siamese, Trai
 from objectives.contexts import Context
 from objectives.rng import rng
 from objectives.solvers import Descent
-from objectives.training.training import NetworkTrainer, TrainingData
+from objectives.training.batch_gradient import BatchGradient
+from objectives.training.trainer import NetworkTrainer, TrainingData
 
 ON_REAL = Training(on="real", steps=2, batch=8, lr=0.05, momentum=0.5)
 ON_SYNTHETIC = Training(on="synthetic", steps=2, batch=4, lr=0.05)
@@ -41,6 +42,9 @@ CONTEXTS: dict[str, Context] = {
 }
 
 
+GRADIENT = BatchGradient(NETWORK, "cross_entropy", 64)
+
+
 def solving(context: Context, steps: int = 6, **options: Any) -> Any:
     return start(
         images(), Match(MMD(), via=Features()), Descent(lr=0.5, momentum=0.5, steps=steps, **options), context=context
@@ -63,7 +67,7 @@ def test_a_round_is_the_descent_of_torch():
     mass = torch.rand(10, generator=generator) + 0.5
     initial = NETWORK.initial(generator, (1, 8, 8), 3)
     network_trainer = NetworkTrainer(training, initial)
-    network_trainer.round(NETWORK, TrainingData.of_tensors(points, labels, mass), rng(0, "x"))
+    network_trainer.round(GRADIENT, TrainingData.of_tensors(points, labels, mass, 3), rng(0, "x"))
 
     order = rng(0, "x")
     seen = torch.cat([torch.randperm(10, generator=order)[:8], torch.randperm(10, generator=order)[:4]])
@@ -92,7 +96,7 @@ def test_the_rate_decays_at_milestones():
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, [2, 3], gamma=0.2)
     network_trainer = NetworkTrainer(training, initial)
     for number in range(5):
-        network_trainer.round(NETWORK, TrainingData.of_tensors(points, labels, torch.ones(5)), rng(number, "x"))
+        network_trainer.round(GRADIENT, TrainingData.of_tensors(points, labels, torch.ones(5), 3), rng(number, "x"))
         optimiser.zero_grad()
         functional.cross_entropy(NETWORK(leaves, points, ("logits",))["logits"], labels).backward()
         optimiser.step()
@@ -108,8 +112,10 @@ def test_training_on_the_synthetic_set_uses_the_set_after_its_step():
     run.advance()
     points = run.parameters["points"]
     network_trainer = NetworkTrainer(ON_SYNTHETIC, first)
-    training_data = TrainingData.of_tensors(points, functional.one_hot(run.slots, 3).float(), torch.ones(len(points)))
-    network_trainer.round(NETWORK, training_data, rng(0, "train", 0, 0))
+    training_data = TrainingData.of_tensors(
+        points, functional.one_hot(run.slots, 3).float(), torch.ones(len(points)), 3
+    )
+    network_trainer.round(GRADIENT, training_data, rng(0, "train", 0, 0))
     assert same(weights(run, 1), network_trainer.parameters)
     assert not same(first, network_trainer.parameters)
 
@@ -152,11 +158,11 @@ def test_watched_loops_end_by_the_accuracy():
             network, rounds, after_steps = network + 1, 0, []
             continue
         points, labels = run.parameters["points"], functional.one_hot(run.slots, 3).float()
-        training_data = TrainingData.of_tensors(points, labels, torch.ones(len(points)))
+        training_data = TrainingData.of_tensors(points, labels, torch.ones(len(points)), 3)
         network_trainer = NetworkTrainer(ON_SYNTHETIC, parameters)
         after_rounds: list[float] = []
         while len(after_rounds) < 4 and not (len(after_rounds) >= 2 and abs(after_rounds[-1] - after_rounds[-2]) > 0.1):
-            network_trainer.round(NETWORK, training_data, rng(0, "train", network, rounds + len(after_rounds)))
+            network_trainer.round(GRADIENT, training_data, rng(0, "train", network, rounds + len(after_rounds)))
             after_rounds.append(accuracy(run, network_trainer.parameters, "round", step, len(after_rounds)))
         rounds += len(after_rounds)
         lengths.append(len(after_rounds))
@@ -237,7 +243,11 @@ def test_a_round_by_adam_on_squares():
     points, labels = torch.randn(10, 1, 8, 8, generator=generator), torch.randn(10, 3, generator=generator)
     initial = NETWORK.initial(generator, (1, 8, 8), 3)
     network_trainer = NetworkTrainer(training, initial)
-    network_trainer.round(NETWORK, TrainingData.of_tensors(points, labels, torch.ones(10)), rng(0, "x"))
+    network_trainer.round(
+        BatchGradient(NETWORK, training.criterion, 10),
+        TrainingData.of_tensors(points, labels, torch.ones(10), 3),
+        rng(0, "x"),
+    )
     leaves = {name: value.clone().requires_grad_(True) for name, value in initial.items()}
     optimiser = torch.optim.Adam(leaves.values(), lr=0.01)
     for _ in range(2):
@@ -259,11 +269,11 @@ def test_accuracy_is_that_of_the_examples_before_they_were_learned():
     once = NetworkTrainer(Training(steps=1, batch=4, lr=0.3), network_trainer.parameters)
     for rows in seen.split(4):
         right += int((NETWORK(once.parameters, points[rows])["logits"].argmax(1) == labels[rows]).sum())
-        part = TrainingData.of_tensors(points[rows], labels[rows], torch.ones(4))
-        once.round(NETWORK, part, torch.Generator())
-    network_trainer.round(NETWORK, TrainingData.of_tensors(points, labels, torch.ones(10)), rng(0, "x"))
+        part = TrainingData.of_tensors(points[rows], labels[rows], torch.ones(4), 3)
+        once.round(GRADIENT, part, torch.Generator())
+    network_trainer.round(GRADIENT, TrainingData.of_tensors(points, labels, torch.ones(10), 3), rng(0, "x"))
     torch.testing.assert_close(network_trainer.accuracy, torch.tensor(right / 12).double(), rtol=0, atol=1e-7)
-    again = NetworkTrainer.restored(network_trainer.training, network_trainer.state(), torch.device("cpu"))
+    again = NetworkTrainer.restored(network_trainer.plan, network_trainer.state(), torch.device("cpu"))
     assert again.accuracy == network_trainer.accuracy
     network_trainer.recount()
     assert network_trainer.accuracy == 0

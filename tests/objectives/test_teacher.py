@@ -27,7 +27,9 @@ from objectives.synthetic.parameterisation import Parameterisation
 from objectives.synthetic.pixels import Pixels
 from objectives.teacher import HELD_OUT, Teacher
 from objectives.terms.match import Match
-from objectives.training.training import NetworkTrainer, Training, TrainingData
+from objectives.training.batch_gradient import BatchGradient
+from objectives.training.trainer import NetworkTrainer, TrainingData
+from objectives.training.training import Training
 
 SMALL = Training(on="real", steps=3, batch=8, lr=0.1, momentum=0.9)
 QUICK = Teacher(network=MLP(width=6, depth=1), rounds=2, training=SMALL)
@@ -84,7 +86,9 @@ def test_training_is_that_of_the_contexts(tmp_path: Path) -> None:
         network_trainer = NetworkTrainer(SMALL, start)
         for turn in range(2):
             training_data = TrainingData.of_real(kept.train, torch.device("cpu"))
-            network_trainer.round(network, training_data, rng(5, "teacher", number, "train", turn))
+            network_trainer.round(
+                BatchGradient(network, "cross_entropy", 64), training_data, rng(5, "teacher", number, "train", turn)
+            )
         assert all(network_trainer.parameters[name].equal(value) for name, value in member.parameters.items())
         assert not network_trainer.parameters["linear.weight"].equal(start["linear.weight"])
     assert not taught.members[0].parameters["linear.weight"].equal(taught.members[1].parameters["linear.weight"])

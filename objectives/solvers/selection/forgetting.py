@@ -10,11 +10,13 @@ from torch import Tensor
 from discrepancy.errors import InvalidInput
 from discrepancy.networks.base import Network, NetworkParameters
 from discrepancy.parts import check_choice
+from objectives.engine.batch_gradient import batch_gradient
 from objectives.engine.bound_context import BoundContext
 from objectives.engine.extractor import Extractor
 from objectives.solvers.base import Problem, Solver
 from objectives.solvers.selection.base import Selecting
-from objectives.training.training import NetworkTrainer, Training, TrainingData
+from objectives.training.trainer import NetworkTrainer, TrainingData
+from objectives.training.training import Training
 
 __all__ = ["Forgetting"]
 
@@ -84,6 +86,7 @@ class _Forgetting(Selecting):
         self.extractor = Extractor(network, ("logits",), data.shape, data.count, runtime)
         number = problem.context.at(0, runtime.seed).network
         initial = self.extractor.initial(runtime.rng("network", number))
+        self.gradient = batch_gradient(self.extractor, solver.training.criterion)
         self.trainer = NetworkTrainer(solver.training, initial)
         n = len(data)
         self.right, self.learned = torch.zeros(n, dtype=torch.bool), torch.zeros(n, dtype=torch.bool)
@@ -99,11 +102,11 @@ class _Forgetting(Selecting):
             assert labels is not None
             return data.normalised(examples, device), labels.to(device), torch.ones(len(rows), device=device)
 
-        return TrainingData(len(data), batch)
+        return TrainingData(len(data), batch, data.outputs)
 
     def _advance(self) -> Tensor:
         data, runtime = self.problem.data, self.problem.runtime
-        self.trainer.round(self.extractor.once, self._examples(), runtime.rng("forgetting", self.step))
+        self.trainer.round(self.gradient, self._examples(), runtime.rng("forgetting", self.step))
         right = self._predictions(self.trainer.parameters) == data.strata.cpu()
         self.events += self.right & ~right
         self.right, self.learned = right, self.learned | right
