@@ -1,7 +1,8 @@
 """Training a network from scratch on 100 colour images of 32 x 32 (ConvNet-3, width 32), and testing it on 2,000 others.
 
 Ours, compiled and eager, against a plain loop over an eager ``torch.nn.Module``, written here as the papers' codes do it; each
-action is one network, and networks follow one another in all of them.
+action is one network, and networks follow one another in all of them. The last action is no training: it is the convolutions
+alone, forward and backward, in the layout that suits them best, which no training can be faster than.
 """
 
 import time
@@ -13,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from discrepancy.networks import ConvNet
-from experiments.benchmarks.timing import alternating
+from experiments.benchmarks.timing import beside
 from experiments.evaluate import Protocol, TrainingSet, evaluate
 from objectives.data.labelled import LabelledData
 from objectives.engine.compile import Policy
@@ -39,25 +40,15 @@ def rows(rounds: int = 5, width: int = 32, epochs: int = 101, policy: Policy = "
     started = time.perf_counter()
     evaluate(training_set, data, Protocol(network=ConvNet(width=width), networks=1, epochs=1), Runtime(compile=policy))
     cold = time.perf_counter() - started
-    found = alternating(
-        {
-            "modules": partial(eager_modules, training_set, data, width, epochs),
-            "eager": partial(ours, "never"),
-            "compiled": partial(ours, policy),
-        },
-        rounds,
-    )
-    names = {
-        "modules": "eager modules",
-        "eager": "ours, eager",
-        "compiled": "ours, compiled beforehand",
+    actions = {
+        "eager modules": partial(eager_modules, training_set, data, width, epochs),
+        "ours, eager": partial(ours, "never"),
+        "ours, compiled beforehand": partial(ours, policy),
+        "the convolutions alone": partial(convolutions, width, epochs),
     }
     what = f"a network of width {width}, {epochs} epochs on {EXAMPLES} images"
     return [
-        *(
-            {"what": f"{what}: {names[name]}", "seconds": seconds, "ratio": found["modules"] / seconds}
-            for name, seconds in found.items()
-        ),
+        *(row | {"what": f"{what}: {row['what']}"} for row in beside(actions, rounds)),
         {"what": "one epoch with compilation, once a process", "seconds": cold, "ratio": None},
     ]
 
@@ -91,7 +82,21 @@ def eager_modules(training_set: TrainingSet, data: LabelledData, width: int, epo
     return right / TEST
 
 
+def convolutions(width: int, epochs: int) -> None:
+    """The convolutions of so many epochs, of random maps, and their gradients: by the weights, and but for the first by the maps."""
+    layout = {"memory_format": torch.channels_last}
+    maps = [torch.randn(EXAMPLES // 2, *shape).to(**layout) for shape in ((3, 32, 32), (width, 16, 16), (width, 8, 8))]
+    weights = [torch.randn(width, x.shape[1], 3, 3).to(**layout) for x in maps]
+    slopes = [functional.conv2d(x, weight, padding=1) for x, weight in zip(maps, weights, strict=True)]
+    geometry = ([1, 1], [1, 1], [1, 1], False, [0, 0], 1)
+    with torch.no_grad():
+        for _ in range(2 * epochs):
+            for number, (x, weight, slope) in enumerate(zip(maps, weights, slopes, strict=True)):
+                functional.conv2d(x, weight, padding=1)
+                torch.ops.aten.convolution_backward(slope, x, weight, None, *geometry, [number > 0, True, False])
+
+
 if __name__ == "__main__":
     for row in rows():
-        ratio = "" if row["ratio"] is None else f"{row['ratio']:8.2f} x"
+        ratio = "" if row["ratio"] is None else f"{row['ratio']:8.2f} x {row.get('range', '')}"
         print(f"{row['what']:75s}{row['seconds']:9.2f} s{ratio}")

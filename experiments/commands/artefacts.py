@@ -13,10 +13,11 @@ from experiments.config.mistakes import suggestion
 from experiments.data import HeldOut, Source, source_named
 from experiments.evaluate import (
     NAMES,
+    LearnerEvaluator,
+    NetworkEvaluator,
     by_learner,
     check_same,
     comparison,
-    comparison_by_learner,
     note_of_others,
     protocol_named,
 )
@@ -94,15 +95,16 @@ def evaluate(
     ``condense evaluate``. ``controls`` are any of random, herding and whole."""
     path = artefact_path(artefact)
     synthetic = SyntheticSet.load(path)
+    if labels == "hard":
+        synthetic = synthetic.hardened()
     if protocol in NAMES:
-        compare_with = functools.partial(comparison_by_learner, protocol=by_learner(changes, networks))
+        own = by_learner(changes, networks)
+        evaluator_of = functools.partial(LearnerEvaluator, synthetic, protocol=own)
     else:
-        compare_with = functools.partial(comparison, protocol=protocol_named(protocol, changes, networks))
+        evaluator_of = functools.partial(NetworkEvaluator, protocol=protocol_named(protocol, changes, networks))
     loaded = _loaded(synthetic, artefact, data, root)
     controls = [] if list(controls) == ["none"] else list(controls)
     chosen = chosen_device(device)
-    if labels == "hard":
-        synthetic = synthetic.hardened()
     with shown("evaluating", 1000, quiet) as advance:
         teacher = None
         if synthetic.labelling.kind == "teacher" and controls:
@@ -113,13 +115,11 @@ def evaluate(
                 device=chosen,
                 on_round=lambda done, total: advance(0, f"teacher {done}/{total}"),
             )
-        found = compare_with(
+        evaluator = evaluator_of(data=loaded, runtime=Runtime(seed, chosen), validation=validation, teacher=teacher)
+        found = comparison(
             synthetic,
-            loaded,
+            evaluator,
             controls=controls,
-            teacher=teacher,
-            runtime=Runtime(seed, chosen),
-            validation=validation,
             on_progress=lambda done, note: advance(int(1000 * done), note),
         )
     note = note_of_others(synthetic, loaded)

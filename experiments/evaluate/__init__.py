@@ -1,23 +1,13 @@
 """Evaluation of a small training set: by networks trained on it from scratch, or by the learner of its objective."""
 
 from experiments.evaluate.by_learner import NAMES, ByLearner, by_learner
-from experiments.evaluate.controls import (
-    CONTROLS,
-    Comparison,
-    Selection,
-    comparison,
-    control,
-    herding,
-    random_control,
-    selected_control,
-    whole_budget,
-    whole_control,
-)
-from experiments.evaluate.learner_comparison import comparison_by_learner
-from experiments.evaluate.protocol import PROTOCOLS, Protocol, protocol_named
+from experiments.evaluate.comparison import CONTROLS, Comparison, comparison, control
+from experiments.evaluate.evaluator import Evaluator, evaluate_each, held_out
+from experiments.evaluate.learner_evaluator import LearnerEvaluator
+from experiments.evaluate.protocol import PROTOCOLS, Protocol, protocol_named, whole_budget
 from experiments.evaluate.records import Evaluation, TrainingSet
 from experiments.evaluate.seen import check_same, check_unseen, note_of_others
-from experiments.evaluate.training import evaluate, evaluate_each, held_out
+from experiments.evaluate.training import NetworkEvaluator, evaluate
 
 __all__ = [
     "CONTROLS",
@@ -26,8 +16,10 @@ __all__ = [
     "ByLearner",
     "Comparison",
     "Evaluation",
+    "Evaluator",
+    "LearnerEvaluator",
+    "NetworkEvaluator",
     "Protocol",
-    "Selection",
     "TrainingSet",
     "by_learner",
     "check_same",
@@ -37,12 +29,7 @@ __all__ = [
     "evaluate",
     "evaluate_each",
     "held_out",
-    "herding",
-    "comparison_by_learner",
     "note_of_others",
     "protocol_named",
-    "random_control",
-    "selected_control",
     "whole_budget",
-    "whole_control",
 ]

@@ -3,37 +3,38 @@
 Features are made chunk by chunk: those of all the test examples, or of all the real ones, never lie in memory together.
 """
 
+import copy
 import itertools
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
 from discrepancy.errors import InvalidInput
+from discrepancy.kernels import Linear
 from discrepancy.learning.learned import FittedSummary, fitted
+from discrepancy.mean_embeddings.mmd import MMD
 from discrepancy.measure import Measure
 from discrepancy.networks import NetworkParameters
 from experiments.evaluate.by_learner import ByLearner, LearningSetup, learners, learning_setup_of
-from experiments.evaluate.records import Evaluation
-from experiments.evaluate.training import errors_of, held_out
-from objectives.contexts import Context, Draw
+from experiments.evaluate.evaluator import Evaluator, Progress, errors_of
+from experiments.evaluate.records import TrainingSet
+from objectives.contexts import Context, Draw, Pool
 from objectives.data.labelled import LabelledData
 from objectives.engine.engine import Engine
 from objectives.engine.runtime import Runtime
 from objectives.rng import rng
 from objectives.synthetic.artefact import SyntheticSet
 from objectives.teacher import Taught
-from objectives.terms.match import BoundMatch
+from objectives.terms.match import BoundMatch, Match
 from objectives.terms.objective import Objective
-from objectives.training.trainer import NetworkTrainer, TrainingData
+from objectives.training.trainer import Batch, NetworkTrainer, TrainingData
 
-__all__ = ["LearnerEvaluator", "SmallSet"]
+__all__ = ["LearnerEvaluator", "rounded"]
 
 PART_EXAMPLES = 4096
 """Examples whose features are made, and predicted, together."""
@@ -45,27 +46,6 @@ STEPS = 5000
 """Steps of a run after which the ages of the networks that it meets are taken to stay as they are."""
 
 
-@dataclass(frozen=True, eq=False)
-class SmallSet:
-    """Examples in normalised units, with labels as rows and weights.
-
-    Args:
-        kind: of the labels.
-        stored_bytes: what a user of them has to store.
-        factor: what predictions are to be divided by.
-    """
-
-    points: Float[Tensor, "m ..."]
-    labels: Float[Tensor, "m c"]
-    weights: Float[Tensor, " m"]
-    kind: str
-    stored_bytes: int
-    factor: float = 1.0
-
-    def __len__(self) -> int:
-        return len(self.points)
-
-
 @dataclass(frozen=True)
 class EvaluationDraw:
     """A network, and random features, by which sets are evaluated, after so many rounds of training."""
@@ -74,8 +54,8 @@ class EvaluationDraw:
     rounds: int
 
 
-class LearnerEvaluator:
-    """Evaluates sets by the learner of an artefact, on data.
+class LearnerEvaluator(Evaluator[ByLearner]):
+    """Fits the learner of an artefact to a set, and tests its predictions; networks and random features take turns.
 
     Raises:
         InvalidInput: if the artefact holds none, or the data do not fit.
@@ -91,12 +71,8 @@ class LearnerEvaluator:
         validation: bool = False,
         teacher: Taught | None = None,
     ) -> None:
-        data.require_labels()
-        self.data = held_out(data, runtime.seed) if validation else data
-        if self.data.test is None:
-            raise InvalidInput(f"'{data.name}' has no test examples; give it some, or use a validation split")
-        self.train, self.test = self.data.train, self.data.test
-        self.seed, self.validation, self.teacher, self.device = runtime.seed, validation, teacher, runtime.device
+        super().__init__(data, runtime=runtime, validation=validation, teacher=teacher)
+        self.measures = ("accuracies", "risk") if data.classes else ("rmse", "r2")
         self.setup, self.dtype = learning_setup_of(synthetic, protocol, runtime.seed), synthetic.points.dtype
         match, context = self.setup.match, self.setup.context
         self.engine = Engine(
@@ -117,7 +93,11 @@ class LearnerEvaluator:
         self.evaluation_draws = _evaluation_draws(self.setup, protocol.networks, random=self._is_random)
         self.learner, self.whole_learner = learners(self.match, self.setup.penalty)
         self._choose()
-        self.protocol = self._described(protocol)
+        self.protocol, self.learns_all = self._described(protocol), False
+
+    @property
+    def trials(self) -> int:
+        return len(self.evaluation_draws)
 
     @property
     def _is_random(self) -> bool:
@@ -145,76 +125,26 @@ class LearnerEvaluator:
             dtype="float64" if self.dtype == torch.float64 else "float32",
         )
 
-    # --- examples -----------------------------------------------------------------------------------------------------
+    def condensed(self, synthetic: SyntheticSet) -> dict[str, TrainingSet]:
+        """The set, and the same with its points rounded, where they are more exact than that."""
+        made = replace(TrainingSet.made(synthetic, self.data, self.dtype), factor=self.setup.factor)
+        variants = rounded(synthetic) if synthetic.points.dtype == torch.float64 else {}
+        apply = self.data.normalisation.apply
+        return {"condensed": made} | {
+            name: replace(made, points=apply(points, self.dtype), stored=stored)
+            for name, (points, stored) in variants.items()
+        }
 
-    def condensed(self, synthetic: SyntheticSet, points: Tensor | None = None) -> SmallSet:
-        """The set in the units of these data, or with other points (in those of the source).
+    def herding(self) -> tuple[Match, Pool]:
+        """The mean of the features that are learned from."""
+        match = Match(MMD(kernel=Linear()), via=self.match.via, by="class" if self.data.classes else "none")
+        return match, Pool(network=self.setup.context.network, size=1)
 
-        Raises:
-            InvalidInput: if its classes, its labels or its shape are others.
-        """
-        data, own = self.data, synthetic.points if points is None else points
-        if synthetic.classes != data.classes or tuple(own.shape[1:]) != data.shape:
-            raise InvalidInput(
-                f"the classes or the shape of the set are not those of '{data.name}'; name the data that it was made from"
-            )
-        units, labels = data.target_units, synthetic.labelling
-        if not labels.given or (units is not None) != (labels.kind == "targets"):
-            raise InvalidInput(
-                f"the labels of the set are not those of '{data.name}'; name the data that it was made from"
-            )
-        labels = labels if units is None else replace(labels, units=units)
-        vectors = labels.vectors(data.count, self.dtype)
-        assert vectors is not None
-        return SmallSet(
-            data.normalisation.apply(own.to(self.device), self.dtype),
-            vectors.to(self.device, self.dtype),
-            synthetic.weights.to(self.device, self.dtype),
-            labels.kind,
-            synthetic.stored_bytes,
-            self.setup.factor,
-        )
-
-    def real(self, rows: Int[Tensor, " m"]) -> SmallSet:
-        """These real examples, with their own labels, or a teacher's."""
-        labels, examples = self._labels(rows), self.train.rows(rows)
-        stored = examples.nbytes if self.teacher is None else examples.points.nbytes + labels.nbytes
-        return SmallSet(self.context.normalised(rows), labels, labels.new_ones(len(rows)), self._kind, stored)
-
-    @property
-    def _kind(self) -> str:
-        """The kind of the labels of real examples."""
-        return "teacher" if self.teacher is not None else self.train.labels.kind
-
-    def _labels(self, rows: Tensor) -> Float[Tensor, "m c"]:
-        if self.teacher is not None:
-            return self.teacher(self.train.rows(rows).points).to(self.device, self.dtype)
-        labels = self.context.label_vectors(rows)
-        assert labels is not None
-        return labels
-
-    # --- learning -----------------------------------------------------------------------------------------------------
-
-    def evaluate(self, draw: Callable[[int], SmallSet], number: int | None = None, report: Any = None) -> Evaluation:
-        """A set of its own for each of so many trials, by default one for each network; the networks take turns."""
-        started, number, first = time.perf_counter(), number or len(self.evaluation_draws), draw(0)
-        scores = []
-        for trial in range(number):
-            small = first if trial == 0 else draw(trial)
-            evaluation_draw = self.evaluation_draws[trial % len(self.evaluation_draws)]
-            weights = self._weights(evaluation_draw, small)
-            features = self._features(evaluation_draw, weights, small.points)
-            measure = Measure(features, small.weights, small.labels).as_groups()
-            scores.append(self._score(evaluation_draw, weights, self.learner.fit(measure), len(small), small.factor))
-            if report is not None:
-                report(trial + 1, number)
-        return self._evaluation(scores, first.kind, len(first), first.stored_bytes, started)
-
-    def check_whole(self) -> None:
-        """Refuse to learn from all the real examples, where the learner needs them all at once, and they are too many.
+    def whole(self, examples: int) -> "LearnerEvaluator":
+        """What learns from all the real examples: from summaries of their parts where the learner needs moments alone.
 
         Raises:
-            InvalidInput: saying what to do instead.
+            InvalidInput: if the learner needs them all at once, and they are too many, saying what to do instead.
         """
         count = len(self.train)
         if not self.whole_learner.mergeable and count > self.protocol.most:
@@ -222,22 +152,33 @@ class LearnerEvaluator:
                 f"'{self.whole_learner.kind}' would learn from all {count:,} real examples at once, a system of as many "
                 f"equations; leave the control 'whole' out, or allow it: --set most={count}"
             )
+        made = copy.copy(self)
+        made.learns_all = True
+        return made
 
-    def whole(self, report: Any = None) -> Evaluation:
-        """All the real examples: summarised part by part where the learner needs moments alone."""
-        self.check_whole()
-        started, scores, count = time.perf_counter(), [], len(self.train)
-        for trial, evaluation_draw in enumerate(self.evaluation_draws):
-            weights = self._weights(evaluation_draw, None)
-            if self.whole_learner.mergeable:
-                predictor: Any = self._fitted(evaluation_draw, weights).predictor
-            else:
-                parts = list(self._real(evaluation_draw, weights))
-                predictor = self.whole_learner.fit(Measure.merged(parts))
-            scores.append(self._score(evaluation_draw, weights, predictor, count, 1.0))
-            if report is not None:
-                report(trial + 1, len(self.evaluation_draws))
-        return self._evaluation(scores, self._kind, count, self.train.nbytes, started)
+    # --- learning -----------------------------------------------------------------------------------------------------
+
+    def score(self, examples: TrainingSet, trial: int, report: Progress) -> tuple[float, ...]:
+        evaluation_draw = self.evaluation_draws[trial % len(self.evaluation_draws)]
+        small = None if self.learns_all else self._tensors(examples)
+        weights = self._weights(evaluation_draw, small)
+        if small is not None:
+            predictor: Any = self.learner.fit(self._embedded(evaluation_draw, weights, small))
+        elif self.whole_learner.mergeable:
+            predictor = self._fitted(evaluation_draw, weights).predictor
+        else:
+            predictor = self.whole_learner.fit(Measure.merged(list(self._real(evaluation_draw, weights))))
+        report(1.0)
+        return self._score(evaluation_draw, weights, predictor, examples)
+
+    def _tensors(self, examples: TrainingSet) -> Batch:
+        """A set in normalised units, with labels as rows, and its weights, on the device."""
+        device, points, weights = self.runtime.device, examples.points, examples.weights
+        points = points if examples.units is None else examples.units.apply(points.to(device), self.dtype)
+        labels = examples.labels.vectors(self.data.count, self.dtype)
+        assert labels is not None
+        weights = torch.ones(len(examples)) if weights is None else weights
+        return points.to(device, self.dtype), labels.to(device, self.dtype), weights.to(device, self.dtype)
 
     def _fitted(self, evaluation_draw: EvaluationDraw, weights: NetworkParameters) -> FittedSummary:
         return fitted(self.whole_learner, self._real(evaluation_draw, weights))
@@ -245,23 +186,27 @@ class LearnerEvaluator:
     def _real(self, evaluation_draw: EvaluationDraw, weights: NetworkParameters) -> Iterator[Measure]:
         """The features of all the real examples, part by part, in one group."""
         for rows in torch.arange(len(self.train)).split(PART_EXAMPLES):
-            features = self._features(evaluation_draw, weights, self.context.normalised(rows))
-            yield Measure(features, features.new_ones(len(rows)), self._labels(rows)).as_groups()
+            yield self._embedded(evaluation_draw, weights, self._tensors(self.real(rows)))
 
-    def _weights(self, evaluation_draw: EvaluationDraw, small: SmallSet | None) -> NetworkParameters:
+    def _embedded(self, evaluation_draw: EvaluationDraw, weights: NetworkParameters, small: Batch) -> Measure:
+        """The features of examples, in one group."""
+        points, labels, masses = small
+        return Measure(self._features(evaluation_draw, weights, points), masses, labels).as_groups()
+
+    def _weights(self, evaluation_draw: EvaluationDraw, small: Batch | None) -> NetworkParameters:
         """The network of a draw; where its context trains on a synthetic set, it is trained on this one, else on all the real
         examples."""
         initial = self.context.initial(evaluation_draw.draw.network)
         schedule = self.context.context.training_schedule
         if schedule is None or not self.context.has_network or not evaluation_draw.rounds:
             return initial
-        examples = TrainingData.of_real(self.train, self.device, self.dtype)
+        examples = TrainingData.of_real(self.train, self.runtime.device, self.dtype)
         if small is not None and schedule.training.on == "synthetic":
-            examples = TrainingData.of_tensors(small.points, small.labels, small.weights, self.data.outputs)
+            examples = TrainingData.of_tensors(*small, self.data.outputs)
         gradient, trainer = self.context.training_gradient, NetworkTrainer(schedule.training, initial)
         assert gradient is not None
         for number in range(evaluation_draw.rounds):
-            generator = rng(self.seed, "judge", evaluation_draw.draw.network, number)
+            generator = self.runtime.rng("judge", evaluation_draw.draw.network, number)
             trainer.round(gradient, examples, generator)
         mixture = evaluation_draw.draw.mixture
         return {name: torch.lerp(initial[name], value, mixture) for name, value in trainer.parameters.items()}
@@ -280,49 +225,42 @@ class LearnerEvaluator:
         evaluation_draw: EvaluationDraw,
         weights: NetworkParameters,
         predictor: Callable[[Tensor], Tensor],
-        examples: int,
-        factor: float,
+        examples: TrainingSet,
     ) -> tuple[float, ...]:
         """The accuracy on the test examples and the risk; of targets, the error and the coefficient of determination."""
-        test, data = self.test, self.data
-        part = max(1, min(PART_EXAMPLES, self.engine.runtime.free_bytes // (64 * max(1, examples))))
+        test, data, device = self.test, self.data, self.runtime.device
+        part = max(1, min(PART_EXAMPLES, self.engine.runtime.free_bytes // (64 * len(examples))))
         centre = 1 / data.outputs if self.learner.predicts_centred else 0.0
         outputs, correct, squares = [], 0, 0.0
         for rows in torch.arange(len(test)).split(part):
-            points = test.normalised(rows, self.device, self.dtype)
-            found = predictor(self._features(evaluation_draw, weights, points)[None])[0] / factor + centre
+            points = test.normalised(rows, device, self.dtype)
+            found = predictor(self._features(evaluation_draw, weights, points)[None])[0] / examples.factor + centre
             if not data.classes:
                 outputs.append(found)
                 continue
-            labels = test.strata[rows].to(self.device)
+            labels = test.strata[rows].to(device)
             correct += int((found.argmax(1) == labels).sum())
             squares += float((found - functional.one_hot(labels, data.count)).square().sum())
         if data.classes:
             return correct / len(test), squares / len(test)
         units = data.target_units
         assert units is not None
-        return errors_of(units.invert(torch.cat(outputs)), test.labels.rows.to(self.device).double())
+        return errors_of(units.invert(torch.cat(outputs)), test.labels.rows.to(device).double())
 
-    def _evaluation(
-        self, scores: Sequence[tuple[float, ...]], labels: str, examples: int, stored: int, started: float
-    ) -> Evaluation:
-        names = ("accuracies", "risk") if self.data.classes else ("rmse", "r2")
-        measured = dict(zip(names, zip(*scores, strict=True), strict=True))
-        return Evaluation(
-            **{"accuracies": (), **measured},
-            protocol=self.protocol.title,
-            protocol_hash=self.protocol.hash,
-            examples=examples,
-            stored_bytes=stored,
-            epochs=0,
-            steps=0,
-            test_examples=len(self.test),
-            validation=self.validation,
-            seed=self.seed,
-            seconds=time.perf_counter() - started,
-            labels=labels,
-            loss="squared",
+
+def rounded(synthetic: SyntheticSet) -> dict[str, tuple[Tensor, int]]:
+    """The points of a set, in its units, after rounding to float32 and, of images, to 8 bits as an export to a folder does; and
+    the bytes that are then to be stored."""
+    plain = replace(synthetic, record={name: value for name, value in synthetic.record.items() if name != "decoder"})
+    single = synthetic.points.float()
+    found = {"in float32": (single.double(), replace(plain, points=single).stored_bytes)}
+    if synthetic.points.ndim == 4:
+        pixels, (low, high) = synthetic.pixels, synthetic.range
+        found["in 8 bits"] = (
+            low + pixels.double() / 255 * (high - low),
+            replace(plain, points=pixels).stored_bytes,
         )
+    return found
 
 
 def _evaluation_draws(setup: LearningSetup, networks: int, *, random: bool) -> tuple[EvaluationDraw, ...]:

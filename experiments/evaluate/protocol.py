@@ -19,11 +19,12 @@ from discrepancy.errors import InvalidInput, suggestion
 from discrepancy.networks import MLP, ConvNet, Network
 from discrepancy.parts import Part, check_choice
 from experiments.config import build, dump, override, read
+from objectives.data.labelled import LabelledData
 from objectives.training.augmentation import Augmentation, Chain, Siamese
 from objectives.training.mixing import CutMix, Mixing
 from objectives.training.trainer import TrainingPlan
 
-__all__ = ["PROTOCOLS", "Protocol", "complete", "protocol_named"]
+__all__ = ["PROTOCOLS", "Protocol", "complete", "protocol_named", "whole_budget"]
 
 LATER = {
     "scratch": ("optimizer", "milestones", "mix", "loss"),
@@ -151,6 +152,12 @@ class Protocol(Part, TrainingPlan, family=True, kind="scratch"):
         """The name, marked where fields differ from those of the protocol that has the name."""
         known = PROTOCOLS.get(self.name)
         return f"{self.name} (changed)" if known is not None and known.hash != self.hash else self.name
+
+
+def whole_budget(examples: int, data: LabelledData, protocol: Protocol) -> Protocol:
+    """The protocol with as many passes over all the data as fit into its steps on so many ``examples``, at least one."""
+    epochs = max(1, protocol.steps(examples) // math.ceil(len(data.train) / protocol.batch))
+    return replace(protocol, epochs=min(epochs, protocol.epochs))
 
 
 def complete(value: Any) -> Any:

@@ -22,7 +22,7 @@ __all__ = ["Evaluation", "TrainingSet"]
 
 @dataclass(frozen=True, eq=False)
 class TrainingSet:
-    """What networks are trained on.
+    """What networks are trained on, and learners fitted to.
 
     Args:
         points: ``(m, *shape)``, in normalised units, or in any with ``units``.
@@ -30,6 +30,7 @@ class TrainingSet:
         weights: nonnegative ``(m,)``; equal when not given. Only their ratios matter.
         units: the normalisation that is still to be applied; it is, batch by batch, so that real data stay as they are.
         stored: bytes that a user of the set has to store; those of these tensors when not given.
+        factor: what the predictions of a learner are to be divided by.
 
     Raises:
         InvalidInput: on sizes that do not fit, values that are not finite, weights that are negative or all zero.
@@ -40,6 +41,7 @@ class TrainingSet:
     weights: Tensor | None = None
     units: Normalisation | None = None
     stored: int | None = None
+    factor: float = 1.0
 
     def __post_init__(self) -> None:
         m = len(self.points)
@@ -69,7 +71,7 @@ class TrainingSet:
         return cls(examples.points, examples.labels, None, data.normalisation)
 
     @classmethod
-    def made(cls, synthetic: SyntheticSet, data: Described) -> "TrainingSet":
+    def made(cls, synthetic: SyntheticSet, data: Described, dtype: torch.dtype = torch.float32) -> "TrainingSet":
         """A synthetic set in the units of these data.
 
         Raises:
@@ -86,7 +88,8 @@ class TrainingSet:
             raise InvalidInput(f"the set has no labels, but '{data.name}' has; name the data that it was made from")
         if units is not None:
             labels = replace(labels, units=units)
-        return cls(data.normalisation.apply(synthetic.points), labels, synthetic.weights, stored=synthetic.stored_bytes)
+        points = data.normalisation.apply(synthetic.points, dtype)
+        return cls(points, labels, synthetic.weights, stored=synthetic.stored_bytes)
 
     def labelled(self, teacher: Taught | None) -> "TrainingSet":
         """The same examples with the labels of a teacher, if there is one; their points must be in source units."""

@@ -18,8 +18,7 @@ from discrepancy.learning.gradients import mean_loss_gradients
 from discrepancy.measure import Grouping, Measure
 from discrepancy.networks import Network
 from discrepancy.networks.base import NetworkParameters
-from experiments.evaluate import Protocol, TrainingSet
-from experiments.evaluate.training import Trainer
+from experiments.evaluate import NetworkEvaluator, Protocol, TrainingSet
 from objectives.contexts import Fresh
 from objectives.data.labelled import LabelledData
 from objectives.data.labels import Labels
@@ -201,13 +200,10 @@ def _networks(view: View, data: LabelledData, bound: BoundContext) -> Iterator[N
     if view.trained is None:
         yield from (bound.initial(number) for number in range(view.n_draws))
         return
-    runtime = bound.runtime
-    trainer = Trainer(view.trained, data, len(data.train), runtime)
     examples = TrainingSet.of(data.train.rows(), data)
+    evaluator = NetworkEvaluator(data, view.trained, runtime=bound.runtime).suited(examples)
     for number in range(view.n_draws):
-        with torch.enable_grad():
-            parameters, _ = trainer.train(examples, runtime.seed, number)
-        yield parameters
+        yield evaluator.trained(examples, number)[0]
 
 
 def _vectors(made: SyntheticSet, classes: int, device: torch.device) -> Tensor:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.data import Source
-from experiments.evaluate import Comparison, Protocol, comparison, control
+from experiments.evaluate import Comparison, NetworkEvaluator, Protocol, comparison, control
 from experiments.experiment import Experiment, chosen_device
 from experiments.run import run
 from experiments.sweeps.folder import CellFiles
@@ -69,16 +69,10 @@ def perform(job: Job, advancing: Advancing) -> None:
 
 def _evaluated(job: Job, files: CellFiles, on_progress: Callable[[float, str], None]) -> Comparison:
     data, runtime = job.source.load(), Runtime(job.seed, chosen_device(job.device))
+    evaluator = NetworkEvaluator(data, job.protocol, runtime=runtime)
     if job.control is None:
         synthetic = SyntheticSet.load(files.run.result)
-        return comparison(synthetic, data, job.protocol, controls=(), runtime=runtime, on_progress=on_progress)
-    found = control(
-        job.control,
-        [job.per_class] * data.count,
-        job.per_class * data.count,
-        data,
-        job.protocol,
-        runtime=runtime,
-        progress=lambda done, total: on_progress(done / total, ""),
-    )
+        return comparison(synthetic, evaluator, controls=(), on_progress=on_progress)
+    counts = [job.per_class] * data.count
+    found = control(job.control, evaluator, counts, sum(counts), progress=lambda share: on_progress(share, ""))
     return Comparison(rows={job.control: found}, protocol=job.protocol, data=data.name, device=str(runtime.device))

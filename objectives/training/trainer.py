@@ -17,7 +17,7 @@ from objectives.training.augmentation import Augmentation
 from objectives.training.batch_gradient import BatchGradient
 from objectives.training.mixing import Mixing
 
-__all__ = ["NetworkTrainer", "TrainingData", "TrainingPlan"]
+__all__ = ["Batch", "NetworkTrainer", "TrainingData", "TrainingPlan"]
 
 RUNNING = 0.1
 """The share of the newest batch in the running statistics of batch normalisation."""

@@ -22,9 +22,18 @@ from discrepancy.learning.ridge import Validation
 from discrepancy.networks import ConvNet
 from experiments.cli import main
 from experiments.data import Diabetes, Digits
-from experiments.evaluate import ByLearner, by_learner, comparison_by_learner, held_out, learner_evaluator
-from experiments.evaluate.controls import random_rows
-from experiments.evaluate.learner_evaluator import UNSEEN, LearnerEvaluator
+from experiments.evaluate import (
+    CONTROLS,
+    ByLearner,
+    Comparison,
+    LearnerEvaluator,
+    by_learner,
+    comparison,
+    held_out,
+    learner_evaluator,
+)
+from experiments.evaluate.comparison import random_rows
+from experiments.evaluate.learner_evaluator import UNSEEN
 from objectives.condensation import condense
 from objectives.contexts import Context, Fresh, Pool, Renewed, Trained, Watch
 from objectives.data.labelled import LabelledData
@@ -45,6 +54,12 @@ RIDGE = Match(Risk(learner=Ridge(penalty=0.1)), by="none")
 @pytest.fixture(scope="module")
 def digits() -> LabelledData:
     return Digits().load()
+
+
+def compared(
+    synthetic: SyntheticSet, data: LabelledData, protocol: ByLearner, controls: Any = CONTROLS, **options: Any
+) -> Comparison:
+    return comparison(synthetic, LearnerEvaluator(synthetic, data, protocol, **options), controls=controls)
 
 
 def made(
@@ -111,7 +126,7 @@ def assert_row(row: Any, expected: list[tuple[float, float]]) -> None:
 
 
 def test_every_row_is_that_of_numpy(digits: LabelledData, linear: SyntheticSet) -> None:
-    found = comparison_by_learner(linear, digits, ByLearner(networks=3), controls=("random", "herding", "whole"))
+    found = compared(linear, digits, ByLearner(networks=3), controls=("random", "herding", "whole"))
     phi, train = flat(digits), digits.train.points
     assert linear.labels is not None
     y = linear.labels.numpy()
@@ -132,19 +147,19 @@ def test_every_row_is_that_of_numpy(digits: LabelledData, linear: SyntheticSet) 
 
 
 def test_bytes_after_rounding_are_those_that_are_stored(digits: LabelledData, linear: SyntheticSet) -> None:
-    rows = comparison_by_learner(linear, digits, ByLearner(), controls=()).rows
+    rows = compared(linear, digits, ByLearner(), controls=()).rows
     assert [row.stored_bytes for row in rows.values()] == [10 * (64 * size + 80) for size in (8, 4, 1)]
 
 
 def test_rounding_is_reported_of_what_is_more_exact_than_that(digits: LabelledData) -> None:
     single = made(digits, dtype=torch.float32)
-    assert list(comparison_by_learner(single, digits, ByLearner(), controls=()).rows) == ["condensed"]
+    assert list(compared(single, digits, ByLearner(), controls=()).rows) == ["condensed"]
 
 
 def test_kernel_ridge_learns_from_the_whole_below_a_cap(digits: LabelledData) -> None:
     kernel = Risk(learner=KernelRidge(kernel=Gaussian(lengthscale=8.0), penalty=1e-3))
     synthetic = made(digits, Match(kernel, by="none"))
-    found = comparison_by_learner(synthetic, digits, ByLearner(), controls=("whole",))
+    found = compared(synthetic, digits, ByLearner(), controls=("whole",))
     phi = flat(digits)
     assert synthetic.labels is not None
     learned = gaussian(phi(synthetic.points), synthetic.labels.numpy(), 1e-3, 8.0)
@@ -153,12 +168,12 @@ def test_kernel_ridge_learns_from_the_whole_below_a_cap(digits: LabelledData) ->
         found.rows["whole"], [scores(digits, phi, gaussian(phi(digits.train.points), one_hot(digits), 1e-3, 8.0))]
     )
     with pytest.raises(InvalidInput, match=r"learn from all 1,437 real examples at once.* --set most=1437"):
-        comparison_by_learner(synthetic, digits, ByLearner(most=1436), controls=("whole",))
+        compared(synthetic, digits, ByLearner(most=1436), controls=("whole",))
 
 
 def test_hard_labels_of_a_set_with_scores(digits: LabelledData, linear: SyntheticSet) -> None:
     phi, hard = flat(digits), linear.hardened()
-    found = comparison_by_learner(hard, digits, ByLearner(), controls=())
+    found = compared(hard, digits, ByLearner(), controls=())
     assert_row(found.rows["condensed"], [scores(digits, phi, ridge(phi(linear.points), np.eye(10), 0.1))])
     assert found.rows["condensed"].labels == "hard"
 
@@ -168,14 +183,14 @@ def test_centred_labels_are_answered_in_full(digits: LabelledData) -> None:
     phi = flat(digits)
     assert synthetic.labels is not None
     predict = ridge(phi(synthetic.points), synthetic.labels.numpy() - 0.1, 0.1)
-    row = comparison_by_learner(synthetic, digits, ByLearner(), controls=()).rows["condensed"]
+    row = compared(synthetic, digits, ByLearner(), controls=()).rows["condensed"]
     assert_row(row, [scores(digits, phi, lambda points: predict(points) + 0.1)])
 
 
 def test_targets_have_errors_in_their_own_units() -> None:
     data = Diabetes().load()
     synthetic = made(data, synthetic=Pixels(examples=12, labels="learned"))
-    found = comparison_by_learner(synthetic, data, ByLearner(networks=2))
+    found = compared(synthetic, data, ByLearner(networks=2))
     units, test = data.target_units, data.test
     assert units is not None
     assert test is not None
@@ -194,9 +209,7 @@ def test_validation_takes_the_held_out_part(digits: LabelledData, linear: Synthe
     part, phi = held_out(digits, 4), flat(digits)
     record = {name: value for name, value in linear.record.items() if name not in ("fingerprint", "sketch")}
     unknown = replace(linear, record=record)  # that it has seen all the training examples
-    found = comparison_by_learner(
-        unknown, digits, ByLearner(), controls=("whole",), runtime=Runtime(seed=4), validation=True
-    )
+    found = compared(unknown, digits, ByLearner(), controls=("whole",), runtime=Runtime(seed=4), validation=True)
     assert linear.labels is not None
     assert_row(found.rows["condensed"], [scores(part, phi, ridge(phi(linear.points), linear.labels.numpy(), 0.1))])
     assert_row(found.rows["whole"], [scores(part, phi, ridge(phi(part.train.points), one_hot(part), 0.1))])
@@ -215,7 +228,7 @@ def test_what_is_condensed_exactly_predicts_as_the_whole(digits: LabelledData) -
         Pixels(per_class=1, start="noise"),
         solver=ClosedForm(),
     )
-    found = comparison_by_learner(synthetic, digits, ByLearner(), controls=("whole",))
+    found = compared(synthetic, digits, ByLearner(), controls=("whole",))
     condensed, whole = found.rows["condensed"], found.rows["whole"]
     assert condensed.accuracies == whole.accuracies
     assert condensed.risk == pytest.approx(whole.risk, rel=1e-9)
@@ -235,7 +248,7 @@ def test_predictions_are_divided_by_the_factor_that_a_bounded_embedding_needs() 
     )
     data = Diabetes().load()
     synthetic = made(data, match, Pool(size=1), Pixels(examples=3), solver=ClosedForm())
-    rows = comparison_by_learner(synthetic, data, ByLearner(), controls=("whole",)).rows
+    rows = compared(synthetic, data, ByLearner(), controls=("whole",)).rows
     assert synthetic.record["findings"]["factor"] > 1.1
     assert rows["condensed"].rmse == pytest.approx(rows["whole"].rmse, rel=1e-9)
 
@@ -283,7 +296,7 @@ def test_sets_are_judged_in_the_networks_of_the_context(digits: LabelledData, co
     synthetic = made(digits, OF_FEATURES, context)
     judge = LearnerEvaluator(synthetic, digits, ByLearner(networks=3))
     assert sorted(evaluation_draw.draw.network for evaluation_draw in judge.evaluation_draws) == numbers
-    found = comparison_by_learner(synthetic, digits, ByLearner(networks=3), controls=("whole",))
+    found = compared(synthetic, digits, ByLearner(networks=3), controls=("whole",))
     assert synthetic.labels is not None
     met = [network_features(digits, evaluation_draw.draw.network) for evaluation_draw in judge.evaluation_draws]
     expected = [scores(digits, phi, ridge(phi(synthetic.points), synthetic.labels.numpy(), 0.01)) for phi in met]
@@ -298,14 +311,15 @@ def test_networks_are_trained_on_the_set_that_is_judged(digits: LabelledData) ->
     synthetic = made(digits, OF_FEATURES, context, solver=Descent(lr=0.02, steps=20), dtype=torch.float32)
     judge = LearnerEvaluator(synthetic, digits, ByLearner(networks=2))
     assert [evaluation_draw.rounds for evaluation_draw in judge.evaluation_draws] == [5, 15]
-    small, other = judge.condensed(synthetic), judge.real(random_rows((1,) * 10, digits.train, 0, 0))
+    own, real = judge.condensed(synthetic)["condensed"], judge.real(random_rows((1,) * 10, digits.train, 0, 0))
+    small, other = judge._tensors(own), judge._tensors(real)
     evaluation_draw = judge.evaluation_draws[1]
     first, again, second = (judge._weights(evaluation_draw, examples) for examples in (small, small, other))
     assert all(value.equal(again[name]) for name, value in first.items())
     assert not any(value.equal(second[name]) for name, value in first.items() if "weight" in name)
-    logits = NETWORK(first, small.points, ("logits",))["logits"]
-    before = NETWORK(judge.context.initial(evaluation_draw.draw.network), small.points, ("logits",))
-    error = lambda answers: float((answers - small.labels + 0.1).square().sum(1).mean())  # noqa: E731
+    logits = NETWORK(first, small[0], ("logits",))["logits"]
+    before = NETWORK(judge.context.initial(evaluation_draw.draw.network), small[0], ("logits",))
+    error = lambda answers: float((answers - small[1] + 0.1).square().sum(1).mean())  # noqa: E731
     assert error(logits) < error(before["logits"])
 
 
@@ -315,7 +329,7 @@ def test_training_that_a_run_decides_cannot_be_done_again(digits: LabelledData) 
     )
     synthetic = made(digits, OF_FEATURES, context, dtype=torch.float32)
     with pytest.raises(InvalidInput, match=r"'trained' ends the training .* cannot be done again"):
-        comparison_by_learner(synthetic, digits, ByLearner())
+        compared(synthetic, digits, ByLearner())
 
 
 # --- in parts ---------------------------------------------------------------------------------------------------------
@@ -324,7 +338,7 @@ def test_training_that_a_run_decides_cannot_be_done_again(digits: LabelledData) 
 def test_features_are_made_in_parts(
     digits: LabelledData, linear: SyntheticSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = comparison_by_learner(linear, digits, ByLearner(), controls=("whole",))
+    whole = compared(linear, digits, ByLearner(), controls=("whole",))
     monkeypatch.setattr(learner_evaluator, "PART_EXAMPLES", 97)
     sizes, taken = [], Extractor.__call__
 
@@ -333,7 +347,7 @@ def test_features_are_made_in_parts(
         return taken(self, parameters, points, *rest, **options)
 
     monkeypatch.setattr(Extractor, "__call__", watched)
-    parts = comparison_by_learner(linear, digits, ByLearner(), controls=("whole",))
+    parts = compared(linear, digits, ByLearner(), controls=("whole",))
     assert max(sizes) == 97
     for name, row in whole.rows.items():
         assert parts.rows[name].risk == pytest.approx(row.risk, rel=1e-9)
@@ -366,7 +380,7 @@ def test_what_cannot_be_judged_is_refused_with_what_to_do(
 ) -> None:
     synthetic = made(digits, objective, Fresh(network=NETWORK, batch=5), Pixels(per_class=1))
     with pytest.raises(InvalidInput, match=message):
-        comparison_by_learner(synthetic, digits, ByLearner(term=term))
+        compared(synthetic, digits, ByLearner(term=term))
 
 
 def test_a_set_without_record_is_refused_and_judged_by_a_learner_that_is_named(
@@ -376,9 +390,9 @@ def test_a_set_without_record_is_refused_and_judged_by_a_learner_that_is_named(
     with pytest.raises(
         InvalidInput, match=r"holds no learner .* its record has no objective; train networks .* --set learner"
     ):
-        comparison_by_learner(bare, digits, ByLearner())
+        compared(bare, digits, ByLearner())
     own, named = (
-        comparison_by_learner(synthetic, digits, protocol, controls=()).rows["condensed"]
+        compared(synthetic, digits, protocol, controls=()).rows["condensed"]
         for synthetic, protocol in ((linear, ByLearner()), (bare, by_learner(["learner={kind: ridge, penalty: 0.1}"])))
     )
     assert named.risk == own.risk
@@ -386,7 +400,7 @@ def test_a_set_without_record_is_refused_and_judged_by_a_learner_that_is_named(
 
 def test_other_data_are_refused(digits: LabelledData, linear: SyntheticSet) -> None:
     with pytest.raises(InvalidInput, match="the classes or the shape of the set are not those of 'digits'"):
-        comparison_by_learner(replace(linear, classes=tuple("abcdefghij")), digits, ByLearner())
+        compared(replace(linear, classes=tuple("abcdefghij")), digits, ByLearner())
     with pytest.raises(InvalidInput, match="'via' and 'whole' go with a 'learner' of their own"):
         ByLearner(via=Features())
     with pytest.raises(InvalidInput, match="'networks' must be at least 1, got 0"):

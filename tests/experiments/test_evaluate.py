@@ -16,19 +16,16 @@ from discrepancy.networks import MLP, ConvNet, Network
 from experiments.evaluate import (
     PROTOCOLS,
     Evaluation,
+    NetworkEvaluator,
     Protocol,
     TrainingSet,
     comparison,
+    control,
     evaluate,
-    evaluate_each,
     held_out,
-    herding,
     protocol_named,
-    random_control,
-    selected_control,
-    whole_control,
 )
-from experiments.evaluate.training import Trainer
+from experiments.evaluate.comparison import herded
 from objectives.data.labelled import LabelledData
 from objectives.data.labels import Labels
 from objectives.engine import extractor as extractor_room
@@ -105,8 +102,8 @@ def plainly(
 def trained(
     examples: TrainingSet, data: LabelledData, protocol: Protocol, seed: int = 3, policy: Policy = "never"
 ) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, Tensor]] | None]:
-    trainer = Trainer(protocol, data, len(examples), Runtime(seed, compile=policy))
-    parameters, statistics = trainer.train(examples, seed, 0)
+    evaluator = NetworkEvaluator(data, protocol, runtime=Runtime(seed, compile=policy)).suited(examples)
+    parameters, statistics = evaluator.trained(examples, 0)
     return dict(parameters), statistics
 
 
@@ -132,13 +129,15 @@ def test_is_the_loop_of_torch(
     assert_same(plainly(modules(), few.points, labels.rows, SMALL, 3, weights), parameters)
 
 
-def test_chunks_and_padding_change_nothing(
-    few: TrainingSet, digits: LabelledData, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("fills", [False, True], ids=["eager", "of one shape"])
+def test_chunks_change_nothing(
+    few: TrainingSet, digits: LabelledData, monkeypatch: pytest.MonkeyPatch, fills: bool
 ) -> None:
     monkeypatch.setattr(extractor_room, "chunk_examples", lambda *_: 10)
-    trainer = Trainer(SMALL, digits, 29, Runtime(compile="never"))
-    assert trainer.chunk == 5  # 13 examples in chunks of at most 10 // 2, the last filled up
-    parameters, _ = trained(few, digits, SMALL)
+    evaluator = NetworkEvaluator(digits, SMALL, runtime=Runtime(3, compile="never")).suited(few)
+    evaluator.gradient.fills = fills
+    assert evaluator.gradient.size(13) == 5  # 13 examples in chunks of at most 10 // 2
+    parameters, _ = evaluator.trained(few, 0)
     assert_same(plainly(modules(), few.points, few.labels.rows, SMALL, 3), parameters)
 
 
@@ -260,9 +259,9 @@ def test_data_stay_as_they_are_until_a_batch_is_made(generator: torch.Generator)
 
 
 def test_record_and_progress(few: TrainingSet, digits: LabelledData) -> None:
-    calls: list[tuple[int, int]] = []
-    found = evaluate(few, digits, SMALL, Runtime(seed=0), progress=lambda done, total: calls.append((done, total)))
-    assert calls == [(done, 14) for done in range(1, 15)]
+    shares: list[float] = []
+    found = evaluate(few, digits, SMALL, Runtime(seed=0), progress=shares.append)
+    assert shares == pytest.approx([done / 14 for done in range(1, 15)])
     assert (found.n, found.examples, found.epochs, found.steps, found.test_examples) == (2, 29, 7, 21, 300)
     assert found.stored_bytes == 29 * 64 * 4 + 29 * 8
     assert found.protocol_hash == SMALL.hash
@@ -315,27 +314,21 @@ def test_validation_leaves_the_test_examples_alone(digits: LabelledData, few: Tr
     found = evaluate(few, untested, SMALL, Runtime(seed=4), validation=True)
     assert found.validation
     assert found.test_examples == len(split.test)
-    drawn = []
-
-    def draw(data: LabelledData, network: int) -> TrainingSet:
-        drawn.append(len(data.train))
-        return few
-
-    evaluate_each(draw, untested, SMALL, Runtime(seed=4), validation=True)
-    assert drawn == [len(split.train)] * 2
+    evaluator = NetworkEvaluator(untested, SMALL, runtime=Runtime(seed=4), validation=True)
+    assert len(evaluator.real()) == len(split.train)
 
 
 def test_random_control_draws_anew_for_each_network(digits: LabelledData, monkeypatch: pytest.MonkeyPatch) -> None:
     sets: list[TrainingSet] = []
-    train = Trainer.train
+    trained = NetworkEvaluator.trained
 
-    def spy(self: Trainer, examples: TrainingSet, *rest: object) -> object:
+    def spy(self: NetworkEvaluator, examples: TrainingSet, *rest: Any) -> object:
         sets.append(examples)
-        return train(self, examples, *rest)  # pyright: ignore[reportArgumentType]
+        return trained(self, examples, *rest)
 
-    monkeypatch.setattr(Trainer, "train", spy)
+    monkeypatch.setattr(NetworkEvaluator, "trained", spy)
     counts = (3, 1, 2, 2, 2, 2, 2, 2, 2, 2)
-    found = random_control(counts, digits, SMALL, runtime=Runtime(seed=0))
+    found = control("random", NetworkEvaluator(digits, SMALL), counts, 20)
     assert found.examples == 20
     assert [torch.bincount(part.labels.rows).tolist() for part in sets] == [list(counts)] * 2
     assert not torch.equal(sets[0].points, sets[1].points)
@@ -345,31 +338,26 @@ def test_random_control_refuses_what_is_not_there(digits: LabelledData) -> None:
     with pytest.raises(
         InvalidInput, match=r"needs 500 examples of class '0', but 'digits' has \d+; leave this control out"
     ):
-        random_control([500] + [1] * 9, digits, SMALL, runtime=Runtime(seed=0))
+        control("random", NetworkEvaluator(digits, SMALL), [500] + [1] * 9, 509)
 
 
 def test_whole_control_keeps_to_the_steps_of_the_small_set(digits: LabelledData) -> None:
     protocol = dataclasses.replace(SMALL, epochs=101, networks=1, batch=100)
-    found = whole_control(30, digits, protocol, runtime=Runtime(seed=0))
+    found = control("whole", NetworkEvaluator(digits, protocol), [3] * 10, 30)
     assert (found.epochs, found.steps) == (16, 96)  # 101 steps of the small set, 6 a pass over 600
     assert found.protocol_hash != protocol.hash
-    assert whole_control(30, digits, protocol, runtime=Runtime(seed=0), epochs=2).epochs == 2
-
-
-def test_selection_is_evaluated_as_it_is(digits: LabelledData) -> None:
-    chosen = torch.arange(29)
-    found = selected_control(lambda data: chosen, digits, SMALL, runtime=Runtime(seed=0))
-    real = TrainingSet.of(digits.train.rows(chosen), digits)
-    assert found.accuracies == evaluate(real, digits, SMALL, Runtime(seed=0)).accuracies
 
 
 def test_herding_chooses_distinct_examples_of_each_class(digits: LabelledData) -> None:
-    chosen = herding([3] * 10, SMALL, Runtime(seed=0))(digits.train)
+    evaluator = NetworkEvaluator(digits, SMALL)
+    chosen = herded(digits.train, *evaluator.herding(), [3] * 10, evaluator.runtime)
     assert len(chosen.unique()) == 30
     assert torch.bincount(digits.train.labels.numbers[chosen]).tolist() == [3] * 10
     fewer = [3, 1, 0, 2] + [3] * 6
     kept = [row for label, count in enumerate(fewer) for row in chosen[3 * label : 3 * label + count].tolist()]
-    assert herding(fewer, SMALL, Runtime(seed=0))(digits.train).tolist() == kept
+    assert herded(digits.train, *evaluator.herding(), fewer, evaluator.runtime).tolist() == kept
+    found = control("herding", evaluator, fewer, 24)
+    assert found.accuracies == evaluate(evaluator.real(torch.tensor(kept)), digits, SMALL).accuracies
 
 
 def synthetic_of(digits: LabelledData) -> SyntheticSet:
@@ -382,8 +370,7 @@ def test_comparison_puts_controls_beside(digits: LabelledData) -> None:
     notes: list[tuple[float, str]] = []
     found = comparison(
         synthetic_of(digits),
-        digits,
-        dataclasses.replace(SMALL, epochs=2),
+        NetworkEvaluator(digits, dataclasses.replace(SMALL, epochs=2)),
         on_progress=lambda done, name: notes.append((done, name)),
     )
     assert list(found.rows) == ["condensed", "random", "herding", "whole"]
@@ -395,10 +382,10 @@ def test_comparison_puts_controls_beside(digits: LabelledData) -> None:
 
 def test_comparison_refuses_unknown_controls_and_other_classes(digits: LabelledData) -> None:
     with pytest.raises(InvalidInput, match="'controls' must be any of random, herding, whole, got 'k-means'"):
-        comparison(synthetic_of(digits), digits, SMALL, controls=["k-means"])
+        comparison(synthetic_of(digits), NetworkEvaluator(digits, SMALL), controls=["k-means"])
     other = dataclasses.replace(synthetic_of(digits), classes=tuple("abcdefghij"))
     with pytest.raises(InvalidInput, match=r"has the classes a, b, c, d, \.\.\., but 'digits' has the classes 0, 1"):
-        comparison(other, digits, SMALL)
+        comparison(other, NetworkEvaluator(digits, SMALL))
 
 
 # --- protocols ------------------------------------------------------------------------------------------------------------

@@ -16,8 +16,7 @@ from discrepancy.networks import MLP
 from experiments.cli import main
 from experiments.compare.sides import side_of
 from experiments.data import Npz
-from experiments.evaluate import PROTOCOLS, Protocol, TrainingSet, comparison, evaluate
-from experiments.evaluate.training import Trainer
+from experiments.evaluate import PROTOCOLS, NetworkEvaluator, Protocol, TrainingSet, comparison, evaluate
 from experiments.export import export
 from objectives.data.labelled import LabelledData
 from objectives.data.labels import Labels
@@ -125,7 +124,8 @@ def test_networks_learn_scores_by_squares(weighted: bool) -> None:
     """The descent as anyone would write it, with torch's optimiser, on the network of the library."""
     weights = torch.arange(1.0, 7.0) if weighted else None
     examples, own = few(weights=weights), dataclasses.replace(PROTOCOL, epochs=2)
-    parameters, _ = Trainer(own, data(), 6, Runtime(compile="never"), "scores").train(examples, 3, 0)
+    evaluator = NetworkEvaluator(data(), own, runtime=Runtime(3, compile="never")).suited(examples)
+    parameters, _ = evaluator.trained(examples, 0)
     initial = own.network.initial(rng(3, "evaluate", 0, "network"), (1, 4, 4), 3)
     plain = {name: value.clone().requires_grad_() for name, value in initial.items()}
     optimiser = torch.optim.SGD(list(plain.values()), 0.05, momentum=0.9, weight_decay=5e-4)
@@ -145,7 +145,8 @@ def test_mixed_scores_are_those_of_the_mixed_examples() -> None:
     plan = dataclasses.replace(PROTOCOL, mix=CutMix(probability=1.0), loss="squared", epochs=1, momentum=0.0)
     plan = dataclasses.replace(plan, weight_decay=0.0)
     examples = few(weights=torch.arange(1.0, 7.0))
-    parameters, _ = Trainer(plan, data(), 6, Runtime(compile="never"), "scores").train(examples, 3, 0)
+    evaluator = NetworkEvaluator(data(), plan, runtime=Runtime(3, compile="never")).suited(examples)
+    parameters, _ = evaluator.trained(examples, 0)
     rows = torch.randperm(6, generator=rng(3, "evaluate", 0, "order"))
     draws = CutMix(probability=1.0).draw(rng(3, "evaluate", 0, "mix"), 6, (1, 4, 4))
     share, partner = float(draws["share"]), draws["partner"]
@@ -204,7 +205,7 @@ def test_hashes_of_before_stay() -> None:
 def test_the_controls_learn_as_the_set_does(folder: Path) -> None:
     from experiments.data import Digits
 
-    found = comparison(made(folder), Digits().load(), PROTOCOL)
+    found = comparison(made(folder), NetworkEvaluator(Digits().load(), PROTOCOL))
     assert {name: (row.labels, row.loss) for name, row in found.rows.items()} == {
         "condensed": ("scores", "squared"),
         **dict.fromkeys(("random", "herding", "whole"), ("hard", "squared")),

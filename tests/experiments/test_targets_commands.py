@@ -14,8 +14,7 @@ from discrepancy.errors import InvalidInput
 from discrepancy.networks import MLP
 from experiments.cli import main
 from experiments.data import Diabetes, Npz, source_named
-from experiments.evaluate import Protocol, TrainingSet, comparison, evaluate
-from experiments.evaluate.training import Trainer
+from experiments.evaluate import NetworkEvaluator, Protocol, TrainingSet, comparison, evaluate
 from objectives.data.labelled import LabelledData
 from objectives.engine.runtime import Runtime
 from objectives.synthetic.artefact import SyntheticSet
@@ -148,12 +147,13 @@ def test_errors_are_those_of_scikit_learn() -> None:
     x, noise = torch.randn(40, 3, generator=generator), torch.randn(40, 2, generator=generator)
     y = 50 + 7 * x[:, :2] + noise
     data = LabelledData.with_targets(x[:30], y[:30], test=(x[30:], y[30:]))
-    trainer = Trainer(PROTOCOL, data, 30, Runtime(compile="never"))
-    parameters, statistics = trainer.train(TrainingSet.of(data.train.rows(), data), 0, 0)
+    examples = TrainingSet.of(data.train.rows(), data)
+    evaluator = NetworkEvaluator(data, PROTOCOL, runtime=Runtime(compile="never")).suited(examples)
+    parameters, statistics = evaluator.trained(examples, 0)
     assert data.target_units is not None
     answers = PROTOCOL.network(parameters, data.normalisation.apply(x[30:]))["logits"].detach()
     predicted = data.target_units.invert(answers.double()).numpy()
-    rmse, explained = trainer.errors(parameters, statistics)
+    rmse, explained = evaluator.errors(parameters, statistics)
     assert rmse == pytest.approx(root_mean_squared_error(y[30:].numpy(), predicted), rel=1e-6)
     assert explained == pytest.approx(r2_score(y[30:].numpy(), predicted), rel=1e-6)
 
@@ -163,8 +163,9 @@ def test_training_is_on_the_squared_error_of_standardised_targets() -> None:
     protocol = Protocol(
         network=MLP(width=4, depth=1), networks=1, epochs=1, batch=1000, lr=0.1, momentum=0.0, weight_decay=0.0
     )
-    trainer = Trainer(protocol, data, len(data.train), Runtime(compile="never"))
-    parameters, _ = trainer.train(TrainingSet.of(data.train.rows(), data), 0, 0)
+    examples = TrainingSet.of(data.train.rows(), data)
+    evaluator = NetworkEvaluator(data, protocol, runtime=Runtime(compile="never")).suited(examples)
+    parameters, _ = evaluator.trained(examples, 0)
     from objectives.rng import rng
 
     start = protocol.network.initial(rng(0, "evaluate", 0, "network"), (10,), 1)
@@ -214,12 +215,12 @@ def test_sets_of_another_sort_are_refused(folder: Path) -> None:
     data, read = Diabetes().load(), SyntheticSet.load(folder / "run" / "result.safetensors")
     classed = LabelledData.of(data.train.points, [0, 1] * 177, test=(data.train.points[:2], [0, 1]))
     with pytest.raises(InvalidInput, match=r"the set has no classes, but 'data' has the classes 0, 1; name the data"):
-        comparison(read, classed, PROTOCOL, controls=())
+        comparison(read, NetworkEvaluator(classed, PROTOCOL), controls=())
     with pytest.raises(InvalidInput, match=r"the labels of the training set, hard, are not those of 'diabetes'"):
         evaluate(TrainingSet.of(classed.train.rows(), classed), data, PROTOCOL, Runtime(seed=0))
     bare = LabelledData.unlabelled(data.train.points)
     with pytest.raises(InvalidInput, match=r"no network can be trained on it and evaluated; .* condense compare"):
-        comparison(read, bare, PROTOCOL, controls=())
+        comparison(read, NetworkEvaluator(bare, PROTOCOL), controls=())
 
 
 def test_counting_by_class_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from discrepancy.networks import ConvNet
 from experiments.cli import main
 from experiments.config import build
 from experiments.data import Digits
-from experiments.evaluate import Protocol, TrainingSet, comparison, evaluate_each, protocol_named
+from experiments.evaluate import NetworkEvaluator, Protocol, TrainingSet, comparison, evaluate_each, protocol_named
 from experiments.teaching import beside, teacher_of, teacher_tree
 from objectives.data.labels import Labels
 from objectives.engine.runtime import Runtime
@@ -98,19 +98,18 @@ def test_a_plan_counts_the_labels(capsys: pytest.CaptureFixture[str]) -> None:
 def test_controls_have_the_labels_of_the_same_teacher(folder: Path) -> None:
     data, synthetic = Digits().load(), SyntheticSet.load(folder / "result.safetensors")
     teacher = teacher_of(synthetic, folder / "result.safetensors", data, device=CPU)
-    found = comparison(
-        synthetic, data, PROTOCOL, controls=("random", "whole"), teacher=teacher, runtime=Runtime(seed=3)
-    )
+    evaluator = NetworkEvaluator(data, PROTOCOL, runtime=Runtime(seed=3), teacher=teacher)
+    found = comparison(synthetic, evaluator, controls=("random", "whole"))
     assert [row.labels for row in found.rows.values()] == ["teacher", "teacher", "teacher"]
 
-    def draw(data: object, network: int) -> TrainingSet:
+    def draw(network: int) -> TrainingSet:
         generator = rng(3, "control", "random", network)
         rows = torch.cat([rows[torch.randperm(len(rows), generator=generator)[:2]] for rows in digits.train.members])
         points = digits.train.points[rows]
         return TrainingSet(digits.normalisation.apply(points), Labels("teacher", teacher(points)))
 
     digits = data
-    assert found.rows["random"].accuracies == evaluate_each(draw, data, PROTOCOL, Runtime(seed=3)).accuracies
+    assert found.rows["random"].accuracies == evaluate_each(evaluator, draw).accuracies
     labels = Labels("teacher", teacher(data.train.points))
     whole = TrainingSet(data.normalisation.apply(data.train.points), labels)
     budget = protocol_named("quick")
