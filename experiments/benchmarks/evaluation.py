@@ -83,10 +83,13 @@ def eager_modules(training_set: TrainingSet, data: LabelledData, width: int, epo
 
 
 def convolutions(width: int, epochs: int) -> None:
-    """The convolutions of so many epochs, of random maps, and their gradients: by the weights, and but for the first by the maps."""
-    layout = {"memory_format": torch.channels_last}
-    maps = [torch.randn(EXAMPLES // 2, *shape).to(**layout) for shape in ((3, 32, 32), (width, 16, 16), (width, 8, 8))]
-    weights = [torch.randn(width, x.shape[1], 3, 3).to(**layout) for x in maps]
+    """The convolutions of so many epochs, of random maps, and their gradients by weights and maps (of the first by weights)."""
+    layout = torch.channels_last
+    maps = [
+        torch.randn(EXAMPLES // 2, *shape).to(memory_format=layout)
+        for shape in ((3, 32, 32), (width, 16, 16), (width, 8, 8))
+    ]
+    weights = [torch.randn(width, x.shape[1], 3, 3).to(memory_format=layout) for x in maps]
     slopes = [functional.conv2d(x, weight, padding=1) for x, weight in zip(maps, weights, strict=True)]
     geometry = ([1, 1], [1, 1], [1, 1], False, [0, 0], 1)
     with torch.no_grad():
