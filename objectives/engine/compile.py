@@ -13,7 +13,7 @@ import torch
 from discrepancy.errors import PerformanceWarning
 from discrepancy.parts import check_choice
 
-__all__ = ["Compiled", "Policy", "compiled", "compiles", "eager_seconds"]
+__all__ = ["Compiled", "Policy", "compiles", "eager_seconds"]
 
 Policy = Literal["auto", "always", "never"]
 
@@ -35,16 +35,6 @@ def eager_seconds(multiplications: float, device: torch.device | str = "cpu") ->
     return multiplications / (rate * (torch.get_num_threads() if kind == "cpu" else 1))
 
 
-def compiled(
-    function: Callable[..., Any], policy: Policy, seconds: float, device: torch.device | str = "cpu"
-) -> Callable[..., Any]:
-    """``function``, compiled where :func:`compiles` says so.
-
-    A function so compiled must be pure, take tensors of one fixed shape, and be called with one gradient mode.
-    """
-    return Compiled(function) if compiles(policy, seconds, device) else function
-
-
 def compiles(policy: Policy, seconds: float, device: torch.device | str = "cpu") -> bool:
     """Whether to compile: ``auto`` does when ``seconds`` of eager work make it worthwhile; warns if a compiler is missing."""
     check_choice("compile", policy, get_args(Policy))
@@ -57,7 +47,9 @@ def compiles(policy: Policy, seconds: float, device: torch.device | str = "cpu")
 
 
 class Compiled:
-    """A compiled function that falls back to the plain one, once and with a warning, if the compiler fails."""
+    """A compiled function that falls back to the plain one, once and with a warning, if the compiler fails.
+
+    The function must be pure, take tensors of one fixed shape, and be called in one gradient mode."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.plain = function

@@ -1,14 +1,13 @@
 """Where and how everything is computed, as one value."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import get_args
 
 import torch
 
 from discrepancy.errors import InvalidInput
 from discrepancy.parts import check_choice
-from objectives.engine.compile import Compiled, Policy, compiles
+from objectives.engine.compile import Policy, compiles
 from objectives.engine.memory import available_bytes
 from objectives.rng import rng
 
@@ -63,8 +62,3 @@ class Runtime:
     def compiles(self, seconds: float) -> bool:
         """Whether so many seconds of eager work are to be compiled; warns if that pays and there is no compiler."""
         return compiles(self.compile, seconds, self.device)
-
-    def compiled(self, function: Callable[..., Any], seconds: float) -> Callable[..., Any]:
-        """``function``, compiled where that saves time. It must be pure, take tensors of one fixed shape, and be called in one
-        gradient mode."""
-        return Compiled(function) if self.compiles(seconds) else function

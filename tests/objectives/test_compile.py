@@ -9,18 +9,21 @@ import pytest
 import torch
 from small import NETWORK, decoded, images, problem, start
 from torch import Tensor
+from torch.nn import functional
 
 from discrepancy import MMD, Measure
 from discrepancy.embeddings import Features, LossGradient
 from discrepancy.errors import InvalidInput, PerformanceWarning
 from discrepancy.learning.gradients import MeanGradients, mean_loss_gradients
 from discrepancy.networks import MLP, ConvNet, Network
+from discrepancy.networks.chain import averaged
 from discrepancy.numerics.blocks import padded
 from objectives.condensation import condense
 from objectives.contexts import Fresh, Pool, Trained
 from objectives.engine.bound_context import BoundContext
-from objectives.engine.compile import Compiled, Policy, compiled, eager_seconds
+from objectives.engine.compile import Compiled, Policy, eager_seconds
 from objectives.engine.memory import available_bytes, chunk_examples, graph_bytes
+from objectives.engine.runtime import Runtime
 from objectives.solvers import Descent, Problem, Solving
 from objectives.synthetic.pixels import Pixels
 from objectives.terms.match import Match
@@ -52,7 +55,7 @@ def compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     [("never", 1e6, False), ("auto", 10.0, False), ("auto", 1000.0, True), ("always", 0.0, True)],
 )
 def test_policy(compiler: None, policy: Any, seconds: float, compiles: bool) -> None:
-    assert isinstance(compiled(double, policy, seconds), Compiled) == compiles
+    assert Runtime(compile=policy).compiles(seconds) == compiles
 
 
 def test_seconds_grow_with_the_work() -> None:
@@ -235,6 +238,17 @@ def test_compiled_equals_eager_and_resumes_bit_for_bit() -> None:
     for _ in range(4):
         slow.advance()
     torch.testing.assert_close(whole.parameters["points"], slow.parameters["points"], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.compiled
+@pytest.mark.filterwarnings(TRACING)
+@pytest.mark.parametrize("sides", [(6, 8), (7, 5)], ids=["even", "odd"])
+def test_compiled_averages_over_squares_are_those_of_pooling(sides: tuple[int, int]) -> None:
+    x, slope = torch.randn(2, 3, *sides, requires_grad=True), torch.randn(2, 3, *(side // 2 for side in sides))
+    found, expected = torch.compile(averaged, backend="aot_eager", fullgraph=True)(x), functional.avg_pool2d(x, 2)
+    gradients = [torch.autograd.grad(value, x, slope)[0] for value in (found, expected)]
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(*gradients)
 
 
 @pytest.mark.compiled
