@@ -1,5 +1,6 @@
 """What the type hints of a class say about how it is written: its settings, and each hint in words."""
 
+import importlib
 import types
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
@@ -59,7 +60,8 @@ def _default(item: Any) -> Any:
 def register_kinds() -> None:
     """Import the packages whose parts a configuration may name; kinds register themselves when they are declared."""
     import discrepancy.public  # noqa: F401
-    import objectives.public  # noqa: F401
+    for package in ("discrepancy", "objectives"):
+        importlib.import_module(f"{package}.public")
 
 
 def kinds_of(cls: type[Part]) -> dict[str, type[Part]]:
