@@ -31,6 +31,7 @@ from objectives.solvers.base import decoded
 
 __all__ = [
     "AUGMENTED",
+    "CASES",
     "PRECISE",
     "Sight",
     "Trial",
@@ -54,8 +55,12 @@ REAL = 10
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 PRECISE = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
-AUGMENTED = pytest.mark.parametrize(
-    "settings", [("context.augment=null",), ("context.augment=siamese",)], ids=["plain", "augmented"]
+PLAIN, SIAMESE = ("context.augment=null",), ("context.augment=siamese",)
+AUGMENTED = pytest.mark.parametrize("settings", [PLAIN, SIAMESE], ids=["plain", "augmented"])
+CASES = pytest.mark.parametrize(
+    ("dtype", "settings"),
+    [(torch.float32, PLAIN), (torch.float64, SIAMESE)],
+    ids=["float32-plain", "float64-augmented"],
 )
 
 Loss = Callable[["Sight", Mapping[str, Tensor]], Tensor]

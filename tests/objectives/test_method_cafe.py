@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from conformance import AUGMENTED, PRECISE, Sight, Trial, agree, same_steps, same_value_and_gradient, trial
+from conformance import CASES, PRECISE, Sight, Trial, agree, same_steps, trial
 from torch import Tensor
 from torch.nn import functional
 
@@ -46,15 +46,7 @@ def small(*settings: str, dtype: torch.dtype) -> Trial:
 
 
 @pytest.mark.conformance("cafe")
-@PRECISE
-@AUGMENTED
-def test_value_and_gradient(dtype: torch.dtype, settings: tuple[str, ...]):
-    same_value_and_gradient(small(*settings, dtype=dtype), loss)
-
-
-@pytest.mark.conformance("cafe")
-@PRECISE
-@AUGMENTED
+@CASES
 def test_three_steps(dtype: torch.dtype, settings: tuple[str, ...]):
     same_steps(small(*ONE_NETWORK, *settings, dtype=dtype), loss)
 

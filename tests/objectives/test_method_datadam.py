@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 import torch
-from conformance import AUGMENTED, PRECISE, Sight, Trial, same_steps, same_value_and_gradient, trial
+from conformance import CASES, PRECISE, Sight, Trial, same_steps, same_value_and_gradient, trial
 from torch import Tensor
 
 DEEP = ("context.network.depth=3",)
@@ -44,15 +44,7 @@ def small(settings: tuple[str, ...], dtype: torch.dtype) -> Trial:
 
 
 @pytest.mark.conformance("datadam")
-@PRECISE
-@AUGMENTED
-def test_value_and_gradient(dtype: torch.dtype, settings: tuple[str, ...]):
-    same_value_and_gradient(small(settings, dtype), attention_matching)
-
-
-@pytest.mark.conformance("datadam")
-@PRECISE
-@AUGMENTED
+@CASES
 def test_three_steps(dtype: torch.dtype, settings: tuple[str, ...]):
     same_steps(small(settings, dtype), attention_matching)
 

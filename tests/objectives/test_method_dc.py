@@ -75,9 +75,11 @@ def trained(some: Trial, weights: Mapping[str, Tensor], generator: torch.Generat
 
 
 @pytest.mark.conformance("dc", "dsa")
-@PRECISE
 @METHODS
-@pytest.mark.parametrize("form", ["cosine", "mse", "l1"])
+@pytest.mark.parametrize(
+    ("dtype", "form"),
+    [(torch.float32, "cosine"), (torch.float64, "cosine"), (torch.float64, "mse"), (torch.float64, "l1")],
+)
 def test_value_and_gradient(dtype: torch.dtype, name: str, form: str):
     some = trial(name, (f"objective.terms.gradients.match.form={form}",), dtype=dtype)
     same_value_and_gradient(some, lambda sight, parameters: gradient_matching(sight, parameters, form=form))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 import torch
-from conformance import AUGMENTED, PRECISE, Sight, same_steps, same_value_and_gradient, trial
+from conformance import CASES, Sight, same_steps, trial
 from torch import Tensor
 
 EXACT = {
@@ -83,17 +83,7 @@ def looser(name: str, dtype: torch.dtype) -> float:
 
 
 @pytest.mark.conformance("dm", "sliced", "sinkhorn")
-@PRECISE
-@AUGMENTED
-@METHODS
-def test_value_and_gradient(dtype: torch.dtype, settings: tuple[str, ...], name: str):
-    some = trial(name, (*EXACT[name], *settings), dtype=dtype)
-    same_value_and_gradient(some, over_classes(DISTANCES[name]), looser(name, dtype))
-
-
-@pytest.mark.conformance("dm", "sliced", "sinkhorn")
-@PRECISE
-@AUGMENTED
+@CASES
 @METHODS
 def test_three_steps(dtype: torch.dtype, settings: tuple[str, ...], name: str):
     some = trial(name, (*EXACT[name], *settings), dtype=dtype)
@@ -101,8 +91,7 @@ def test_three_steps(dtype: torch.dtype, settings: tuple[str, ...], name: str):
 
 
 @pytest.mark.filterwarnings("ignore:batch normalisation")  # of a set this small
-@PRECISE
-@AUGMENTED
+@CASES
 def test_batch_normalisation_pools_over_the_classes_of_a_side(dtype: torch.dtype, settings: tuple[str, ...]):
     """The released code's branch for such networks: all the classes of a side in one batch."""
 

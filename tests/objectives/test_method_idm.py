@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from conformance import AUGMENTED, PRECISE, Sight, Trial, agree, same_turns, same_value_and_gradient, trial
+from conformance import CASES, PRECISE, Sight, Trial, agree, same_turns, trial
 from small import images
 from torch import Tensor
 from torch.nn import functional
@@ -49,32 +49,17 @@ def accuracy(some: Trial) -> Tensor:
     return torch.tensor(saved["correct"], dtype=some.dtype) / max(saved["shown"], 1)
 
 
-def of_all(sight: Sight, parameters: Mapping[str, Tensor]) -> Tensor:
-    known = accuracy(sight.trial)
-    return torch.stack([of_class(sight, parameters, label, known) for label in sight.classes]).sum()
-
-
 def at_once(sight: Sight, parameters: Mapping[str, Tensor], label: int) -> Tensor:
     return of_class(sight, parameters, label, accuracy(sight.trial))
 
 
 @pytest.mark.conformance("idm")
-@PRECISE
-@AUGMENTED
-@pytest.mark.parametrize("rounds", [0, 2], ids=["new", "trained"])
-def test_value_and_gradient(dtype: torch.dtype, settings: tuple[str, ...], rounds: int):
-    some = trial("idm", (*KNOWN, *settings), dtype=dtype, data=DATA)
-    for _ in range(rounds):
-        some.run.advance()
-    assert (accuracy(some) > 0) == (rounds > 0)
-    same_value_and_gradient(some, of_all)
-
-
-@pytest.mark.conformance("idm")
-@PRECISE
-@AUGMENTED
+@CASES
 def test_classes_take_turns_on_one_optimiser(dtype: torch.dtype, settings: tuple[str, ...]):
-    same_turns(trial("idm", (*KNOWN, *settings), dtype=dtype, data=DATA), at_once)
+    some = trial("idm", (*KNOWN, *settings), dtype=dtype, data=DATA)
+    assert accuracy(some) == 0
+    same_turns(some, at_once)
+    assert accuracy(some) > 0
 
 
 class Pupil:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 import torch
-from conformance import PRECISE, Sight, same_turns, same_value_and_gradient, trial
+from conformance import PRECISE, Sight, same_turns, trial
 from torch import Tensor
 from torch.nn import functional
 
@@ -38,16 +38,6 @@ def discrepancy_of_class(sight: Sight, parameters: Mapping[str, Tensor], label: 
     real = sight.augmented(sight.real(label), label)
     s, t = (sight.outputs(x, "features")["features"] for x in (mine, real))
     return kernel(sight, s, s).mean() - 2 * kernel(sight, s, t).mean() + kernel(sight, t, t).mean()
-
-
-@pytest.mark.conformance("m3d")
-@PRECISE
-@SETTINGS
-def test_value_and_gradient(dtype: torch.dtype, settings: tuple[str, ...]):
-    def loss(sight: Sight, parameters: Mapping[str, Tensor]) -> Tensor:
-        return torch.stack([discrepancy_of_class(sight, parameters, label) for label in sight.classes]).sum()
-
-    same_value_and_gradient(trial("m3d", settings, dtype=dtype), loss)
 
 
 @pytest.mark.conformance("m3d")

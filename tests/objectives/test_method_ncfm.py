@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from conformance import AUGMENTED, PRECISE, Sight, Trial, agree, same_value_and_gradient, trial
+from conformance import AUGMENTED, CASES, Sight, Trial, agree, same_value_and_gradient, trial
 from small import NETWORK, images, problem
 from torch import Tensor
 from torch.nn import functional
@@ -83,8 +83,7 @@ def test_weights_are_those_of_the_code() -> None:
 
 
 @pytest.mark.conformance("ncfm")
-@PRECISE
-@AUGMENTED
+@CASES
 @VARIANTS
 def test_value_and_gradient(settings: tuple[str, ...], variant: tuple[str, ...], dtype: torch.dtype) -> None:
     plain = settings == ("context.augment=null",)
