@@ -83,8 +83,7 @@ def counting(engine: Engine) -> list[int]:
 
 
 @pytest.mark.parametrize("augment", [None, Siamese(), Siamese(mode="all")], ids=["plain", "siamese", "siamese-all"])
-@pytest.mark.parametrize("channels", [1, 3], ids=["grey", "colour"])
-@pytest.mark.parametrize("seed", [0, 11])
+@pytest.mark.parametrize(("channels", "seed"), [(1, 0), (3, 11)], ids=["grey", "colour"])
 def test_fresh_distribution_matching_is_as_published(augment: Siamese | None, channels: int, seed: int) -> None:
     data = images(channels=channels, side=12)  # classes of 7, 11, 13: a batch of 9 is short in one
     some = problem(data, context=Fresh(network=NETWORK, batch=9, augment=augment), seed=seed)
@@ -362,8 +361,7 @@ def test_chunks_do_not_matter_where_every_image_has_its_own_row() -> None:
 
 
 @pytest.mark.parametrize("kernel", [None, Gaussian(lengthscale=2.0)], ids=["means", "points"])
-@pytest.mark.parametrize("batch", [9, "all"])
-@pytest.mark.parametrize("chunk", [1, 4, 31])
+@pytest.mark.parametrize(("batch", "chunk"), [(9, 4), ("all", 1), ("all", 31)])
 def test_chunks_do_not_matter(kernel: Gaussian | None, batch: Any, chunk: int) -> None:
     match = Match(MMD() if kernel is None else MMD(kernel=kernel), via=Features())
     context = Pool(network=NETWORK, size=1, batch=batch, augment=Siamese())
