@@ -253,8 +253,9 @@ def test_compiled_averages_over_squares_are_those_of_pooling(sides: tuple[int, i
 
 @pytest.mark.compiled
 @pytest.mark.filterwarnings(TRACING)
-def test_compiled_gradient_matching_equals_eager() -> None:
+def test_compiled_gradient_matching_equals_eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is compiled there is the network in training, and that of the real side."""
+    monkeypatch.setattr("torch.compile", functools.partial(torch.compile, backend="aot_eager"))  # traced all the same
     training = Training(on="synthetic", steps=2, lr=0.1)
     context = Trained(network=NETWORK, training=training, keep=3, batch=9, augment=Siamese())
     eager = problem(images(), Match(MeanGradients(), via=LossGradient()), context=context)
