@@ -10,8 +10,8 @@ from torch import Tensor
 
 from discrepancy.discrepancy import Draws, SampleDiscrepancy, SampleSummary, Tag
 from discrepancy.measure import Measure
-from discrepancy.numerics import pairwise
 from discrepancy.numerics.derivatives import safe_root
+from discrepancy.numerics.distances import block_bytes, squares
 from discrepancy.parts import check_choice
 
 __all__ = ["CoveringRadius"]
@@ -30,8 +30,7 @@ class CoveringRadius(SampleDiscrepancy, kind="covering_radius"):
     ``cover`` is not symmetric, and zero as soon as every real point is also a synthetic one.
 
     The real points are kept. A step costs O(n m d) in float64, in blocks: memory O(n + m d) beyond the
-    points. The pairs that decide are found first (with ``l2`` from expanded squares, so a nearest point may be missed for one
-    less than 1e-7 of the spread farther away), then their distance is taken. The gradient is that of this distance: it moves
+    points. The pairs that decide are found first, then their distance is taken. The gradient is that of this distance: it moves
     one point (two or more only where distances are equal), a subgradient of the value. One example may change the value by
     any amount: sensitivity is not bounded.
 
@@ -117,20 +116,17 @@ class CoveringRadius(SampleDiscrepancy, kind="covering_radius"):
     def _tiles(self, real: Measure, y: Float[Tensor, "g m d"], present: Tensor) -> "Iterator[_Tile]":
         """Distances (squared for l2) of blocks of real points to all synthetic ones, infinite where one has no weight."""
         g, m, d = y.shape
-        budget = pairwise.BLOCK_BYTES.get(y.device.type, pairwise.BLOCK_BYTES["cpu"])
-        rows = max(1, budget // (y.element_size() * g * max(m, d)))
-        centre = y.mean(1, keepdim=True)
-        y = y - centre
+        rows = max(1, block_bytes(y.device) // (y.element_size() * g * max(m, d)))
         first = 0
         for part in real.split(rows):
-            x = part.rows.detach().double() - centre
+            x = part.rows.detach().double()
             both = (part.mass_of.detach() > 0)[..., None] & present[:, None]
             yield _Tile(first, torch.where(both, self._all(x, y), torch.inf))
             first += len(part)
 
     def _all(self, x: Float[Tensor, "g n d"], y: Float[Tensor, "g m d"]) -> Float[Tensor, "g n m"]:
         if self.norm == "l2":
-            return x.square().sum(-1)[..., None] + y.square().sum(-1)[:, None] - 2 * x @ y.mT
+            return squares(x, y)
         return torch.cdist(x, y, 1.0 if self.norm == "l1" else torch.inf)
 
     def _distance(self, x: Tensor, y: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Nearest neighbours, exact, at memory n + m, and the estimate of the Kullback-Leibler divergence that they give.
 
-Distances are made in tiles, in float64 and about the mean of the points; those that are kept are computed once more from the
-differences, so that a distance of zero is zero. Points that coincide count as one point with the sum of their weights: a
+Distances are made in tiles, in float64 (:mod:`discrepancy.numerics.distances`); those that are kept are computed once more from
+the differences, so that a distance of zero is zero. Points that coincide count as one point with the sum of their weights: a
 point and its copies are then never each other's neighbours, every radius within a sample is positive, and splitting a point
 changes nothing. A ball counts as closed, with a slack of some roundings of float64.
 
@@ -20,7 +20,7 @@ from torch import Tensor
 from discrepancy.discrepancy import Draws, SampleDiscrepancy, SampleSummary, Tag
 from discrepancy.errors import InvalidInput
 from discrepancy.measure import Measure
-from discrepancy.numerics.pairwise import BLOCK_BYTES
+from discrepancy.numerics.distances import block_bytes, squares
 from discrepancy.parts import check_choice
 
 __all__ = [
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 SLACK = 1e-12
-"""Two squared distances are taken for equal where they differ by less than this times the squared norms of both points."""
+"""Two squared distances are taken for equal where they differ by less than this share of them."""
 
 
 class NeighbourKL(SampleDiscrepancy, kind="neighbour_kl"):
@@ -278,7 +278,7 @@ def held(
 
 def blocks(n: int, m: int, device: torch.device) -> Iterator[tuple[slice, slice]]:
     """The tiles of an n x m table within the byte budget of float64, row of tiles by row of tiles."""
-    entries = max(1, BLOCK_BYTES.get(device.type, BLOCK_BYTES["cpu"]) // 8)
+    entries = max(1, block_bytes(device) // 8)
     wide = max(1, min(m, math.isqrt(entries)))
     high = max(1, min(n, entries // wide))
     for row in range(0, n, high):
@@ -288,11 +288,9 @@ def blocks(n: int, m: int, device: torch.device) -> Iterator[tuple[slice, slice]
 
 def _tiles(x: Tensor, y: Tensor) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
     """Rows, columns, ‖xᵢ - yⱼ‖² in float64 (may be written to), and by how much that may be off."""
-    centre = x.mean(0, dtype=torch.float64)
     for rows, columns in blocks(len(x), len(y), x.device):
-        here, there = x[rows].double() - centre, y[columns].double() - centre
-        norms = here.square().sum(1)[:, None] + there.square().sum(1)
-        yield rows, columns, torch.addmm(norms, here, there.mT, alpha=-2).clamp_(min=0), SLACK * norms
+        squared = squares(x[rows].double(), y[columns].double())
+        yield rows, columns, squared, SLACK * squared
 
 
 def _diagonal(rows: slice, columns: slice, tile: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from discrepancy.divergences.neighbours import blocks, check_count
 from discrepancy.errors import InvalidInput, Unsupported
 from discrepancy.kernels.lengths import Length, check_length, number
 from discrepancy.measure import Measure
+from discrepancy.numerics.distances import pull, squares, table
 
 __all__ = ["SmoothedTotalVariation"]
 
@@ -131,12 +132,6 @@ def _log_density(
     return _LogDensity.apply(fixed, z, y, v)  # pyright: ignore[reportReturnType]
 
 
-def _exponents(z: Tensor, y: Tensor) -> Tensor:
-    """-½‖zᵢ - yⱼ‖²."""
-    norms = z.square().sum(-1)[:, None] + y.square().sum(-1)
-    return torch.addmm(norms, z, y.mT, alpha=-2).clamp_(min=0).mul_(-0.5)
-
-
 def _one_by_one(function: type[Function]) -> type[Function]:
     """``function`` with a rule for ``torch.vmap``: one call after another, which needs no memory for the batch."""
 
@@ -167,7 +162,7 @@ class _LogDensity(Function):
         logs = v.log()
         for group in range(len(z)):
             for rows, columns in blocks(z.shape[1], y.shape[1], z.device):
-                part = _exponents(z[group, rows], y[group, columns]).add_(logs[group, columns]).logsumexp(1)
+                part = squares(z[group, rows], y[group, columns]).mul_(-0.5).add_(logs[group, columns]).logsumexp(1)
                 total[group, rows] = torch.logaddexp(total[group, rows], part)
         return total
 
@@ -193,13 +188,14 @@ class _Slopes(Function):
             for rows, columns in blocks(z.shape[1], y.shape[1], z.device):
                 here, there, scale = z[group, rows], y[group, columns], weight[group, rows, None]
                 # The share of a point without weight has no upper bound where no other is near; what it meets there is tiny.
-                shares = (_exponents(here, there) - value[group, rows, None]).clamp_(max=700.0).exp_().mul_(scale)
+                found = table(here[None], there[None])
+                shares = (-0.5 * found.squared[0] - value[group, rows, None]).clamp_(max=700.0).exp_().mul_(scale)
                 if not fixed:
                     by_v[group, columns] += shares.sum(0)
                 shares *= v[group, columns]
-                by_z[group, rows] += shares @ there - shares.sum(1, keepdim=True) * here
+                by_z[group, rows] -= pull(found, shares[None], here[None], there[None])[0]
                 if not fixed:
-                    by_y[group, columns] += shares.mT @ here - shares.sum(0)[:, None] * there
+                    by_y[group, columns] -= pull(found.turned, shares.mT[None], there[None], here[None])[0]
         return (by_z,) if fixed else (by_z, by_y, by_v)
 
     @staticmethod

@@ -10,9 +10,10 @@ from discrepancy.kernels.base import Dot, Kernel, Profile, Radial
 from discrepancy.kernels.composed import Product, Scaled, Sum
 from discrepancy.kernels.dot import Linear, Polynomial
 from discrepancy.kernels.kinked import Energy, Laplace, Matern
-from discrepancy.kernels.lengths import Length, Median, Quantile, squared_distances
+from discrepancy.kernels.lengths import Length, Median, Quantile
 from discrepancy.kernels.smooth import Gaussian, InverseMultiquadric, Mixture, RationalQuadratic
 from discrepancy.kernels.wide import NNGP, NTK, Wide
+from discrepancy.numerics.squared_distances import squared_distances
 
 __all__ = [
     "Dot",

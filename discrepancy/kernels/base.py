@@ -1,21 +1,15 @@
-"""What a kernel is: k(x, y) = f(⟨M x̂, ŷ⟩).
+"""What a kernel is: k(x, y) = f(t), a function of one number of a pair of points.
 
-Two sorts. A :class:`Dot` kernel is a function of the inner product ⟨x, y⟩. A :class:`Radial` kernel is a function of the
-squared distance, which is an inner product too, after a lift to a paraboloid:
+Two sorts. A :class:`Dot` kernel is a function of the inner product t = ⟨x, y⟩, a :class:`Radial` kernel of the squared distance
+t = ‖x - y‖². One routine for sums over pairs serves both, value, gradient and Hessian. A new kernel writes its *profile* and
+nothing else: f and its derivatives, each as (factor, values), so that an exponential, whose derivatives are multiples of
+itself, is evaluated once.
 
-    ŷ = (y, ‖y‖², 1),    M ŷ = (-2y, 1, ‖y‖²),    ⟨M x̂, ŷ⟩ = ‖x - y‖².
-
-So one routine for sums over pairs serves both, value, gradient and Hessian, and the lift is left to autograd. A new kernel
-writes its *profile* and nothing else: f and its derivatives, each as (factor, values), so that an exponential, whose
-derivatives are multiples of itself, is evaluated once.
-
-A function of the distance r = √s itself has infinite derivatives with respect to s at s = 0. There a profile gives zero: the
-gradient of k at coincident points is then zero, the mean of the directional ones. A *kinked* kernel, whose first derivative
-is of that sort, would make much of the rounding error in s, so it takes s - δ (‖x‖² + ‖y‖²) for s, with δ a few times
-the precision, by a lift with (1 - δ)‖y‖². What lies below the rounding error is then clamped to zero, exactly.
+A function of the distance r = √t itself has infinite derivatives with respect to t at t = 0. There a profile gives zero: the
+gradient of k at coincident points is then zero, the mean of the directional ones. Distances of points that coincide are
+exactly zero (:mod:`discrepancy.numerics.distances`).
 """
 
-import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -29,9 +23,10 @@ from torch.autograd import Function
 from discrepancy.errors import Unsupported
 from discrepancy.kernels.lengths import Length
 from discrepancy.measure import Measure
+from discrepancy.numerics.squared_distances import squared_distances
 from discrepancy.parts import Part
 
-__all__ = ["Dot", "Kernel", "Profile", "Radial", "margin"]
+__all__ = ["Dot", "Kernel", "Profile", "Radial"]
 
 Profile = Sequence[tuple[float, Tensor]]
 """f, f', f'' as pairs (factor, values); equal values are the same object."""
@@ -75,22 +70,9 @@ class Kernel(Part, family=True):
         """Whether it is positive definite; if not, it is so for weights that sum to zero only, which is all MMD needs."""
         return True
 
-    @property
-    def kinked(self) -> bool:
-        """Whether its first derivative is infinite at distance zero."""
-        return False
-
     @abstractmethod
     def profile(self, argument: Tensor, order: int) -> Profile:
         """f and its derivatives up to ``order`` (at most 2), elementwise; ``argument`` may be overwritten."""
-
-    @abstractmethod
-    def lift(self, points: Float[Tensor, "*g n d"]) -> Float[Tensor, "*g n D"]:
-        """ŷ of each point."""
-
-    @abstractmethod
-    def dual(self, lifted: Float[Tensor, "*g n D"]) -> Float[Tensor, "*g n D"]:
-        """M ŷ; M is linear and symmetric."""
 
     def features(self, points: Float[Tensor, "*g n d"]) -> Float[Tensor, "*g n p"]:
         """φ of each point, where the kernel is finite."""
@@ -114,7 +96,7 @@ class Kernel(Part, family=True):
         return replace(self, **{name: _resolve(value, sample) for name, value in values.items()})  # pyright: ignore
 
     def origin(self, points: Float[Tensor, "*g n d"]) -> Float[Tensor, "*g #n d"]:
-        """Where to put the origin before lifting, against cancellation: in the midst of some of the points if k allows."""
+        """Where to put the origin against cancellation: in the midst of some of the points if k allows."""
         some = points.detach()[..., :: max(1, points.shape[-2] // 256), :]
         centre = some.mean(-2, keepdim=True)
         return centre if self.radial else torch.zeros_like(centre)
@@ -129,14 +111,8 @@ class Kernel(Part, family=True):
         return _entries(self, torch.zeros_like(norms) if self.radial else norms)
 
     def __call__(self, x: Float[Tensor, "*g n d"], y: Float[Tensor, "*g m d"]) -> Float[Tensor, "*g n m"]:
-        """The dense matrix k(xᵢ, yⱼ), differentiable, for small samples. Sums over pairs: :mod:`discrepancy.numerics.pairwise`.
-
-        Where ``x is y`` a radial kernel knows that the distances on the diagonal are exactly zero.
-        """
-        origin = self.origin(x)
-        argument = self.dual(self.lift(x - origin)) @ self.lift(y - origin).mT
-        if self.radial and x is y:
-            argument = argument - torch.diag_embed(argument.diagonal(dim1=-2, dim2=-1))
+        """The dense matrix k(xᵢ, yⱼ), differentiable, for small samples. For sums see :mod:`discrepancy.numerics.pairwise`."""
+        argument = squared_distances(x, y) if self.radial else x @ y.mT
         return _entries(self, argument)
 
     def __add__(self, other: object) -> "Kernel":
@@ -171,15 +147,6 @@ class Radial(Kernel):
     def radial(self) -> bool:
         return True
 
-    def lift(self, points: Tensor) -> Tensor:
-        norms = points.square().sum(-1, keepdim=True)
-        if self.kinked:
-            norms = (1 - margin(points)) * norms
-        return torch.cat([points, norms, torch.ones_like(norms)], -1)
-
-    def dual(self, lifted: Tensor) -> Tensor:
-        return torch.cat([-2 * lifted[..., :-2], lifted[..., -1:], lifted[..., -2:-1]], -1)
-
 
 class Dot(Kernel):
     """A kernel of the inner product, k(x, y) = f(⟨x, y⟩).
@@ -196,17 +163,6 @@ class Dot(Kernel):
     @property
     def radial(self) -> bool:
         return False
-
-    def lift(self, points: Tensor) -> Tensor:
-        return points
-
-    def dual(self, lifted: Tensor) -> Tensor:
-        return lifted
-
-
-def margin(points: Tensor) -> float:
-    """δ: above the rounding error of ‖x‖² + ‖y‖² - 2⟨x, y⟩ at x = y, relative to ‖x‖² + ‖y‖²; the constants were measured."""
-    return (2 + 0.5 * math.sqrt(points.shape[-1])) * torch.finfo(points.dtype).eps
 
 
 def _parts(kernel: Any, sort: type[Kernel]) -> tuple[Kernel, ...]:
@@ -240,8 +196,7 @@ class _Entries(Function):
 
     @staticmethod
     def forward(kernel: Kernel, argument: Tensor, order: int) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        safe = argument.clamp(min=0) if kernel.radial else argument.clone()
-        factor, values = kernel.profile(safe, order)[order]
+        factor, values = kernel.profile(argument.clone(), order)[order]
         return factor * values
 
     @staticmethod

@@ -18,7 +18,7 @@ __all__ = ["Product", "Scaled", "Sum"]
 
 
 class _Composed(Kernel):
-    """Of kernels of one sort, whose lift they share."""
+    """Of kernels of one sort."""
 
     @property
     @abstractmethod
@@ -32,16 +32,6 @@ class _Composed(Kernel):
     @property
     def positive(self) -> bool:
         return all(part.positive for part in self.inner)
-
-    @property
-    def kinked(self) -> bool:
-        return any(part.kinked for part in self.inner)
-
-    def lift(self, points: Tensor) -> Tensor:
-        return max(self.inner, key=lambda part: part.kinked).lift(points)
-
-    def dual(self, lifted: Tensor) -> Tensor:
-        return self.inner[0].dual(lifted)
 
 
 class Sum(_Composed, kind="sum"):

@@ -1,8 +1,6 @@
 """Kernels of the distance r = ‖x - y‖ itself, of finite smoothness where points coincide.
 
-Their profiles are functions of s = r², of which some derivative is infinite at s = 0; there it is given as zero. Under
-``laplace`` and ``energy`` points count as coincident if they are closer to each other than some √δ times their distance from
-the centre (δ of :mod:`discrepancy.kernels.base`; about 1e-3 in float32).
+Their profiles are functions of s = r², of which some derivative is infinite at s = 0; there it is given as zero.
 """
 
 import math
@@ -39,10 +37,6 @@ class Laplace(Radial, kind="laplace"):
     def __post_init__(self) -> None:
         check_length("lengthscale", self.lengthscale)
 
-    @property
-    def kinked(self) -> bool:
-        return True
-
     def profile(self, argument: Tensor, order: int) -> Profile:
         return _exponential(argument, 1 / number("lengthscale", self.lengthscale), order)
 
@@ -76,10 +70,6 @@ class Matern(Radial, kind="matern"):
         if self.smoothness not in (0.5, 1.5, 2.5):
             raise InvalidInput(f"'smoothness' must be 0.5, 1.5 or 2.5, got {self.smoothness}; 'gaussian' is the limit")
 
-    @property
-    def kinked(self) -> bool:
-        return self.smoothness == 0.5
-
     def profile(self, argument: Tensor, order: int) -> Profile:
         rate = math.sqrt(2 * self.smoothness) / number("lengthscale", self.lengthscale)
         if self.smoothness == 0.5:
@@ -112,10 +102,6 @@ class Energy(Radial, kind="energy"):
         >>> kernels.Energy()(x, y)
         tensor([[-2.0000, -1.0000]])
     """
-
-    @property
-    def kinked(self) -> bool:
-        return True
 
     @property
     def degree(self) -> float:

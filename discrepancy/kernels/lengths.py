@@ -5,14 +5,13 @@ from abc import abstractmethod
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from discrepancy.errors import InvalidInput
 from discrepancy.measure import Measure
+from discrepancy.numerics.distances import squares
 from discrepancy.parts import Part
 
-__all__ = ["Length", "Median", "Quantile", "check_length", "check_positive", "number", "squared_distances"]
+__all__ = ["Length", "Median", "Quantile", "check_length", "check_positive", "number"]
 
 
 class Length(Part, family=True):
@@ -111,7 +110,7 @@ def _quantile(sample: Measure, level: float, rule: str) -> float:
     chosen = torch.linspace(0, n - 1, min(n, 2000), dtype=torch.float64).round().long()
     points = points[chosen.to(points.device)].double()
     pairs = torch.ones(len(points), len(points), dtype=torch.bool, device=points.device).triu(1)
-    distances = squared_distances(points, points)[pairs].sqrt()
+    distances = squares(points, points)[pairs].sqrt()
     found = float(distances.quantile(level))
     if not (math.isfinite(found) and found > 0):
         share = "half" if level == 0.5 else f"{level:g}"
@@ -120,21 +119,6 @@ def _quantile(sample: Measure, level: float, rule: str) -> float:
             f"point is not finite); give the length as a number"
         )
     return found
-
-
-def squared_distances(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
-    """The squared distances ‖xᵢ - yⱼ‖² of all pairs, ``(n, m)``; points are centred before the square is expanded, and the
-    result is clamped at zero.
-
-    Example:
-        >>> import torch
-        >>> from discrepancy import kernels
-        >>> kernels.squared_distances(torch.tensor([[0.0], [1.0]]), torch.tensor([[3.0]])).tolist()
-        [[9.0], [4.0]]
-    """
-    centre = x.detach().mean(0)
-    x, y = x - centre, y - centre
-    return (x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.mT).clamp(min=0)
 
 
 def check_positive(name: str, value: float) -> None:

@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from discrepancy.discrepancy import SampleSummary
-from discrepancy.numerics import pairwise
 from discrepancy.numerics.blocks import block_sum
+from discrepancy.numerics.distances import block_bytes
 
 __all__ = ["LOSSES", "Loss", "sample_moments", "sample_risk"]
 
@@ -63,7 +63,7 @@ def sample_moments(
 def _rows(summary: SampleSummary, *tensors: Tensor) -> int:
     """Points of a block, for predictors of these tensors."""
     g, width = len(tensors[0]), max(max(tensor.shape[1:]) for tensor in tensors)
-    budget = pairwise.BLOCK_BYTES.get(summary.real.rows.device.type, pairwise.BLOCK_BYTES["cpu"])
+    budget = block_bytes(summary.real.rows.device)
     return max(1, budget // (tensors[0].element_size() * g * width))
 
 

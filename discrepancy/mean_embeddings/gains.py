@@ -18,7 +18,7 @@ from torch import Tensor
 from discrepancy.discrepancy import Discrepancy, Draws
 from discrepancy.kernels import Kernel
 from discrepancy.measure import Measure
-from discrepancy.numerics import pairwise
+from discrepancy.numerics.distances import block_bytes
 
 __all__ = ["CANDIDATES_BYTES", "Compared", "Gains", "OfMeans", "OfPairs", "kernel_means", "row_blocks"]
 
@@ -166,4 +166,4 @@ def row_blocks(rows: Float[Tensor, "n d"], width: int) -> Iterator[Tensor]:
 
 
 def _budget(points: Tensor) -> int:
-    return pairwise.BLOCK_BYTES.get(points.device.type, pairwise.BLOCK_BYTES["cpu"])
+    return block_bytes(points.device)

@@ -10,7 +10,7 @@ from discrepancy.discrepancy import Draws, SampleDiscrepancy, SampleSummary, Tag
 from discrepancy.errors import InvalidInput
 from discrepancy.measure import Measure
 from discrepancy.numerics.derivatives import safe_root
-from discrepancy.numerics.pairwise import BLOCK_BYTES
+from discrepancy.numerics.distances import block_bytes
 
 __all__ = ["Quantiles"]
 
@@ -81,7 +81,7 @@ class Quantiles(SampleDiscrepancy, kind="quantiles"):
 
     def constants(self, real: Measure, draws: Draws) -> Mapping[str, Tensor]:
         """The quantiles (g, L, d), made some features at a time."""
-        budget = BLOCK_BYTES.get(real.rows.device.type, BLOCK_BYTES["cpu"])
+        budget = block_bytes(real.rows.device)
         width = max(1, budget // (8 * real.mass_of.numel()))
         parts = (self._quantiles(columns, real.shares) for columns in real.rows.split(width, -1))
         return {"quantiles": torch.cat([*parts], -1)}

@@ -49,9 +49,10 @@ class Borrowed:
         a: Float[Tensor, "g n"],
         y: Float[Tensor, "g m d"],
         b: Float[Tensor, "g m"],
-        halves: Float[Tensor, "g n"] | None = None,
+        halves: tuple[Float[Tensor, "g n"], Float[Tensor, "g m"]],
+        known: Tensor | None = None,
     ) -> Potentials:
-        """OT of two measures, with its derivatives by y and b; points are centred, weights float64 with sum one.
+        """OT of two measures, with its derivatives by y and b; weights are float64 with sum one.
 
         Raises:
             InvalidInput: if the library is not installed.
@@ -60,11 +61,13 @@ class Borrowed:
         Warns:
             NumericalWarning: if more mass than the tolerance is out of place after the last iteration.
         """
+        cost, eps = Cost(2, x, y, halves, self.blur**2), torch.full_like(b[:, 0], self.blur**2)
+        centre = x.mean(1, keepdim=True)
+        x, y = x - centre, y - centre
         with torch.enable_grad():  # geomloss leaves gradients switched on
             points, weights = y.detach().requires_grad_(), b.to(y.dtype).detach().requires_grad_()
             total = self.loss(x, y)(a.to(x.dtype), x, weights, points)
             by_points, by_weights = torch.autograd.grad(total.sum(), (points, weights))
-        cost, eps = Cost(2, x, y, halves), torch.full_like(b[:, 0], self.blur**2)
         error = mass_out_of_place(b, cost.sweep(a, b, by_weights.double(), eps).residual, eps)
         if bool((error > reachable(self.tolerance, y.dtype, cost.mean(a, b) / eps)).any()):
             warn_stopped(self.iterations, float(error.max()), self.tolerance, y.dtype)
@@ -74,11 +77,11 @@ class Borrowed:
         self,
         y: Float[Tensor, "g m d"],
         b: Float[Tensor, "g m"],
-        halves: Float[Tensor, "g m"] | None = None,
+        halves: Float[Tensor, "g m"],
         slopes: bool = True,
     ) -> Potentials:
         """OT of a measure with itself, with its derivatives where it stands in one of the two places."""
-        return self.across(y, b, y, b, halves)
+        return self.across(y, b, y, b, (halves, halves))
 
     def loss(self, x: Float[Tensor, "g n d"], y: Float[Tensor, "g m d"]) -> Callable[..., Tensor]:
         """The library's function of (a, x, b, y), one value a group."""

@@ -1,6 +1,7 @@
 """Sums over pairs of points that entropic transport needs, tile by tile.
 
-The cost is written Cᵢⱼ = rᵢ + cⱼ - tᵢⱼ with t = ⟨x, y⟩ or -‖x - y‖, so that a tile of exponents is one product.
+A tile of costs is one product, in which pairs that are near to each other are made from differences
+(:mod:`discrepancy.numerics.distances`), so each cost has a relative error at rounding level.
 """
 
 import copy
@@ -12,12 +13,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from discrepancy.numerics import pairwise
+from discrepancy.numerics.distances import Table, block_bytes, pull, table
 
 __all__ = ["HELD_BYTES", "Cost", "Look", "half_squares"]
 
 HELD_BYTES = {"cpu": 128 << 20, "cuda": 1 << 30}
-"""Bytes of products tᵢⱼ that are kept between sweeps; above, each sweep computes them again, tile by tile."""
+"""Bytes of costs that are kept between sweeps; above, each sweep computes them again, tile by tile."""
+
+STEEP = 0.05
+"""The rounding error of an exponent C / ε from which on everything is in float64."""
+
+HELD_FROM = 16
+"""Coordinates from which on it pays to keep costs."""
 
 NARROW = 64
 """Columns below which products lie column by column: a softmax along few neighbours takes 42 ns an entry at 10 columns and 6 at
@@ -25,28 +32,29 @@ NARROW = 64
 
 
 class Cost:
-    """‖xᵢ - yⱼ‖ᵖ / p = rᵢ + cⱼ - tᵢⱼ, in tiles; ``y`` None is x itself, at distance exactly zero from itself.
-
-    For p = 1, distances are computed in float64: the root would turn the rounding of a float32 into 3e-4.
+    """Cᵢⱼ = ‖xᵢ - yⱼ‖ᵖ / p, in tiles; ``y`` None is x itself, at distance exactly zero from itself.
 
     Args:
-        halves: the :func:`half_squares` of x, where they are known.
+        halves: the :func:`half_squares` of both sides, of points of positive weight.
+        eps: the least ε. Where it is so small that float32 does not hold the exponents C / ε, they are made in float64.
     """
 
     def __init__(
         self,
         p: int,
         x: Float[Tensor, "g n d"],
-        y: Float[Tensor, "g m d"] | None = None,
-        halves: Float[Tensor, "g n"] | None = None,
+        y: Float[Tensor, "g m d"] | None,
+        halves: tuple[Float[Tensor, "g n"], Float[Tensor, "g m"]],
+        eps: float,
     ):
-        self.p, self.own, self.dtype = p, y is None, x.dtype
-        halves = half_squares(x) if halves is None else halves
-        self.halves = halves, halves if y is None else half_squares(y)
+        self.p, self.own, self.halves = p, y is None, halves
         y = x if y is None else y
-        self.x, self.y = (x, y) if p == 2 else (x.double(), y.double())
-        nothing = torch.zeros((), dtype=torch.float64, device=x.device)
-        self.rows, self.columns = self.halves if p == 2 else (nothing.expand_as(half) for half in self.halves)
+        if x.dtype != torch.float64:
+            largest = halves[0].amax(-1) + halves[1].amax(-1)
+            largest = largest if p == 2 else (2 * largest).sqrt()
+            if bool((torch.finfo(x.dtype).eps * largest > STEEP * eps).any()):
+                x, y = x.double(), y.double()
+        self.x, self.y, self.dtype = x, y, x.dtype
         self.held: Tensor | None = None
         self.narrow = y.shape[1] < NARROW
 
@@ -54,49 +62,49 @@ class Cost:
         """The same cost with rows for columns; what is held is shared."""
         other = copy.copy(self)
         other.x, other.y, other.halves = self.y, self.x, self.halves[::-1]
-        other.rows, other.columns = self.columns, self.rows
         other.held, other.narrow = None if self.held is None else self.held.mT, other.y.shape[1] < NARROW
         return other
 
     def mean(self, a: Float[Tensor, "g n"], b: Float[Tensor, "g m"]) -> Float[Tensor, " g"]:
-        """The mean cost, or for p = 1 a bound of it that is as large, if the points are centred."""
+        """The mean cost between measures of one mean, or for p = 1 a bound of it that is as large."""
         mean = (a * self.halves[0]).sum(-1) + (b * self.halves[1]).sum(-1)
         return mean if self.p == 2 else (2 * mean).sqrt()
 
     def hold(self) -> None:
-        """Keeps the products, if they fit and if there is something to gain."""
+        """Keeps the costs, if they fit and if there is something to gain."""
         (g, n, d), m, device = self.x.shape, self.y.shape[1], self.x.device.type
         budget = HELD_BYTES.get(device, HELD_BYTES["cpu"])
-        if g * n * m * self.dtype.itemsize > budget or (self.p == 2 and d < 16):
+        if g * n * m * self.dtype.itemsize > budget or d < HELD_FROM:
             return
         size = (g, m, n) if self.narrow else (g, n, m)
         held = torch.empty(size, dtype=self.dtype, device=self.x.device)
         held = held.mT if self.narrow else held
         for at, of, to in self.tiles():
-            held[at, of, to] = self.products(at, of, to)
+            held[at, of, to] = self.negative(at, of, to)
         self.held = held
 
-    def products(self, at: slice, of: slice, to: slice) -> Float[Tensor, "g b c"]:
-        """t of some pairs; a view where it is held. Rows are next to each other in memory where they are narrow."""
+    def negative(self, at: slice, of: slice, to: slice) -> Float[Tensor, "g b c"]:
+        """-C of some pairs; a view where it is held. Rows are next to each other in memory where they are narrow."""
         if self.held is not None:
             return self.held[at, of, to]
+        return self.of_squares(self.table(at, of, to).squared)
+
+    def table(self, at: slice, of: slice, to: slice) -> Table:
+        """The squared distances of some pairs."""
         x, y = self.x[at, of], self.y[at, to]
-        products = (y @ x.mT).mT if self.narrow else x @ y.mT
-        if self.p == 1:
-            halves = self.halves[0][at, of, None] + self.halves[1][at, None, to]
-            products = products.sub_(halves).mul_(-2).clamp_(min=0).sqrt_().neg_()
-        offset = of.start - to.start
-        if self.own and -products.shape[1] < offset < products.shape[2]:
-            diagonal = products.diagonal(offset, 1, 2)
-            start = of.start + max(0, -offset)
-            diagonal.copy_(2 * self.rows[at, start : start + diagonal.shape[-1]])
-        return products.to(self.dtype)
+        found = table(y, x).turned if self.narrow else table(x, y)
+        if self.own and of.start < to.stop and to.start < of.stop:
+            found.squared.diagonal(of.start - to.start, 1, 2).zero_()
+        return found
+
+    def of_squares(self, squared: Float[Tensor, "g b c"]) -> Float[Tensor, "g b c"]:
+        """-C from squared distances, in their place."""
+        return squared.mul_(-0.5) if self.p == 2 else squared.sqrt_().neg_()
 
     def tiles(self, whole_rows: bool = False) -> Iterator[tuple[slice, slice, slice]]:
-        """Groups, rows and columns of tiles of ``pairwise.BLOCK_BYTES``."""
+        """Groups, rows and columns of tiles of a block's size."""
         g, n, m = len(self.x), self.x.shape[1], self.y.shape[1]
-        budget = pairwise.BLOCK_BYTES.get(self.x.device.type, pairwise.BLOCK_BYTES["cpu"])
-        entries = max(1, budget // self.x.element_size())
+        entries = max(1, block_bytes(self.x.device) // self.x.element_size())
         across = m if whole_rows else min(m, max(math.isqrt(entries), entries // n))
         down = max(1, min(n, entries // across))
         for at in _slices(g, max(1, entries // (across * down))):
@@ -114,9 +122,9 @@ class Cost:
         f, sums = torch.empty_like(a), torch.zeros_like(b)
         overlap = b.new_zeros(*b.shape, b.shape[1]) if curved else None
         for at, of, to in self.tiles(whole_rows=True):
-            z = torch.addcmul(exponents[at, None], self.products(at, of, to), rates[at])
+            z = torch.addcmul(exponents[at, None], self.negative(at, of, to), rates[at])
             top, shares = z.amax(-1), z.mT.softmax(1).mT if self.narrow else z.softmax(-1)
-            f[at, of] = self.rows[at, of] - eps[at, None] * (top + shift[at] - shares.amax(-1).double().log())
+            f[at, of] = -eps[at, None] * (top + shift[at] - shares.amax(-1).double().log())
             rows = a[at, of].to(z.dtype)
             sums[at] += (rows[:, None] @ shares)[:, 0]
             if overlap is not None:
@@ -135,27 +143,25 @@ class Cost:
         lowest = torch.finfo(self.dtype).min / 4  # in place of -inf, whose differences are NaN
         tops = torch.full(shape[:2], lowest, dtype=self.dtype, device=device)
         masses = torch.zeros(shape[:2], dtype=torch.float64, device=device)
-        pulls = torch.zeros(*shape[:2], shape[2] + 1 if slopes else 0, dtype=torch.float64, device=device)
+        slope = torch.zeros(*shape[:2], shape[2] if slopes else 0, dtype=torch.float64, device=device)
         for at, of, to in self.tiles():
-            t = self.products(at, of, to)
-            z = torch.addcmul(exponents[at, None, to], t, rates[at])
+            found = self.table(at, of, to) if slopes else None
+            negative = self.negative(at, of, to) if found is None else self.of_squares(found.squared.clone())
+            z = torch.addcmul(exponents[at, None, to], negative, rates[at])
             top = torch.maximum(tops[at, of], z.amax(-1))
             fade = torch.exp((tops[at, of] - top).double())
             z = z.sub_(top[..., None]).exp_()
             tops[at, of], masses[at, of] = top, masses[at, of] * fade + z.sum(-1)
-            if slopes:
+            if found is not None:
                 if self.p == 1:
-                    z = torch.where(t < 0, -z / torch.where(t < 0, t, 1), 0)
-                y = torch.cat([self.y[at, to], torch.ones_like(self.y[at, to, :1])], -1)
-                pulls[at, of] = pulls[at, of] * fade[..., None] + z.to(y.dtype) @ y
-        softmin = self.rows - eps[:, None] * (tops.double() + shift + masses.log())
-        pulls /= masses[..., None]
-        slope = self.x * pulls[..., -1:] - pulls[..., :-1] if slopes else pulls
-        return softmin, slope.to(self.dtype)
+                    z = torch.where(negative < 0, -z / torch.where(negative < 0, negative, 1), 0)
+                slope[at, of] = slope[at, of] * fade[..., None] + pull(found, z, self.x[at, of], self.y[at, to])
+        softmin = -eps[:, None] * (tops.double() + shift + masses.log())
+        return softmin, (slope / masses[..., None] if slopes else slope).to(self.dtype)
 
     def exponents(self, b: Tensor, g: Tensor, eps: Tensor) -> tuple[Float[Tensor, "g m"], Float[Tensor, "g 1"]]:
-        """What an exponent has from its column alone, log b + (g - c) / ε, and by how much it was lowered to be at most 0."""
-        exponents = b.log() + (g - self.columns) / eps[:, None]
+        """What an exponent has from its column alone, log b + g / ε, and by how much it was lowered to be at most 0."""
+        exponents = b.log() + g / eps[:, None]
         shift = exponents.amax(-1, keepdim=True)
         return (exponents - shift).to(self.dtype), shift
 
@@ -174,9 +180,13 @@ class Look(NamedTuple):
     """-ε times the Hessian of the dual value."""
 
 
-def half_squares(points: Float[Tensor, "g n d"]) -> Float[Tensor, "g n"]:
-    """‖x‖² / 2 in float64, rounded nowhere before."""
-    return torch.linalg.vector_norm(points, dim=-1, dtype=torch.float64).square() / 2
+def half_squares(
+    points: Float[Tensor, "g n d"], centre: Float[Tensor, "g 1 d"], weights: Float[Tensor, "g n"]
+) -> Float[Tensor, "g n"]:
+    """‖x - centre‖² / 2 in float64, rounded nowhere before; zero where a point has no weight."""
+    step = max(1, block_bytes(points.device) // (8 * points[:, 0].numel()))
+    norms = [(part.double() - centre).square().sum(-1) / 2 for part in points.split(step, 1)]
+    return torch.cat(norms, 1) * (weights > 0)
 
 
 def _slices(size: int, step: int) -> list[slice]:

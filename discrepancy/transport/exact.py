@@ -21,8 +21,9 @@ from discrepancy.discrepancy import Draws, SampleDiscrepancy, SampleSummary, Tag
 from discrepancy.errors import InvalidInput, NonFinite
 from discrepancy.measure import Measure
 from discrepancy.numerics.derivatives import first_order_only
+from discrepancy.numerics.distances import squares
 from discrepancy.transport.line import QuantileTables, check_power, line_cost, power, rooted, shared_levels
-from discrepancy.transport.simplex import Start, simplex, warm_pays
+from discrepancy.transport.simplex import Start, optimal
 
 __all__ = ["PAIRS", "Plan", "Wasserstein", "optimal_plan"]
 
@@ -47,8 +48,9 @@ class Plan(NamedTuple):
 class Wasserstein(SampleDiscrepancy, kind="wasserstein"):
     """W_p^p with the cost ‖x - y‖^p: the p-th power of a metric (the metric itself for p = 1 or ``root``).
 
-    Exact up to rounding in float64: a linear program on the CPU for every group and comparison, whatever the device. In one
-    dimension it is solved by sorting, with no limit on size (:mod:`discrepancy.transport.line`).
+    Exact up to rounding in float64: a linear program on the CPU for every group and comparison, whatever the device. Its
+    potentials certify each plan; where costs differ by so many powers of ten that they do not, a NumericalWarning says so. In
+    one dimension it is solved by sorting, with no limit on size and no such limit either (:mod:`discrepancy.transport.line`).
 
     Gradients hold the optimal plan fixed (points) and are dual potentials (weights): right wherever plan and potentials are
     unique, a choice of subgradient elsewhere, such as equal weights on both sides. Second derivatives are refused for d > 1.
@@ -109,21 +111,17 @@ class Wasserstein(SampleDiscrepancy, kind="wasserstein"):
         return 1.0 if self.root else self.p
 
     def constants(self, real: Measure, draws: Draws) -> dict[str, Tensor]:
-        points, weights = real.rows.double(), real.shares
-        origin = torch.einsum("gn,gnd->gd", weights, points)[:, None]
+        points, weights = real.rows, real.shares
         if points.shape[-1] != 1:
-            return {"origin": origin}
-        return {"origin": origin} | QuantileTables.of(
-            (points - origin).mT, weights, shared_levels(weights), self.p
-        ).tables()
+            return {}
+        return QuantileTables.of(points.double().mT, weights, shared_levels(weights), None).tables()
 
     def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
-        points = synthetic.rows
-        y = points.double() - summary.constants["origin"]
+        points, y = synthetic.rows, synthetic.rows.double()
         if points.shape[-1] == 1:
             cost = line_cost(QuantileTables.from_tables(summary.constants), y.mT, synthetic.shares, self.p)[:, 0]
         else:
-            x = summary.real.rows.detach().double() - summary.constants["origin"]
+            x = summary.real.rows.detach().double()
             w, v = summary.real.shares.detach(), first_order_only(synthetic.shares, self.kind)
             cost = _cost(x, w, first_order_only(y, self.kind), v, self.p, self.cap, _starts(summary, synthetic))
         return rooted(cost, self.p, self.root).to(points.dtype)
@@ -168,7 +166,7 @@ def optimal_plan(
     """The best plan between two grouped measures for the cost ‖x - y‖^p, and the potential ψ; no gradient.
 
     Args:
-        x, y: points in float64, best centred.
+        x, y: points in float64.
         w, v: weights in float64 that sum to one in each group.
         p: the power of the cost.
         cap: pairs of points with weight, in a group, beyond which it refuses.
@@ -178,6 +176,9 @@ def optimal_plan(
         InvalidInput: beyond the cap.
         NonFinite: if points or weights are not finite.
         Unsupported: if the simplex does not arrive.
+
+    Warns:
+        NumericalWarning: where the potentials do not certify the plan, since costs differ by more than float64 can tell.
     """
     return Plan(*_Plans.apply(x, w, y, v, p, cap, starts))  # pyright: ignore
 
@@ -236,19 +237,13 @@ def _solved(
             f"exact transport between {len(rows)} and {len(columns)} points exceeds its 'cap' of {cap} pairs; "
             f"raise it, or use 'sinkhorn' or 'sliced_wasserstein'"
         )
-    scale = torch.maximum(x[rows].abs().amax(), y[columns].abs().amax())
-    if not bool(torch.isfinite(scale + w.sum() + v.sum())):
+    x = x[rows]
+    costs = _costs(x, y[columns], p)
+    if not bool(torch.isfinite(costs.amax() + w.sum() + v.sum())):
         raise NonFinite("exact transport got points or weights that are not finite; look at what made them")
-    # POT's simplex has absolute tolerances: it stops too early, and says nothing, where all costs are below 1e-15 or so.
-    scale = torch.where(scale > 0, scale, 1.0)
-    x, y = x[rows] / scale, y / scale
-    unit = float(scale.cpu() ** p)
-    a, b, cost = (item.cpu().numpy() for item in (w[rows], v[columns], _costs(x, y[columns], p)))
-    if warm_pays(len(rows), len(columns)):
-        known = None if start.potential is None else start.potential[columns.cpu().numpy()] / unit
-        plan, first, second = start.solve(a, b, cost, known)
-    else:
-        plan, first, second = simplex(a, b, cost)
+    a, b, cost = (item.cpu().numpy() for item in (w[rows], v[columns], costs))
+    known = None if start.potential is None else start.potential[columns.cpu().numpy()]
+    plan, first, second = optimal(a, b, cost, start, known)
     flat = np.flatnonzero(plan)
     pairs = torch.from_numpy(flat)
     real, synthetic = rows.cpu()[pairs // len(columns)], columns.cpu()[pairs % len(columns)]
@@ -259,15 +254,12 @@ def _solved(
     if len(absent):
         slack = _costs(x, y[absent], p).cpu() - torch.from_numpy(first)[:, None]
         potential[absent.cpu()] = slack.amin(0)
-    padding, potential = (0, len(w) + len(v) - len(flat)), potential * unit
+    padding = (0, len(w) + len(v) - len(flat))
     start.potential = potential.numpy()
     return *(functional.pad(item, padding) for item in (real, synthetic, mass)), potential
 
 
 def _costs(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], p: float) -> Float[Tensor, "n m"]:
-    """‖x - y‖^p of all pairs in one product, by expansion: exact to rounding for centred points in float64."""
-    ones = torch.ones_like
-    left = torch.cat([x, x.square().sum(-1, keepdim=True), ones(x[:, :1])], -1)
-    right = torch.cat([-2 * y, ones(y[:, :1]), y.square().sum(-1, keepdim=True)], -1)
-    square = (left @ right.mT).clamp_(min=0)
+    """‖x - y‖^p of all pairs."""
+    square = squares(x, y)
     return square if p == 2 else square.sqrt_() if p == 1 else square.pow_(p / 2)

@@ -1,29 +1,40 @@
 """Transport on the line, where the best plan is to keep the order: no linear program, and exact for any weights.
 
-With the quantile functions Q of two measures, A(t) = ∫₀ᵗ Q_μ and V₀ = 0 ≤ V₁ ≤ ... the cumulative weights of ν's sorted atoms,
+With the quantile functions Q of two measures,
 
-    W_p^p(μ, ν) = ∫₀¹ |Q_μ(t) - Q_ν(t)|^p dt
+    W_p^p(μ, ν) = ∫₀¹ |Q_μ(t) - Q_ν(t)|^p dt = Σ over the pieces between two levels, of either side, |xᵢ - yⱼ|^p x its width,
+
+a sum of terms that are not negative: exact to rounding, O((n + m) log(n + m)). Levels that differ by their rounding are one.
+For many slices there is a faster way where p is 1 or 2. With A(t) = ∫₀ᵗ Q_μ and V₀ = 0 ≤ V₁ ≤ ... the cumulative weights of ν's
+sorted atoms,
+
     p = 2:      Σⱼ vⱼ yⱼ² - 2 Σⱼ yⱼ (A(Vⱼ) - A(Vⱼ₋₁)) + E_μ x²
     p = 1:      Σⱼ yⱼ (2tⱼ - Vⱼ - Vⱼ₋₁) + A(Vⱼ) + A(Vⱼ₋₁) - 2 A(tⱼ),       tⱼ = F_μ(yⱼ) within [Vⱼ₋₁, Vⱼ]
 
-A is piecewise linear, so a table of it made once answers p = 1 and p = 2 by binary search, O(m log(n m)) a comparison. Any
-other p merges the levels of both sides, O((n + m) log(n + m)).
+A is piecewise linear, so a table of it made once answers by binary search, O(m log(n m)) a comparison. These sums cancel: where
+the value is so small that this may show, the pieces are added up.
 
 The order of the points is locally constant: the value is a piecewise smooth function of points and weights, and so are all
 its derivatives, which automatic differentiation has right between the kinks (ties of points; equal levels of both sides).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd import Function
 
 from discrepancy.errors import InvalidInput
 from discrepancy.numerics.derivatives import safe_root
+from discrepancy.numerics.distances import block_bytes
 
 __all__ = ["QuantileTables", "check_power", "line_cost", "power", "rooted", "shared_levels"]
+
+PIECES = 4096
+"""Points of all slices together up to which adding up the pieces is as fast as tables, on a CPU."""
 
 
 def check_power(p: float) -> None:
@@ -55,19 +66,22 @@ class QuantileTables:
         points: sorted.
         levels: cumulative weights with a zero in front, one row a group where all slices share them.
         integral: ∫ Q up to each level.
-        square: E x².
+        size: E |x|^p.
+
+    Either the points or the other two.
     """
 
     points: Float[Tensor, "g l n"] | None
     levels: Float[Tensor, "g k n1"]
     integral: Float[Tensor, "g l n1"] | None = None
-    square: Float[Tensor, "g l"] | None = None
+    size: Float[Tensor, "g l"] | None = None
 
     @classmethod
     def of(
-        cls, points: Float[Tensor, "g l n"], weights: Float[Tensor, "g n"], levels: Tensor | None, p: float
+        cls, points: Float[Tensor, "g l n"], weights: Float[Tensor, "g n"], levels: Tensor | None, p: float | None
     ) -> "QuantileTables":
-        """The tables that the cost |x - y|^p needs, in float64; ``levels`` where they are shared."""
+        """The tables that the cost |x - y|^p needs, in float64; ``levels`` where they are shared. ``p`` None keeps the points,
+        which are enough for any power."""
         present = (weights > 0)[:, None].expand_as(points)
         ordered, order = torch.where(present, points, torch.inf).sort(-1)
         ordered = ordered.double()
@@ -81,22 +95,33 @@ class QuantileTables:
         finite = torch.where(steps > 0, ordered, 0.0)
         moments = steps * finite
         integral = _with_zero(moments.cumsum(-1))
-        return cls(ordered, levels, integral) if p == 1 else cls(None, levels, integral, (moments * finite).sum(-1))
+        size = (moments * (finite.sign() if p == 1 else finite)).sum(-1)
+        return cls(ordered if p == 1 else None, levels, integral, size)
+
+    @staticmethod
+    def pays(points: Float[Tensor, "g n d"], slices: int) -> bool:
+        """Whether the faster way is worth its tables, and on an accelerator a wait of the host."""
+        entries, cpu = slices * points.shape[0] * points.shape[1], points.device.type == "cpu"
+        return entries > PIECES if cpu else 8 * entries > block_bytes(points.device)
 
     @classmethod
     def from_tables(cls, tables: Mapping[str, Tensor]) -> "QuantileTables":
         """Back from the tables of a summary."""
-        return cls(tables.get("points"), tables["levels"], tables.get("integral"), tables.get("square"))
+        return cls(tables.get("points"), tables["levels"], tables.get("integral"), tables.get("size"))
 
     def tables(self) -> dict[str, Tensor]:
         """What there is, by name."""
-        every = {"points": self.points, "levels": self.levels, "integral": self.integral, "square": self.square}
+        every = {"points": self.points, "levels": self.levels, "integral": self.integral, "size": self.size}
         return {name: table for name, table in every.items() if table is not None}
+
+    @property
+    def last(self) -> Int[Tensor, "g k 1"]:
+        """The number, from 1, of the last atom that has mass."""
+        return torch.searchsorted(self.levels.detach(), self.levels[..., -1:].detach().contiguous())
 
     def at(self, levels: Float[Tensor, "g l m"]) -> Int[Tensor, "g l m"]:
         """The numbers, from 1, of the atoms that lie above these levels; the last that has mass beyond the end."""
-        last = torch.searchsorted(self.levels, self.levels[..., -1:].contiguous())
-        return torch.minimum(_search(self.levels, levels, right=True), last)
+        return torch.minimum(_search(self.levels, levels, right=True), self.last)
 
     def integral_to(self, levels: Float[Tensor, "g l m"]) -> Float[Tensor, "g l m"]:
         """A at these levels."""
@@ -129,40 +154,100 @@ def shared_levels(weights: Float[Tensor, "g n"]) -> Float[Tensor, "g 1 n1"] | No
 
 
 def line_cost(
-    real: QuantileTables, points: Float[Tensor, "g l m"], weights: Float[Tensor, "g m"], p: float
+    real: QuantileTables,
+    points: Float[Tensor, "g l m"],
+    weights: Float[Tensor, "g m"],
+    p: float,
+    again: Callable[[], QuantileTables] | None = None,
+    rounding: float = 0.0,
 ) -> Float[Tensor, "g l"]:
-    """W_p^p of each slice in float64, differentiable in the points and weights (and in what the tables depend on)."""
+    """W_p^p of each slice in float64, differentiable in the points and weights (and in what the tables depend on).
+
+    ``again`` gives the sorted points where tables are not exact to ``rounding``, as a share of the value.
+    """
     y, order = points.double().sort(-1)
     v = weights[:, None].expand_as(y).gather(-1, order)
     levels = v.cumsum(-1)
-    if p not in (1, 2):
+    if real.integral is None:
         return _merged_cost(real, y, levels, p)
     integral = _with_zero(real.integral_to(levels))
+    assert real.size is not None
     if p == 2:
-        assert real.square is not None
-        value = (v * y.square() - 2 * y * integral.diff(dim=-1)).sum(-1) + real.square
+        sizes = v * y.square()
+        value = (sizes - 2 * y * integral.diff(dim=-1)).sum(-1) + real.size
     else:
-        ends = _with_zero(levels)
+        sizes, ends = (v * y.abs()).detach(), _with_zero(levels)
         low, high = ends[..., :-1], ends[..., 1:]
         first, last = (torch.minimum(torch.maximum(mass, low), high) for mass in real.mass_up_to(y))
         turn = (first + last) / 2
         pieces = integral[..., :-1] + integral[..., 1:] - 2 * real.integral_to(turn)
         value = (y * (2 * turn - low - high) + pieces).sum(-1)
+    if again is not None:
+        cancelled: list[bool] = []
+        size = real.size.detach() + sizes.detach().sum(-1)
+        _Noted.apply(value.detach() < size.mul_(CANCELLED / rounding), cancelled)
+        if any(cancelled):
+            return _merged_cost(again(), y, levels, p)
     return value.clamp(min=0)
+
+
+CANCELLED = 64 * 2.0**-52
+"""The rounding error of sums over tables, as a share of E |x|^p + E |y|^p."""
+
+
+class _Noted(Function):
+    """Notes whether any entry is true, also within ``torch.vmap``. The host waits for it."""
+
+    @staticmethod
+    def forward(flags: Tensor, notes: list[bool]) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        notes.append(bool(flags.any()))
+        return flags.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, flags: Tensor, notes: list[bool]) -> tuple[Tensor, int]:  # pyright: ignore
+        return _Noted.apply(flags, notes), in_dims[0]  # pyright: ignore[reportReturnType]
 
 
 def _merged_cost(
     real: QuantileTables, y: Float[Tensor, "g l m"], levels: Float[Tensor, "g l m"], p: float
 ) -> Float[Tensor, "g l"]:
-    """Σ over the pieces between two levels, of either side, in order."""
+    """Σ over the pieces between two levels, of either side, in order.
+
+    A level V of y moves the value by |xᵢ - yⱼ|^p - |xᵢ - yⱼ₊₁|^p, with i below V or above it where V is a level of x too: the
+    mean of both is its derivative, which is zero at equality.
+    """
     assert real.points is not None
-    of_real = real.levels[..., 1:].expand(*levels.shape[:-1], -1)
-    ends = torch.cat([of_real, levels], -1).sort(-1).values
-    starts = _with_zero(ends)[..., :-1]
-    middle = ((starts + ends) / 2).detach()
-    i = real.at(middle) - 1
-    j = _search(levels.detach().contiguous(), middle, right=True).clamp(max=levels.shape[-1] - 1)
-    return ((ends - starts) * power((real.points.gather(-1, i) - y.gather(-1, j)).abs(), p)).sum(-1)
+    of_real = real.levels[..., 1:].detach().expand(*levels.shape[:-1], -1)
+    n, last = of_real.shape[-1], real.last - 1
+    fixed = _aligned(of_real, levels.detach())
+    ends, place = torch.cat([of_real, fixed], -1).sort(stable=True)
+    ended = (place < n).long().cumsum(-1) - (place < n).long()  # atoms of x that end before a piece does
+    i = torch.minimum(ended, last)
+    j = (torch.arange(place.shape[-1], device=y.device) - ended).clamp(max=y.shape[-1] - 1)
+    widths = _with_zero(ends).diff(dim=-1)
+    value = (widths * power((_take(real.points, i) - y.gather(-1, j)).abs(), p)).sum(-1)
+    following = torch.cat([y[..., 1:], y[..., -1:]], -1)
+    open_end = torch.ones_like(y)
+    open_end[..., -1] = 0
+    slope = torch.zeros_like(y)
+    for right in (False, True):
+        x = _take(real.points, torch.minimum(_search(of_real.contiguous(), fixed, right), last))
+        slope = slope + 0.5 * (power((x - y).abs(), p) - open_end * power((x - following).abs(), p))
+    return value + ((levels - levels.detach()) * slope).sum(-1)
+
+
+def _aligned(of_real: Float[Tensor, "g l n"], levels: Float[Tensor, "g l m"]) -> Float[Tensor, "g l m"]:
+    """The levels, each put on that of the real side from which it differs by no more than the rounding of both."""
+    rounding = (of_real.shape[-1] + levels.shape[-1]) * 2.0**-53
+    above = _search(of_real.contiguous(), levels, right=False).clamp(max=of_real.shape[-1] - 1)
+    for index in (above, (above - 1).clamp(min=0)):
+        there = of_real.gather(-1, index)
+        levels = torch.where((levels - there).abs() <= rounding, there, levels)
+    return levels
 
 
 def _with_zero(sums: Float[Tensor, "g l n"]) -> Float[Tensor, "g l n1"]:

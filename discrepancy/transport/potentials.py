@@ -44,6 +44,9 @@ ROUGH, ROUGH_SWEEPS = 0.1, 30
 """The tolerance, and the most sweeps, at each ε before the last."""
 
 
+EQUAL = 4
+"""Times the tolerance: the mass out of place up to which the potential of a measure with itself is taken between two."""
+
 Step = Callable[[Tensor, Tensor, bool], Look]
 """Takes an iterate, ε of each group, and whether the curvature is wanted."""
 
@@ -55,6 +58,8 @@ class Potentials:
     total: Float[Tensor, " g"]
     by_points: Float[Tensor, "g m D"]
     by_weights: Float[Tensor, "g m"]
+    other: Float[Tensor, "g n"] | None = None
+    """The potential of the other side."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +73,12 @@ class Entropic:
     tolerance: float
     iterations: int
 
-    def across(self, x: Tensor, a: Tensor, y: Tensor, b: Tensor, halves: Tensor | None = None) -> Potentials:
-        """The potentials between two measures; points are centred, weights float64 with sum one; half squares of x if known."""
-        there = Cost(self.p, x, y, halves)
+    def across(
+        self, x: Tensor, a: Tensor, y: Tensor, b: Tensor, halves: tuple[Tensor, Tensor], known: Tensor | None = None
+    ) -> Potentials:
+        """The potentials between two measures; weights are float64 with sum one. ``known`` is tried first for that of y: the
+        potential of y with itself, which is right where the measures are equal."""
+        there = Cost(self.p, x, y, halves, self.eps)
         there.hold()
         back = there.swapped()
 
@@ -81,15 +89,21 @@ class Entropic:
             image = _damped(back.softmin(a, f, eps)[0], eps, self.rho)
             return Look(f, image, g - image)
 
-        f = self.annealed(step, torch.zeros_like(b), b, there.mean(a, b), x.dtype)
+        scale, dtype = there.mean(a, b), there.dtype
+        if known is not None:
+            eps = torch.full_like(scale, self.eps)
+            error = mass_out_of_place(b, step(known, eps, False).residual, eps)
+            if bool((error <= EQUAL * reachable(self.tolerance, dtype, scale / eps)).all()):
+                return self.finished(back, a, b, known)
+        f = self.annealed(step, torch.zeros_like(b), b, scale, dtype)
         return self.finished(back, a, b, f)
 
-    def alone(self, y: Tensor, b: Tensor, halves: Tensor | None = None, slopes: bool = True) -> Potentials:
+    def alone(self, y: Tensor, b: Tensor, halves: Tensor, slopes: bool = True) -> Potentials:
         """The potentials between a measure and itself, which are equal.
 
         exp(-C/ε) is positive definite, so the averaged step ½ (f + λT(f)) gains at least a factor 2 at any ε.
         """
-        cost = Cost(self.p, y, halves=halves)
+        cost = Cost(self.p, y, None, (halves, halves), self.eps)
         cost.hold()
 
         def step(f: Tensor, eps: Tensor, curved: bool) -> Look:
@@ -97,7 +111,7 @@ class Entropic:
             return Look(f, f - 0.5 * residual, residual)
 
         start = -0.5 * self.eps * torch.where(b > 0, b, torch.ones_like(b)).log()
-        f = self.settled(step, start, b, cost.mean(b, b), y.dtype)
+        f = self.settled(step, start, b, cost.mean(b, b), cost.dtype)
         return self.finished(cost, b, b, f, slopes)
 
     def finished(self, cost: Cost, a: Tensor, b: Tensor, f: Tensor, slopes: bool = True) -> Potentials:
@@ -105,11 +119,11 @@ class Entropic:
         eps = torch.full_like(f[:, 0], self.eps)
         softmin, slope = cost.softmin(a, f, eps, slopes)
         if self.rho is None:
-            return Potentials((a * f).sum(-1) + (b * softmin).sum(-1), b[..., None] * slope, softmin)
+            return Potentials((a * f).sum(-1) + (b * softmin).sum(-1), b[..., None] * slope, softmin, f)
         g = _damped(softmin, eps, self.rho)
         by_weights = -(self.rho + self.eps) * torch.expm1(-g / self.rho)
         total = -self.rho * (a * torch.expm1(-f / self.rho)).sum(-1) + (b * by_weights).sum(-1)
-        return Potentials(total, (b * torch.exp(-g / self.rho))[..., None] * slope, by_weights)
+        return Potentials(total, (b * torch.exp(-g / self.rho))[..., None] * slope, by_weights, f)
 
     def annealed(self, step: Step, z: Tensor, weights: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
         """As ``settled``, after rough solutions for ε that falls from ``scale``."""

@@ -17,7 +17,7 @@ from discrepancy.discrepancy import Adversary, Draws, SampleDiscrepancy, SampleS
 from discrepancy.errors import InvalidInput
 from discrepancy.measure import Measure
 from discrepancy.numerics.derivatives import first_order_only
-from discrepancy.numerics.pairwise import BLOCK_BYTES
+from discrepancy.numerics.distances import block_bytes
 from discrepancy.transport.line import QuantileTables, check_power, line_cost, rooted, shared_levels
 
 __all__ = ["MaxSlicedWasserstein", "SlicedWasserstein"]
@@ -90,19 +90,25 @@ class SlicedWasserstein(SampleDiscrepancy, kind="sliced_wasserstein"):
 
     def constants(self, real: Measure, draws: Draws) -> dict[str, Tensor]:
         points, weights = real.rows, real.shares
-        origin, levels = _origin(points, weights), shared_levels(weights)
-        budget = BLOCK_BYTES.get(points.device.type, BLOCK_BYTES["cpu"])
-        parts = [
-            QuantileTables.of(_projected(points - origin, block), weights, levels, self.p).tables()
-            for block in _directions(draws).split(max(1, budget // (8 * weights.numel())), -2)
-        ]
+        origin, levels, directions = _origin(points, weights), shared_levels(weights), _directions(draws)
+        p = self.p if QuantileTables.pays(points, directions.shape[-2]) else None
         shared = {"origin": origin} | ({} if levels is None else {"levels": levels})
+        parts = [
+            QuantileTables.of(_projected(points, origin, block), weights, levels, p).tables()
+            for block in directions.split(_block(weights), -2)
+        ]
         return shared | {name: torch.cat([part[name] for part in parts], 1) for name in parts[0] if name not in shared}
 
     def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
-        points = synthetic.rows
-        slices = _projected(points - summary.constants["origin"], _directions(draws))
-        costs = line_cost(QuantileTables.from_tables(summary.constants), slices, synthetic.shares, self.p)
+        points, directions, real = synthetic.rows, _directions(draws), summary.real
+        tables, origin = QuantileTables.from_tables(summary.constants), summary.constants["origin"]
+        slices = _projected(points, origin, directions)
+
+        def again() -> QuantileTables:
+            levels = shared_levels(real.shares)
+            return QuantileTables.of(_projected(real.rows.detach(), origin, directions), real.shares, levels, None)
+
+        costs = line_cost(tables, slices, synthetic.shares, self.p, again, _rounding(points))
         return rooted(costs.mean(-1), self.p, self.root).to(points.dtype)
 
 
@@ -175,10 +181,15 @@ class MaxSlicedWasserstein(SampleDiscrepancy, kind="max_sliced_wasserstein"):
     def slices(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, "g starts"]:
         """W_p^p along the direction of each start, differentiable in the directions."""
         origin, weights = summary.constants["origin"], summary.real.shares.detach()
-        directions = _directions(draws)
-        real = _projected(summary.real.rows.detach() - origin, directions)
-        tables = QuantileTables.of(real, weights, summary.constants.get("levels"), self.p)
-        return line_cost(tables, _projected(synthetic.rows - origin, directions), synthetic.shares, self.p)
+        points, directions, levels = summary.real.rows.detach(), _directions(draws), summary.constants.get("levels")
+        real, slices = (_projected(side, origin, directions) for side in (points, synthetic.rows))
+        p = self.p if QuantileTables.pays(points, directions.shape[-2]) else None
+        tables = QuantileTables.of(real, weights, levels, p)
+
+        def again() -> QuantileTables:
+            return QuantileTables.of(real, weights, levels, None)
+
+        return line_cost(tables, slices, synthetic.shares, self.p, again, _rounding(points))
 
     def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         fixed = Measure(*(first_order_only(side, self.kind) for side in (synthetic.rows, synthetic.mass_of)))
@@ -230,11 +241,27 @@ def _directions(draws: Draws) -> Float[Tensor, "*g l d"]:
 
 
 def _origin(points: Float[Tensor, "g n d"], weights: Float[Tensor, "g n"]) -> Float[Tensor, "g 1 d"]:
-    """The mean, from which projections are measured so that float32 stays accurate far from zero."""
-    return torch.einsum("gn,gnd->gd", weights, points.double())[:, None].to(points.dtype)
+    """The mean, from which projections are measured."""
+    return torch.einsum("gn,gnd->gd", weights, points.double())[:, None]
 
 
-def _projected(points: Float[Tensor, "g n d"], directions: Float[Tensor, "*g l d"]) -> Float[Tensor, "g l n"]:
-    """Projections on the directions, whose lengths do not count."""
-    directions = directions.to(points)
-    return directions / torch.linalg.vector_norm(directions, dim=-1, keepdim=True) @ points.mT
+def _projected(
+    points: Float[Tensor, "g n d"], origin: Float[Tensor, "g 1 d"], directions: Float[Tensor, "*g l d"]
+) -> Float[Tensor, "g l n"]:
+    """Projections on the directions, whose lengths do not count, in float64: points that are near to each other beside others
+    that are far stay apart by what they are apart."""
+    directions = directions.to(origin)
+    directions = directions / torch.linalg.vector_norm(directions, dim=-1, keepdim=True)
+    return torch.cat(
+        [directions @ (part.double() - origin).mT for part in points.split(_block(points[..., 0, :]), 1)], -1
+    )
+
+
+def _block(row: Tensor) -> int:
+    """How many rows in float64 fit into a block."""
+    return max(1, block_bytes(row.device) // (8 * row.numel()))
+
+
+def _rounding(points: Tensor) -> float:
+    """What is allowed of the value."""
+    return 1e-6 if points.dtype != torch.float64 else 1e-10

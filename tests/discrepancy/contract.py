@@ -31,6 +31,8 @@ class DiscrepancyContract(TwoSides):
     classes: ClassVar[int | None] = None
     """How many classes the points of the samples have, for discrepancies that look at labels."""
     float32_tolerance: ClassVar[float] = 2e-6
+    far_tolerance: ClassVar[float | None] = None
+    """Of the value in float32 where half of the points lie far from the rest; None for one that does not compare pairs."""
 
     @staticmethod
     def truth(discrepancy: Discrepancy, mu: Measure, nu: Measure) -> float:
@@ -199,6 +201,33 @@ class DiscrepancyContract(TwoSides):
         tolerance = self.float32_tolerance
         torch.testing.assert_close(value.double(), exact, atol=tolerance, rtol=tolerance)
 
+    @pytest.mark.parametrize("seed", range(2))
+    def test_near_pairs_count_beside_far_ones(self, discrepancy: Discrepancy, seed: int):
+        needs(discrepancy, "translation-invariant")
+        if self.far_tolerance is None or discrepancy.mergeable:
+            pytest.skip("compares no pairs of points")
+        mu, nu = (self.beside_far_points(2 * half, at) for half, at in ((4, seed), (3, seed + 5)))
+        exact = torch.tensor(self.truth(discrepancy, mu, nu), dtype=torch.float64)
+        narrow, wide = (
+            [with_points(side, side.points.to(kind)) for side in (mu, nu)] for kind in (torch.float32, torch.float64)
+        )
+        value = self.value(discrepancy, *narrow)
+        torch.testing.assert_close(value.double(), exact, atol=self.far_tolerance, rtol=self.far_tolerance)
+        torch.testing.assert_close(self.value(discrepancy, *wide), exact, atol=1e-6, rtol=1e-6)
+        if "nonnegative" in claims(discrepancy):
+            assert value >= -1e-6
+        if "zero-at-equality" in claims(discrepancy):
+            exponent = 0.5 if getattr(discrepancy, "root", False) else 1.0
+            assert self.value(discrepancy, narrow[0], narrow[0]).abs() <= self.far_tolerance**exponent
+
+    def beside_far_points(self, n: int, seed: int) -> Measure:
+        """Points with the same weights, half of them elsewhere, at places that float32 holds."""
+        side = self.sample(n, seed, torch.float32)
+        assert isinstance(side.points, Tensor)
+        points = side.points.double()
+        points[::2] += 1024.0
+        return Measure(points.float().double(), torch.ones(n, dtype=torch.float64), side.labels)
+
     # Groups
 
     def test_groups_are_compared_one_by_one(self, discrepancy: Discrepancy):
@@ -228,6 +257,19 @@ class DiscrepancyContract(TwoSides):
         nu = self.sample(M, 1)
         leaves = nu.points.clone().requires_grad_(), nu.mass_of.clone().requires_grad_()  # pyright: ignore
         assert torch.autograd.gradcheck(self.function_of(discrepancy, self.sample(N), nu.labels), leaves)
+
+    def test_weights_have_no_gradient_at_equality(self, discrepancy: Discrepancy):
+        for tag in ("differentiable", "zero-at-equality", "nonnegative"):
+            needs(discrepancy, tag)
+        if self.far_tolerance is None or discrepancy.mergeable:
+            pytest.skip("compares no pairs of points")
+        mu = self.sample(N)
+        leaf = mu.mass_of.clone().requires_grad_()
+        value = self.value(discrepancy, mu, with_weights(mu, leaf))
+        slope = torch.autograd.grad(value, leaf, allow_unused=True)[0] if value.requires_grad else None
+        torch.testing.assert_close(
+            torch.zeros(N).double() if slope is None else slope, torch.zeros(N).double(), atol=1e-6, rtol=0
+        )
 
     def test_hessian_is_right_or_refused(self, discrepancy: Discrepancy):
         needs(discrepancy, "differentiable")

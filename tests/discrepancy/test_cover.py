@@ -33,6 +33,7 @@ def loops(discrepancy: CoveringRadius, mu: Measure, nu: Measure) -> float:
 
 
 class TestCoveringRadius(DiscrepancyContract):
+    far_tolerance = 1e-4
     instances = {  # noqa: RUF012
         "cover": CoveringRadius(),
         "cover-l1": CoveringRadius(norm="l1"),

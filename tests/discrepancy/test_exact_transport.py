@@ -42,6 +42,7 @@ def linear_program(costs: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
 
 
 class TestWasserstein(DiscrepancyContract):
+    far_tolerance = 1e-4
     instances = {  # noqa: RUF012
         "two": Wasserstein(),
         "two-root": Wasserstein(root=True),

@@ -99,7 +99,7 @@ def test_no_example_is_taken_twice_and_of_equal_ones_the_first() -> None:
 
 def test_small_blocks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = finished(table(), Match(CoveringRadius()), 5).chosen
-    monkeypatch.setattr("discrepancy.numerics.pairwise.BLOCK_BYTES", {"cpu": 100})
+    monkeypatch.setattr("discrepancy.numerics.distances.BLOCK_BYTES", {"cpu": 100})
     assert finished(table(), Match(CoveringRadius()), 5).chosen.equal(whole)
 
 

@@ -86,7 +86,7 @@ def test_running_sums_in_small_blocks_are_the_same(kernel: Kernel, monkeypatch: 
         return gains.after()
 
     whole = values()
-    monkeypatch.setattr("discrepancy.numerics.pairwise.BLOCK_BYTES", {"cpu": 200})
+    monkeypatch.setattr("discrepancy.numerics.distances.BLOCK_BYTES", {"cpu": 200})
     torch.testing.assert_close(values(), whole)
 
 
