@@ -7,9 +7,9 @@ every sum of a pivot is exact. And a plan found from a warm start is used only i
 
 Costs are made small before: less the minimum of their row, then of their column, which an optimal plan does not see, and in
 units of the largest that is left, since POT has absolute tolerances. So a point that lies far from all others does not blur
-them. A plan is *certified* if the potentials, made feasible, show that it costs at most 1e-7 more than an optimal one, beyond those
-minima. If they do not (clusters that lie 1e7 times their size apart), the program is solved again with all costs cut off far
-above the mean: a plan that has no mass there is optimal for the full costs too.
+them. A plan is *certified* if the potentials, made feasible, show that it costs at most 1e-7 more than an optimal one, beyond
+those minima. If they do not (clusters that lie 1e7 times their size apart), the program is solved again with all costs cut off
+far above the mean: a plan that has no mass there is optimal for the full costs too.
 """
 
 import warnings

@@ -20,7 +20,7 @@ from contract import DiscrepancyContract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from discrepancy import Discrepancy, InvalidInput, Measure, NonFinite, Unsupported
+from discrepancy import Discrepancy, InvalidInput, Measure, NonFinite, NumericalWarning, Unsupported
 from discrepancy.transport import Wasserstein, exact, simplex
 from discrepancy.transport.exact import optimal_plan
 
@@ -162,6 +162,54 @@ def test_any_unit(p: float, factor: float):
     expected = Wasserstein(p=p)(Measure(x), Measure(y)) * factor**p
     value = Wasserstein(p=p)(Measure(factor * x), Measure(factor * y))
     torch.testing.assert_close(value, expected, atol=0, rtol=1e-9)
+
+
+@pytest.mark.parametrize("p", [1.0, 1.5, 2.0])
+def test_line_is_exact_beside_far_points(p: float):
+    x = sample(40, 1)
+    x[::2] += 1e12
+    y = x.flip(0) + 0.25
+    moves = (y.flip(0).numpy().astype(np.longdouble) - x.numpy()).astype(np.longdouble)
+    assert Wasserstein(p=p)(Measure(x), Measure(y)).item() == pytest.approx(
+        float((np.abs(moves) ** p).mean()), rel=1e-14
+    )
+
+
+def best_pairs(x: torch.Tensor, y: torch.Tensor) -> np.ndarray:
+    """The x of each y, by another solver, of squared costs in longdouble less the minima of rows and columns."""
+    a, b = (side.numpy().astype(np.longdouble) for side in (x, y))
+    costs = ((a[:, None] - b) ** 2).sum(-1)
+    costs -= costs.min(1, keepdims=True)
+    rows, columns = scipy.optimize.linear_sum_assignment((costs - costs.min(0)).astype(float))
+    return rows[np.argsort(columns)]
+
+
+@pytest.mark.parametrize("far", [1e5, 1e8])
+@pytest.mark.parametrize("side", ["outlier", "clusters"])
+def test_far_points_do_not_blur_the_plan_of_others(side: str, far: float, recwarn: pytest.WarningsRecorder):
+    x, y = sample(60, 2), sample(60, 2, seed=1)
+    if side == "outlier":
+        x[0] += far
+        nearest = best_pairs(x, y)
+    else:  # each cluster on its own
+        nearest = np.empty(60, dtype=int)
+        for part in (np.arange(0, 60, 2), np.arange(1, 60, 2)):
+            nearest[part] = part[best_pairs(x[part], y[part])]
+        x[::2] += far
+        y[::2] += far
+    leaf = y.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(Wasserstein()(Measure(x), Measure(leaf)), leaf)
+    torch.testing.assert_close(slope, (y - x[nearest]) / 30, rtol=1e-9, atol=1e-9)
+    assert not recwarn.list
+
+
+def test_a_plan_that_is_not_certified_warns():
+    """Costs from 1e-2 to 1e16, with mass that must go far."""
+    x, y = sample(60, 2), sample(60, 2, seed=1)
+    x[::2] += 1e8
+    y[::3] += 1e8
+    with pytest.warns(NumericalWarning, match="not certified: the costs of its pairs differ by more"):
+        Wasserstein()(Measure(x), Measure(y))
 
 
 @pytest.mark.parametrize("p", [1.0, 2.0])

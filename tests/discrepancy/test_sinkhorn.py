@@ -329,6 +329,22 @@ def test_order_in_memory_changes_nothing(fields, held, monkeypatch: pytest.Monke
     torch.testing.assert_close(*results)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("p", [1, 2])
+def test_clusters_that_lie_far_apart_are_compared_one_by_one(p: int, dtype: torch.dtype):
+    x = sample(20)
+    y, far = x.flip(0) + 0.25, torch.zeros(20, 1).double()
+    discrepancy = Sinkhorn(p=p, blur=0.5, tolerance=1e-7)  # pyright: ignore[reportArgumentType]
+    far[::2] = 1e6
+    x, y = ((side + offset).to(dtype).double() for side, offset in ((x, far), (y, far.flip(0))))
+    apart = [
+        discrepancy(*(Measure((side - 1e6 * near)[(side[:, 0] > 5e5) == near]) for side in (x, y)))
+        for near in (True, False)
+    ]
+    value = discrepancy(*(Measure(side.to(dtype)) for side in (x, y)))
+    torch.testing.assert_close(value.double(), (apart[0] + apart[1]) / 2, rtol=1e-4, atol=1e-5)
+
+
 def test_few_columns_lie_column_by_column():
     x, y = sample(53)[None], sample(11, seed=1)[None]
     cost = costs.Cost(2, x, y, (torch.ones(1, 53), torch.ones(1, 11)), 1.0)
