@@ -19,6 +19,7 @@ from torch import Tensor
 __all__ = [
     "BLOCK_BYTES",
     "CROWDED",
+    "Centred",
     "FEW",
     "Near",
     "Table",
@@ -192,14 +193,27 @@ class Table(NamedTuple):
         return Table(self.squared.mT, near, self.direct)
 
 
-def table(x: Float[Tensor, "g n d"], y: Float[Tensor, "g m d"]) -> Table:
-    """The squared distances of all pairs, without gradient."""
+class Centred(NamedTuple):
+    """Points about the origin of a product, and their squared norms."""
+
+    points: Float[Tensor, "g n d"]
+    norms: Float[Tensor, "g n"]
+
+
+def table(
+    x: Float[Tensor, "g n d"], y: Float[Tensor, "g m d"], centred: tuple[Centred, Centred] | None = None
+) -> Table:
+    """The squared distances of all pairs, without gradient; both sides ``centred`` about one origin where that is known."""
     if not (x.numel() and y.numel()) or direct(x, y):
         return Table(direct_squares(x, y), direct=True)
-    centre = _centre(x)
-    left, right = dual(x - centre), lifted(y - centre)
-    found = left @ right.mT
-    near = near_pairs(found, left[..., -1], right[..., -2], threshold(x.shape[-1]))
+    if centred is None:
+        centre = _centre(x)
+        left, right = dual(x - centre), lifted(y - centre)
+        norms, found = (left[..., -1], right[..., -2]), left @ right.mT
+    else:
+        (here, of_x), (there, of_y) = centred
+        norms, found = (of_x, of_y), (of_x[..., None] + of_y[:, None]).baddbmm_(here, there.mT, alpha=-2)
+    near = near_pairs(found, *norms, threshold(x.shape[-1]))
     if near is None:
         return Table(found)
     if len(near.group) > CROWDED * found.numel():

@@ -49,6 +49,7 @@ class Borrowed:
         a: Float[Tensor, "g n"],
         y: Float[Tensor, "g m d"],
         b: Float[Tensor, "g m"],
+        centre: Float[Tensor, "g 1 d"],
         halves: tuple[Float[Tensor, "g n"], Float[Tensor, "g m"]],
         known: Tensor | None = None,
     ) -> Potentials:
@@ -61,9 +62,8 @@ class Borrowed:
         Warns:
             NumericalWarning: if more mass than the tolerance is out of place after the last iteration.
         """
-        cost, eps = Cost(2, x, y, halves, self.blur**2), torch.full_like(b[:, 0], self.blur**2)
-        centre = x.mean(1, keepdim=True)
-        x, y = x - centre, y - centre
+        cost, eps = Cost(2, x, y, centre, halves), torch.full_like(b[:, 0], self.blur**2)
+        x, y = (side.points for side in cost.centred)
         with torch.enable_grad():  # geomloss leaves gradients switched on
             points, weights = y.detach().requires_grad_(), b.to(y.dtype).detach().requires_grad_()
             total = self.loss(x, y)(a.to(x.dtype), x, weights, points)
@@ -77,11 +77,12 @@ class Borrowed:
         self,
         y: Float[Tensor, "g m d"],
         b: Float[Tensor, "g m"],
-        halves: Float[Tensor, "g m"],
+        centre: Float[Tensor, "g 1 d"],
+        half: Float[Tensor, "g m"],
         slopes: bool = True,
     ) -> Potentials:
         """OT of a measure with itself, with its derivatives where it stands in one of the two places."""
-        return self.across(y, b, y, b, (halves, halves))
+        return self.across(y, b, y, b, centre, (half, half))
 
     def loss(self, x: Float[Tensor, "g n d"], y: Float[Tensor, "g m d"]) -> Callable[..., Tensor]:
         """The library's function of (a, x, b, y), one value a group."""

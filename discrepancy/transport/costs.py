@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from discrepancy.numerics.distances import Table, block_bytes, pull, table
+from discrepancy.numerics.distances import Centred, Table, block_bytes, pull, table
 
-__all__ = ["HELD_BYTES", "Cost", "Look", "half_squares"]
+__all__ = ["HELD_BYTES", "Cost", "Look", "half_squares", "is_steep"]
 
 HELD_BYTES = {"cpu": 128 << 20, "cuda": 1 << 30}
 """Bytes of costs that are kept between sweeps; above, each sweep computes them again, tile by tile."""
@@ -35,8 +35,9 @@ class Cost:
     """Cᵢⱼ = ‖xᵢ - yⱼ‖ᵖ / p, in tiles; ``y`` None is x itself, at distance exactly zero from itself.
 
     Args:
-        halves: the :func:`half_squares` of both sides, of points of positive weight.
-        eps: the least ε. Where it is so small that float32 does not hold the exponents C / ε, they are made in float64.
+        centre: the origin of products.
+        halves: the :func:`half_squares` of both sides.
+        wide: whether everything is made in float64, see :func:`is_steep`.
     """
 
     def __init__(
@@ -44,24 +45,26 @@ class Cost:
         p: int,
         x: Float[Tensor, "g n d"],
         y: Float[Tensor, "g m d"] | None,
+        centre: Float[Tensor, "g 1 d"],
         halves: tuple[Float[Tensor, "g n"], Float[Tensor, "g m"]],
-        eps: float,
+        wide: bool = False,
     ):
-        self.p, self.own, self.halves = p, y is None, halves
-        y = x if y is None else y
-        if x.dtype != torch.float64:
-            largest = halves[0].amax(-1) + halves[1].amax(-1)
-            largest = largest if p == 2 else (2 * largest).sqrt()
-            if bool((torch.finfo(x.dtype).eps * largest > STEEP * eps).any()):
-                x, y = x.double(), y.double()
-        self.x, self.y, self.dtype = x, y, x.dtype
+        self.p, self.own, self.halves, self.dtype = p, y is None, halves, torch.float64 if wide else x.dtype
+        self.x = x.to(self.dtype)
+        self.y = self.x if y is None else y.to(self.dtype)
+        sides = (self.x,) if y is None else (self.x, self.y)
+        centred = [
+            Centred(side - centre.to(self.dtype), (2 * half).to(self.dtype))
+            for side, half in zip(sides, halves, strict=False)
+        ]
+        self.centred = centred[0], centred[-1]
         self.held: Tensor | None = None
-        self.narrow = y.shape[1] < NARROW
+        self.narrow = self.y.shape[1] < NARROW
 
     def swapped(self) -> "Cost":
         """The same cost with rows for columns; what is held is shared."""
         other = copy.copy(self)
-        other.x, other.y, other.halves = self.y, self.x, self.halves[::-1]
+        other.x, other.y, other.halves, other.centred = self.y, self.x, self.halves[::-1], self.centred[::-1]
         other.held, other.narrow = None if self.held is None else self.held.mT, other.y.shape[1] < NARROW
         return other
 
@@ -92,7 +95,10 @@ class Cost:
     def table(self, at: slice, of: slice, to: slice) -> Table:
         """The squared distances of some pairs."""
         x, y = self.x[at, of], self.y[at, to]
-        found = table(y, x).turned if self.narrow else table(x, y)
+        here, there = (
+            Centred(*(part[at, which] for part in side)) for side, which in zip(self.centred, (of, to), strict=True)
+        )
+        found = table(y, x, (there, here)).turned if self.narrow else table(x, y, (here, there))
         if self.own and of.start < to.stop and to.start < of.stop:
             found.squared.diagonal(of.start - to.start, 1, 2).zero_()
         return found
@@ -180,13 +186,22 @@ class Look(NamedTuple):
     """-ε times the Hessian of the dual value."""
 
 
-def half_squares(
-    points: Float[Tensor, "g n d"], centre: Float[Tensor, "g 1 d"], weights: Float[Tensor, "g n"]
-) -> Float[Tensor, "g n"]:
-    """‖x - centre‖² / 2 in float64, rounded nowhere before; zero where a point has no weight."""
+def is_steep(
+    p: int, eps: float, dtype: torch.dtype, halves: tuple[Tensor, Tensor], weights: tuple[Tensor, Tensor]
+) -> bool:
+    """Whether this type does not hold the exponents C / ε of points of positive weight."""
+    if dtype == torch.float64:
+        return False
+    first, second = ((half * (weight > 0)).amax(-1) for half, weight in zip(halves, weights, strict=True))
+    largest = first + second if p == 2 else (2 * (first + second)).sqrt()
+    return bool((torch.finfo(dtype).eps * largest > STEEP * eps).any())
+
+
+def half_squares(points: Float[Tensor, "g n d"], centre: Float[Tensor, "g 1 d"]) -> Float[Tensor, "g n"]:
+    """‖x - centre‖² / 2 in float64, rounded nowhere before."""
     step = max(1, block_bytes(points.device) // (8 * points[:, 0].numel()))
     norms = [(part.double() - centre).square().sum(-1) / 2 for part in points.split(step, 1)]
-    return torch.cat(norms, 1) * (weights > 0)
+    return torch.cat(norms, 1)
 
 
 def _slices(size: int, step: int) -> list[slice]:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from discrepancy.errors import NumericalWarning
 from discrepancy.transport import costs
-from discrepancy.transport.costs import Cost, Look
+from discrepancy.transport.costs import Cost, Look, is_steep
 
 __all__ = [
     "Entropic",
@@ -74,11 +74,18 @@ class Entropic:
     iterations: int
 
     def across(
-        self, x: Tensor, a: Tensor, y: Tensor, b: Tensor, halves: tuple[Tensor, Tensor], known: Tensor | None = None
+        self,
+        x: Tensor,
+        a: Tensor,
+        y: Tensor,
+        b: Tensor,
+        centre: Tensor,
+        halves: tuple[Tensor, Tensor],
+        known: Tensor | None = None,
     ) -> Potentials:
         """The potentials between two measures; weights are float64 with sum one. ``known`` is tried first for that of y: the
         potential of y with itself, which is right where the measures are equal."""
-        there = Cost(self.p, x, y, halves, self.eps)
+        there = Cost(self.p, x, y, centre, halves, is_steep(self.p, self.eps, x.dtype, halves, (a, b)))
         there.hold()
         back = there.swapped()
 
@@ -98,12 +105,13 @@ class Entropic:
         f = self.annealed(step, torch.zeros_like(b), b, scale, dtype)
         return self.finished(back, a, b, f)
 
-    def alone(self, y: Tensor, b: Tensor, halves: Tensor, slopes: bool = True) -> Potentials:
+    def alone(self, y: Tensor, b: Tensor, centre: Tensor, half: Tensor, slopes: bool = True) -> Potentials:
         """The potentials between a measure and itself, which are equal.
 
         exp(-C/ε) is positive definite, so the averaged step ½ (f + λT(f)) gains at least a factor 2 at any ε.
         """
-        cost = Cost(self.p, y, None, (halves, halves), self.eps)
+        halves = half, half
+        cost = Cost(self.p, y, None, centre, halves, is_steep(self.p, self.eps, y.dtype, halves, (b, b)))
         cost.hold()
 
         def step(f: Tensor, eps: Tensor, curved: bool) -> Look:

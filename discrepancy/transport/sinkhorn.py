@@ -123,11 +123,11 @@ class Sinkhorn(SampleDiscrepancy, kind="sinkhorn"):
     def constants(self, real: Measure, draws: Draws) -> Mapping[str, Tensor]:
         points, shares = real.rows, real.shares
         centre = torch.einsum("gn,gnd->gd", shares, points.double())[:, None]
-        halves = half_squares(points, centre, shares)
-        found = {"centre": centre, "half_squares": halves}
-        return found | (
-            {"own": self._solver().alone(points, shares, halves, slopes=False).total} if self.debias else {}
-        )
+        half = half_squares(points, centre)
+        found = {"centre": centre, "half_squares": half}
+        if not self.debias:
+            return found
+        return found | {"own": self._solver().alone(points, shares, centre, half, slopes=False).total}
 
     def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         x, a = summary.real.rows.detach(), summary.real.shares.detach()
@@ -159,11 +159,11 @@ class _Transport(Function):
         y: Tensor,
         b: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        of_y = half_squares(y, centre, b)
-        own = solver.alone(y, b, of_y) if debias else None
+        of_y = half_squares(y, centre)
+        own = solver.alone(y, b, centre, of_y) if debias else None
         # Both potentials are equal where the measures are.
         known = own.other if own is not None and x.shape == y.shape else None
-        found = solver.across(x, a, y, b, (halves, of_y), known)
+        found = solver.across(x, a, y, b, centre, (halves, of_y), known)
         value, by_y, by_b = found.total, found.by_points, found.by_weights
         if own is not None:
             value, by_y, by_b = value - 0.5 * own.total, by_y - own.by_points, by_b - own.by_weights

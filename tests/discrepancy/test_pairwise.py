@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from discrepancy import Gaussian, InvalidInput, Unsupported
 from discrepancy.kernels import Dot, Kernel, Linear, Radial
-from discrepancy.numerics import pairwise
+from discrepancy.numerics import distances, pairwise
 from discrepancy.numerics.pairwise import cross_sum, self_sum
 
 
@@ -56,11 +56,14 @@ def kernel(request: pytest.FixtureRequest) -> Kernel:
 
 @pytest.fixture(params=[4 << 20, 256], ids=["one-block", "some-blocks"])
 def budget(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Small enough for differences of all pairs in one block, else by products."""
     monkeypatch.setitem(pairwise.BLOCK_BYTES, "cpu", request.param)
+    if request.param < 1 << 10:
+        monkeypatch.setattr(distances, "DIRECT", 0)
     return request.param
 
 
-def inputs(g: int = 2, n: int = 11, m: int = 5, d: int = 3, dtype: torch.dtype = torch.float64):
+def inputs(g: int = 2, n: int = 11, m: int = 5, d: int = 5, dtype: torch.dtype = torch.float64):
     generator = torch.Generator().manual_seed(3)
 
     def draw(*size: int) -> Tensor:
@@ -295,7 +298,7 @@ def test_vmap_shares_the_real_side(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_working_memory_is_bounded(monkeypatch: pytest.MonkeyPatch):
-    x, w, y, v = inputs(1, 503, 101, 2)
+    x, w, y, v = inputs(1, 503, 301)
     y.requires_grad_()
     budget, inherent = 1 << 12, x.nbytes  # of the tile, of the largest input
     monkeypatch.setitem(pairwise.BLOCK_BYTES, "cpu", budget)
@@ -303,8 +306,8 @@ def test_working_memory_is_bounded(monkeypatch: pytest.MonkeyPatch):
         (first,) = torch.autograd.grad(cross_sum(Gaussian(), x, w, y, v).sum(), y, create_graph=True)
         torch.autograd.grad(first.square().sum(), y)
     assert max(watch.sizes) == inherent
-    assert watch.sizes.count(budget // 8 // 22 * 22 * 8) > 20 * 5  # the tiles were seen
-    assert 40 * inherent < 503 * 101 * 8
+    assert watch.sizes.count(budget // 8 // 22 * 22 * 8) > 20 * 13  # the tiles were seen
+    assert 40 * inherent < 503 * 301 * 8
 
 
 def test_real_side_that_asks_for_a_gradient_is_refused():
@@ -323,14 +326,17 @@ def test_mixed_dtypes_are_refused():
 @given(
     n=st.integers(1, 9),
     m=st.integers(1, 6),
-    d=st.integers(1, 4),
+    d=st.integers(1, 6),
     offset=st.sampled_from([0.0, -3.0, 1e3]),
     repeat=st.booleans(),
     zeros=st.booleans(),
+    direct=st.booleans(),
     budget=st.sampled_from([8, 100, 1000, 1 << 22]),
     seed=st.integers(0, 99),
 )
-def test_any_size(n: int, m: int, d: int, offset: float, repeat: bool, zeros: bool, budget: int, seed: int):
+def test_any_size(
+    n: int, m: int, d: int, offset: float, repeat: bool, zeros: bool, direct: bool, budget: int, seed: int
+):
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(2, n, d, generator=generator, dtype=torch.float64) + offset
     y = torch.randn(2, m, d, generator=generator, dtype=torch.float64) + offset
@@ -339,12 +345,12 @@ def test_any_size(n: int, m: int, d: int, offset: float, repeat: bool, zeros: bo
         y[:] = x[:, :1]
     if zeros:
         w[:, 0], v[:, 0] = 0, 0
-    before = pairwise.BLOCK_BYTES["cpu"]
-    pairwise.BLOCK_BYTES["cpu"] = budget
+    before = pairwise.BLOCK_BYTES["cpu"], distances.DIRECT
+    pairwise.BLOCK_BYTES["cpu"], distances.DIRECT = budget, distances.DIRECT * direct
     try:
         for function, dense in forms(Gaussian(lengthscale=0.7), x, w).values():
             torch.testing.assert_close(function(y, v), dense(y, v), atol=1e-9, rtol=1e-9)
             gradients = [torch.func.grad(lambda y, v, f=f: f(y, v).sum(), (0, 1))(y, v) for f in (function, dense)]
             torch.testing.assert_close(*gradients, atol=1e-9, rtol=1e-9)
     finally:
-        pairwise.BLOCK_BYTES["cpu"] = before
+        pairwise.BLOCK_BYTES["cpu"], distances.DIRECT = before

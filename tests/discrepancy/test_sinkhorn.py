@@ -347,7 +347,7 @@ def test_clusters_that_lie_far_apart_are_compared_one_by_one(p: int, dtype: torc
 
 def test_few_columns_lie_column_by_column():
     x, y = sample(53)[None], sample(11, seed=1)[None]
-    cost = costs.Cost(2, x, y, (torch.ones(1, 53), torch.ones(1, 11)), 1.0)
+    cost = costs.Cost(2, x, y, torch.zeros(1, 1, 3), (torch.ones(1, 53), torch.ones(1, 11)))
     assert cost.negative(slice(0, 1), slice(0, 53), slice(0, 11)).mT.is_contiguous()
 
 
