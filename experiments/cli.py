@@ -74,6 +74,7 @@ def _called(
     command: str,
     as_json: bool = False,
     save_to: Path | None = None,
+    force: bool = False,
     threads: int | None = None,
     imports: Sequence[str] | None = None,
     **values: Any,
@@ -81,9 +82,10 @@ def _called(
     """Call the function of a command with its values, save its report where that is asked for, and print it."""
     from experiments import commands, report
     from experiments.report.files import prepare
+    from experiments.start import ready
 
     if save_to is not None:
-        prepare(save_to)
+        prepare(save_to, force)
     if threads is not None:
         commands.set_threads(threads)
     commands.load_plugins()
@@ -91,16 +93,20 @@ def _called(
         commands.load_parts(path)
     if command == "study":
         command = f"study_{values.pop('study')}"
-    elif command == "sweep":
+    elif command in ("run", "sweep"):
         values |= {"imports": imports or [], "threads": threads}
-    elif command == "run":
-        values["imports"] = imports or []
     elif command == "show":
         values["picture"] = not as_json
-    found = getattr(commands, command)(**values)
-    if save_to is not None:
-        report.save(found, save_to)
-    print(report.as_json(found) if as_json else report.as_text(found))
+    if command in ("compare", "export", "label", "show"):
+        values["force"] = force
+    call = getattr(commands, command)
+    ready()
+    found = call(**values)
+    try:
+        if save_to is not None:
+            report.save(found, save_to, force=force)
+    finally:  # what was computed is shown, whether or not it can be saved
+        print(report.as_json(found) if as_json else report.as_text(found))
     return 0 if found.complete else 1
 
 
@@ -153,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     export = command("export", "write a condensed set as an image folder, or as .npz")
     export.add_argument("artefact", metavar="ARTEFACT", help="FILE.safetensors, or a run folder")
     export.add_argument("to", metavar="FOLDER|FILE.npz", type=Path)
+    _force(export)
     _json(command("methods", "list the published methods"))
     kinds = command("kinds", "list every part that a configuration can name")
     kinds.add_argument("family", nargs="?", help="only this family, e.g. discrepancy or solver")
@@ -194,6 +201,7 @@ def _label(parser: argparse.ArgumentParser) -> None:
         "a teacher (FILE.teacher.safetensors)",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", required=True, help="the artefact that is written")
+    _force(parser)
     parser.add_argument("--data", help="other data than those that were condensed, for the teacher to learn")
     _changes(parser, "change a value of the teacher, e.g. rounds=5")
     _where(parser, seed=0, device="auto")
@@ -400,6 +408,11 @@ def _report(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="also write the report to FILE.html (with its pictures), FILE.md, FILE.csv or FILE.json",
     )
+    _force(parser)
+
+
+def _force(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--force", action="store_true", help="overwrite files that exist")
 
 
 def _json(parser: argparse.ArgumentParser) -> None:

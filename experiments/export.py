@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from discrepancy.errors import InvalidInput
-from objectives.storage import StorageError, replacing
+from objectives.storage import StorageError, writing
 from objectives.synthetic.artefact import SyntheticSet
 
 __all__ = ["export"]
@@ -46,7 +46,7 @@ def export(synthetic: SyntheticSet, to: Path) -> str:
             arrays["y" if synthetic.classes else "targets"] = synthetic.labels.numpy()
         if synthetic.classes:
             arrays["classes"] = np.array(synthetic.classes)
-        with replacing(to) as temporary, temporary.open("wb") as file:
+        with writing(to) as file:
             np.savez_compressed(file, **arrays)
         return f"{len(synthetic)} examples in {to}"
     return _images(synthetic, to)

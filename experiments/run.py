@@ -5,7 +5,7 @@ import platform
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from types import FrameType
 from typing import Any
@@ -13,13 +13,15 @@ from typing import Any
 import torch
 
 from discrepancy.errors import InvalidInput
-from experiments.config import completed, difference, dump, read, write_yaml
+from experiments.checkpoint import Checkpoint
+from experiments.config import completed, difference, dump, read
 from experiments.experiment import Experiment, chosen_device
 from experiments.folder import RunFolder
 from experiments.peak import Peak
 from experiments.report import curves, grid
 from experiments.teaching import Rounds, labelled
-from objectives.condensation import Progress, check_finite, result, solve
+from objectives.condensation import Progress, check_finite, restore, result, solve
+from objectives.solvers import Problem, Solving
 from objectives.synthetic.artefact import SyntheticSet
 
 __all__ = ["Interrupted", "Outcome", "run"]
@@ -50,6 +52,7 @@ def run(
     on_progress: Callable[[Progress], None] | None = None,
     on_round: Rounds | None = None,
     patience: float = 0.0,
+    options: str = "",
 ) -> Outcome:
     """Condense, and leave the artefact, its picture, the metrics and their curves in the folder.
 
@@ -62,6 +65,7 @@ def run(
         log_every: steps between two lines of metrics.
         on_round: called with the rounds of training that a teacher has had, from none, and their total.
         patience: seconds to wait for a folder that is in use.
+        options: of the command line that must be said again to continue, for the advice to do so.
 
     Raises:
         InvalidInput: if the folder is in use, holds another run, or cannot be resumed under this configuration.
@@ -75,13 +79,14 @@ def run(
         if experiment.teacher is not None:
             experiment.teacher.check(data)
         start, before = time.perf_counter(), 0.0
-        solving = experiment.solver.start(problem)
+        fingerprint = problem.data.fingerprint()
         if resume and folder.checkpoint.exists():
             saved = folder.load(problem.runtime.device)
-            solving.restore(saved["state"])
-            before, peak.before = saved["seconds"], saved.get("peak_bytes", 0)
+            problem, solving = _continued(experiment, problem, folder, saved, fingerprint)
+            before, peak.before = saved.seconds, saved.peak_bytes
         else:
-            folder.write_text(folder.config, write_yaml(dump(experiment)))
+            solving = experiment.solver.start(problem)
+            folder.write_config(dump(experiment), options)
         folder.forget_after(solving.step)
 
         def seconds() -> float:
@@ -97,7 +102,16 @@ def run(
                     on_progress(progress)
                 if progress.step % checkpoint_every == 0 or last or asked():
                     check_finite(progress.record)
-                    folder.save(progress.state(), seconds(), peak.bytes)
+                    folder.save(
+                        Checkpoint(
+                            state=progress.state(),
+                            data=fingerprint,
+                            compiled=solving.compiled,
+                            seconds=seconds(),
+                            peak_bytes=peak.bytes,
+                            device=problem.runtime.device.type,
+                        )
+                    )
                 if asked() and not last:
                     raise Interrupted(f"stopped after step {progress.step} of {progress.steps}")
 
@@ -105,24 +119,26 @@ def run(
         about = _record(experiment, solving.resolved, seconds())
         about |= {"steps": solving.steps, "memory": {"peak_bytes": peak.bytes, "of": peak.measured}}
         synthetic = result(problem, solving, about)
-        if experiment.teacher is None:
-            synthetic.save(folder.result)
-        else:
-            synthetic = labelled(
+        if experiment.teacher is not None:
+            synthetic, taught = labelled(
                 synthetic,
                 experiment.teacher,
                 data,
-                folder.result,
                 seed=problem.runtime.seed,
                 device=problem.runtime.device,
                 on_round=on_round,
             )
+            taught.save(folder.teacher)
+        folder.check_held()
         grid.save(synthetic, folder.picture)
         curves.save(folder.metrics, folder.curves)
+        synthetic.save(folder.result)  # the last: with it the run is done
         return Outcome(folder, synthetic, about["seconds"], solving.steps, about["memory"]["peak_bytes"])
 
 
 def _check_folder(experiment: Experiment, folder: RunFolder, resume: bool) -> None:
+    folder.check_config()
+    folder.check_own()
     if not resume:
         if folder.checkpoint.exists() or folder.result.exists():
             raise InvalidInput(
@@ -137,6 +153,31 @@ def _check_folder(experiment: Experiment, folder: RunFolder, resume: bool) -> No
             f"'{folder.path}' was begun with another configuration: {'; '.join(changed)}; resume it as it was, or start "
             "anew with --out"
         )
+
+
+def _continued(
+    experiment: Experiment, problem: Problem, folder: RunFolder, saved: Checkpoint, fingerprint: str
+) -> tuple[Problem, Solving]:
+    """The problem as it was solved before, and the solution under way.
+
+    Raises:
+        InvalidInput: if the data are others, networks cannot be compiled where they were, or the state does not belong here.
+    """
+    if saved.data != fingerprint:
+        raise InvalidInput(
+            f"'{folder.path}' was begun with other data of the same name ({problem.data.name}): their fingerprint was "
+            f"{saved.data[:12]} and is {fingerprint[:12]}; restore the data, or start anew with --out"
+        )
+    policy = "always" if saved.compiled else "never"  # compiled code differs in its last bits
+    problem = replace(problem, runtime=replace(problem.runtime, compile=policy))
+    solving = experiment.solver.start(problem)
+    if saved.compiled and not solving.compiled:
+        raise InvalidInput(
+            f"'{folder.checkpoint}' was made with compiled networks, and there is no compiler now, so the result would differ "
+            "in its last bits; install a C++ compiler (g++ or clang) or set CXX, or start anew with --out"
+        )
+    restore(solving, saved.state, f"'{folder.checkpoint}'")
+    return problem, solving
 
 
 def _record(experiment: Experiment, resolved: dict[str, Any], seconds: float) -> dict[str, Any]:
@@ -168,7 +209,8 @@ def _asked_to_stop() -> Iterator[Callable[[], bool]]:
 
     with contextlib.suppress(ValueError):  # handlers belong to the main thread; elsewhere nobody sends signals
         for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, handle)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+                before[number] = signal.signal(number, handle)
     try:
         yield lambda: bool(asked)
     finally:

@@ -65,21 +65,17 @@ def labelled(
     synthetic: SyntheticSet,
     teacher: Teacher,
     data: LabelledData,
-    artefact: Path,
     *,
     seed: int,
     device: torch.device,
     on_round: Rounds | None = None,
-) -> SyntheticSet:
-    """The set with the labels of a teacher, written to its file with the teacher's weights beside it."""
+) -> tuple[SyntheticSet, Taught]:
+    """The set with the labels of a teacher, and the teacher, whose weights belong beside it."""
     started = time.perf_counter()
     taught = teacher.taught(data.train, data.test, seed=seed, device=device, on_round=on_round)
     made = taught.label(synthetic)
     about = {**made.record["teacher"], "seconds": round(time.perf_counter() - started, 2)}
-    made = replace(made, record={**made.record, "teacher": about})
-    taught.save(beside(artefact))
-    made.save(artefact)
-    return made
+    return replace(made, record={**made.record, "teacher": about}), taught
 
 
 def teacher_of(

@@ -23,7 +23,7 @@ from objectives.synthetic.pixels import Pixels
 from objectives.teacher import Teacher
 from objectives.terms.objective import Summand
 
-__all__ = ["Progress", "condense", "solve"]
+__all__ = ["Progress", "condense", "restore", "solve"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +123,7 @@ def condense(
         teacher.check(problem.data)
     solving = solver.start(problem)
     if state is not None:
-        solving.restore(dict(state))
+        restore(solving, state)
     solve(solving, on_step)
     config = {
         "objective": {"terms": {name: term.describe() for name, term in problem.objective.terms}},
@@ -136,6 +136,25 @@ def condense(
         return made
     test = data.test if isinstance(data, LabelledData) else None
     return teacher.label(made, problem.data, test, seed=seed, device=device)
+
+
+def restore(solving: Solving, state: Mapping[str, Any], what: str = "'state'") -> None:
+    """Continue from a state.
+
+    Args:
+        what: its name in the error.
+
+    Raises:
+        InvalidInput: if it is not one of this solver and problem, or its step lies outside of the run.
+    """
+    step = state.get("step")
+    if type(step) is not int or not 0 <= step <= solving.steps:
+        raise InvalidInput(f"{what} is of step {step}, but this run has steps 0 to {solving.steps}; start anew")
+    try:
+        solving.restore(dict(state))
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InvalidInput(f"{what} is no state of this solver and problem ({why}); start anew") from error
 
 
 def solve(solving: Solving, on_step: Callable[[Progress], None] | None = None) -> None:

@@ -33,7 +33,7 @@ from objectives.engine.bound_context import PART_EXAMPLES
 from objectives.engine.extractor import Extractor
 from objectives.engine.runtime import Runtime
 from objectives.rng import shuffled
-from objectives.storage import replacing
+from objectives.storage import write_bytes
 from objectives.synthetic.artefact import SyntheticSet
 from objectives.training.trainer import NetworkTrainer, TrainingData
 from objectives.training.training import Training
@@ -292,8 +292,7 @@ class Taught:
             for number, member in enumerate(self.members)
             for name, value in member.tensors.items()
         }
-        with replacing(path) as temporary:
-            safetensors.torch.save_file(tensors, temporary, {"teacher": json.dumps(self.record)})
+        write_bytes(path, safetensors.torch.save(tensors, {"teacher": json.dumps(self.record)}))
 
 
 def _statistics(network: Network, parameters: NetworkParameters, batches: Sequence[Tensor]) -> Statistics:

@@ -32,7 +32,8 @@ class Attention(Embedding, kind="attention"):
     References: DataDAM: Efficient Dataset Distillation with Attention Matching (Sajedi et al., 2023), section 3.2.
 
     Raises:
-        InvalidInput: if ``power`` is not > 0; on use, if ``last`` is false and there is only one layer.
+        InvalidInput: if ``power`` is not > 0; on use, if ``last`` is false and there is only one layer, or if a layer has no
+            positions.
 
     Example:
         >>> import torch
@@ -60,6 +61,12 @@ class Attention(Embedding, kind="attention"):
         if not self.last and len(names) < 2:
             raise InvalidInput("'last' is false, but the network has one layer only; take a deeper one")
         kept = names if self.last else names[:-1]
+        for name in kept:
+            if maps[name].ndim < 3:
+                raise InvalidInput(
+                    f"'attention' is a map over positions, but {name} of the network has shape {tuple(maps[name].shape[1:])} "
+                    "for an example; take a network of maps, such as convnet, or via: features"
+                )
         looks = {name: maps[name].abs().pow(self.power).sum(1).flatten(1) for name in kept}
         return {name: functional.normalize(value, dim=1, eps=SMALLEST) for name, value in looks.items()}
 

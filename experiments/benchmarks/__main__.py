@@ -14,7 +14,7 @@ import torch
 
 from experiments.report import Column, Notes, Report, Section, Table, as_text
 from experiments.report.progress import shown
-from objectives.storage import json_text
+from objectives.storage import json_text, write_text
 
 __all__ = ["main"]
 
@@ -39,7 +39,7 @@ def main() -> None:
         advance(len(names), "")
     report = _report(machine(), found)
     if options.json is not None:
-        options.json.write_text(json_text(report.data, 1), encoding="utf-8")
+        write_text(options.json, json_text(report.data, 1))
     print(as_text(report))
 
 

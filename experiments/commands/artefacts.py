@@ -1,5 +1,6 @@
 """The commands that take an artefact: label, evaluate, show and export."""
 
+import contextlib
 import functools
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,12 +26,14 @@ from experiments.experiment import chosen_device
 from experiments.folder import RunFolder, artefact_path
 from experiments.report import Report, curves, grid
 from experiments.report.evaluation import evaluation_report, teacher_in_words
+from experiments.report.files import made, save_png
 from experiments.report.progress import shown
 from experiments.report.summary import artefact_report, facts_report, listing_report, text_report
-from experiments.teaching import labelled, teacher_of, teacher_tree
+from experiments.teaching import beside, labelled, teacher_of, teacher_tree
 from objectives.data.labelled import LabelledData
 from objectives.engine.runtime import Runtime
 from objectives.methods import available
+from objectives.storage import StorageError, check_free
 from objectives.synthetic.artefact import SyntheticSet
 from objectives.teacher import Teacher
 
@@ -47,27 +50,30 @@ def label(
     changes: Sequence[str] = (),
     seed: int = 0,
     device: str = "auto",
+    force: bool = False,
     quiet: bool = False,
 ) -> Report:
-    """Label an artefact by a teacher, into an artefact of its own; the values are those of ``condense label``."""
+    """Label an artefact by a teacher, into an artefact of its own, with the teacher beside it; the values are those of
+    ``condense label``."""
     out = Path(out)
-    if out.exists():
-        raise InvalidInput(f"'{out}' exists already; name another file with --out")
+    check_free([out, beside(out)], force)
     if out.suffix != ".safetensors":
         raise InvalidInput(f"'--out' must be the name of an artefact, FILE.safetensors, got '{out}'")
     synthetic = SyntheticSet.load(artefact_path(artefact))
+    made(out.parent)
     taught = build(Teacher, override(teacher_tree(teacher), changes), "teacher")
     loaded = _loaded(synthetic, artefact, data, root)
     with shown("teaching", max(1, taught.number * taught.rounds), quiet) as advance:
-        relabelled = labelled(
+        relabelled, weights = labelled(
             synthetic,
             taught,
             loaded,
-            out,
             seed=seed,
             device=chosen_device(device),
             on_round=lambda done, total: advance(done, "rounds"),
         )
+    weights.save(beside(out))
+    relabelled.save(out)
     summary = {
         "artefact": str(out),
         "teacher": teacher_in_words(relabelled.record["teacher"]),
@@ -158,8 +164,9 @@ def _rooted(source: Tree, root: str) -> Tree:
     return {**source, "root": root}
 
 
-def show(what: str, *, picture: bool = True) -> Report:
-    """A method as YAML that ``run`` accepts; or the facts of an artefact, and a ``picture`` of it, written beside it."""
+def show(what: str, *, picture: bool = True, force: bool = False) -> Report:
+    """A method as YAML that ``run`` accepts; or the facts of an artefact, and a ``picture`` of it, written beside it unless a
+    file of that name is there already, or nothing can be written there. With ``force`` the picture is written anew."""
     files = available()
     if what in files:
         tree = read(files[what])
@@ -182,14 +189,22 @@ def show(what: str, *, picture: bool = True) -> Report:
         facts["labels"] = f"of a teacher: {teacher_in_words(synthetic.record['teacher'])}"
     data = {**facts, "record": dict(synthetic.record)}
     file = path.with_suffix(".png")
-    if picture and grid.save(synthetic, file):
-        facts["picture"] = str(file)
+    drawn = grid.picture(synthetic)
+    if picture and drawn is not None:
+        if force or not file.exists():
+            with contextlib.suppress(StorageError):  # a folder that is not the reader's own
+                save_png(drawn.png, file)
+        if file.exists():
+            facts["picture"] = str(file)
     run_folder = RunFolder(path.parent)
-    pictures = [grid.picture(synthetic), curves.picture(run_folder.metrics) if path == run_folder.result else None]
+    pictures = [drawn, curves.picture(run_folder.metrics) if path == run_folder.result else None]
     config = write_yaml(synthetic.record["config"]) if "config" in synthetic.record else ""
     return artefact_report(what, facts, data, config, [found for found in pictures if found is not None])
 
 
-def export(artefact: str | Path, to: str | Path) -> Report:
-    """Write an artefact as an image folder or ``.npz``."""
-    return text_report(f"Export of {artefact}", exporting.export(SyntheticSet.load(artefact_path(artefact)), Path(to)))
+def export(artefact: str | Path, to: str | Path, *, force: bool = False) -> Report:
+    """Write an artefact as an image folder or ``.npz``; a file that exists is overwritten with ``force`` alone."""
+    to = Path(to)
+    if to.suffix == ".npz":
+        check_free([to], force)
+    return text_report(f"Export of {artefact}", exporting.export(SyntheticSet.load(artefact_path(artefact)), to))

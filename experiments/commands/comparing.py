@@ -12,8 +12,7 @@ from experiments.config import Tree, override, read
 from experiments.config.files import parse_value
 from experiments.folder import artefact_path, is_run_folder
 from experiments.report import Report
-from experiments.report.comparison import comparison_report, save_all
-from experiments.report.files import made
+from experiments.report.comparison import comparison_report, prepare_all, save_all
 from experiments.report.progress import shown
 
 __all__ = ["compare"]
@@ -37,10 +36,11 @@ def compare(
     seed: int | None = None,
     device: str | None = None,
     out: str | Path | None = None,
+    force: bool = False,
     quiet: bool = False,
 ) -> Report:
     """How far data sets are from a real one; the values are those of ``condense compare``. The first of ``what`` is the real
-    side. Files are written into the folder ``out``, if there is one."""
+    side. Files are written into the folder ``out``, if there is one, over others of their names with ``force`` alone."""
     what = list(what)
     if config is None and len(what) == 1 and Path(what[0]).suffix in CONFIGURATIONS:
         what, config = [], what[0]
@@ -68,7 +68,7 @@ def compare(
     tree["discrepancies"] = discrepancies_of(tree.get("discrepancies") or list(DEFAULT))
     request = request_of(override(tree, changes))
     if out is not None:
-        made(Path(out))
+        prepare_all(Path(out), force)
     with shown("comparing", 1000, quiet) as advance:
         answer = compared(request, lambda done, note: advance(int(1000 * done), note))
     report = comparison_report(answer)

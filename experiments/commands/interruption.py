@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from experiments.run import Interrupted
 
-__all__ = ["continued_by", "imported"]
+__all__ = ["continued_by", "said_again"]
 
 
 @contextlib.contextmanager
@@ -26,6 +26,8 @@ def continued_by(how: Callable[[], str]) -> Iterator[None]:
         raise KeyboardInterrupt("; ".join(part for part in parts if part)) from None
 
 
-def imported(files: Sequence[str]) -> str:
-    """The options that read these files with parts of the user's own again."""
-    return "".join(f" --import {shlex.quote(str(file))}" for file in files)
+def said_again(imports: Sequence[str] = (), threads: int | None = None) -> str:
+    """The options of the command line that a resume needs and no folder holds: the files with parts of the user's own, and the
+    number of threads."""
+    read = "".join(f" --import {shlex.quote(str(file))}" for file in imports)
+    return read if threads is None else f"{read} --threads {threads}"

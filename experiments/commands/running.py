@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from discrepancy.errors import InvalidInput
-from experiments.commands.interruption import continued_by, imported
+from experiments.commands.interruption import continued_by, said_again
 from experiments.config import Tree, build, dump, read
 from experiments.data import HeldOut, source_named
 from experiments.experiment import Experiment, configured
@@ -41,11 +41,13 @@ def run(
     checkpoint_every: int = 100,
     dry_run: bool = False,
     imports: Sequence[str] = (),
+    threads: int | None = None,
     quiet: bool = False,
 ) -> Report:
     """Condense a data set with a method or a configuration file, or plan it; the values are those of ``condense run``.
 
-    ``imports`` are files with parts of the user's own, read before; an interruption names them.
+    ``imports`` are files with parts of the user's own, read before, and ``threads`` is the number of torch's threads that was
+    asked for; the advice to continue names them.
 
     Raises:
         KeyboardInterrupt: on SIGINT or SIGTERM, after the checkpoint is written.
@@ -64,12 +66,14 @@ def run(
     if dry_run:
         return plan_report(f"Plan of {experiment.title}", planned(experiment))
     folder = RunFolder(_default_folder(experiment) if out is None else Path(out))
-    how = f"continue with: condense run --out {folder.path} --resume{imported(imports)}"
-    with continued_by(lambda: how if folder.config.exists() else ""):
-        return _run(experiment, folder, resume, checkpoint_every, quiet)
+    options = said_again(imports, threads)
+    with continued_by(lambda: f"continue with: {folder.continuation(options)}" if folder.config.exists() else ""):
+        return _run(experiment, folder, resume, checkpoint_every, quiet, options)
 
 
-def _run(experiment: Experiment, folder: RunFolder, resume: bool, checkpoint_every: int, quiet: bool) -> Report:
+def _run(
+    experiment: Experiment, folder: RunFolder, resume: bool, checkpoint_every: int, quiet: bool, options: str
+) -> Report:
     steps = getattr(experiment.solver, "steps", 1)
     with staged(quiet) as stage:
         advance = stage(f"condensing with {experiment.title}", steps)
@@ -92,6 +96,7 @@ def _run(experiment: Experiment, folder: RunFolder, resume: bool, checkpoint_eve
             checkpoint_every=checkpoint_every,
             on_progress=on_progress,
             on_round=on_round,
+            options=options,
         )
     summary = {
         "artefact": str(folder.result),
@@ -112,6 +117,7 @@ def _named(what: str | None, resumed: Path | None) -> Tree:
         return method_tree(what)
     if resumed is not None:
         folder = RunFolder(resumed)
+        folder.check_config()
         if not folder.config.exists():
             raise InvalidInput(f"'{resumed}' holds no run to resume; name the folder of one with --out")
         return read(folder.config)

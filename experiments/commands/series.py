@@ -1,16 +1,18 @@
 """``condense study`` and ``condense sweep``: many runs from one command."""
 
 import functools
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from experiments import studies, sweeps
-from experiments.commands.interruption import continued_by, imported
+from experiments.commands.interruption import continued_by, said_again
 from experiments.config import build, write_yaml
 from experiments.report import Report
 from experiments.report.progress import shown
 from experiments.report.summary import listing_report
+from experiments.sweeps.folder import SweepFolder
 from experiments.sweeps.sweep_report import sweep_plan_report
 
 __all__ = ["study_exact", "study_predict", "sweep"]
@@ -105,11 +107,20 @@ def sweep(
     if report_only:
         found = sweeps.read_results(asked, folder, **chosen)
     else:
-        with continued_by(lambda: f"continue with: condense sweep --out {folder} --resume{imported(imports or ())}"):
+        options = said_again(imports or (), threads) + _chosen(optional, portions or (), only or ())
+        how = SweepFolder(folder).continuation(options)
+        with continued_by(lambda: f"continue with: {how}"):
             found = sweeps.run_sweep(
                 asked, folder, resume=resume, imports=imports, threads=threads, progress=progress, **chosen
             )
     return found.report().noted(_written_to(folder, found.files))
+
+
+def _chosen(optional: bool, portions: Sequence[str], only: Sequence[str]) -> str:
+    """The options that choose cells of a sweep."""
+    named = {"--portions": portions, "--only": only}
+    chosen = "".join(f" {option} {shlex.quote(','.join(names))}" for option, names in named.items() if names)
+    return " --all" * optional + chosen
 
 
 def _written_to(folder: Path, files: Sequence[Path]) -> str:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from discrepancy.errors import InvalidInput
 from experiments.report.grid import tiles
-from objectives.storage import replacing
+from objectives.storage import writing
 from objectives.synthetic.artefact import SyntheticSet
 
 __all__ = ["side_by_side"]
@@ -47,8 +47,8 @@ def side_by_side(sets: dict[str, SyntheticSet], path: Path) -> None:
         )
         left += panel.shape[1] + BETWEEN
     figure.figimage(canvas, origin="upper")
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI)
+    with writing(path) as file:
+        figure.savefig(file, format="png", dpi=DPI)
 
 
 def _panel(synthetic: SyntheticSet) -> np.ndarray:

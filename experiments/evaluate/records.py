@@ -20,6 +20,10 @@ from objectives.training.trainer import TrainingData
 __all__ = ["Evaluation", "TrainingSet"]
 
 
+ROUNDING = 1e-3
+"""Of the sum of a soft label, enough for half precision."""
+
+
 @dataclass(frozen=True, eq=False)
 class TrainingSet:
     """What networks are trained on, and learners fitted to.
@@ -58,8 +62,17 @@ class TrainingSet:
                 raise InvalidInput(f"the {name} of the training set must be finite, got NaN or infinity; repair them")
         if self.weights is not None and (bool((self.weights < 0).any()) or not bool(self.weights.sum() > 0)):
             raise InvalidInput("the weights of the training set must be >= 0 and not all zero")
+        if self.labels.kind == "hard" and (values.is_floating_point() or values.is_complex()):
+            raise InvalidInput(f"the labels of the training set must be whole numbers, one a class, got {values.dtype}")
         if self.labels.kind != "hard" and not values.is_floating_point():
             raise InvalidInput(f"soft labels must be floating point numbers, got {values.dtype}")
+        if self.labels.kind in ("soft", "teacher"):
+            apart = (values.double().sum(1) - 1).abs().max()
+            if bool((values < 0).any()) or float(apart) > ROUNDING:
+                raise InvalidInput(
+                    "soft labels of the training set must be distributions, nonnegative rows that sum to 1, got values from "
+                    f"{float(values.min()):.4g} and sums up to {float(apart):.4g} apart from 1"
+                )
 
     def __len__(self) -> int:
         return len(self.points)

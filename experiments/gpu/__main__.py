@@ -23,7 +23,7 @@ from experiments.benchmarks.__main__ import machine
 from experiments.experiment import chosen_device
 from experiments.gpu import forward, methods, published, tests
 from experiments.gpu.budget import Budget, Setting
-from objectives.storage import json_text
+from objectives.storage import json_text, write_text
 
 __all__ = ["PARTS", "main"]
 
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         for name in names:
             report["parts"][name] = carried_out(name, setting)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json_text(report, 1) + "\n", encoding="utf-8")
+    write_text(options.out, json_text(report, 1) + "\n")
     print(f"written to {options.out}")
     return int(any("error" in part for part in report["parts"].values()))
 

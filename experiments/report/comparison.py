@@ -25,8 +25,9 @@ from experiments.report.record import (
     significant,
 )
 from experiments.report.values import duration
+from objectives.storage import check_free
 
-__all__ = ["comparison_report", "drawn", "save_all"]
+__all__ = ["comparison_report", "drawn", "prepare_all", "save_all"]
 
 FILES = ("comparison.json", "comparison.csv", "comparison.html")
 
@@ -42,6 +43,17 @@ def comparison_report(answer: Answer) -> Report:
         sections=(Section(parts=(_table(answer), Notes(tuple(_notes(answer))), picture)),),
         data=answer.as_dict(),
     )
+
+
+def prepare_all(folder: Path, force: bool) -> None:
+    """Make the folder that :func:`save_all` writes into, before the work starts.
+
+    Raises:
+        InvalidInput: if one of its files exists and is not to be overwritten.
+        StorageError: if the folder cannot be made.
+    """
+    check_free((folder / name for name in (*FILES, "comparison.png")), force)
+    made(folder)
 
 
 def save_all(report: Report, folder: Path) -> None:

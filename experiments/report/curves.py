@@ -1,6 +1,5 @@
 """Loss curves: the total and every named term over the steps, from the lines of ``metrics.jsonl``."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,12 +9,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from discrepancy.errors import InvalidInput
+from experiments.metrics import read_metrics
 from experiments.report.figures import COLOURS, DPI, FAINT, INK, PALE, blank, framed, verbatim
 from experiments.report.files import save_png
 from experiments.report.record import Picture
 
-__all__ = ["drawn", "measurements", "picture", "save"]
+__all__ = ["drawn", "picture", "save"]
 
 SMOOTHED_FROM = 100
 """Measurements from which a running mean is drawn over the raw values."""
@@ -31,28 +30,8 @@ def save(metrics: Path, path: Path) -> bool:
 
 def picture(metrics: Path) -> Picture | None:
     """The curves; None where there are fewer than two measurements."""
-    lines = measurements(metrics)
+    lines = read_metrics(metrics)
     return Picture("loss over the steps", "losses", lambda: drawn(lines)) if len(lines) > 1 else None
-
-
-def measurements(metrics: Path) -> list[dict[str, Any]]:
-    """The lines of the file; none if there is no file. A last line that was cut off is left out.
-
-    Raises:
-        InvalidInput: if another line is damaged.
-    """
-    if not metrics.exists():
-        return []
-    texts = metrics.read_text(encoding="utf-8", errors="replace").splitlines()
-    lines = []
-    for number, text in enumerate(texts, 1):
-        try:
-            line = json.loads(text)
-            lines.append({"step": int(line["step"]), "loss": float(line["loss"]), "terms": dict(line["terms"])})
-        except (ValueError, KeyError, TypeError) as error:
-            if number < len(texts):
-                raise InvalidInput(f"'{metrics}' is damaged at line {number}; remove that line") from error
-    return lines
 
 
 def drawn(lines: Sequence[Mapping[str, Any]]) -> Figure:

@@ -8,18 +8,18 @@ from experiments.report.markdown import as_markdown
 from experiments.report.page import as_html
 from experiments.report.plain import as_csv, as_json
 from experiments.report.record import Report
-from objectives.storage import StorageError, replacing
+from objectives.storage import StorageError, check_free, write_bytes, write_text
 
 __all__ = ["ENDINGS", "made", "prepare", "save", "save_png"]
 
 ENDINGS = (".md", ".html", ".csv", ".json")
 
 
-def prepare(path: Path) -> Path:
+def prepare(path: Path, force: bool = True) -> Path:
     """Make the folder of a file that a report is to be saved in, before the work starts.
 
     Raises:
-        InvalidInput: if no renderer has the ending.
+        InvalidInput: if no renderer has the ending, or the file exists and is not to be overwritten.
         StorageError: if the folder cannot be made.
     """
     if path.suffix not in ENDINGS:
@@ -27,6 +27,7 @@ def prepare(path: Path) -> Path:
             f"'{path}' must end in one of {', '.join(ENDINGS)}, which is the form of the report, got "
             f"'{path.suffix}'{suggestion(path.suffix, ENDINGS)}"
         )
+    check_free([path], force)
     made(path.parent)
     return path
 
@@ -44,21 +45,23 @@ def made(folder: Path) -> Path:
     return folder
 
 
-def save(report: Report, path: str | Path, table: str | None = None) -> None:
+def save(report: Report, path: str | Path, table: str | None = None, force: bool = True) -> None:
     """Write a report as Markdown, HTML, CSV or JSON, by the ending of the file. The pictures of a Markdown file ``NAME.md`` are
     written beside it, as ``NAME-PICTURE.png``.
 
     Args:
         table: the name of the tables that CSV holds; that of the first table by default.
+        force: whether to overwrite what exists.
 
     Raises:
-        InvalidInput: if no renderer has the ending.
+        InvalidInput: if no renderer has the ending, or a file exists and is not to be overwritten.
         StorageError: if it cannot be written.
     """
-    path = prepare(Path(path))
+    path = prepare(Path(path), force)
     match path.suffix:
         case ".md":
             files = {picture.name: f"{path.stem}-{picture.name}.png" for picture in report.pictures}
+            check_free((path.with_name(file) for file in files.values()), force)
             for picture in report.pictures:
                 save_png(picture.png, path.with_name(files[picture.name]))
             text = as_markdown(report, files)
@@ -68,11 +71,9 @@ def save(report: Report, path: str | Path, table: str | None = None) -> None:
             text = as_csv(report, table)
         case _:
             text = as_json(report, indent=1) + "\n"
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="")
+    write_text(path, text)
 
 
 def save_png(content: bytes, path: Path) -> None:
     """Write a PNG file, whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
+    write_bytes(path, content)

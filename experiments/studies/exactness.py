@@ -13,7 +13,7 @@ from experiments.report import Report, grid, save
 from experiments.report.progress import Shown, silent
 from experiments.studies.exact import Noise, Row, exact, experiment_of, iterated, recovered
 from experiments.studies.exact_report import exact_report
-from experiments.studies.folder import Lines, StudyFolder
+from experiments.studies.folder import StudyFolder
 from objectives.data.labelled import LabelledData
 from objectives.synthetic.artefact import SyntheticSet
 
@@ -115,7 +115,7 @@ class _Running:
 
     def rows(self, progress: Shown) -> Iterator[Row]:
         """Every row: read where it is there, else computed and written."""
-        lines = Lines(self.folder.path / "rows.jsonl")
+        lines = self.folder.rows
         known = {_key(row): row for row in (Row(**line) for line in lines.read())}
         cells = list(itertools.product(self.sources, self.features, range(self.seeds)))
         with progress("exact", len(cells)) as advance:

@@ -5,59 +5,54 @@ report.json   report.html   correlations.csv   correlations.png   scatter.png   
 report.json   table.md   table.html   rows.jsonl                                   (exact)
 """
 
-import json
-import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from discrepancy.errors import InvalidInput
-from experiments.config import Tree, changed, read, write_yaml
+from experiments.config import Tree, changed, read
 from experiments.folder import RunFolder
-from objectives.storage import StorageError, json_text
+from objectives.storage import append_lines, json_text, read_lines
 
 __all__ = ["Lines", "StudyFolder"]
 
+ROW = ("data", "features", "method", "per_class", "seed", "condensed", "real_seconds", "own_seconds", "steps")
+"""What every row of the study of exactness has."""
+
 
 class Lines:
-    """A file of JSON lines that only grows. A line that was cut off by a kill is forgotten."""
+    """A file of JSON lines that only grows. A line that was cut off by a kill is forgotten.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Args:
+        keys: that every line has.
+    """
+
+    def __init__(self, path: Path, keys: Sequence[str] = ()) -> None:
+        self.path, self.keys = path, keys
 
     def read(self) -> list[dict[str, Any]]:
-        """Every whole line."""
-        if not self.path.exists():
-            return []
-        lines = []
-        for text in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                lines.append(json.loads(text))
-            except json.JSONDecodeError:
-                continue
-        return lines
+        """Every whole line.
+
+        Raises:
+            InvalidInput: if the file cannot be read, or a line is damaged.
+        """
+        return read_lines(self.path, lambda line: line.keys() >= set(self.keys))
 
     def append(self, line: dict[str, Any]) -> None:
-        """Write a line, on a line of its own even if the last one was cut off, and wait until it is on the disk."""
-        try:
-            with self.path.open("ab+") as file:
-                if file.tell():
-                    file.seek(-1, os.SEEK_END)
-                    if file.read(1) != b"\n":
-                        file.write(b"\n")
-                file.write(json_text(line).encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise StorageError(f"'{self.path}' could not be written ({error.strerror or error}); free space") from error
+        """Write a line and wait until it is on the disk."""
+        append_lines(self.path, [json_text(line)])
 
 
 class StudyFolder(RunFolder):
     """The files of one study."""
 
+    command = "study"
+
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.accuracies = Lines(path / "accuracies.jsonl")
-        self.values = Lines(path / "values.jsonl")
+        self.accuracies = Lines(path / "accuracies.jsonl", ("set", "accuracies", "seconds", "test_examples"))
+        self.values = Lines(path / "values.jsonl", ("view", "discrepancy", "values"))
+        self.rows = Lines(path / "rows.jsonl", ROW)
         self.sets = path / "sets"
         self.report = path / "report.json"
         self.summary = path / "report.html"
@@ -66,6 +61,15 @@ class StudyFolder(RunFolder):
         self.table = path / "correlations.csv"
         self.dots = path / "correlations.png"
         self.scatter = path / "scatter.png"
+
+    @property
+    def states(self) -> tuple[Path, ...]:
+        return self.accuracies.path, self.values.path, self.rows.path, self.sets
+
+    @property
+    def written(self) -> tuple[Path, ...]:
+        reports = self.report, self.summary, self.markdown, self.page, self.table, self.dots, self.scatter
+        return self.config, *reports
 
     def set_file(self, key: str) -> Path:
         return self.sets / f"{key}.safetensors"
@@ -80,6 +84,8 @@ class StudyFolder(RunFolder):
         Raises:
             InvalidInput: with every difference that matters.
         """
+        self.check_config()
+        self.check_own()
         if self.config.exists():
             found = changed(read(self.config), tree, growing, free)
             if found:
@@ -87,4 +93,4 @@ class StudyFolder(RunFolder):
                     f"'{self.path}' holds a study with another configuration: {'; '.join(found)}; run it as it was, add "
                     f"to {', '.join(growing)} only, or name another folder with --out"
                 )
-        self.write_text(self.config, write_yaml(tree))
+        self.write_config(tree)

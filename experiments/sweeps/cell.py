@@ -11,7 +11,7 @@ from experiments.run import run
 from experiments.sweeps.folder import CellFiles
 from objectives.condensation import Progress
 from objectives.engine.runtime import Runtime
-from objectives.storage import json_text
+from objectives.storage import json_text, write_text
 from objectives.synthetic.artefact import SyntheticSet
 
 __all__ = ["Advancing", "Job", "perform"]
@@ -64,7 +64,8 @@ def perform(job: Job, advancing: Advancing) -> None:
             patience=PATIENCE,
         )
     found = _evaluated(job, files, lambda done, note: advancing("evaluating", done, ""))
-    files.run.write_text(files.evaluation, json_text(found.as_dict(), 1))
+    with files.run.locked(PATIENCE):
+        write_text(files.evaluation, json_text(found.as_dict(), 1))
 
 
 def _evaluated(job: Job, files: CellFiles, on_progress: Callable[[float, str], None]) -> Comparison:

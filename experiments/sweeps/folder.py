@@ -12,14 +12,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from discrepancy.errors import InvalidInput
-from experiments.config import Tree, changed, completed, write_yaml
+from experiments.config import Tree, changed, completed
 from experiments.evaluate import Protocol
 from experiments.experiment import Experiment
 from experiments.folder import RunFolder
 from experiments.sweeps.cells import Cell, plain_cell
+from objectives.storage import read_json, write_text
 from objectives.synthetic.artefact import SyntheticSet
 
 __all__ = ["CellFiles", "SweepFolder"]
+
+
+CELLS = "cells"
 
 
 class CellFiles:
@@ -34,13 +38,29 @@ class CellFiles:
 
     @property
     def evaluated(self) -> dict[str, Any] | None:
-        """What the evaluation found; None where it is not done."""
-        return json.loads(self.evaluation.read_text(encoding="utf-8")) if self.evaluation.exists() else None
+        """What the evaluation found; None where it is not done.
+
+        Raises:
+            InvalidInput: if the file is damaged.
+        """
+        return read_json(self.evaluation, _is_evaluation) if self.evaluation.exists() else None
 
     @property
     def failed(self) -> str | None:
-        """Why the cell failed, if it did."""
-        return json.loads(self.failure.read_text(encoding="utf-8"))["reason"] if self.failure.exists() else None
+        """Why the cell failed, if it did.
+
+        Raises:
+            InvalidInput: if the file is damaged.
+        """
+        return read_json(self.failure, _is_failure)["reason"] if self.failure.exists() else None
+
+    def check(self) -> None:
+        """Refuse damaged files.
+
+        Raises:
+            InvalidInput: naming one.
+        """
+        _ = self.evaluated, self.failed
 
     @property
     def state(self) -> Literal["done", "failed", "begun", "open"]:
@@ -60,6 +80,8 @@ class CellFiles:
 class SweepFolder(RunFolder):
     """The files of one sweep."""
 
+    command = "sweep"
+
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.cells = path / "cells.json"
@@ -69,18 +91,33 @@ class SweepFolder(RunFolder):
         self.table = path / "table.csv"
         self.cross = path / "cross.csv"
 
+    @property
+    def states(self) -> tuple[Path, ...]:
+        return (self.cells,)
+
+    @property
+    def written(self) -> tuple[Path, ...]:
+        return self.config, self.report, self.markdown, self.page, self.table, self.cross
+
     def files(self, cell: Cell) -> CellFiles:
-        return CellFiles(self.path / "cells" / cell.base, cell.network)
+        return CellFiles(self.path / CELLS / cell.base, cell.network)
 
     def check(self, cells: Sequence[Cell]) -> None:
         """Refuse cells that are not those of this folder; there may be more of them, and fields that have come since.
 
         Raises:
-            InvalidInput: with every difference.
+            InvalidInput: with every difference, or naming a file of the folder that is damaged.
         """
         if not self.cells.exists():
+            if (self.path / CELLS).exists():
+                raise InvalidInput(
+                    f"'{self.path}' holds a sweep, but its {self.cells.name} is lost; restore it, or name another folder with "
+                    "--out"
+                )
             return
-        before = json.loads(self.cells.read_text(encoding="utf-8"))
+        for cell in cells:
+            self.files(cell).check()
+        before = read_json(self.cells, _are_cells, "restore it, or name another folder with --out")
         now = {"cells": _described(cells)}
         found = changed({"cells": before}, now, growing=("cells",))
         if found:
@@ -96,8 +133,33 @@ class SweepFolder(RunFolder):
     def adopt(self, tree: Tree, cells: Sequence[Cell]) -> None:
         """Write the configuration and all the cells, unless those that are here are others."""
         self.check(cells)
-        self.write_text(self.cells, json.dumps(_described(cells), indent=1))
-        self.write_text(self.config, write_yaml(tree))
+        self.check_own()
+        self.write_config(tree)
+        write_text(self.cells, json.dumps(_described(cells), indent=1))  # the last: with it the folder holds a sweep
+
+
+def _is_evaluation(found: dict[str, Any]) -> bool:
+    rows = found.get("rows")
+    return (
+        found.keys() >= {"torch", "device"}
+        and isinstance(rows, dict)
+        and all(map(_is_row, rows.values()))
+        and bool(rows)
+    )
+
+
+def _is_row(row: Any) -> bool:
+    names = {"accuracies", "examples", "stored_bytes", "protocol", "protocol_hash", "epochs", "labels"}
+    return isinstance(row, dict) and row.keys() >= names and isinstance(row["accuracies"], list)
+
+
+def _is_failure(found: dict[str, Any]) -> bool:
+    return isinstance(found.get("reason"), str)
+
+
+def _are_cells(found: dict[str, Any]) -> bool:
+    whole = (isinstance(cell, dict) and cell.keys() >= {"experiment", "protocol"} for cell in found.values())
+    return bool(found) and all(whole)
 
 
 def _described(cells: Sequence[Cell]) -> dict[str, Any]:

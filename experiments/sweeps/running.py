@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from experiments.config import dump
+from experiments.report.files import made
 from experiments.report.progress import Advance
 from experiments.sweeps.cell import Advancing, Job
 from experiments.sweeps.cells import Cell
 from experiments.sweeps.folder import SweepFolder
 from experiments.sweeps.planning import Estimate
+from objectives.storage import remove_leftovers, write_text
 
 __all__ = ["Child", "Worker", "job_of", "run_cells"]
 
@@ -70,11 +72,12 @@ def run_cells(
 
 def _do(cell: Cell, folder: SweepFolder, worker: Worker, advancing: Advancing) -> None:
     files = folder.files(cell)
-    files.run.path.mkdir(parents=True, exist_ok=True)
+    made(files.run.path)
+    remove_leftovers(files.run.path)
     files.failure.unlink(missing_ok=True)
     reason = worker(job_of(cell, folder), advancing, files.log)
     if reason is not None:
-        files.run.write_text(files.failure, json.dumps({"reason": reason}))
+        write_text(files.failure, json.dumps({"reason": reason}))
 
 
 @dataclass(frozen=True, kw_only=True)

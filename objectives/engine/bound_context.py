@@ -98,6 +98,11 @@ class BoundContext:
             self.logits_extractor, schedule.training.criterion, compiled=self.compiles
         )
 
+    @property
+    def compiled(self) -> bool:
+        """Whether networks run compiled so far: where a compiler fails, they go on without."""
+        return any(extractor.compiled for extractor in (self.extractor, self.trained_extractor, self.logits_extractor))
+
     def _check(self) -> None:
         context, network, data = self.context, self.context.network, self.data
         if context.training_schedule is not None and self.has_network:

@@ -63,6 +63,12 @@ class Extractor:
         """Whether its forward pass can be compiled."""
         return self.network is not None and JACOBIAN not in self.take
 
+    @property
+    def compiled(self) -> bool:
+        """Whether its forward pass is compiled, and the compiler has not failed."""
+        passes = (self._differentiable, self._plain)
+        return any(isinstance(forward, Compiled) and forward.fast is not None for forward in passes)
+
     @functools.cached_property
     def multiplications(self) -> int:
         """Multiply-accumulates of the forward pass of one example."""

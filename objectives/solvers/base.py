@@ -116,6 +116,11 @@ class Solving(ABC):
         """The context in which terms are evaluated; None where they are not."""
         return None
 
+    @property
+    def compiled(self) -> bool:
+        """Whether networks run compiled, with other last bits than without."""
+        return self.bound_context is not None and self.bound_context.compiled
+
     @abstractmethod
     def advance(self) -> Record:
         """Do one step."""

@@ -24,7 +24,7 @@ from discrepancy.parts import plain
 from objectives.data.labels import Kind, Labels
 from objectives.data.real import RealData
 from objectives.data.units import Normalisation
-from objectives.storage import replacing
+from objectives.storage import write_bytes
 from objectives.synthetic.parameterisation import Decoded, Parameterisation
 
 __all__ = ["FORMAT", "SyntheticSet"]
@@ -168,8 +168,7 @@ class SyntheticSet(Dataset[tuple[Tensor, ...]]):
             "target_units": units and {name: list(value) for name, value in vars(units).items()},
             "stored_bytes": self.stored_bytes,
         }
-        with replacing(Path(path)) as temporary:
-            safetensors.torch.save_file(tensors, temporary, {"discrepancy": json.dumps(about)})
+        write_bytes(Path(path), safetensors.torch.save(tensors, {"discrepancy": json.dumps(about)}))
 
     @classmethod
     def load(cls, path: str | Path) -> "SyntheticSet":

@@ -82,6 +82,12 @@ def test_normalised_resolves_what_it_follows():
     )
 
 
+def test_a_layer_without_positions_is_refused():
+    message = r"'attention' is a map over positions, but layer2 of the network has shape \(4,\) for an example; take a network"
+    with pytest.raises(InvalidInput, match=message):
+        Attention()({**MAPS, "layer2": torch.zeros(3, 4)})
+
+
 def test_a_power_of_zero_is_refused():
     with pytest.raises(InvalidInput, match="'power' must be finite and > 0, got 0"):
         Attention(power=0.0)

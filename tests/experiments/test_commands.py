@@ -74,8 +74,7 @@ def test_a_folder_without_a_result_is_said_to_be_one(template: Path, tmp_path: P
 
 
 def test_the_artefact_of_a_run_folder_is_labelled(template: Path, tmp_path: Path) -> None:
-    teacher = "{network: {kind: convnet, width: 4, depth: 2}, rounds: 1, training: {steps: 2}}"
-    made = commands.label(template, out=tmp_path / "b.safetensors", teacher=teacher, quiet=True)
+    made = commands.label(template, out=tmp_path / "b.safetensors", teacher=TEACHER, quiet=True)
     assert SyntheticSet.load(tmp_path / "b.safetensors").labelling.kind == "teacher"
     assert made.data["teacher"].endswith(" % accuracy on 360 test examples")
 
@@ -116,6 +115,61 @@ def test_an_ending_without_a_form_is_refused_before_any_work(
         error = capsys.readouterr().err
         assert "a.htm' must end in one of .md, .html, .csv, .json" in error
         assert len(error.splitlines()) == 1
+
+
+TEACHER = "{network: {kind: convnet, width: 4, depth: 2}, rounds: 1, training: {steps: 2}}"
+COMPARED = ["--discrepancies", "mean", "--by", "none", "--resamples", "10", "--quiet"]
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("a.npz", ["export", "RUN", "FILE"]),
+        ("a.safetensors", ["label", "RUN", "--teacher", TEACHER, "--quiet", "--out", "FILE"]),
+        ("a.teacher.safetensors", ["label", "RUN", "--teacher", TEACHER, "--quiet", "--out", "FOLDER/a.safetensors"]),
+        ("comparison.png", ["compare", "digits", "RUN", *COMPARED, "--out", "FOLDER"]),
+        ("a.csv", ["compare", "digits", "RUN", *COMPARED, "--report", "FILE"]),
+        ("a.html", ["show", "RUN", "--report", "FILE"]),
+        ("a-examples.png", ["show", "RUN", "--report", "FOLDER/a.md"]),
+        ("a.json", ["evaluate", "RUN", "--controls", "none", "--set", "epochs=1", "--quiet", "--report", "FILE"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[0],
+)
+def test_what_exists_is_overwritten_by_force_alone(
+    template: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, command: list[str]
+) -> None:
+    places = {"RUN": str(template), "FILE": str(tmp_path / name), "FOLDER": str(tmp_path)}
+    for place, path in places.items():
+        command = [part.replace(place, path) for part in command]
+    (tmp_path / name).write_text("mine")
+    assert main(command) == 2
+    assert f"{name}' exists already; name another file, or overwrite it with --force" in capsys.readouterr().err
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "mine")]
+    assert main([*command, "--force"]) == 0
+    assert (tmp_path / name).read_bytes() != b"mine"
+
+
+def test_show_writes_a_picture_where_there_is_none_and_where_it_can(
+    template: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artefact, picture = tmp_path / "a.safetensors", tmp_path / "a.png"
+    artefact.write_bytes((template / "result.safetensors").read_bytes())
+
+    def refused(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.open", refused)
+        assert main(["show", str(artefact)]) == 0
+    shown = capsys.readouterr()
+    assert "1x8x8" in shown.out
+    assert "a.png" not in shown.out
+    assert shown.err == ""
+    picture.write_text("mine")
+    assert main(["show", str(artefact)]) == 0
+    assert picture.read_text() == "mine"
+    assert main(["show", str(artefact), "--force"]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_show_for_programs_writes_no_picture(template: Path, tmp_path: Path) -> None:

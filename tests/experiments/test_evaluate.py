@@ -483,8 +483,17 @@ POINTS, LABELS = torch.zeros(3, 1, 8, 8), Labels("hard", torch.zeros(3, dtype=to
             (POINTS, Labels("soft", torch.zeros(3, 10, dtype=torch.long))),
             "soft labels must be floating point numbers, got torch.int64",
         ),
+        ((POINTS, Labels("hard", torch.zeros(3))), "must be whole numbers, one a class, got torch.float32"),
+        ((POINTS, Labels("soft", torch.full((3, 10), 0.11))), "got values from 0.11 and sums up to 0.1 apart from 1"),
+        (
+            (POINTS, Labels("teacher", torch.tensor([[1.5, -0.5]] * 3))),
+            "must be distributions, .* got values from -0.5",
+        ),
     ],
-    ids=["empty", "labels", "weights", "nan-points", "nan-labels", "negative", "massless", "integer-soft"],
+    ids=[
+        *("empty", "labels", "weights", "nan-points", "nan-labels", "negative", "massless"),
+        *("integer-soft", "float-hard", "no-sum", "negative-soft"),
+    ],
 )
 def test_training_set_refuses(arguments: tuple[Any, ...], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
@@ -503,7 +512,7 @@ def test_training_set_refuses(arguments: tuple[Any, ...], message: str) -> None:
             r"labels of the training set must lie in 0 \.\. 9, got 10 \.\. 10",
         ),
         (
-            TrainingSet(POINTS, Labels("soft", torch.zeros(3, 9))),
+            TrainingSet(POINTS, Labels("soft", torch.full((3, 9), 1 / 9))),
             "soft labels must have 10 columns, one a class, got 9",
         ),
     ],

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from discrepancy.errors import InvalidInput
+from experiments.metrics import read_metrics
 from experiments.report import curves, grid
 from experiments.report.figures import DPI
 from objectives.data.labels import Labels
@@ -177,21 +178,22 @@ def metrics(folder: Path, text: str) -> Path:
 def test_a_cut_last_line_is_left_out(tmp_path: Path) -> None:
     whole = [json.dumps({**line, "seconds": 0.5}) for line in lines([3.0, 2.0, 1.0])]
     path = metrics(tmp_path, "\n".join(whole) + '\n{"step": 30, "lo')
-    assert curves.measurements(path) == lines([3.0, 2.0, 1.0])
+    assert read_metrics(path) == [{**line, "seconds": 0.5} for line in lines([3.0, 2.0, 1.0])]
     assert curves.save(path, tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.size == (960, 540)
 
 
-def test_a_damaged_line_is_named(tmp_path: Path) -> None:
-    path = metrics(tmp_path, '{"step": 0}\n{"step": 1, "loss": 1.0, "terms": {}}\n')
+@pytest.mark.parametrize("damaged", ['{"step": 0}', "[1]", '{"step": "0", "loss": 1, "terms": {}}', "\\xff"])
+def test_a_damaged_line_is_named(tmp_path: Path, damaged: str) -> None:
+    path = metrics(tmp_path, damaged + '\n{"step": 1, "loss": 1.0, "terms": {}}\n')
     with pytest.raises(InvalidInput, match=r"metrics\.jsonl' is damaged at line 1; remove that line"):
-        curves.measurements(path)
+        read_metrics(path)
 
 
 def test_one_measurement_makes_no_curve(tmp_path: Path) -> None:
-    assert curves.measurements(tmp_path / "gone.jsonl") == []
-    path = metrics(tmp_path, json.dumps(lines([3.0])[0]))
+    assert read_metrics(tmp_path / "gone.jsonl") == []
+    path = metrics(tmp_path, json.dumps(lines([3.0])[0]) + "\n")
     assert not curves.save(path, tmp_path / "a.png")
     assert not (tmp_path / "a.png").exists()
 

@@ -258,6 +258,34 @@ def test_fields_that_came_with_a_later_version_are_at_their_defaults(
     assert "growth" not in error
 
 
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"rows": {"dm": {}}, "digits/1/dm/0": 3, "reason": 1}', "\\xff"])
+@pytest.mark.parametrize(
+    "name", ["cells.json", "cells/digits/1/dm/0/evaluation.json", "cells/digits/1/dm/0/failure.json"]
+)
+def test_a_damaged_file_is_named(finished: Path, name: str, content: str, capsys: pytest.CaptureFixture[str]):
+    (finished / name).write_bytes(content.encode("latin-1"))
+    before = files_in(finished)
+    for option in ("--resume", *(["--report-only"] if "/" in name else [])):
+        assert sweep(str(finished.parent / "tiny.yaml"), finished, option) == 2
+        error = capsys.readouterr().err
+        assert f"{name}' is damaged; restore it" in error
+        assert len(error.splitlines()) == 1
+    assert files_in(finished) == before
+    (finished / name).unlink()
+    assert sweep(str(finished.parent / "tiny.yaml"), finished, "--resume") == (2 if name == "cells.json" else 0)
+    if name == "cells.json":
+        assert "holds a sweep, but its cells.json is lost; restore it" in capsys.readouterr().err
+
+
+def test_files_of_other_origin_are_not_overwritten(
+    tmp_path: Path, in_process: None, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "table.csv").write_text("mine")
+    assert sweep(written(tmp_path / "tiny.yaml"), tmp_path) == 2
+    assert "table.csv' exists already and is no file of a sweep" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"table.csv", "tiny.yaml"}
+
+
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     done: list[str] = []
 
@@ -273,8 +301,9 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(run, "Child", stopped)
     methods = {"dm": {"set": ["solver.steps=2", "context.batch=4"]}, "random": {"shared": False}}
     file = written(tmp_path / "tiny.yaml", per_class=[1], methods=methods, controls=["whole", "herding"])
-    assert sweep(file, tmp_path / "out") == 130
-    assert f"interrupted; continue with: condense sweep --out {tmp_path / 'out'} --resume" in capsys.readouterr().err
+    assert sweep(file, tmp_path / "out", "--threads", "1", "--all", "--only", "digits/*") == 130
+    advice = f"interrupted; continue with: condense sweep --out {tmp_path / 'out'} --resume --threads 1 --all --only 'digits/*'"
+    assert advice in capsys.readouterr().err
     before = files_in(tmp_path / "out")
     assert (tmp_path / "out" / "table.md").exists()
     monkeypatch.setattr(run, "Child", here)
