@@ -183,6 +183,7 @@ def _continued(
 def _record(experiment: Experiment, resolved: dict[str, Any], seconds: float) -> dict[str, Any]:
     return {
         "config": dump(experiment),
+        **({} if experiment.data.location is None else {"data_path": experiment.data.location}),
         "resolved": {
             name: {"via": dump(found["via"]), "match": {block: dump(part) for block, part in found["match"].items()}}
             for name, found in resolved.items()

@@ -144,7 +144,8 @@ def _loaded(synthetic: SyntheticSet, artefact: str | Path, data: str | None, roo
 def source_of(
     synthetic: SyntheticSet, artefact: str | Path, data: str | None = None, root: str | None = None
 ) -> Source:
-    """The data that are named, or else those that an artefact was made from, at ``root`` if that is given.
+    """The data that are named, or else those that an artefact was made from, at ``root`` if that is given. A file of the user's
+    own is the one that it was then, by its absolute path; where that is gone, one of that name.
 
     Raises:
         InvalidInput: if the artefact does not say what it was made from.
@@ -154,14 +155,17 @@ def source_of(
     source = synthetic.record.get("config", {}).get("data")
     if source is None:
         raise InvalidInput(f"'{artefact}' does not say which data it was made from; name them with --data")
-    return build(Source, source if root is None else _rooted(source, root))
+    where = synthetic.record.get("data_path")
+    if isinstance(where, str) and Path(where).exists():
+        source = _changed(source, path=where)
+    return build(Source, source if root is None else _changed(source, root=root))
 
 
-def _rooted(source: Tree, root: str) -> Tree:
-    """The source with its data at this root; of a held-out part, those of the whole."""
+def _changed(source: Tree, **fields: str) -> Tree:
+    """The source with these fields; of a held-out part, those of the whole."""
     if source.get("kind") == HeldOut.kind:
-        return {**source, "of": _rooted(source["of"], root)}
-    return {**source, "root": root}
+        return {**source, "of": _changed(source["of"], **fields)}
+    return {**source, **fields}
 
 
 def show(what: str, *, picture: bool = True, force: bool = False) -> Report:

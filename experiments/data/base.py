@@ -6,6 +6,7 @@ the examples of each class are put in the order of a hash of their numbers, and 
 
 import hashlib
 from abc import abstractmethod
+from pathlib import Path
 
 from jaxtyping import Int
 from torch import Tensor
@@ -33,6 +34,12 @@ class Source(Part, family=True):
     def original(self) -> "Source":
         """The source that this one is a part of; itself where it is none."""
         return self
+
+    @property
+    def location(self) -> str | None:
+        """The absolute path of the file or folder that a user has named; None where the data have a name of their own."""
+        path = getattr(self.original, "path", None)
+        return None if path is None else str(Path(path).expanduser().absolute())
 
     def known_limits(self, data: LabelledData) -> tuple[float, float] | None:
         """The range of valid values of data that were loaded from here, where it is known and not only a default."""

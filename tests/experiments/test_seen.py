@@ -105,6 +105,15 @@ def test_data_that_changed_behind_their_name_are_refused_unless_they_are_named(
     capsys.readouterr()
     assert main(["evaluate", "run", *SMALL]) == 0
     assert json.loads(capsys.readouterr().out)["notes"] == []
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")  # where another file has the name
+    np.savez("table.npz", x=x, y=y)
+    assert main(["evaluate", "../run", *SMALL]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"]["condensed"]["test_examples"] == 20
+    (tmp_path / "table.npz").unlink()
+    assert main(["evaluate", "../run", *SMALL]) == 2
+    assert "'table' is not what '../run' was made from" in capsys.readouterr().err
+    monkeypatch.chdir(tmp_path)
     np.savez("table.npz", x_train=x[:40], y_train=1 - y[:40], x_test=x[40:], y_test=y[40:])
     for command in (["evaluate", "run", *SMALL], ["label", "run", "--teacher", "mlp", "--out", "other.safetensors"]):
         assert main(command) == 2
