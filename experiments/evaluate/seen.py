@@ -52,8 +52,13 @@ def check_unseen(synthetic: SyntheticSet, data: LabelledData, validation: bool =
         )
 
 
-def check_same(synthetic: SyntheticSet, data: LabelledData, artefact: str) -> None:
+def check_same(
+    synthetic: SyntheticSet, data: LabelledData, artefact: str, instead: str = "name data with --data"
+) -> None:
     """Refuse data that are not what a set was made from, though they have the same name.
+
+    Args:
+        instead: what else can be done.
 
     Raises:
         InvalidInput: if their fingerprint is another one.
@@ -62,7 +67,7 @@ def check_same(synthetic: SyntheticSet, data: LabelledData, artefact: str) -> No
     if recorded is not None and recorded != data.train.fingerprint():
         raise InvalidInput(
             f"'{data.name}' is not what '{artefact}' was made from: its training examples have changed, or others have the "
-            "name; restore them, or name data with --data"
+            f"name; restore them, or {instead}"
         )
 
 

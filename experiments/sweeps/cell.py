@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.data import Source
-from experiments.evaluate import Comparison, NetworkEvaluator, Protocol, comparison, control
+from experiments.evaluate import Comparison, NetworkEvaluator, Protocol, check_same, comparison, control
 from experiments.experiment import Experiment, chosen_device
 from experiments.run import run
 from experiments.sweeps.folder import CellFiles
@@ -73,6 +73,7 @@ def _evaluated(job: Job, files: CellFiles, on_progress: Callable[[float, str], N
     evaluator = NetworkEvaluator(data, job.protocol, runtime=runtime)
     if job.control is None:
         synthetic = SyntheticSet.load(files.run.result)
+        check_same(synthetic, data, str(files.run.result), "begin the sweep in another folder")
         return comparison(synthetic, evaluator, controls=(), on_progress=on_progress)
     counts = [job.per_class] * data.count
     found = control(job.control, evaluator, counts, sum(counts), progress=lambda share: on_progress(share, ""))

@@ -178,7 +178,7 @@ def test_networks_are_averaged_and_layers_added(folder: Path, capsys: pytest.Cap
     assert several["rows"][0]["estimate"] == pytest.approx(sum(of_each) / 3, rel=1e-3)
     layers = printed(capsys, "digits", one, "--via", "layers", *options)
     assert layers["rows"][0]["estimate"] > single["rows"][0]["estimate"]
-    assert layers["rows"][0]["yardstick"]["k"] == pytest.approx(10, rel=0.6)
+    assert 5 < layers["rows"][0]["yardstick"]["k"] < 40  # ten examples, one of each class
 
 
 def test_frequencies_are_shared_by_both_sides(folder: Path, capsys: pytest.CaptureFixture[str]):
