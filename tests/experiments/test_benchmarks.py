@@ -1,12 +1,13 @@
 """Every benchmark runs, in a tiny setting; what it measures is not judged here."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from experiments.benchmarks import __main__ as benchmarks
-from experiments.benchmarks import distribution_matching, evaluation, pairwise, summarising, timing
+from experiments.benchmarks import distribution_matching, evaluation, levels, pairwise, summarising, timing
 from experiments.benchmarks.timing import alternating, beside
 
 
@@ -72,3 +73,16 @@ def test_memory_is_measured(monkeypatch: pytest.MonkeyPatch):
     for name, size in (("N", 600), ("M", 110), ("D", 3)):
         monkeypatch.setattr(pairwise, name, size)
     assert pairwise.peak_of("step", "energy") >= 0
+
+
+def test_levels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """The whole simulation, of two kinds, twice each."""
+    file = tmp_path / "levels.md"
+    options = ["--repetitions", "2", "--markdown", str(file)]
+    monkeypatch.setattr("sys.argv", ["levels", "mean", "covering_radius", *options])
+    levels.main()
+    rows = [line.split("|")[1:-1] for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    assert [len(row) for row in rows] == [1 + len(levels.TESTS) + len(levels.INTERVALS)] * 4
+    assert all("±" in cell for cell in rows[2][1:])
+    assert [cell.strip() for cell in rows[3][-len(levels.INTERVALS) :]] == ["no interval"] * len(levels.INTERVALS)
+    assert "covering_radius" in capsys.readouterr().out
