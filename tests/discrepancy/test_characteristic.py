@@ -105,10 +105,6 @@ class TestCharacteristicFunction(DiscrepancyContract):
         return replace(discrepancy, lengthscale=wide)
 
 
-class TestCharacteristicFunctionOfImages(TestCharacteristicFunction):
-    shape = (2, 3, 1)
-
-
 def sample(n: int, d: int = 3, seed: int = 0) -> torch.Tensor:
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 

@@ -66,10 +66,6 @@ class TestClassifierDivergence(LargerGroups):
             return by_scipy(discrepancy, mu, nu)
 
 
-class TestClassifierDivergenceOfImages(TestClassifierDivergence):
-    shape = (2, 3, 1)
-
-
 def normal(n: int, d: int = 1, seed: int = 0) -> torch.Tensor:
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 

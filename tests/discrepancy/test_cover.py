@@ -48,10 +48,6 @@ class TestCoveringRadius(DiscrepancyContract):
         return loops(discrepancy, mu, nu)
 
 
-class TestCoveringRadiusOfImages(TestCoveringRadius):
-    shape = (2, 3, 1)
-
-
 def sample(n: int, d: int = 3, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 

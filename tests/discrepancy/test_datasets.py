@@ -102,10 +102,6 @@ class TestJoint(DiscrepancyContract):
         return replace(discrepancy, of=of, scale=factor * discrepancy.scale)
 
 
-class TestJointOfImages(TestJoint):
-    shape = (2, 3, 1)
-
-
 def labelled(n: int, seed: int = 0, d: int = 2, classes: int = 3) -> Measure:
     labels = torch.arange(n) % classes
     return Measure(normal(n, d, seed) + labels[:, None], labels=labels).with_label_vectors(classes)
@@ -277,10 +273,6 @@ class TestDataSetDistance(DiscrepancyContract):
         return otdd(discrepancy, mu, nu)
 
 
-class TestDataSetDistanceOfImages(TestDataSetDistance):
-    shape = (2, 3, 1)
-
-
 def test_two_classes_far_apart():
     """One point a class: gaussians without spread, so each pair costs ‖x - y‖² twice."""
     x, y = torch.tensor([[0.0], [10.0]]).double(), torch.tensor([[1.0], [12.0]]).double()
@@ -393,10 +385,6 @@ class TestClassesDistance(DiscrepancyContract):
     @staticmethod
     def rescaled(discrepancy: Discrepancy, factor: float) -> Discrepancy:
         return ClassesDistance(of=MMD(kernel=Gaussian(lengthscale=factor * 1.5)))
-
-
-class TestClassesDistanceOfImages(TestClassesDistance):
-    shape = (2, 3, 1)
 
 
 def test_classes_far_apart_match_themselves():

@@ -43,10 +43,6 @@ class TestEnergyDistance(DiscrepancyContract):
         return by_scipy(discrepancy, mu, nu)
 
 
-class TestEnergyDistanceOfImages(TestEnergyDistance):
-    shape = (2, 3, 1)
-
-
 def sample(n: int, d: int = 3, seed: int = 0) -> Tensor:
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 

@@ -9,6 +9,7 @@ Properties (Hypothesis):
 
 import gc
 import math
+from typing import ClassVar
 
 import numpy as np
 import ot
@@ -43,6 +44,7 @@ def linear_program(costs: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
 
 class TestWasserstein(DiscrepancyContract):
     far_tolerance = 1e-4
+    other_shapes = (2, 3, 1), (19,)
     instances = {  # noqa: RUF012
         "two": Wasserstein(),
         "two-root": Wasserstein(root=True),
@@ -58,16 +60,10 @@ class TestWasserstein(DiscrepancyContract):
         return value ** (1 / discrepancy.p) if discrepancy.root else value
 
 
-class TestWassersteinOfImages(TestWasserstein):
-    shape = (2, 3, 1)
-
-
 class TestWassersteinOnTheLine(TestWasserstein):
+    instances: ClassVar = {name: TestWasserstein.instances[name] for name in ("two-root", "one", "three")}
     shape = (1,)
-
-
-class TestWassersteinInManyDimensions(TestWasserstein):
-    shape = (19,)
+    other_shapes = ()
 
 
 def sample(n: int, d: int = 3, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:

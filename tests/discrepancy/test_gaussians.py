@@ -48,6 +48,7 @@ def bures(a: np.ndarray, first: np.ndarray, b: np.ndarray, second: np.ndarray) -
 
 @few_points
 class TestFrechet(DiscrepancyContract):
+    other_shapes = (2, 3, 1), (11,)  # with eleven features both covariances are singular
     instances = {  # noqa: RUF012
         "plain": Frechet(),
         "root": Frechet(root=True),
@@ -60,17 +61,6 @@ class TestFrechet(DiscrepancyContract):
         assert isinstance(discrepancy, Frechet)
         value = bures(*fit(mu, discrepancy.shrink), *fit(nu, discrepancy.shrink))
         return math.sqrt(value) if discrepancy.root else value
-
-
-class TestFrechetOfImages(TestFrechet):
-    shape = (2, 3, 1)
-
-
-class TestFrechetOfManyFeatures(TestFrechet):
-    """Both covariances are singular."""
-
-    instances = {"plain": Frechet(), "root": Frechet(root=True)}  # noqa: RUF012
-    shape = (11,)
 
 
 class TestGaussianKL(DiscrepancyContract):
@@ -91,11 +81,6 @@ class TestGaussianKL(DiscrepancyContract):
     def rescaled(discrepancy: Discrepancy, factor: float) -> Discrepancy:
         assert isinstance(discrepancy, GaussianKL)
         return replace(discrepancy, towards=factor * float(discrepancy.towards))  # pyright: ignore
-
-
-class TestGaussianKLOfImages(TestGaussianKL):
-    instances = {name: TestGaussianKL.instances[name] for name in ("forward", "diagonal-jeffreys")}  # noqa: RUF012
-    shape = (2, 3, 1)
 
 
 def by_torch(discrepancy: GaussianKL, mu: Measure, nu: Measure) -> float:

@@ -26,6 +26,7 @@ class TestMeanGradients(DiscrepancyContract):
         "l1": MeanGradients(form="l1"),
     }
     shape = (2, 3)
+    other_shapes = (2, 3, 1, 2), (3,)  # of convolutions and of vectors
 
     @staticmethod
     def truth(discrepancy: Discrepancy, mu: Measure, nu: Measure) -> float:
@@ -41,14 +42,6 @@ class TestMeanGradients(DiscrepancyContract):
     def rescaled(discrepancy: Discrepancy, factor: float) -> Discrepancy:
         assert isinstance(discrepancy, MeanGradients)
         return replace(discrepancy, epsilon=factor**2 * discrepancy.epsilon)
-
-
-class TestMeanGradientsOfConvolutions(TestMeanGradients):
-    shape = (2, 3, 1, 2)
-
-
-class TestMeanGradientsOfVectors(TestMeanGradients):
-    shape = (3,)
 
 
 CONVNET = ConvNet(width=4, depth=1, norm="instance", activation="swish")

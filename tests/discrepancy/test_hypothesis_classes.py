@@ -37,10 +37,6 @@ class TestLinearHypotheses(DiscrepancyContract):
         return 4 * discrepancy.norm**2 * float(np.abs(np.linalg.eigvalsh(difference)).max())
 
 
-class TestLinearHypothesesOfImages(TestLinearHypotheses):
-    shape = (2, 3, 1)
-
-
 def sample(n: int, d: int = 3, seed: int = 0) -> torch.Tensor:
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 

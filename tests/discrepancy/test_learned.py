@@ -113,10 +113,6 @@ class TestParameters(DiscrepancyContract):
         return replace(discrepancy, learner=wider(discrepancy.learner, factor))
 
 
-class TestParametersOfImages(TestParameters):
-    shape = (2, 3, 1)
-
-
 class TestRisk(DiscrepancyContract):
     instances = {  # noqa: RUF012
         "ridge": Risk(learner=Ridge(penalty=0.1)),
@@ -150,10 +146,6 @@ class TestRisk(DiscrepancyContract):
         assert isinstance(discrepancy, Risk)
         learner = wider(discrepancy.learner, factor)
         return None if learner is None else replace(discrepancy, learner=learner)
-
-
-class TestRiskOfImages(TestRisk):
-    shape = (2, 3, 1)
 
 
 def data(n: int, d: int = 3, c: int = 2, seed: int = 0) -> Measure:

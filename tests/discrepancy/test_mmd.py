@@ -103,10 +103,6 @@ class TestMMD(DiscrepancyContract):
         return replace(discrepancy, kernel=replace(kernel, lengthscale=factor * kernel.lengthscale))
 
 
-class TestMMDOfImages(TestMMD):
-    shape = (2, 3, 1)
-
-
 def sample(n: int, d: int = 3, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 

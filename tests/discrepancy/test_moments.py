@@ -73,10 +73,6 @@ class TestMoments(DiscrepancyContract):
         return replace(discrepancy, unit=factor * float(discrepancy.unit))  # pyright: ignore
 
 
-class TestMomentsOfImages(TestMoments):
-    shape = (2, 3, 1)
-
-
 class TestCoral(DiscrepancyContract):
     instances = {"plain": Coral()}  # noqa: RUF012
 
@@ -87,10 +83,6 @@ class TestCoral(DiscrepancyContract):
             for points, weights in (pooled(side, "features") for side in (mu, nu))
         )
         return float(((first - second) ** 2).sum() / (4 * first.shape[0] ** 2))
-
-
-class TestCoralOfImages(TestCoral):
-    shape = (2, 3, 1)
 
 
 def sample(n: int, d: int = 3, seed: int = 0) -> torch.Tensor:

@@ -54,10 +54,6 @@ class TestNeighbourKL(LargerGroups):
         return loops(discrepancy, mu, nu)
 
 
-class TestNeighbourKLOfImages(TestNeighbourKL):
-    shape = (2, 3, 1)
-
-
 def normal(n: int, d: int = 1, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 

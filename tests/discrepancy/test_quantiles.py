@@ -74,10 +74,6 @@ class TestQuantiles(DiscrepancyContract):
         return loops(discrepancy, mu, nu)
 
 
-class TestQuantilesOfImages(TestQuantiles):
-    shape = (2, 3, 1)
-
-
 def sample(n: int, d: int = 3, seed: int = 0) -> torch.Tensor:
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 

@@ -60,10 +60,6 @@ class TestSmoothedTotalVariation(DiscrepancyContract):
         return replace(discrepancy, lengthscale=factor * float(discrepancy.lengthscale))  # pyright: ignore
 
 
-class TestSmoothedTotalVariationOfImages(TestSmoothedTotalVariation):
-    shape = (2, 3, 1)
-
-
 def normal(n: int, d: int = 1, seed: int = 0) -> torch.Tensor:
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 

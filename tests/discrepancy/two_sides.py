@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from samples import M, N, needs, with_points
+from samples import M, N, claiming, one_a_class, where, with_points
 from torch import Tensor
 
 from discrepancy import Discrepancy, Grouping, InvalidInput, Measure, Unsupported
@@ -21,21 +21,21 @@ class TwoSides:
     draws: Callable[..., Any]
     value: Callable[..., Tensor]
 
-    @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
-    def test_two_sided_calls_give_the_value_of_the_short_call(self, discrepancy: Discrepancy, dtype: torch.dtype):
-        mu, nu, draws = self.sample(N, 0, dtype), self.sample(M, 1, dtype), self.draws(discrepancy)
-        expected = self.value(discrepancy, mu, nu)
-        for first, second in [(mu, nu), *self._other_labels(mu, nu)]:
-            value = in_two_calls(discrepancy, first, second, draws)
-            assert value.shape == ()
-            assert value.dtype == dtype
-            torch.testing.assert_close(value, expected, rtol=0, atol=0)
-        for first, second in [(mu, nu), *self._other_labels(mu, nu)[:1]]:
-            value = in_two_calls(discrepancy, first.as_groups(), second.as_groups(), draws)
-            torch.testing.assert_close(value, expected[None], rtol=0, atol=0)
+    def test_two_sided_calls_give_the_value_of_the_short_call(self, discrepancy: Discrepancy):
+        for dtype in (torch.float64, torch.float32):
+            mu, nu, draws = self.sample(N, 0, dtype), self.sample(M, 1, dtype), self.draws(discrepancy)
+            expected = self.value(discrepancy, mu, nu)
+            for first, second in [(mu, nu), *self._other_labels(mu, nu)]:
+                value = in_two_calls(discrepancy, first, second, draws)
+                assert value.shape == ()
+                assert value.dtype == dtype
+                torch.testing.assert_close(value, expected, rtol=0, atol=0)
+            for first, second in [(mu, nu), *self._other_labels(mu, nu)[:1]]:
+                value = in_two_calls(discrepancy, first.as_groups(), second.as_groups(), draws)
+                torch.testing.assert_close(value, expected[None], rtol=0, atol=0)
 
+    @claiming("differentiable")
     def test_a_flat_value_has_the_gradient_of_the_short_call(self, discrepancy: Discrepancy):
-        needs(discrepancy, "differentiable")
         mu, nu, draws = self.sample(N), self.sample(M, 1), self.draws(discrepancy)
         leaf = nu.tensors[""].clone().requires_grad_()
         side = with_points(nu, leaf)
@@ -43,9 +43,11 @@ class TwoSides:
         (slope,) = torch.autograd.grad(in_two_calls(discrepancy, mu, side, draws), leaf)
         torch.testing.assert_close(slope, expected, rtol=0, atol=0)
 
-    @pytest.mark.parametrize("grouped", [False, True], ids=["flat", "grouped"])
-    @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
-    def test_merged_summaries_are_those_of_the_union(self, discrepancy: Discrepancy, dtype: torch.dtype, grouped: bool):
+    def test_merged_summaries_are_those_of_the_union(self, discrepancy: Discrepancy):
+        self._merges(discrepancy, torch.float64, grouped=False)
+        self._merges(discrepancy, torch.float32, grouped=True)
+
+    def _merges(self, discrepancy: Discrepancy, dtype: torch.dtype, grouped: bool) -> None:
         sizes, draws = ([10, 7, 9] if grouped else [5, 3, 4]), self.draws(discrepancy)
         sides = [self.sample(size, seed, dtype, seed / 4) for seed, size in enumerate(sizes)]
         nu = self.sample(7, 5, dtype)
@@ -69,6 +71,7 @@ class TwoSides:
             value = compared(discrepancy, functools.reduce(merge, parts), with_class_numbers(nu), draws)
             torch.testing.assert_close(value, expected, rtol=tolerance, atol=tolerance)
 
+    @one_a_class
     def test_flat_and_grouped_sides_do_not_mix(self, discrepancy: Discrepancy):
         mu, nu, draws = self.sample(N), self.sample(M, 1), self.draws(discrepancy)
         flat, grouped = (discrepancy.summarise(side, draws) for side in (mu, mu.as_groups()))
@@ -86,9 +89,9 @@ class TwoSides:
         with pytest.raises(InvalidInput, match="has no groups"):
             flat.select(torch.tensor([0]))
 
+    @one_a_class
+    @where(lambda discrepancy: discrepancy.labelled)
     def test_classes_that_the_summary_does_not_know_are_refused(self, discrepancy: Discrepancy):
-        if not discrepancy.labelled:
-            pytest.skip("looks at no labels")
         mu, nu, draws = self.sample(N), self.sample(M, 1), self.draws(discrepancy)
         more = Measure(nu.points, nu.mass_of, torch.arange(M))
         summary = discrepancy.summarise(mu, draws)
@@ -111,6 +114,7 @@ class TwoSides:
         expected = self.value(discrepancy, *(with_points(side, side.tensors[""].float()) for side in (mu, nu)))
         torch.testing.assert_close(value, expected)
 
+    @one_a_class
     def test_named_blocks_are_summed(self, discrepancy: Discrepancy):
         sides, draws = [self.sample(N), self.sample(N, 3), self.sample(M, 1)], self.draws(discrepancy)
         mu, more, nu = (
