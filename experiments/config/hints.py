@@ -60,6 +60,7 @@ def _default(item: Any) -> Any:
 def register_kinds() -> None:
     """Import the packages whose parts a configuration may name; kinds register themselves when they are declared."""
     import discrepancy.public  # noqa: F401
+
     for package in ("discrepancy", "objectives"):
         importlib.import_module(f"{package}.public")
 

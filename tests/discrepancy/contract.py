@@ -25,6 +25,11 @@ from discrepancy.numerics import pairwise
 __all__ = ["DiscrepancyContract", "M", "N", "claiming", "claims", "rows", "with_points", "with_weights"]
 
 
+def compares_pairs(discrepancy: Discrepancy) -> bool:
+    """Whether its value depends on the points by their differences, pair by pair."""
+    return "translation-invariant" in claims(discrepancy) and not discrepancy.mergeable
+
+
 class DiscrepancyContract(TwoSides):
     instances: ClassVar[Mapping[str, Discrepancy]]
     shape: ClassVar[tuple[int, ...]] = (3,)
@@ -186,12 +191,11 @@ class DiscrepancyContract(TwoSides):
             tolerance = self.float32_tolerance
             torch.testing.assert_close(value.double(), exact, atol=tolerance, rtol=tolerance)
 
-    @pytest.mark.parametrize("seed", range(2))
-    def test_near_pairs_count_beside_far_ones(self, discrepancy: Discrepancy, seed: int):
-        needs(discrepancy, "translation-invariant")
-        if self.far_tolerance is None or discrepancy.mergeable:
-            pytest.skip("compares no pairs of points")
-        mu, nu = (self.beside_far_points(2 * half, at) for half, at in ((4, seed), (3, seed + 5)))
+    @where(compares_pairs)
+    def test_near_pairs_count_beside_far_ones(self, discrepancy: Discrepancy):
+        if self.far_tolerance is None:
+            pytest.skip("of no pairs of points alone")
+        mu, nu = (self.beside_far_points(2 * half, at) for half, at in ((4, 0), (3, 5)))
         exact = torch.tensor(self.truth(discrepancy, mu, nu), dtype=torch.float64)
         narrow, wide = (
             [with_points(side, side.points.to(kind)) for side in (mu, nu)] for kind in (torch.float32, torch.float64)
@@ -244,11 +248,10 @@ class DiscrepancyContract(TwoSides):
         function = self.function_of(discrepancy, self.sample(N), nu.labels)
         assert torch.autograd.gradcheck(function, leaves, fast_mode=True)
 
+    @where(lambda discrepancy: {"differentiable", "zero-at-equality", "nonnegative"} <= claims(discrepancy))
     def test_weights_have_no_gradient_at_equality(self, discrepancy: Discrepancy):
-        for tag in ("differentiable", "zero-at-equality", "nonnegative"):
-            needs(discrepancy, tag)
         if self.far_tolerance is None or discrepancy.mergeable:
-            pytest.skip("compares no pairs of points")
+            pytest.skip("of no pairs of points alone")
         mu = self.sample(N)
         leaf = mu.mass_of.clone().requires_grad_()
         value = self.value(discrepancy, mu, with_weights(mu, leaf))
