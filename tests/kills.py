@@ -156,7 +156,7 @@ def kill_at(number: int) -> None:
     def cut(descriptor: int) -> None:
         end = os.lseek(descriptor, 0, os.SEEK_END)
         if next(moments) == number:
-            os.ftruncate(descriptor, end // 2)
+            os.ftruncate(descriptor, max(0, end - 7))  # of a file that grows, a part of the last line
             os.kill(os.getpid(), signal.SIGKILL)
         fsync(descriptor)
         moment()

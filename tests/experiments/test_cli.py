@@ -389,7 +389,7 @@ def test_killed_anywhere_and_resumed_gives_the_same_bits():
     assert "; 0 runs went wrong" in found.stdout
 
 
-def test_a_real_process_is_killed_and_resumed(finished: Path, tmp_path: Path):
+def test_a_real_process_that_is_stopped_says_how_to_continue(tmp_path: Path):
     folder, arguments = tmp_path / "run", ["--steps", "2000", "--threads", "1", "--checkpoint-every", "1"]
     process = subprocess.Popen([*CONDENSE, "run", "dm", *TINY, *arguments, "--out", folder], stderr=subprocess.PIPE)
     while not (folder / "checkpoint.pt").exists():
@@ -408,7 +408,8 @@ def test_an_interruption_while_modules_are_imported_is_one_line(tmp_path: Path, 
     """It comes in the middle of the import of a module, where an exception would be swallowed."""
     module = "import os, signal\ntry: os.kill(os.getpid(), signal.SIGINT)\nexcept BaseException: pass\n"
     (tmp_path / "torch.py").write_text(module)
-    prepared = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); " if ignored else ""
+    handler = "SIG_IGN" if ignored else "default_int_handler"
+    prepared = f"import signal; signal.signal(signal.SIGINT, signal.{handler}); "
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {prepared}from experiments.start import main; sys.exit(main())"
     found = subprocess.run([sys.executable, "-c", code, "run", "dm"], capture_output=True, check=False)
     if ignored:
