@@ -62,11 +62,16 @@ def locked_folder(folder: Path, patience: float = 0.0) -> Iterator[Callable[[], 
 def _locked(path: Path) -> int | None:
     """The descriptor of the file, made and locked; None if another process holds it."""
     assert fcntl is not None
+    failure = OSError(f"'{path}' is removed again and again")
     for _ in range(TRIES):
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:  # the process before has just removed the empty folder
+        except (
+            FileNotFoundError,
+            FileExistsError,
+        ) as error:  # the process before may just have removed the empty folder
+            failure = error
             continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -79,7 +84,7 @@ def _locked(path: Path) -> int | None:
         if _is_at(path, descriptor):
             return descriptor
         os.close(descriptor)
-    raise OSError(f"'{path}' is removed again and again")
+    raise failure
 
 
 def _is_at(path: Path, descriptor: int) -> bool:
