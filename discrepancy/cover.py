@@ -87,7 +87,9 @@ class CoveringRadius(SampleDiscrepancy, kind="covering_radius"):
         with torch.no_grad():
             pairs = self._deciding(real, Measure(points.detach(), synthetic.mass_of.detach()))
         distances = [self._distance(_at(real.rows.detach(), i), _at(points, j)) for i, j in pairs]
-        return torch.stack(distances).amax(0).to(points.dtype)
+        # A point or weight that is not finite decides nothing, and yet must be seen.
+        unseen = 0 * (points.detach().double().sum((1, 2)) + synthetic.mass_of.detach().double().sum(-1))
+        return (torch.stack(distances).amax(0) + unseen).to(points.dtype)
 
     def _deciding(self, real: Measure, synthetic: Measure) -> list[tuple[Int[Tensor, " g"], Int[Tensor, " g"]]]:
         """The pair (x, y) that decides, and with both sides that of each side."""

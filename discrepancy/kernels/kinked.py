@@ -133,4 +133,4 @@ def _exponential(argument: Tensor, rate: float, order: int) -> Profile:
 
 def _inverse_root(argument: Tensor) -> Tensor:
     """1 / √s, zero where s = 0."""
-    return argument.rsqrt().nan_to_num_(nan=0.0, posinf=0.0)
+    return argument.rsqrt().nan_to_num_(nan=torch.nan, posinf=0.0)

@@ -31,7 +31,7 @@ from discrepancy.moments.moments import (
     total_products,
 )
 from discrepancy.numerics.derivatives import safe_root
-from discrepancy.numerics.roots import above_rounding, trace_root
+from discrepancy.numerics.roots import above_rounding, spectrum, trace_root
 from discrepancy.parts import check_choice
 
 __all__ = ["Frechet", "GaussianKL"]
@@ -126,7 +126,7 @@ class Frechet(AboutMean, kind="frechet"):
         (a, first), (b, second) = covariance(real), covariance(synthetic)
         first, second = _shrunk(first, self.shrink), _shrunk(second, self.shrink)
         with torch.no_grad():
-            values, vectors = torch.linalg.eigh(first)
+            values, vectors = spectrum(first)
             half = (vectors * above_rounding(values).sqrt()[:, None]) @ vectors.mT
             factor = None if rays is None or self.shrink > 0 else half @ rays.mT
         return self._value(a - b, _trace(first) + _trace(second), half @ second @ half, factor)
@@ -148,8 +148,8 @@ class Frechet(AboutMean, kind="frechet"):
         bures = traces - 2 * trace_root(matrix, factor)
         if not self.root:
             return gap.square().sum(-1) + bures
-        above = bures > torch.finfo(bures.dtype).eps * matrix.shape[-1] * traces
-        return safe_root(gap.square().sum(-1) + torch.where(above, bures, torch.zeros_like(bures)))
+        equal = bures <= torch.finfo(bures.dtype).eps * matrix.shape[-1] * traces
+        return safe_root(gap.square().sum(-1) + torch.where(equal, torch.zeros_like(bures), bures))
 
     def _warn_of_few_points(self, summary: MeanSummary, m: int, d: int) -> None:
         if torch.compiler.is_compiling() or summary in _told:
@@ -280,7 +280,8 @@ class GaussianKL(AboutMean, kind="gaussian_kl"):
         factor, failed = torch.linalg.cholesky_ex(matrix)
         scale = matrix.diagonal(dim1=-2, dim2=-1) + mean.square()
         pivots = factor.diagonal(dim1=-2, dim2=-1).square() - rounding * mean.shape[-1] * scale
-        _Positive.apply(torch.where(failed[..., None] == 0, pivots, -torch.ones_like(pivots)).detach(), message)
+        broken = (failed > 0) & torch.isfinite(moments).all(-1)
+        _Positive.apply(torch.where(broken[..., None], -torch.ones_like(pivots), pivots).detach(), message)
         return mean, factor
 
 
@@ -315,11 +316,12 @@ def _trace(matrix: Float[Tensor, "g d d"]) -> Float[Tensor, " g"]:
 
 
 class _Positive(Function):
-    """Nothing, or the message as an error: a look at values that works under ``torch.vmap`` too."""
+    """Nothing, or the message as an error if a value is not positive: a look at values that works under ``torch.vmap`` too. NaN
+    passes, since it says nothing of a sign and comes out again at the end."""
 
     @staticmethod
     def forward(values: Tensor, message: str) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        if not bool((values > 0).all()):
+        if bool((values <= 0).any()):
             raise InvalidInput(message)
         return values.clone()
 

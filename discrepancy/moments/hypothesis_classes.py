@@ -13,6 +13,7 @@ from discrepancy.discrepancy import Draws, MeanDiscrepancy, Tag
 from discrepancy.errors import InvalidInput
 from discrepancy.measure import Measure
 from discrepancy.numerics.derivatives import first_order_only
+from discrepancy.numerics.roots import spectrum
 
 __all__ = ["LinearHypotheses"]
 
@@ -75,7 +76,7 @@ class LinearHypotheses(MeanDiscrepancy, kind="linear_hypotheses"):
     def distance(self, real: Float[Tensor, "g p"], synthetic: Float[Tensor, "g p"]) -> Float[Tensor, " g"]:
         size = math.isqrt(real.shape[-1])
         difference = (real - first_order_only(synthetic, self.kind)).unflatten(-1, (size, size))
-        values, vectors = torch.linalg.eigh(difference.detach())
+        values, vectors = spectrum(difference.detach())
         # One of the two ends has the largest |λ|, and with its eigenvector held fixed ⟨v, M v⟩ has the derivative of λ.
         last = (values[..., -1].abs() >= values[..., 0].abs())[..., None]
         extreme = torch.where(last, vectors[..., -1], vectors[..., 0])[..., None]

@@ -97,8 +97,9 @@ class Quantiles(SampleDiscrepancy, kind="quantiles"):
         mass = shares[..., None].expand_as(values).gather(1, order)
         below = mass.cumsum(1)
         if isinstance(self.levels, tuple):
-            # The weights take part with derivative zero, so that whoever asks for it is not told that they are unused.
-            return values.gather(1, _holders(below, self.levels)) + 0 * mass.sum(1, keepdim=True)
+            # All points and weights take part with derivative zero: whoever asks for it is not told that they are unused, and a
+            # point that is not finite is seen even where it is no quantile.
+            return values.gather(1, _holders(below, self.levels)) + 0 * (mass + values).sum(1, keepdim=True)
         # ∫ q over (0, u) is Σ w x up to the point that holds u, less the part of that point beyond u.
         integral = (mass * values).cumsum(1)
         edges = [index / self.levels for index in range(1, self.levels)]
@@ -111,6 +112,8 @@ class Quantiles(SampleDiscrepancy, kind="quantiles"):
 
 
 def _holders(below: Float[Tensor, "g n d"], levels: Sequence[float]) -> Int[Tensor, "g L d"]:
-    """Which of the sorted points is the quantile at each level, from the mass up to each of them."""
-    found = torch.stack([(below < level).sum(1) for level in levels], 1)
+    """Which of the sorted points is the quantile at each level, from the mass up to each of them: the first that reaches the
+    level, but for the rounding of a sum of so many."""
+    rounding = below.shape[1] * torch.finfo(below.dtype).eps
+    found = torch.stack([(below < level - rounding).sum(1) for level in levels], 1)
     return found.clamp(max=below.shape[1] - 1)

@@ -8,13 +8,13 @@ from torch.autograd import Function
 
 from discrepancy.errors import Unsupported
 
-__all__ = ["first_order_only", "safe_root"]
+__all__ = ["first_order_only", "refused", "safe_root"]
 
 
 def safe_root(value: Tensor) -> Tensor:
-    """√value, zero below zero; its derivative is zero wherever value <= 0, in place of infinity."""
-    positive = value > 0
-    return torch.where(positive, torch.where(positive, value, torch.ones_like(value)).sqrt(), torch.zeros_like(value))
+    """√value, zero below zero; its derivative is zero wherever value <= 0, in place of infinity. NaN stays NaN."""
+    absent = value <= 0
+    return torch.where(absent, torch.zeros_like(value), torch.where(absent, torch.ones_like(value), value).sqrt())
 
 
 def first_order_only(tensor: Tensor, kind: str) -> Tensor:
@@ -24,6 +24,11 @@ def first_order_only(tensor: Tensor, kind: str) -> Tensor:
     gives the right first derivative and would give a wrong second one.
     """
     return _Once.apply(tensor, kind)  # pyright: ignore[reportReturnType]
+
+
+def refused(tensor: Tensor, message: str) -> Tensor:
+    """``tensor`` itself, through which no derivative goes: whoever asks for one gets the message as an error."""
+    return _Refused.apply(tensor, message)  # pyright: ignore[reportReturnType]
 
 
 class _Once(Function):
@@ -39,22 +44,21 @@ class _Once(Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        return _Refusing.apply(grads[0], ctx.kind), None
+        reason = "its gradient holds what is optimal fixed, so a second one would be wrong"
+        return refused(grads[0], f"'{ctx.kind}' has first derivatives only: {reason}"), None
 
 
-class _Refusing(Function):
+class _Refused(Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(tensor: Tensor, kind: str) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(tensor: Tensor, message: str) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         return tensor.clone()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.kind = inputs[1]
+        ctx.message = inputs[1]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        raise Unsupported(
-            f"'{ctx.kind}' has first derivatives only: its gradient holds what is optimal fixed, so a second one would be wrong"
-        )
+        raise Unsupported(ctx.message)

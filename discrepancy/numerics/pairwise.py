@@ -29,9 +29,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd import Function
 
-from discrepancy.errors import InvalidInput, Unsupported
+from discrepancy.errors import InvalidInput
 from discrepancy.kernels import Kernel
 from discrepancy.numerics.blocks import block_sum
+from discrepancy.numerics.derivatives import refused
 from discrepancy.numerics.distances import BLOCK_BYTES, block_bytes
 from discrepancy.numerics.tiles import Pairs
 
@@ -164,13 +165,14 @@ class _Gradient(Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        by_y, by_v = _HessianTimes.apply(*ctx.real, *ctx.saved_tensors, *grads)  # pyright: ignore
+        by_y, by_v = _hessian_times(ctx, grads)
         return None, None, None, by_y, by_v, None, None
 
 
 @_vmapped
 class _HessianTimes(Function):
-    """The Hessian at (y, v) times a direction; has no derivative."""
+    """The Hessian at (y, v) times a direction: symmetric, so its derivative in the direction is the same product; it has none
+    in (y, v)."""
 
     @staticmethod
     def forward(kernel: Kernel, *tensors: Any) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -178,11 +180,16 @@ class _HessianTimes(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        pass
+        _remember(ctx, inputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        raise Unsupported("sums over pairs have no third derivative")
+        return *(None,) * 5, *_hessian_times(ctx, grads)
+
+
+def _hessian_times(ctx: Any, direction: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    fixed = (refused(item, "sums over pairs have no third derivative") for item in ctx.saved_tensors)
+    return _HessianTimes.apply(*ctx.real, *fixed, *direction)  # pyright: ignore[reportReturnType]
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...] = ()) -> None:

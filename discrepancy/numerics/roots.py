@@ -7,9 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd import Function
 
-from discrepancy.errors import Unsupported
+from discrepancy.numerics.derivatives import refused
 
-__all__ = ["above_rounding", "trace_root"]
+__all__ = ["above_rounding", "spectrum", "trace_root"]
 
 
 def trace_root(matrix: Float[Tensor, "*g d d"], factor: Float[Tensor, "*g d m"] | None = None) -> Float[Tensor, "*g"]:
@@ -28,14 +28,19 @@ def trace_root(matrix: Float[Tensor, "*g d d"], factor: Float[Tensor, "*g d m"] 
 def above_rounding(values: Float[Tensor, "*g d"]) -> Float[Tensor, "*g d"]:
     """Ascending eigenvalues, with zero in place of those that may be a rounding error of the largest."""
     floor = values[..., -1:].clamp(min=0) * torch.finfo(values.dtype).eps * values.shape[-1]
-    return torch.where(values > floor, values, torch.zeros_like(values))
+    return torch.where(values <= floor, torch.zeros_like(values), values)
+
+
+def spectrum(matrix: Float[Tensor, "*g d d"]) -> tuple[Float[Tensor, "*g d"], Float[Tensor, "*g d d"]]:
+    """Eigenvalues and eigenvectors; NaN for the eigenvalues of a matrix that is not finite, where LAPACK would stop."""
+    finite = torch.isfinite(matrix).all(-1).all(-1)[..., None]
+    values, vectors = torch.linalg.eigh(torch.where(finite[..., None], matrix, torch.zeros_like(matrix)))
+    return torch.where(finite, values, torch.nan), vectors
 
 
 def _inverse_roots(values: Float[Tensor, "*g d"]) -> Float[Tensor, "*g d"]:
-    positive = values > 0
-    return torch.where(
-        positive, torch.where(positive, values, torch.ones_like(values)).rsqrt(), torch.zeros_like(values)
-    )
+    absent = values <= 0
+    return torch.where(absent, torch.zeros_like(values), torch.where(absent, torch.ones_like(values), values).rsqrt())
 
 
 class _TraceRoot(Function):
@@ -45,7 +50,7 @@ class _TraceRoot(Function):
 
     @staticmethod
     def forward(matrix: Tensor, factor: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:  # pyright: ignore
-        values, vectors = torch.linalg.eigh(matrix)
+        values, vectors = spectrum(matrix)
         values = above_rounding(values)
         roots = values.sqrt() if factor is None else torch.linalg.vector_norm(vectors.mT @ factor, dim=-1)
         return roots.sum(-1), values, vectors
@@ -75,11 +80,12 @@ class _InverseRoot(Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        return _Turned.apply(*ctx.saved_tensors, grads[0]), None, None
+        return _turned(*ctx.saved_tensors, grads[0]), None, None
 
 
 class _Turned(Function):
-    """The derivative of M^(-½) in a direction; has none itself."""
+    """The derivative of M^(-½) in a direction: symmetric, so its derivative in the direction is the same map; it has none in
+    M."""
 
     generate_vmap_rule = True
 
@@ -88,13 +94,18 @@ class _Turned(Function):
         inverse, roots = _inverse_roots(values), values.sqrt()
         rows, columns = inverse[..., :, None], inverse[..., None, :]
         between = -rows * columns * _inverse_roots((roots[..., :, None] + roots[..., None, :]).square())
-        rate = torch.where((rows > 0) & (columns > 0), between, rows**3 + columns**3)
+        rate = torch.where((rows <= 0) | (columns <= 0), rows**3 + columns**3, between)
         return vectors @ (rate * (vectors.mT @ direction @ vectors)) @ vectors.mT
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        pass
+        ctx.save_for_backward(*inputs[:3])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        raise Unsupported("the trace of a root of a matrix has no third derivative here; use first or second ones")
+        return None, None, None, _turned(*ctx.saved_tensors, grads[0])
+
+
+def _turned(matrix: Tensor, values: Tensor, vectors: Tensor, direction: Tensor) -> Tensor:
+    fixed = refused(matrix, "the trace of a root of a matrix has no third derivative here; use first or second ones")
+    return _Turned.apply(fixed, values, vectors, direction)  # pyright: ignore[reportReturnType]

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from discrepancy.arguments import checked_arguments
 from discrepancy.errors import InvalidInput, NumericalWarning
 from discrepancy.measure import Measure
 from discrepancy.transport.exact import PAIRS, optimal_plan
@@ -14,6 +15,7 @@ from discrepancy.transport.exact import PAIRS, optimal_plan
 __all__ = ["barycentre"]
 
 
+@checked_arguments
 @torch.no_grad()
 def barycentre(
     measures: Sequence[Measure],

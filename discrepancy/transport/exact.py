@@ -22,10 +22,14 @@ from discrepancy.errors import InvalidInput, NonFinite
 from discrepancy.measure import Measure
 from discrepancy.numerics.derivatives import first_order_only
 from discrepancy.numerics.distances import squares
-from discrepancy.transport.line import QuantileTables, check_power, line_cost, power, rooted, shared_levels
+from discrepancy.scale import unit_of_powers
+from discrepancy.transport.line import QuantileTables, check_power, in_units, line_cost, power, shared_levels
 from discrepancy.transport.simplex import Start, optimal
 
 __all__ = ["PAIRS", "Plan", "Wasserstein", "optimal_plan"]
+
+SLIGHTEST = 1e-300
+"""Powers of lengths below this are taken for it where a potential is divided by them."""
 
 PAIRS = 25_000_000
 """Pairs n m of points that have weight up to which a program is solved: some 1.5 GB, and ten seconds."""
@@ -119,12 +123,14 @@ class Wasserstein(SampleDiscrepancy, kind="wasserstein"):
     def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         points, y = synthetic.rows, synthetic.rows.double()
         if points.shape[-1] == 1:
-            cost = line_cost(QuantileTables.from_tables(summary.constants), y.mT, synthetic.shares, self.p)[:, 0]
+            costs, unit = line_cost(QuantileTables.from_tables(summary.constants), y.mT, synthetic.shares, self.p)
+            cost = costs[:, 0]
         else:
             x = summary.real.rows.detach().double()
             w, v = summary.real.shares.detach(), first_order_only(synthetic.shares, self.kind)
-            cost = _cost(x, w, first_order_only(y, self.kind), v, self.p, self.cap, _starts(summary, synthetic))
-        return rooted(cost, self.p, self.root).to(points.dtype)
+            y, starts = first_order_only(y, self.kind), _starts(summary, synthetic)
+            cost, unit = _cost(x, w, y, v, self.p, self.cap, starts)
+        return in_units(cost, unit, self.p, self.root).to(points.dtype)
 
 
 def _starts(summary: SampleSummary, synthetic: Measure) -> list[Start]:
@@ -143,15 +149,20 @@ def _cost(
     p: float,
     cap: int,
     starts: Sequence[Start],
-) -> Float[Tensor, " g"]:
+) -> tuple[Float[Tensor, " g"], Float[Tensor, " g"]]:
+    """The cost of each group, and the length by whose p-th power it is divided."""
+    size = unit_of_powers(torch.maximum(x.abs().amax((1, 2)), y.abs().amax((1, 2))), p)
+    x, y = x / size[:, None, None], y / size[:, None, None]
     plan = optimal_plan(x, w, y.detach(), v.detach(), p, cap, starts)
     d = x.shape[-1]
     start, end = (
         side.gather(1, index[..., None].expand(-1, -1, d)) for side, index in ((x, plan.real), (y, plan.synthetic))
     )
     square = (start - end).square().sum(-1)
-    transported = (plan.mass * power(square, p / 2)).sum(-1)
-    return transported + ((v - v.detach()) * plan.potential).sum(-1)
+    unit = unit_of_powers(square.amax(-1).sqrt(), p)
+    transported = (plan.mass * power(square / unit[:, None].square(), p / 2)).sum(-1)
+    slope = (plan.potential / (unit**p).clamp(min=SLIGHTEST)[:, None]).clamp(-1 / SLIGHTEST, 1 / SLIGHTEST)
+    return transported + ((v - v.detach()) * slope).sum(-1), unit * size
 
 
 def optimal_plan(
@@ -248,7 +259,7 @@ def _solved(
     pairs = torch.from_numpy(flat)
     real, synthetic = rows.cpu()[pairs // len(columns)], columns.cpu()[pairs % len(columns)]
     mass = torch.from_numpy(plan.ravel()[flat])
-    potential = torch.zeros(len(v), dtype=torch.float64)
+    potential = torch.zeros(len(v), dtype=torch.float64, device="cpu")
     potential[columns.cpu()] = torch.from_numpy(second)
     absent = (v == 0).nonzero()[:, 0]
     if len(absent):

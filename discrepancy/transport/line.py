@@ -30,8 +30,12 @@ from torch.autograd import Function
 from discrepancy.errors import InvalidInput
 from discrepancy.numerics.derivatives import safe_root
 from discrepancy.numerics.distances import block_bytes
+from discrepancy.scale import unit_of_powers
 
-__all__ = ["QuantileTables", "check_power", "line_cost", "power", "rooted", "shared_levels"]
+__all__ = ["QuantileTables", "check_power", "in_units", "line_cost", "power", "shared_levels"]
+
+LARGEST = 1e300
+"""Powers beyond this are taken for it in a derivative by a level."""
 
 PIECES = 4096
 """Points of all slices together up to which adding up the pieces is as fast as tables, on a CPU."""
@@ -44,18 +48,18 @@ def check_power(p: float) -> None:
 
 
 def power(value: Tensor, p: float) -> Tensor:
-    """value^p of something nonnegative; every derivative at zero is zero."""
+    """value^p of something nonnegative; every derivative at zero is zero, and NaN stays NaN."""
     if p in (1, 2):
         return value if p == 1 else value.square()
-    positive = value > 0
-    return torch.where(positive, torch.where(positive, value, torch.ones_like(value)).pow(p), torch.zeros_like(value))
+    absent = value <= 0
+    return torch.where(absent, torch.zeros_like(value), torch.where(absent, torch.ones_like(value), value).pow(p))
 
 
-def rooted(value: Tensor, p: float, root: bool) -> Tensor:
-    """The p-th root where wanted; zero, with derivative zero, where the value is not positive."""
+def in_units(cost: Tensor, unit: Tensor, p: float, root: bool) -> Tensor:
+    """``unit``^p times a cost, or the p-th root of that: zero, with derivative zero, where the cost is not positive."""
     if not root:
-        return value
-    return safe_root(value) if p == 2 else power(value.clamp(min=0), 1 / p)
+        return cost * unit**p
+    return unit * (safe_root(cost) if p == 2 else power(cost.clamp(min=0), 1 / p))
 
 
 @dataclass(frozen=True)
@@ -160,8 +164,9 @@ def line_cost(
     p: float,
     again: Callable[[], QuantileTables] | None = None,
     rounding: float = 0.0,
-) -> Float[Tensor, "g l"]:
-    """W_p^p of each slice in float64, differentiable in the points and weights (and in what the tables depend on).
+) -> tuple[Float[Tensor, "g l"], Float[Tensor, " g"]]:
+    """W_p^p of each slice in float64, differentiable in the points and weights (and in what the tables depend on), and the
+    length of each group by whose p-th power it is divided.
 
     ``again`` gives the sorted points where tables are not exact to ``rounding``, as a share of the value.
     """
@@ -188,7 +193,7 @@ def line_cost(
         _Noted.apply(value.detach() < size.mul_(CANCELLED / rounding), cancelled)
         if any(cancelled):
             return _merged_cost(again(), y, levels, p)
-    return value.clamp(min=0)
+    return value.clamp(min=0), torch.ones_like(value[:, 0])
 
 
 CANCELLED = 64 * 2.0**-52
@@ -214,8 +219,8 @@ class _Noted(Function):
 
 def _merged_cost(
     real: QuantileTables, y: Float[Tensor, "g l m"], levels: Float[Tensor, "g l m"], p: float
-) -> Float[Tensor, "g l"]:
-    """Σ over the pieces between two levels, of either side, in order.
+) -> tuple[Float[Tensor, "g l"], Float[Tensor, " g"]]:
+    """Σ over the pieces between two levels, of either side, in order; and the unit.
 
     A level V of y moves the value by |xᵢ - yⱼ|^p - |xᵢ - yⱼ₊₁|^p, with i below V or above it where V is a level of x too: the
     mean of both is its derivative, which is zero at equality.
@@ -229,15 +234,19 @@ def _merged_cost(
     i = torch.minimum(ended, last)
     j = (torch.arange(place.shape[-1], device=y.device) - ended).clamp(max=y.shape[-1] - 1)
     widths = _with_zero(ends).diff(dim=-1)
-    value = (widths * power((_take(real.points, i) - y.gather(-1, j)).abs(), p)).sum(-1)
+    gaps = (_take(real.points, i) - y.gather(-1, j)).abs()
+    unit = unit_of_powers(gaps.flatten(1).amax(1), p)
+    scale = unit[:, None, None]
+    value = (widths * power(gaps / scale, p)).sum(-1)
     following = torch.cat([y[..., 1:], y[..., -1:]], -1)
     open_end = torch.ones_like(y)
     open_end[..., -1] = 0
     slope = torch.zeros_like(y)
     for right in (False, True):
         x = _take(real.points, torch.minimum(_search(of_real.contiguous(), fixed, right), last))
-        slope = slope + 0.5 * (power((x - y).abs(), p) - open_end * power((x - following).abs(), p))
-    return value + ((levels - levels.detach()) * slope).sum(-1)
+        here, beyond = (power((x - end).abs() / scale, p).clamp(max=LARGEST) for end in (y, following))
+        slope = slope + 0.5 * (here - open_end * beyond)
+    return value + ((levels - levels.detach()) * slope).sum(-1), unit
 
 
 def _aligned(of_real: Float[Tensor, "g l n"], levels: Float[Tensor, "g l m"]) -> Float[Tensor, "g l m"]:

@@ -18,7 +18,8 @@ from discrepancy.errors import InvalidInput
 from discrepancy.measure import Measure
 from discrepancy.numerics.derivatives import first_order_only
 from discrepancy.numerics.distances import block_bytes
-from discrepancy.transport.line import QuantileTables, check_power, line_cost, rooted, shared_levels
+from discrepancy.precision import normals
+from discrepancy.transport.line import QuantileTables, check_power, in_units, line_cost, shared_levels
 
 __all__ = ["MaxSlicedWasserstein", "SlicedWasserstein"]
 
@@ -83,7 +84,7 @@ class SlicedWasserstein(SampleDiscrepancy, kind="sliced_wasserstein"):
     def draw(self, generator: torch.Generator, shape: tuple[int, ...]) -> Draws:
         d = math.prod(shape)
         blocks = [
-            torch.linalg.qr(torch.randn(d, min(d, self.directions - start), generator=generator)).Q.mT
+            torch.linalg.qr(normals(generator, d, min(d, self.directions - start))).Q.mT
             for start in range(0, self.directions, d)
         ]
         return {"direction": torch.cat(blocks)}
@@ -108,8 +109,8 @@ class SlicedWasserstein(SampleDiscrepancy, kind="sliced_wasserstein"):
             levels = shared_levels(real.shares)
             return QuantileTables.of(_projected(real.rows.detach(), origin, directions), real.shares, levels, None)
 
-        costs = line_cost(tables, slices, synthetic.shares, self.p, again, _rounding(points))
-        return rooted(costs.mean(-1), self.p, self.root).to(points.dtype)
+        costs, unit = line_cost(tables, slices, synthetic.shares, self.p, again, _rounding(points))
+        return in_units(costs.mean(-1), unit, self.p, self.root).to(points.dtype)
 
 
 class MaxSlicedWasserstein(SampleDiscrepancy, kind="max_sliced_wasserstein"):
@@ -172,14 +173,16 @@ class MaxSlicedWasserstein(SampleDiscrepancy, kind="max_sliced_wasserstein"):
         return Adversary(frozenset({"direction"}), self.steps, self.rate)
 
     def draw(self, generator: torch.Generator, shape: tuple[int, ...]) -> Draws:
-        return {"direction": torch.randn(self.starts, math.prod(shape), generator=generator)}
+        return {"direction": normals(generator, self.starts, math.prod(shape))}
 
     def constants(self, real: Measure, draws: Draws) -> dict[str, Tensor]:
         levels = shared_levels(real.shares)
         return {"origin": _origin(real.rows, real.shares)} | ({} if levels is None else {"levels": levels})
 
-    def slices(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, "g starts"]:
-        """W_p^p along the direction of each start, differentiable in the directions."""
+    def slices(
+        self, summary: SampleSummary, synthetic: Measure, draws: Draws
+    ) -> tuple[Float[Tensor, "g starts"], Float[Tensor, " g"]]:
+        """W_p^p along the direction of each start, differentiable in the directions, and the unit of each group."""
         origin, weights = summary.constants["origin"], summary.real.shares.detach()
         points, directions, levels = summary.real.rows.detach(), _directions(draws), summary.constants.get("levels")
         real, slices = (_projected(side, origin, directions) for side in (points, synthetic.rows))
@@ -193,14 +196,15 @@ class MaxSlicedWasserstein(SampleDiscrepancy, kind="max_sliced_wasserstein"):
 
     def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         fixed = Measure(*(first_order_only(side, self.kind) for side in (synthetic.rows, synthetic.mass_of)))
-        worst = self.slices(summary, fixed, draws).amax(-1)
-        return rooted(worst, self.p, self.root).to(synthetic.rows.dtype)
+        costs, unit = self.slices(summary, fixed, draws)
+        return in_units(costs.amax(-1), unit, self.p, self.root).to(synthetic.rows.dtype)
 
     def sharpen_groups(self, summary: SampleSummary, synthetic: Measure, draws: Mapping[str, Tensor]) -> Draws:
         """Every start climbs on its own, not only the highest; one that ends lower than it began stays where it was."""
         moved = _Climb(of=self).sharpen_groups(summary, synthetic, draws)
         with torch.no_grad():
-            before, after = (self.slices(summary, synthetic, these) for these in (draws, moved))
+            (before, unit), (after, other) = (self.slices(summary, synthetic, these) for these in (draws, moved))
+            after = in_units(after, (other / unit)[:, None], self.p, root=False)
         first, last = _directions(draws), _directions(moved)
         return {**draws, "direction": torch.where((after > before)[..., None].to(last.device), last, first)}
 
@@ -223,7 +227,7 @@ class _Climb(SampleDiscrepancy):
         return self.of.constants(real, draws)
 
     def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
-        value = self.of.slices(summary, synthetic, draws).sum(-1)
+        value = self.of.slices(summary, synthetic, draws)[0].sum(-1)
         return value / torch.where(value > 0, value, 1.0).detach()
 
 

@@ -370,7 +370,7 @@ def test_line_is_the_integral_over_quantiles(
     w, v = (torch.ones(size).double() if equal else drawn(data, size) for size in (n, m))
     w, v = w / w.sum(), v / v.sum()
     real = QuantileTables.of(x[None, None], w[None], shared_levels(w[None]), p if tables else None)
-    value = line_cost(real, y[None, None], v[None], p).item()
+    value = line_cost(real, y[None, None], v[None], p)[0].item()
     assert value == pytest.approx(by_quantiles(x, w, y, v, p), rel=1e-9, abs=1e-12)
     if p == 1:
         assert value == pytest.approx(scipy.stats.wasserstein_distance(x, y, w, v), abs=1e-12)
