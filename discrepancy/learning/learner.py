@@ -11,9 +11,9 @@ from torch import Tensor
 
 from discrepancy.discrepancy import Draws, MeanSummary, SampleSummary
 from discrepancy.errors import InvalidInput, Unsupported
-from discrepancy.measure import Measure
+from discrepancy.measure import Measure, as_measure
 from discrepancy.networks.base import Network, NetworkParameters
-from discrepancy.numerics.systems import RANK
+from discrepancy.numerics.systems import RANK, pseudo_inverse
 from discrepancy.parts import Part
 
 __all__ = [
@@ -176,7 +176,8 @@ def label_rows(measure: Measure, centred: bool = False) -> Float[Tensor, "g n c"
         >>> learners.label_rows(side, centred=True)[0].tolist()
         [[0.5, -0.5], [-0.5, 0.5]]
     """
-    assert measure.labels is not None
+    if as_measure(measure, "measure").labels is None:
+        raise InvalidInput("learning looks at labels, and the measure has none; give Measure(labels=...)")
     labels = measure.labels.double()
     return labels - 1 / labels.shape[-1] if centred else labels
 
@@ -193,13 +194,13 @@ def least_squares(
     gram: Float[Tensor, "g m m"], products: Float[Tensor, "g m c"], centred: bool
 ) -> Float[Tensor, "g m c"]:
     """The shortest Y that minimises E ‖Yᵀ b - y‖², from E b bᵀ and E b yᵀ; 1/c more where y was centred."""
-    labels = torch.linalg.pinv(gram, rtol=RANK, hermitian=True) @ products
+    labels = pseudo_inverse(gram, RANK, hermitian=True) @ products
     return labels + 1 / labels.shape[-1] if centred else labels
 
 
-def or_one(scale: Tensor) -> Tensor:
-    """``scale``, and 1 where all the points are zero, so that nothing is learned there."""
-    return torch.where(scale > 0, scale, torch.ones_like(scale))
+def or_one(scale: Tensor, rounding: Tensor | float = 0.0) -> Tensor:
+    """``scale``, and 1 where it is no more than ``rounding``: where all points are zero, so that nothing is learned there."""
+    return torch.where(scale <= rounding, torch.ones_like(scale), scale)
 
 
 def check_penalty(penalty: float) -> None:

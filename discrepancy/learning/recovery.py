@@ -21,10 +21,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from discrepancy.arguments import checked_arguments
 from discrepancy.errors import InvalidInput
 from discrepancy.parts import check_choice
 
-__all__ = ["conditioned", "duals", "features_of", "labels_for", "largest_penalty", "learned", "reachable", "turned"]
+__all__ = [
+    "conditioned",
+    "duals",
+    "features_of",
+    "labels_for",
+    "largest_penalty",
+    "learned",
+    "nearest_solution",
+    "reachable",
+    "turned",
+]
 
 Root = Literal["small", "large"]
 
@@ -34,6 +45,7 @@ RANK = 1e-12
 """Singular values of the labels below this part of the largest are rounding: labels that sum to zero lose a rank."""
 
 
+@checked_arguments
 def turned(features: Float[Tensor, "m p"], penalty: float = 0.0) -> Float[Tensor, "m p"]:
     """The matrix E(Φ) = Φ (ΦᵀΦ + λ)⁻¹, the transposed pseudo-inverse for λ = 0: with Φ = V σ Uᵀ it is V σ/(σ² + λ) Uᵀ.
 
@@ -48,6 +60,7 @@ def turned(features: Float[Tensor, "m p"], penalty: float = 0.0) -> Float[Tensor
     return (v * (sigma / (sigma.square() + penalty))) @ u
 
 
+@checked_arguments
 def learned(features: Float[Tensor, "m p"], labels: Float[Tensor, "m c"], penalty: float = 0.0) -> Float[Tensor, "c p"]:
     """The weights W_S = Yᵀ E(Φ) that ridge regression learns from m points.
 
@@ -61,6 +74,7 @@ def learned(features: Float[Tensor, "m p"], labels: Float[Tensor, "m c"], penalt
     return conditioned(features, labels, penalty)[0]
 
 
+@checked_arguments
 def conditioned(
     features: Float[Tensor, "m p"], labels: Float[Tensor, "m c"], penalty: float = 0.0
 ) -> tuple[Float[Tensor, "c p"], float]:
@@ -84,6 +98,7 @@ def conditioned(
     return found, max(1.0, float(torch.linalg.matrix_norm(labels, 2) * sigma[0] / sigma[-1] ** 2) / whole)
 
 
+@checked_arguments
 def duals(
     weights: Float[Tensor, "c p"], labels: Float[Tensor, "m c"], free: Float[Tensor, "m p"] | None = None
 ) -> Float[Tensor, "m p"]:
@@ -110,6 +125,7 @@ def duals(
     return found + free - labels @ (inverse @ free)
 
 
+@checked_arguments
 def reachable(weights: Float[Tensor, "c p"], labels: Float[Tensor, "m c"]) -> Float[Tensor, "c p"]:
     """The weights nearest to W that are learned from points with these labels, Yᵀ (Yᵀ)⁺ W; W itself if Y has rank c.
 
@@ -124,6 +140,7 @@ def reachable(weights: Float[Tensor, "c p"], labels: Float[Tensor, "m c"]) -> Fl
     return labels.mT @ (torch.linalg.pinv(labels, rtol=RANK).mT @ weights.double())
 
 
+@checked_arguments
 def largest_penalty(dual: Float[Tensor, "m p"]) -> float:
     """The largest penalty λ_S for which features with this D exist, 1/(4 σ'₁²); σ'₁ is the largest singular value of D.
 
@@ -137,6 +154,7 @@ def largest_penalty(dual: Float[Tensor, "m p"]) -> float:
     return 1 / (4 * largest**2) if largest > 0 else float("inf")
 
 
+@checked_arguments
 def features_of(dual: Float[Tensor, "m p"], penalty: float = 0.0, root: Root = "small") -> Float[Tensor, "m p"]:
     """The features Φ with E(Φ) = D: of D = V σ' Uᵀ it is V σ Uᵀ, with σ/(σ² + λ) = σ', so for λ = 0 the transposed
     pseudo-inverse, else
@@ -177,6 +195,7 @@ def features_of(dual: Float[Tensor, "m p"], penalty: float = 0.0, root: Root = "
     return (v * found) @ u
 
 
+@checked_arguments
 def labels_for(
     features: Float[Tensor, "m p"], weights: Float[Tensor, "c p"], penalty: float = 0.0
 ) -> Float[Tensor, "m c"]:
@@ -194,6 +213,29 @@ def labels_for(
         [[2.0], [4.0]]
     """
     return torch.linalg.pinv(turned(features, penalty)).mT @ weights.double().mT
+
+
+@checked_arguments
+def nearest_solution(weights: Float[Tensor, "c p"], wanted: Float[Tensor, " c"]) -> Float[Tensor, " p"]:
+    """The shortest x with W x = ``wanted``, as far as rounding allows: of W = V σ Uᵀ those directions take part with which the
+    larger of what is missed and of the rounding error ε σ₁ ‖x‖ is least. Weights whose sum over the classes is zero have a
+    direction of rounding alone, along which a rounding error of ``wanted`` would be as large as the rest.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import recovery
+        >>> weights = torch.tensor([[1.0, 1.0], [1.0, 1.0 + 1e-15]], dtype=torch.float64)
+        >>> recovery.nearest_solution(weights, torch.tensor([1.0, 1.0]).double()).round(decimals=6).tolist()
+        [0.5, 0.5]
+    """
+    v, sigma, u = torch.linalg.svd(weights.double(), full_matrices=False)
+    parts = v.mT @ wanted.double()
+    steps = torch.where(sigma > 0, parts / torch.where(sigma > 0, sigma, 1.0), 0.0)
+    none = sigma.new_zeros(1)
+    missed = torch.cat([parts.square().flip(0).cumsum(0).flip(0), none]).sqrt()
+    rounding = EPS * sigma[:1] * torch.cat([none, steps.square().cumsum(0)]).sqrt()
+    kept = int(torch.maximum(missed, rounding).argmin())
+    return steps[:kept] @ u[:kept]
 
 
 def _decomposed(matrix: Tensor, rank: Callable[[Tensor], int] | None = None) -> tuple[Tensor, Tensor, Tensor]:

@@ -23,13 +23,14 @@ from discrepancy.measure import Measure
 from discrepancy.networks.base import Network, NetworkParameters
 from discrepancy.numerics.derivatives import safe_root
 from discrepancy.numerics.symmetric import OuterProducts, Penalised
-from discrepancy.numerics.systems import RANK, solve
+from discrepancy.numerics.systems import RANK, pseudo_inverse, solve
 from discrepancy.parts import Part
 
 __all__ = ["Moments", "Ridge", "Validation", "second_moments"]
 
 
 GOLDEN = (5**0.5 - 1) / 2
+EPS = torch.finfo(torch.float64).eps
 
 
 class Validation(Part, family=True, kind="validation"):
@@ -71,13 +72,13 @@ class Validation(Part, family=True, kind="validation"):
     @property
     def candidates(self) -> list[float]:
         """The numbers, in increasing order."""
-        powers = torch.tensor([self.lowest, self.highest], dtype=torch.float64).log10()
+        powers = torch.tensor([self.lowest, self.highest], dtype=torch.float64, device="cpu").log10()
         count = round(float(powers[1] - powers[0]) * self.per_decade) + 1
-        return torch.logspace(float(powers[0]), float(powers[1]), count, dtype=torch.float64).tolist()
+        return torch.logspace(float(powers[0]), float(powers[1]), count, dtype=torch.float64, device="cpu").tolist()
 
     def held(self, count: int, before: int = 0) -> Bool[Tensor, " count"]:
         """Which of so many examples, in the order in which they come after others, are held out."""
-        numbers = torch.arange(before + 1, before + count + 1, dtype=torch.float64)
+        numbers = torch.arange(before + 1, before + count + 1, dtype=torch.float64, device="cpu")
         return (numbers * GOLDEN) % 1 < self.share
 
 
@@ -88,6 +89,18 @@ class Normal:
     gram: Float[Tensor, "g d d"]
     products: Float[Tensor, "g d c"]
     centre: tuple[Float[Tensor, "g 1 d"], Float[Tensor, "g 1 c"]] | None
+
+    @property
+    def spread(self) -> Float[Tensor, " g"]:
+        """E ‖x‖², about the mean where there is an intercept."""
+        return self.gram.diagonal(dim1=1, dim2=2).sum(-1)
+
+    @property
+    def rounding(self) -> Float[Tensor, " g"]:
+        """What may be left of the spread where all points coincide."""
+        if self.centre is None:
+            return torch.zeros_like(self.spread)
+        return 8 * EPS * (self.spread + self.centre[0].square().sum((1, 2)))
 
     def predictor(self, weights: Float[Tensor, "g c d"]) -> LinearPredictor:
         return _predictor(weights, self.centre)
@@ -196,17 +209,18 @@ class Ridge(Learner, kind="ridge"):
         extras: Mapping[str, Tensor] | None = None,
     ) -> LinearPredictor:
         x, y, shares = measure.rows.double(), label_rows(measure, self.centred), measure.shares[..., None]
-        centre = None
+        centre, rounding = None, torch.zeros_like(x[:, 0, 0])
         if self.intercept:
+            rounding = ((8 + x.shape[1]) * EPS) ** 2 * (shares * x.detach().square()).sum((1, 2))
             centre = (shares * x).sum(1, keepdim=True), (shares * y).sum(1, keepdim=True)
             x, y = x - centre[0], y - centre[1]
         if self.number == 0:
             root = safe_root(shares)
-            weights = (torch.linalg.pinv(root * x, rtol=RANK**0.5) @ (root * y)).mT
+            weights = (pseudo_inverse(root * x, RANK**0.5) @ (root * y)).mT
         elif x.shape[1] >= x.shape[2]:
-            weights = self._primal((shares * x).mT @ x, (shares * x).mT @ y)
+            weights = self._primal((shares * x).mT @ x, (shares * x).mT @ y, rounding)
         else:
-            scale = self._scale((shares * x.square()).sum((1, 2)))
+            scale = self._scale((shares * x.square()).sum((1, 2)), rounding)
             weights = (solve(x @ x.mT / scale, shares[..., 0], y, self.number).mT @ x) / scale
         return _predictor(weights, centre)
 
@@ -237,7 +251,7 @@ class Ridge(Learner, kind="ridge"):
                 f"'share' {self.penalty.share} of the real examples holds none out; raise it, or give 'penalty' a number"
             )
         normal = self.normal(rest, classes)
-        scale = self._scale(normal.gram.diagonal(dim1=1, dim2=2).sum(-1))
+        scale = self._scale(normal.spread, normal.rounding)
         groups = zip(normal.gram / scale, normal.products / scale, strict=True)
         found = [Penalised(gram).solutions(products, self.penalty.candidates) for gram, products in groups]
         tables = {
@@ -256,7 +270,7 @@ class Ridge(Learner, kind="ridge"):
     def of_summary(self, summary: MeanSummary, classes: int) -> LinearPredictor:
         """What is learned from a measure that was summarised."""
         normal = self.normal(summary, classes)
-        return normal.predictor(self._primal(normal.gram, normal.products))
+        return normal.predictor(self._primal(normal.gram, normal.products, normal.rounding))
 
     def normal(self, summary: MeanSummary, classes: int) -> Normal:
         """The normal equations of a measure that was summarised."""
@@ -273,13 +287,15 @@ class Ridge(Learner, kind="ridge"):
         p = first.table.shape[-1]
         return _weighted_square(first.table - second.table, second_moments(summary)[:, :p, :p])
 
-    def _primal(self, gram: Float[Tensor, "g d d"], products: Float[Tensor, "g d c"]) -> Float[Tensor, "g c d"]:
-        scale = self._scale(gram.diagonal(dim1=1, dim2=2).sum(-1))
+    def _primal(
+        self, gram: Float[Tensor, "g d d"], products: Float[Tensor, "g d c"], rounding: Float[Tensor, " g"]
+    ) -> Float[Tensor, "g c d"]:
+        scale = self._scale(gram.diagonal(dim1=1, dim2=2).sum(-1), rounding)
         ones = torch.ones_like(gram[..., 0])
         return solve(gram / scale, ones, products / scale, self.number).mT
 
-    def _scale(self, spread: Float[Tensor, " g"]) -> Float[Tensor, "g 1 1"]:
-        return (or_one(spread) if self.relative else torch.ones_like(spread))[:, None, None]
+    def _scale(self, spread: Float[Tensor, " g"], rounding: Float[Tensor, " g"]) -> Float[Tensor, "g 1 1"]:
+        return (or_one(spread, rounding) if self.relative else torch.ones_like(spread))[:, None, None]
 
 
 def _predictor(

@@ -20,7 +20,7 @@ from torch.autograd import Function
 from discrepancy.errors import InvalidInput, NumericalWarning
 from discrepancy.numerics.derivatives import safe_root
 
-__all__ = ["JITTERS", "RANK", "solve", "solver"]
+__all__ = ["JITTERS", "RANK", "pseudo_inverse", "solve", "solver"]
 
 RANK = 1e-12
 """Eigenvalues of a Gram matrix below this part of the largest count as zero where there is no penalty (so singular values of
@@ -39,17 +39,25 @@ def solve(
     """
     if penalty == 0:
         root = safe_root(weights)[..., None]
-        inverse = torch.linalg.pinv(root * gram * root.mT, rtol=RANK, hermitian=True)
+        inverse = pseudo_inverse(root * gram * root.mT, RANK, hermitian=True)
         return root * (inverse @ (root * targets))
     factor, total = _Factor.apply(gram, weights, penalty)  # pyright: ignore
     return _Solve.apply(gram, weights, targets, factor, total)  # pyright: ignore
+
+
+def pseudo_inverse(matrix: Float[Tensor, "*g m n"], rank: float, hermitian: bool = False) -> Float[Tensor, "*g n m"]:
+    """The pseudo-inverse, of singular values above this part of the largest; NaN of a matrix that is not finite, where LAPACK
+    would stop."""
+    finite = torch.isfinite(matrix).all(-1).all(-1)[..., None, None]
+    found = torch.linalg.pinv(torch.where(finite, matrix, torch.zeros_like(matrix)), rtol=rank, hermitian=hermitian)
+    return torch.where(finite, found, torch.nan)
 
 
 @torch.no_grad()
 def solver(gram: Float[Tensor, "g m m"], penalty: float) -> Callable[[Float[Tensor, "g m c"]], Float[Tensor, "g m c"]]:
     """T ↦ (K + λ)⁻¹ T, factorised once for all T."""
     if penalty == 0:
-        inverse = torch.linalg.pinv(gram, rtol=RANK, hermitian=True)
+        inverse = pseudo_inverse(gram, RANK, hermitian=True)
         return lambda targets: inverse @ targets
     factor, _ = _Factor.apply(gram, torch.ones_like(gram[..., 0]), penalty)  # pyright: ignore
     return lambda targets: torch.cholesky_solve(targets, factor)

@@ -122,7 +122,7 @@ class ClosedForm(Solver, kind="closed_form"):
                 "'relative' multiplies the penalty of the synthetic side by what is yet to be found; set 'synthetic' of the "
                 "match to a ridge with a penalty that is not relative, or 0"
             )
-        if synthetic.weights != "equal" or getattr(synthetic, "clip", False) or not synthetic.direct:
+        if synthetic.weights != "equal" or synthetic.clips or not synthetic.direct:
             raise InvalidInput(
                 f"'{self.kind}' needs synthetic pixels with equal weights and without 'clip', which would change what is exact"
             )
@@ -205,7 +205,7 @@ class Solved(Solving):
         labels = labels if kept.labels.ndim == 1 else self._rows(kept)
         factor = exact.scale if problem.synthetic.labels != "learned" else 1.0
         learned, condition = exact.learned_from(kept.points.double(), labels)
-        found, weights = learned / factor, exact.weights
+        found, weights = learned / factor, exact.table
         error = float(relative(found - weights, weights))
         self._findings = {
             "penalty": summary.chosen.number,
@@ -215,7 +215,7 @@ class Solved(Solving):
             "condition_embedding": exact.condition,
             "factor": factor,
             "error": error,
-            "norm": float(weights.norm()),
+            "norm": float(exact.weights.norm()),
             **({} if problem.synthetic.start == "noise" else {"moved": float(relative(points - start, start))}),
         }
         if error > max(2 * exact.missed, MISSED * exact.condition) and problem.runtime.dtype == torch.float64:

@@ -11,7 +11,16 @@ from torch import Tensor
 from discrepancy.embeddings.base import Embedding
 from discrepancy.embeddings.invertible import Within, invertible
 from discrepancy.errors import InvalidInput, NumericalWarning
-from discrepancy.learning.recovery import Root, conditioned, duals, features_of, labels_for, reachable, turned
+from discrepancy.learning.recovery import (
+    Root,
+    conditioned,
+    duals,
+    features_of,
+    labels_for,
+    nearest_solution,
+    reachable,
+    turned,
+)
 from objectives.engine.extractor import Extractor
 from objectives.synthetic.parameterisation import Parameterisation
 
@@ -74,14 +83,21 @@ class Exact:
         self.root: Root = root
         self.scale, self.condition, self.missed = 1.0, 1.0, 0.0
 
-    def learned_from(self, points: Tensor, labels: Tensor) -> tuple[Float[Tensor, "c p"], float]:
-        """The weights, and by how much a relative error of the wanted features may have grown in them: as it may in undoing the
-        embedding, times as it may in the regression."""
+    @property
+    def table(self) -> Float[Tensor, "c q"]:
+        """The weights and, where there is one, the offset as a last column."""
+        return self.weights if self.offset is None else torch.cat([self.weights, self.offset[:, None]], 1)
+
+    def learned_from(self, points: Tensor, labels: Tensor) -> tuple[Float[Tensor, "c q"], float]:
+        """The :attr:`table` that is learned, and by how much a relative error of the wanted features may have grown in it: in
+        undoing the embedding, times in the regression."""
         features = self.space.features(points)
-        if self.offset is not None:
-            features, labels = features - features.mean(0), labels - labels.mean(0)
-        found, condition = conditioned(features, labels, self.penalty)
-        return found, self.condition * condition
+        if self.offset is None:
+            found, condition = conditioned(features, labels, self.penalty)
+            return found, self.condition * condition
+        place, level = features.mean(0), labels.mean(0)
+        found, condition = conditioned(features - place, labels - level, self.penalty)
+        return torch.cat([found, (level - found @ place)[:, None]], 1), self.condition * condition
 
     def condensed(self, points: Tensor, labels: Tensor, synthetic: Parameterisation) -> tuple[Tensor, Tensor]:
         """Points, and their labels, near points at the start; labels that are learned are predictions of the weights, unless
@@ -142,7 +158,7 @@ class Exact:
         assert self.offset is not None
         assert self.centre is not None
         wanted = labels.mean(0) - self.offset - self.weights @ self.centre
-        return self.centre + torch.linalg.pinv(self.weights) @ wanted
+        return self.centre + nearest_solution(self.weights, wanted)
 
 
 def relative(difference: Tensor, whole: Tensor) -> Tensor:
