@@ -14,15 +14,16 @@ flag ``family=True`` does.
 """
 
 import functools
+import numbers
 import types
 from abc import ABC
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
 from discrepancy.errors import InvalidInput
 
-__all__ = ["FAMILIES", "Part", "check_choice", "check_least", "named"]
+__all__ = ["FAMILIES", "Part", "check_choice", "check_least", "fits", "named", "shown", "word"]
 
 FAMILIES: dict[str, type["Part"]] = {}
 """Every family by its name in lower case."""
@@ -56,7 +57,8 @@ class Part(ABC):
         cls.members[kind] = cls
 
     def __post_init__(self) -> None:
-        """Refuses a field of another family, or a name, where a part belongs; runs before the checks of a kind's own."""
+        """Refuses a field of another family, or a name, where a part belongs, and values of another type than the field's; runs
+        before the checks of a kind's own. A list becomes the tuple that is asked for."""
         for name, accepted, plain_too in _part_fields(type(self)):
             value = getattr(self, name)
             if not isinstance(value, accepted) and (isinstance(value, Part | str) or not plain_too):
@@ -66,6 +68,13 @@ class Part(ABC):
                 named = [kind.__name__ for kind in kinds if kind is not None]
                 remedy = f"; write {named[0]}(...)" if named else ""
                 raise InvalidInput(f"'{name}' of '{self.kind}' must be of type {expected}, got {value!r}{remedy}")
+        for name, hint in _hints(type(self)):
+            value = getattr(self, name)
+            if isinstance(value, list) and tuple in map(get_origin, _members(hint)):
+                object.__setattr__(self, name, value := tuple(value))
+            if not fits(value, hint):
+                words = " or ".join(dict.fromkeys(word(member) for member in _members(hint)))
+                raise InvalidInput(f"'{name}' of '{self.kind}' must be {words}, got {shown(value)}")
 
     def describe(self) -> dict[str, Any]:
         """This part as plain data: the ``kind``, and every field that differs from its default."""
@@ -100,6 +109,59 @@ def _part_fields(cls: type[Part]) -> tuple[tuple[str, tuple[type, ...], bool], .
             accepted += [str] if any(member is str or get_origin(member) is Literal for member in rest) else []
             found.append((item.name, tuple(accepted), any(member not in accepted for member in rest)))
     return tuple(found)
+
+
+@functools.cache
+def _hints(cls: type[Part]) -> tuple[tuple[str, Any], ...]:
+    """The fields and their types."""
+    hints = get_type_hints(cls)
+    return tuple((item.name, hints[item.name]) for item in fields(cls))  # pyright: ignore[reportArgumentType]
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    """The types of a union; of anything else that alone."""
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type, as far as plain values go: whole numbers are numbers, truth values are not, and a mapping
+    stands for pairs. Which strings, and which numbers, is for the kind to say."""
+    origin, within = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return True
+    if origin in (Union, types.UnionType):
+        return any(fits(value, member) for member in within)
+    if origin is Literal:
+        return any(fits(value, type(choice)) for choice in within)
+    if hint in (int, float):
+        return isinstance(value, numbers.Integral if hint is int else numbers.Real) and not isinstance(value, bool)
+    if origin is tuple:
+        items = tuple(value.items()) if isinstance(value, Mapping) else value
+        if not isinstance(items, tuple | list) or (within[-1] is not Ellipsis and len(items) != len(within)):
+            return False
+        each = within[:1] * len(items) if within[-1] is Ellipsis else within
+        return all(fits(item, member) for item, member in zip(items, each, strict=True))
+    if origin is Sequence:
+        of = isinstance(value, Sequence) and not isinstance(value, str | bytes)
+        return of and all(fits(item, within[0]) for item in value)
+    plain_type = origin or hint
+    return isinstance(value, plain_type) if isinstance(plain_type, type) else True
+
+
+def word(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(map(str, get_args(hint)))
+    words = {int: "a whole number", float: "a number", bool: "True or False", str: "text", types.NoneType: "None"}
+    if get_origin(hint) is Sequence:
+        return f"a list, each {word(get_args(hint)[0])}"
+    name = getattr(get_origin(hint) or hint, "__name__", str(hint))
+    return words.get(hint, "a tuple" if name == "tuple" else f"of type {name}")
+
+
+def shown(value: Any) -> str:
+    """A short value as it is, a long one by its type."""
+    shown = repr(value)
+    return shown if len(shown) <= 60 and "\n" not in shown else f"a {type(value).__name__}"
 
 
 def plain(value: Any) -> Any:

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from discrepancy.arguments import checked_arguments
 from discrepancy.discrepancy import Draws, SampleDiscrepancy, SampleSummary, Tag
 from discrepancy.errors import InvalidInput
 from discrepancy.measure import Measure
@@ -216,6 +217,7 @@ def _neighbours(
     return radius, inside[:, 0] + (count - inside[:, 1]) * weight / number
 
 
+@checked_arguments
 @torch.no_grad()
 def nearest_distances(
     x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], k: int, exclude_self: bool = False

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 
 from discrepancy.errors import InvalidInput
-from discrepancy.measure import Measure
+from discrepancy.measure import Measure, as_measure
 from discrepancy.numerics.distances import squares
 from discrepancy.parts import Part
 
@@ -97,17 +97,19 @@ class Quantile(Length, kind="quantile"):
 @torch.no_grad()
 def _quantile(sample: Measure, level: float, rule: str) -> float:
     """The quantile of the distances of all pairs of some 2,000 points."""
+    sample = as_measure(sample, "sample")
     if len(sample.tensors) > 1:
         raise InvalidInput(
             f"blocks {sorted(sample.tensors)} have no common {rule} distance; give each its own term, or a number"
         )
     (points,) = sample.tensors.values()
     lead = sample.mass_of.ndim
-    points = points.flatten(0, lead - 1)[sample.mass_of.flatten() > 0].flatten(1)
+    points = points.flatten(0, lead - 1)[sample.mass_of.flatten() > 0]
+    points = points.flatten(1) if points.ndim > 1 else points[:, None]
     n = len(points)
     if n < 2:
         raise InvalidInput(f"the {rule} rule needs at least 2 real points, got {n}; give the length as a number")
-    chosen = torch.linspace(0, n - 1, min(n, 2000), dtype=torch.float64).round().long()
+    chosen = torch.linspace(0, n - 1, min(n, 2000), dtype=torch.float64, device="cpu").round().long()
     points = points[chosen.to(points.device)].double()
     pairs = torch.ones(len(points), len(points), dtype=torch.bool, device=points.device).triu(1)
     distances = squares(points, points)[pairs].sqrt()

@@ -5,7 +5,7 @@ images) until they are used; the :class:`Normalisation` of the source says in wh
 are not known here.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from discrepancy.arguments import checked_arguments
 from discrepancy.errors import InvalidInput
 from objectives.data.convert import as_labels, as_pair, as_points, as_targets, encode, numbered
 from objectives.data.examples import Examples
@@ -59,6 +60,7 @@ class LabelledData(Described):
         return self.train.spec
 
     @classmethod
+    @checked_arguments
     def of(
         cls,
         x: Any,
@@ -67,7 +69,7 @@ class LabelledData(Described):
         test: Any = None,
         groups: Any = None,
         name: str = "data",
-        classes: Sequence[str] | None = None,
+        classes: Any = None,
         normalisation: Normalisation | None = None,
         mirror: bool = False,
         limits: tuple[float, float] | None = None,
@@ -105,6 +107,7 @@ class LabelledData(Described):
         return cls.made(DataSpec(name, shape, names, units, mirror, _limits(train.points, limits)), train, held)
 
     @classmethod
+    @checked_arguments
     def with_targets(
         cls,
         x: Any,
@@ -138,6 +141,7 @@ class LabelledData(Described):
         return cls.made(DataSpec(name, shape, (), units, mirror, limits, train.labels.units), train, held)
 
     @classmethod
+    @checked_arguments
     def unlabelled(
         cls,
         x: Any,

@@ -6,7 +6,7 @@ from typing import get_args
 import torch
 
 from discrepancy.errors import InvalidInput
-from discrepancy.parts import check_choice
+from discrepancy.parts import check_choice, fits
 from objectives.engine.compile import Policy, compiles
 from objectives.engine.memory import available_bytes
 from objectives.rng import rng
@@ -40,7 +40,14 @@ class Runtime:
     world: int = 1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "device", torch.device(self.device))
+        try:
+            object.__setattr__(self, "device", torch.device(self.device))
+        except (RuntimeError, TypeError):
+            raise InvalidInput(
+                f"'device' must be a device of torch, such as cpu or cuda:0, got {self.device!r}"
+            ) from None
+        if not fits(self.seed, int):
+            raise InvalidInput(f"'seed' must be a whole number, got {self.seed!r}")
         if self.dtype not in (torch.float32, torch.float64):
             raise InvalidInput(f"'dtype' must be torch.float32 or torch.float64, got {self.dtype!r}")
         check_choice("compile", self.compile, get_args(Policy))
