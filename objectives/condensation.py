@@ -9,8 +9,11 @@ from typing import Any
 
 import torch
 
+from discrepancy.arguments import checked_arguments
+from discrepancy.arrays import exactly
 from discrepancy.errors import InvalidInput, NonFinite
 from discrepancy.parts import plain
+from discrepancy.precision import as_usual
 from objectives.contexts import Context, Fresh
 from objectives.data.labelled import LabelledData, as_real_data
 from objectives.engine.compile import Policy
@@ -55,6 +58,8 @@ class Progress:
         return self.solving.state()
 
 
+@checked_arguments
+@as_usual()
 def condense(
     data: LabelledData | Any,
     objective: Summand,
@@ -73,7 +78,8 @@ def condense(
     state: Mapping[str, Any] | None = None,
     on_step: Callable[[Progress], None] | None = None,
 ) -> SyntheticSet:
-    """The synthetic set that minimises the objective.
+    """The synthetic set that minimises the objective. What is set for the process does not matter: ``torch.autocast``,
+    ``torch.no_grad``, inference mode, default device and default type.
 
     Args:
         data: a pair (points, labels), a torch Dataset, :class:`LabelledData`, whose training part is condensed, or a
@@ -117,7 +123,7 @@ def condense(
         objective.as_objective(),
         context or Fresh(),
         synthetic,
-        Runtime(seed, torch.device(device), dtype, compile),
+        Runtime(seed, device, dtype, compile),  # pyright: ignore[reportArgumentType]  (made a device there)
     )
     if teacher is not None:
         teacher.check(problem.data)
@@ -203,10 +209,10 @@ def result(problem: Problem, solving: Solving, record: Mapping[str, Any] | None 
     # Exact: through the normalisation and back they would be rounded.
     examples = data.rows(solving.chosen)
     exact: dict[str, Any] = {
-        "points": examples.points.to(problem.runtime.dtype),
+        "points": exactly(examples.points, problem.runtime.dtype),
         "record": {**about, "chosen": solving.chosen.tolist()},
     }
     if examples.labels.kind == "targets":
-        values = examples.labels.rows.to(made.labelling.rows)
+        values = exactly(examples.labels.rows.cpu(), problem.runtime.dtype)
         exact["labelling"] = replace(made.labelling, values=values)
     return replace(made, **exact)

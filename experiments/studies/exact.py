@@ -237,7 +237,7 @@ def accuracy(space: Solved, data: LabelledData, predictor: Predictor) -> float:
 
 def labels_of(synthetic: SyntheticSet) -> Tensor:
     """The label vectors of a set."""
-    labels = synthetic.labelling.vectors(len(synthetic.classes))
+    labels = synthetic.labelling.vectors(len(synthetic.classes), torch.float64)
     assert labels is not None
     return labels
 

@@ -46,6 +46,8 @@ def as_pair(data: Any, name: str) -> tuple[Any, Any]:
             f"'{name}' is an iterable Dataset, which has no length and no order; "
             f"stack its items into arrays first, LabelledData.of(x, y)"
         )
+    if isinstance(data, Dataset) and not hasattr(data, "__len__"):
+        raise InvalidInput(f"'{name}' is a Dataset without a length; give it __len__, or stack its items into arrays")
     if not isinstance(data, Dataset):
         raise InvalidInput(f"'{name}' must be a pair (x, y) or a map-style Dataset, got {type(data).__name__}")
     points, labels = [], []

@@ -7,9 +7,14 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from discrepancy.arrays import as_tensor
 from discrepancy.errors import InvalidInput
+from discrepancy.parts import fits, shown
 
 __all__ = ["Normalisation"]
+
+COARSE = 1e-4
+"""Part of a standard deviation by which values may be rounded on the way back to the units of the source."""
 
 CHUNK = 1 << 22
 """Values converted to float64 at a time when statistics are measured."""
@@ -26,6 +31,10 @@ class Normalisation:
     std: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        if not fits(self.mean, tuple[float, ...]) or not fits(self.std, tuple[float, ...]):
+            raise InvalidInput(
+                f"'mean' and 'std' must be tuples of numbers, got {shown(self.mean)} and {shown(self.std)}"
+            )
         if len(self.mean) != len(self.std) or not self.mean:
             raise InvalidInput(
                 f"'mean' and 'std' must have one value, or one a channel, got {len(self.mean)} and {len(self.std)}"
@@ -37,9 +46,12 @@ class Normalisation:
     def measured(cls, points: Shaped[Tensor, "n channels ..."]) -> "Normalisation":
         """Mean and standard deviation (divided by n) of each channel, in float64.
 
-        A channel that is constant, up to the resolution of float32, gets the standard deviation 1: it carries nothing,
-        and is only centred; dividing by its rounding error would make noise of it.
+        A channel that is constant, up to the resolution of the type of the points, gets the standard deviation 1: it carries
+        nothing, and is only centred; dividing by its rounding error would make noise of it.
         """
+        points = as_tensor(points, "points")
+        if points.ndim < 2 or not points.shape[1]:
+            raise InvalidInput(f"'points' must have shape (n, channels, ...), got {tuple(points.shape)}")
         count = points.numel() // points.shape[1]
         if points.dtype == torch.uint8:  # exact, and five times faster
             columns = points.transpose(0, 1).flatten(1)
@@ -52,20 +64,28 @@ class Normalisation:
             mean = torch.stack([chunk.double().sum((0, 2)) for chunk in chunks]).sum(0) / count
             squares = torch.stack([(chunk - mean[:, None]).square().sum((0, 2)) for chunk in chunks]).sum(0)
         std = (squares / count).sqrt()
-        constant = std <= torch.finfo(torch.float32).eps * mean.abs()
+        # What the sums of float64 lose is a few times its resolution.
+        resolution = (
+            16 * torch.finfo(torch.float64).eps if points.dtype == torch.float64 else torch.finfo(torch.float32).eps
+        )
+        constant = std <= resolution * mean.abs()
         return cls(tuple(mean.tolist()), tuple(torch.where(constant, torch.ones_like(std), std).tolist()))
 
     def apply(
         self, points: Shaped[Tensor, "n channels ..."], dtype: torch.dtype = torch.float32
     ) -> Float[Tensor, "n channels ..."]:
         """Source units (uint8 allowed) -> normalised units, in ``dtype``."""
+        points = as_tensor(points, "points")
         mean, std = self._columns(points, dtype)
         return points.to(mean.dtype, copy=True).sub_(mean).div_(std).to(dtype)
 
     def invert(self, points: Float[Tensor, "n channels ..."]) -> Float[Tensor, "n channels ..."]:
-        """Normalised units -> source units, in the precision of ``points``; nothing is rounded or clipped."""
-        mean, std = self._columns(points, points.dtype)
-        return points * std + mean
+        """Normalised units -> source units, in the precision of ``points``, or in float64 where that is too coarse so far from
+        zero; nothing is rounded or clipped."""
+        farthest = max(abs(mean) / std for mean, std in zip(self.mean, self.std, strict=True))
+        dtype = torch.float64 if torch.finfo(points.dtype).eps * farthest > COARSE else points.dtype
+        mean, std = self._columns(points, dtype)
+        return points.to(dtype) * std + mean
 
     def _columns(self, points: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         if len(self.mean) not in (1, points.shape[1]):

@@ -68,7 +68,7 @@ class Problem:
     @cached_property
     def _start(self) -> dict[str, Tensor]:
         choose = None if self.context.sampling.lasts is None else self._representative
-        return self.synthetic.initial(self.data, self.runtime.seed, choose)
+        return self.synthetic.initial(self.data, self.runtime.seed, choose, self.runtime.dtype)
 
     @torch.no_grad()
     def _representative(self, each: int) -> Tensor:

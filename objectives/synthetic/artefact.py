@@ -7,6 +7,8 @@ labels, fingerprint of the data. Nothing is ever unpickled.
 """
 
 import json
+import operator
+import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -19,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from discrepancy.arrays import as_tensor
 from discrepancy.errors import InvalidInput
 from discrepancy.parts import plain
 from objectives.data.labels import Kind, Labels
@@ -72,8 +75,11 @@ class SyntheticSet(Dataset[tuple[Tensor, ...]]):
         if decoder is not None and not (decoder.direct and decoder.stored_units(data) is None):
             record = {**record, "decoder": {"kind": decoder.kind, **plain(vars(decoder))}}
         scored = decoder is not None and decoder.scored(data)
+        points = data.normalisation.invert(decoded.points.detach().cpu()).contiguous()
+        if decoder is not None and decoder.clips and data.limits is not None:
+            points = points.clamp(*data.limits)  # the way through the units may round a value out of the range
         return cls(
-            data.normalisation.invert(decoded.points.detach().cpu()).contiguous(),
+            points,
             _labels(decoded, data, scored),
             decoded.weights.detach().cpu(),
             data.classes,
@@ -86,10 +92,35 @@ class SyntheticSet(Dataset[tuple[Tensor, ...]]):
     def __len__(self) -> int:
         return len(self.points)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"index {index} is out of range for {len(self)} examples")
-        return (self.points[index],) if self.labels is None else (self.points[index], self.labels[index])
+    def __getitem__(self, index: Any) -> tuple[Tensor, ...]:
+        """The example of this number; of a slice, a list, an array or a mask, these examples as one batch."""
+        try:
+            index = operator.index(index)
+        except TypeError:
+            chosen = self._numbers(index)
+        else:
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"index {index} is out of range for {len(self)} examples")
+            chosen = index
+        return (self.points[chosen],) if self.labels is None else (self.points[chosen], self.labels[chosen])
+
+    def _numbers(self, index: Any) -> Tensor:
+        """The numbers of the examples that are meant by more than one index."""
+        every = torch.arange(len(self))
+        if isinstance(index, slice):
+            return every[index]
+        wanted = as_tensor(index, "index")
+        if wanted.ndim != 1 or (wanted.is_floating_point() and len(wanted)):
+            raise InvalidInput(
+                f"examples are chosen by a whole number, a slice, or a list of whole numbers or of truth values, got "
+                f"{wanted.dtype} of shape {tuple(wanted.shape)}"
+            )
+        if wanted.dtype == torch.bool and len(wanted) != len(self):
+            raise InvalidInput(f"a mask of {len(wanted)} values does not fit {len(self)} examples")
+        wanted = wanted if wanted.dtype == torch.bool else wanted.long()
+        if wanted.dtype == torch.long and bool(((wanted < -len(self)) | (wanted >= len(self))).any()):
+            raise IndexError(f"an index of {wanted.tolist()[:8]} is out of range for {len(self)} examples")
+        return every[wanted.cpu()]
 
     @property
     def labels(self) -> Tensor | None:
@@ -168,7 +199,7 @@ class SyntheticSet(Dataset[tuple[Tensor, ...]]):
             "target_units": units and {name: list(value) for name, value in vars(units).items()},
             "stored_bytes": self.stored_bytes,
         }
-        write_bytes(Path(path), safetensors.torch.save(tensors, {"discrepancy": json.dumps(about)}))
+        write_bytes(_path(path), safetensors.torch.save(tensors, {"discrepancy": json.dumps(about)}))
 
     @classmethod
     def load(cls, path: str | Path) -> "SyntheticSet":
@@ -177,7 +208,7 @@ class SyntheticSet(Dataset[tuple[Tensor, ...]]):
         Raises:
             InvalidInput: if the file is missing, truncated, not an artefact, or of a newer version of the format.
         """
-        path = Path(path)
+        path = _path(path)
         if not path.is_file():
             raise InvalidInput(f"'{path}' is not a file; give the path of an artefact (result.safetensors)")
         try:
@@ -210,6 +241,12 @@ class SyntheticSet(Dataset[tuple[Tensor, ...]]):
             raise InvalidInput(
                 f"'{path}' is a safetensors file but no artefact of this library; 'condense run' makes them"
             ) from error
+
+
+def _path(path: Any) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise InvalidInput(f"'path' must be the path of a file, got a {type(path).__name__}")
+    return Path(path)
 
 
 def _labels(decoded: Decoded, data: RealData, scored: bool) -> Labels:

@@ -96,6 +96,10 @@ class Formation(Parameterisation, kind="formation"):
         cells = self._cells(parameters["images"])
         return layout.normalised(functional.interpolate(cells, layout.shape[1:], mode="bilinear", align_corners=False))
 
+    @property
+    def clips(self) -> bool:
+        return self.clip
+
     def project(self, parameters: Mapping[str, Tensor], data: RealData) -> None:
         if self.clip:
             self._clip(parameters["images"], data)

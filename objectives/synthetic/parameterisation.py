@@ -209,13 +209,15 @@ class Parameterisation(Part, family=True):
     def points(self, parameters: Mapping[str, Tensor], layout: Layout) -> Tensor:
         """The decoded points, differentiable in the parameters."""
 
-    def initial(self, data: RealData, seed: int, choose: Choose | None = None) -> dict[str, Tensor]:
-        """The parameters at the start, by name, float32 on the CPU; ``choose`` says at which real examples it starts, where not
-        at random ones."""
+    def initial(
+        self, data: RealData, seed: int, choose: Choose | None = None, dtype: torch.dtype = torch.float32
+    ) -> dict[str, Tensor]:
+        """The parameters at the start, by name, on the CPU, targets in ``dtype`` and all else in float32; ``choose`` says at
+        which real examples it starts, where not at random ones."""
         self._suits(data)
         given = choose or (lambda each: data.class_batch(rng(seed, "start"), each))
         ordered = functools.cache(lambda each: self._neighbours(data, given(each)))
-        targets = None if data.target_units is None else self._targets(data, seed, ordered)
+        targets = None if data.target_units is None else self._targets(data, seed, ordered, dtype)
         parameters = self.content(data, seed, ordered) | self._annotations(data, targets)
         self.project(parameters, data)
         return parameters
@@ -247,6 +249,11 @@ class Parameterisation(Part, family=True):
     def project(self, parameters: Mapping[str, Tensor], data: RealData) -> None:
         """Move the parameters, in place, to where they are allowed to be; called after every step."""
 
+    @property
+    def clips(self) -> bool:
+        """Whether decoded points are kept within the source's range of valid values."""
+        return False
+
     def scored(self, data: RealData) -> bool:
         """Whether the labels are scores of classes: learned, and no distributions."""
         return self.labels == "learned" and bool(data.classes)
@@ -258,19 +265,19 @@ class Parameterisation(Part, family=True):
         if self.labels == "learned" and not data.classes and data.target_units is None:
             raise InvalidInput(f"'labels' is learned, but '{data.name}' has no labels; use hard")
 
-    def _targets(self, data: RealData, seed: int, choose: Choose) -> Float[Tensor, "m k"]:
+    def _targets(self, data: RealData, seed: int, choose: Choose, dtype: torch.dtype) -> Float[Tensor, "m k"]:
         """The targets at the start, in normalised units."""
         count, units = self.each(data), data.target_units
         assert units is not None
         if self.start != "noise":
             data.require(count * self.copies, f"start: {self.start}")
-            real = data.label_vectors(choose(count * self.copies))
+            real = data.label_vectors(choose(count * self.copies), dtype)
             assert real is not None
             return real.unflatten(0, (-1, self.copies)).mean(1)
         if len(units.mean) > 1:
             return torch.randn(count, len(units.mean), generator=rng(seed, "start", "targets"))
         levels = (torch.arange(count, dtype=torch.float64) + 0.5) / count
-        return units.apply(torch.quantile(data.labels.rows[:, 0].double(), levels)[:, None])
+        return units.apply(torch.quantile(data.labels.rows[:, 0].double(), levels)[:, None], dtype)
 
     def _annotations(self, data: RealData, targets: Tensor | None) -> dict[str, Tensor]:
         """The parameters beside the points, at the start; ``targets`` are scores where there are classes."""

@@ -66,6 +66,10 @@ class Pixels(Parameterisation, kind="pixels"):
     def points(self, parameters: Mapping[str, Tensor], layout: Layout) -> Tensor:
         return layout.normalised(parameters["points"])
 
+    @property
+    def clips(self) -> bool:
+        return self.clip
+
     def project(self, parameters: Mapping[str, Tensor], data: RealData) -> None:
         if self.clip:
             self._clip(parameters["points"], data)

@@ -46,8 +46,9 @@ class Selecting(Solving):
         data = self.problem.data
         if len(self._chosen) < len(self.problem.slots):
             return {"chosen": self._chosen}
-        points = data.normalised(self._chosen, dtype=self.problem.runtime.dtype)
-        targets = None if data.target_units is None else data.label_vectors(self._chosen)
+        dtype = self.problem.runtime.dtype
+        points = data.normalised(self._chosen, dtype=dtype)
+        targets = None if data.target_units is None else data.label_vectors(self._chosen, dtype)
         made = self.problem.synthetic.from_points(points, data, targets)
         if self._weights is not None:
             made["weights"] = self._weights.log().clamp(min=NOTHING)
