@@ -7,16 +7,18 @@ vectors only. What users call brings every measure into this form first; a group
 import functools
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from discrepancy.errors import InvalidInput, Unsupported
-from discrepancy.measure import Measure
+from discrepancy.errors import InvalidInput, NonFinite, Unsupported
+from discrepancy.measure import Measure, as_measure
 from discrepancy.parts import Part
+from discrepancy.precision import autocasts, normal, shielded, without_autocast
 from discrepancy.summaries import BlockSummary, SideSummary, Space
 
 __all__ = ["Adversary", "Draws", "TwoSided"]
@@ -42,6 +44,11 @@ class TwoSided(Part):
     @abstractmethod
     def labelled(self) -> bool:
         """Whether it looks at labels."""
+
+    @property
+    @abstractmethod
+    def differentiable(self) -> bool:
+        """Whether its value has a gradient; one without is for reports."""
 
     @property
     @abstractmethod
@@ -74,8 +81,13 @@ class TwoSided(Part):
         Raises:
             InvalidInput: if the discrepancy looks at labels and there are none, or needs draws and there are none.
         """
+        real = as_measure(real, "real")
         if isinstance(real.points, Mapping):
             return BlockSummary({name: self.summarise(block, draws) for name, block in real.blocks()})
+        with _settled(real):
+            return self._summarised(_normal(real), _normal_draws(draws))
+
+    def _summarised(self, real: Measure, draws: Draws) -> Any:
         if real.grouped and (not self.labelled or real.has_label_vectors):
             return self.summarise_groups(real, draws)
         classes = real.classes if self.labelled else None
@@ -95,13 +107,37 @@ class TwoSided(Part):
 
         Raises:
             InvalidInput: if the two sides do not fit each other.
+            NonFinite: if points or weights are NaN or infinite and there is no gradient; else the value is that too.
         """
+        synthetic = as_measure(synthetic, "synthetic")
+        _check_summary(summary)
+        _check_draws(draws)
         if isinstance(summary, BlockSummary):
             parts = summary.paired(dict(synthetic.blocks()))
             return _summed(self.compare(part, block, draws) for part, block in parts)
         groups, synthetic = self._grouped(summary, synthetic)
-        value = self.compare_groups(groups, synthetic, draws)
+        value = self._compared(groups, synthetic, draws)
         return value[0] if isinstance(summary, SideSummary) and summary.flat else value
+
+    def _compared(self, summary: Any, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
+        """:meth:`compare_groups` outside of autocast and inference mode."""
+        if not self.differentiable and not all(bool(torch.isfinite(item).all()) for item in synthetic.every):
+            raise NonFinite(f"'{self.kind}' got points or weights that are not finite; look at what made them")
+        kind = synthetic.mass_of.device.type
+        if torch.is_inference_mode_enabled():
+            with _settled(synthetic):
+                return self.compare_groups(summary, _normal(synthetic), _normal_draws(draws))
+        if not autocasts(kind):
+            return self.compare_groups(summary, synthetic, draws)
+        names = [*(draws or {})]
+
+        def value(points: Tensor, weights: Tensor, *rest: Tensor) -> Tensor:
+            labels, drawn = (rest[0], rest[1:]) if synthetic.labels is not None else (None, rest)
+            side = Measure(points, weights, labels)
+            return self.compare_groups(summary, side, dict(zip(names, drawn, strict=True)) if draws else draws)
+
+        labels = [] if synthetic.labels is None else [synthetic.labels]
+        return shielded(kind, value, [synthetic.tensors[""], synthetic.mass_of, *labels, *(draws or {}).values()])
 
     @torch.no_grad()
     def merge(self, first: Any, second: Any, draws: Draws = None) -> Any:
@@ -117,16 +153,20 @@ class TwoSided(Part):
         Raises:
             InvalidInput: if the two are summaries of different sorts of measures, or draws are needed and missing.
         """
+        _check_summary(first)
+        _check_summary(second)
         if isinstance(first, BlockSummary):
             parts = first.paired(second.blocks if isinstance(second, BlockSummary) else {"": second})
             return BlockSummary(
                 {name: self.merge(*pair, draws) for name, pair in zip(first.blocks, parts, strict=True)}
             )
         if isinstance(first, SideSummary):
-            return first.merged(second, functools.partial(self.merge_groups, draws=draws))
+            with _settled():
+                return first.merged(second, functools.partial(self.merge_groups, draws=_normal_draws(draws)))
         if isinstance(second, SideSummary | BlockSummary):
             return self.merge(second, first, draws)
-        return self.merge_groups(first, second, draws)
+        with _settled():
+            return self.merge_groups(first, second, _normal_draws(draws))
 
     def sharpened(self, summary: Any, synthetic: Measure, draws: Draws = None) -> Draws:
         """The draws after the adversary, one for each group, has moved uphill; the same where there is none.
@@ -138,7 +178,9 @@ class TwoSided(Part):
             return draws
         if isinstance(summary, BlockSummary):
             raise Unsupported(f"each block has an adversary of its own; call '{self.kind}' for one block at a time")
-        return self.sharpen_groups(*self._grouped(summary, synthetic), draws)
+        groups, synthetic = self._grouped(summary, as_measure(synthetic, "synthetic"))
+        with _settled(synthetic):
+            return self.sharpen_groups(groups, _normal(synthetic.detached()), _normal_draws(draws) or draws)
 
     def sharpen_groups(self, summary: Any, synthetic: Measure, draws: Mapping[str, Tensor]) -> Draws:
         """:meth:`sharpened` for grouped measures and a discrepancy with an adversary."""
@@ -181,14 +223,18 @@ class TwoSided(Part):
             )
         return summary, synthetic
 
-    def __call__(self, mu: Measure, nu: Measure, draws: Draws = None) -> Tensor:
+    def __call__(self, mu: Any, nu: Any, draws: Draws = None) -> Tensor:
         """D(mu, nu): a scalar for flat measures, one value a group for grouped ones, summed over named blocks.
+
+        Args:
+            mu, nu: measures, or what :class:`Measure` makes points of equal weight of; nested lists take the type of the other
+                side.
+            draws: what :meth:`draw` gave for the shape of a point.
 
         Raises:
             InvalidInput: if the values of a measure are unusable, or the two do not fit each other.
         """
-        mu.checked("mu")
-        nu.checked("nu")
+        mu, nu = as_measure(mu, "mu", nu).checked("mu"), as_measure(nu, "nu", mu).checked("nu")
         if mu.grouped != nu.grouped:
             raise InvalidInput("one measure is grouped and the other is not; condition both or neither")
         if mu.grouped and len(mu.mass_of) != len(nu.mass_of):
@@ -207,7 +253,8 @@ class TwoSided(Part):
         values = []
         for (name, real), (_, synthetic) in zip(mu.blocks(), nu.blocks(), strict=True):
             Space.of(real).check(Space.of(synthetic), f" in block '{name}'" if name else "")
-            real, synthetic = real.as_groups(), synthetic.as_groups()
+            # The masses do not count, and sums of weights that are not near 1 might overflow.
+            real, synthetic = (replace(side, weights=side.masses) for side in (real.as_groups(), synthetic.as_groups()))
             summary = self.summarise(real, draws)
             values.append(self.compare(summary, synthetic, self.sharpened(summary, synthetic, draws)))
         total = _summed(values)
@@ -216,7 +263,41 @@ class TwoSided(Part):
 
 def _summed(values: Iterable[Tensor]) -> Tensor:
     """The sum over blocks, in the dtype of the last."""
-    total = torch.zeros(())
-    for value in values:
+    each = list(values)
+    total = torch.zeros_like(each[0])
+    for value in each:
         total = value + total.to(value)
     return total
+
+
+def _settled(side: Measure | None = None) -> AbstractContextManager[Any]:
+    """Without autocast on the device of a measure (on any, without one), and out of inference mode but without gradient."""
+    stack = ExitStack()
+    for kind in ("cpu", "cuda") if side is None else (side.mass_of.device.type,):
+        stack.enter_context(without_autocast(kind))
+    if torch.is_inference_mode_enabled():
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.no_grad())
+    return stack
+
+
+def _check_draws(draws: Any) -> None:
+    if draws is not None and not (
+        isinstance(draws, Mapping) and all(isinstance(item, Tensor) for item in draws.values())
+    ):
+        raise InvalidInput(f"'draws' must be what draw(generator, shape) gave, got a {type(draws).__name__}")
+
+
+def _check_summary(summary: Any) -> None:
+    if not hasattr(type(summary), "select"):
+        raise InvalidInput(f"a summary must be what summarise or merge gave, got a {type(summary).__name__}")
+
+
+def _normal(side: Measure) -> Measure:
+    """The measure, made of tensors that a graph can keep."""
+    return side._mapped(normal) if any(item.is_inference() for item in side.every) else side
+
+
+def _normal_draws(draws: Draws) -> Draws:
+    _check_draws(draws)
+    return None if draws is None else {name: normal(value) for name, value in draws.items()}

@@ -102,7 +102,7 @@ class DataSetDistance(SampleDiscrepancy, kind="data_set_distance"):
             self._value(real.select(group), synthetic.select(group))
             for group in torch.arange(len(real.mass_of), device=real.mass_of.device).split(1)
         ]
-        value = torch.tensor(values, dtype=torch.float64).clamp(min=0)
+        value = torch.tensor(values, dtype=torch.float64, device="cpu").clamp(min=0)
         return (value ** (1 / self.p) if self.root else value).to(synthetic.rows)
 
     def _value(self, real: Measure, synthetic: Measure) -> float:
@@ -129,7 +129,7 @@ class DataSetDistance(SampleDiscrepancy, kind="data_set_distance"):
             spread = first.factor.square().sum() + second.factor.square().sum()
             return (first.mean - second.mean).square().sum() + (spread - 2 * fidelity).clamp(min=0)
         cost = self._powers(first.points, second.points)
-        return torch.tensor(least_cost(first.weights, second.weights, cost), dtype=torch.float64)
+        return torch.tensor(least_cost(first.weights, second.weights, cost), dtype=torch.float64, device="cpu")
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,7 +263,7 @@ class ClassesDistance(Discrepancy, kind="measure_of_classes"):
                 for column in there
             ]
             values.append(least_cost(summary.mass[group][here], shares[there], torch.stack(columns, 1)))
-        return torch.tensor(values, dtype=torch.float64).to(synthetic.rows)
+        return torch.tensor(values, dtype=torch.float64, device="cpu").to(synthetic.rows)
 
 
 @dataclass(frozen=True, eq=False)

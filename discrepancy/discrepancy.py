@@ -26,6 +26,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from discrepancy.arrays import in_floats
 from discrepancy.calls import Adversary, Draws, TwoSided
 from discrepancy.errors import Unsupported
 from discrepancy.measure import Measure
@@ -94,6 +95,11 @@ class Discrepancy(TwoSided, family=True):
     def mergeable(self) -> bool:
         """Whether summaries of batches merge exactly into that of the whole, in bounded memory: the tag ``mergeable``."""
         return "mergeable" in self.tags
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether its value has a gradient: the tag ``differentiable``."""
+        return "differentiable" in self.tags
 
     @property
     def labelled(self) -> bool:
@@ -214,7 +220,7 @@ class MeanDiscrepancy(Discrepancy):
     def total(self, measure: Measure, draws: Draws) -> Float[Tensor, "g p"]:
         """Σ w t(x) of each group in float64, differentiable."""
         points = measure.tensors[""]
-        values = self.statistic(points if points.is_floating_point() else points.float(), draws)
+        values = self.statistic(in_floats(points), draws)
         return torch.einsum("gn,gnp->gp", measure.mass_of.double(), values.double())
 
     def summarise_groups(self, real: Measure, draws: Draws) -> MeanSummary:

@@ -11,15 +11,18 @@ Points may also be named blocks that share n (the layers of a network): a mappin
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from discrepancy.arrays import as_tensor, check_numbers, in_floats
 from discrepancy.errors import InvalidInput
+from discrepancy.scale import power_of_two
 
-__all__ = ["Grouping", "Measure"]
+__all__ = ["Grouping", "Measure", "as_measure"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,12 +51,20 @@ class Grouping:
     @classmethod
     def single(cls, n: int, device: torch.device | str = "cpu") -> "Grouping":
         """All ``n`` points in one group."""
+        _check_whole("n", n)
         index = torch.arange(n, device=device)[None]
         return cls(index, torch.ones_like(index, dtype=torch.bool))
 
     @classmethod
     def of(cls, groups: Int[Tensor, " n"], count: int) -> "Grouping":
         """``groups[i]`` in ``0 .. count - 1`` is the group of point ``i``; the order within a group is kept."""
+        groups = as_tensor(groups, "groups")
+        _check_whole("count", count)
+        if groups.is_floating_point() or groups.ndim != 1:
+            raise InvalidInput(
+                f"'groups' must be whole numbers (n,), got {groups.dtype} of shape {tuple(groups.shape)}"
+            )
+        groups = groups.long()
         for extreme in (groups.min(), groups.max()) if len(groups) else ():
             if not 0 <= int(extreme) < count:
                 raise InvalidInput(f"group numbers must lie in 0 .. {count - 1}, got {int(extreme)}")
@@ -73,19 +84,21 @@ class Grouping:
         return self.index.shape[0]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Measure:
     """A weighted empirical measure Σᵢ wᵢ δ(xᵢ) / Σᵢ wᵢ: points with weights and, where the data have them, labels.
 
     Args:
-        points: ``(n, *shape)`` or grouped ``(g, n, *shape)``, or a mapping from block names to such tensors.
+        points: ``(n, *shape)`` or grouped ``(g, n, *shape)``, or a mapping from block names to such tensors, of real numbers.
+            Arrays of numpy and nested lists are taken too, lists of Python floats as float64. Whole numbers of 32 bits or more
+            are computed with in float64.
         weights: nonnegative, ``(n,)`` or ``(g, n)``; equal weights 1/n when not given. They need not sum to one: a measure
             is normalised by its mass. Their axes say whether the measure is grouped: without weights, or with ``(n,)``, the
             first axis of the points counts points, whatever their shape.
         labels: class numbers ``(n,)``, or soft labels ``(n, c)``; grouped likewise.
 
     Raises:
-        InvalidInput: if the sizes do not fit. Values are checked by :meth:`checked`.
+        InvalidInput: if the sizes do not fit, or for what holds no real numbers. Values are checked by :meth:`checked`.
 
     Example:
         >>> import torch
@@ -97,34 +110,48 @@ class Measure:
     """
 
     points: Tensor | Mapping[str, Tensor]
-    weights: Tensor | None = None
-    labels: Tensor | None = None
+    weights: Tensor
+    labels: Tensor | None
     tensors: Mapping[str, Tensor] = field(init=False, repr=False)
     """The points by block; a single tensor is the block named ''."""
-    mass_of: Tensor = field(init=False, repr=False)
-    """The weights, which are always there after construction."""
 
-    def __post_init__(self) -> None:
-        tensors = self.points if isinstance(self.points, Mapping) else {"": self.points}
-        object.__setattr__(self, "tensors", tensors)
+    def __init__(self, points: Any, weights: Any = None, labels: Any = None) -> None:
+        blocks = points if isinstance(points, Mapping) else {"": points}
+        if not all(isinstance(name, str) for name in blocks):
+            raise InvalidInput(f"the names of blocks must be strings, got {[*blocks]}")
+        tensors = {name: as_tensor(block, f"points['{name}']" if name else "points") for name, block in blocks.items()}
         first = next(iter(tensors.values()), None)
         if first is None or first.ndim == 0:
             raise InvalidInput("'points' must have at least one axis, the number of points; got a scalar or no block")
-        if self.weights is None:
+        if weights is None:
             n = first.shape[0]
-            dtype = first.dtype if first.is_floating_point() else torch.get_default_dtype()
+            dtype = first.dtype if first.is_floating_point() else in_floats(first[:0]).dtype
             weights = torch.full((n,), 1.0 / max(n, 1), dtype=dtype, device=first.device)
-            object.__setattr__(self, "weights", weights)
-        object.__setattr__(self, "mass_of", self.weights)
-        if self.mass_of.ndim not in (1, 2):
-            raise InvalidInput(f"'weights' must have shape (n,) or (groups, n), got {tuple(self.mass_of.shape)}")
-        lead = self.mass_of.shape
+        weights = as_tensor(weights, "weights")
+        if not weights.is_floating_point():
+            weights = weights.double()
+        labels = None if labels is None else as_tensor(labels, "labels")
+        for name, value in (
+            ("points", tensors if isinstance(points, Mapping) else first),
+            ("weights", weights),
+            ("labels", labels),
+            ("tensors", tensors),
+        ):
+            object.__setattr__(self, name, value)
+        if weights.ndim not in (1, 2):
+            raise InvalidInput(f"'weights' must have shape (n,) or (groups, n), got {tuple(weights.shape)}")
+        lead = weights.shape
         for name, tensor in self.tensors.items():
             if tensor.shape[: len(lead)] != lead:
                 what = f"block '{name}'" if name else "'points'"
                 raise InvalidInput(f"{what} of shape {tuple(tensor.shape)} does not fit weights of shape {tuple(lead)}")
-        if self.labels is not None and self.labels.shape[: len(lead)] != lead:
-            raise InvalidInput(f"'labels' of shape {tuple(self.labels.shape)} do not fit {lead[-1]} points")
+        if labels is not None and labels.shape[: len(lead)] != lead:
+            raise InvalidInput(f"'labels' of shape {tuple(labels.shape)} do not fit {lead[-1]} points")
+
+    @property
+    def mass_of(self) -> Float[Tensor, "*g n"]:
+        """The weights as they were given."""
+        return self.weights
 
     @property
     def grouped(self) -> bool:
@@ -132,16 +159,24 @@ class Measure:
 
     @property
     def rows(self) -> Float[Tensor, "*g n d"]:
-        """The points of the only block as vectors, in float32 unless they are in float64."""
+        """The points of the only block as vectors, in float32, or in float64 if they are that, or whole numbers of 32 bits or
+        more."""
         points = self.tensors[""]
         points = points.flatten(self.mass_of.ndim) if points.ndim > self.mass_of.ndim else points[..., None]
-        return points if points.dtype in (torch.float32, torch.float64) else points.float()
+        return in_floats(points)
+
+    @property
+    def masses(self) -> Float[Tensor, "*g n"]:
+        """The weights in float64, those of each group divided by one power of two so that the largest lies in [1, 2): where
+        the mass does not count, no square of such a weight overflows or vanishes, and no digit differs."""
+        weights = self.mass_of.double()
+        return weights / power_of_two(weights.amax(-1, keepdim=True)) if weights.numel() else weights
 
     @property
     def shares(self) -> Float[Tensor, "*g n"]:
         """The weights divided by their sum (in each group), in float64."""
-        weights = self.mass_of.double()
-        return weights / weights.sum(-1, keepdim=True)
+        masses = self.masses
+        return masses / masses.sum(-1, keepdim=True)
 
     @property
     def classes(self) -> int:
@@ -164,6 +199,7 @@ class Measure:
 
     def with_label_vectors(self, classes: int) -> "Measure":
         """This measure with labels as vectors ``(..., c)``: class numbers become one-hot rows."""
+        _check_whole("classes", classes)
         labels = self.labels
         if labels is None or self.has_label_vectors:
             return self
@@ -176,13 +212,18 @@ class Measure:
         return self.mass_of.shape[-1]
 
     @property
+    def every(self) -> list[Tensor]:
+        """All the tensors: points, weights and, where there are some, labels."""
+        return [*self.tensors.values(), self.mass_of, *([] if self.labels is None else [self.labels])]
+
+    @property
     def nbytes(self) -> int:
         """Memory of all tensors, in bytes."""
-        labels = 0 if self.labels is None else self.labels.nbytes
-        return sum(tensor.nbytes for tensor in self.tensors.values()) + self.mass_of.nbytes + labels
+        return sum(tensor.nbytes for tensor in self.every)
 
     def split(self, size: int) -> Iterator["Measure"]:
         """This measure in parts of at most so many points (of each group), in order."""
+        _check_whole("size", size)
         if len(self) <= size:
             yield self
             return
@@ -192,6 +233,9 @@ class Measure:
 
     def select(self, groups: Tensor) -> "Measure":
         """The groups of these numbers only."""
+        groups = as_tensor(groups, "groups")
+        if groups.is_floating_point():
+            raise InvalidInput(f"'groups' must be whole numbers, got {groups.dtype}")
         return self._mapped(lambda tensor: tensor[groups])
 
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> "Measure":
@@ -219,6 +263,10 @@ class Measure:
         """The conditional measures given the group, as one grouped measure (differentiable in points and weights)."""
         if self.grouped:
             raise InvalidInput("this measure is grouped already; condition the flat one")
+        if not isinstance(grouping, Grouping):
+            raise InvalidInput(
+                f"'grouping' must be made by Grouping.of(groups, count), got a {type(grouping).__name__}"
+            )
         return Measure.conditional(self.points, self.mass_of, self.labels, grouping)
 
     @staticmethod
@@ -244,6 +292,10 @@ class Measure:
     @staticmethod
     def merged(parts: Sequence["Measure"]) -> "Measure":
         """The union of several measures of the same kind, weights as they are."""
+        if not isinstance(parts, Sequence) or not all(isinstance(part, Measure) for part in parts):
+            raise InvalidInput(
+                f"only measures can be merged, got a {type(parts).__name__}; give a list of Measure(...)"
+            )
         if not parts:
             raise InvalidInput("there are no measures to merge; give at least one")
         axis = 1 if parts[0].grouped else 0
@@ -281,21 +333,46 @@ class Measure:
         """
         if len(self) == 0:
             raise InvalidInput(f"'{name}' has no points; give at least one")
-        rules: list[tuple[Tensor, str]] = []
-        for block, tensor in self.tensors.items():
-            if tensor.is_floating_point():
-                place = f"'{name}'" + (f", block '{block}'" if block else "")
-                problem = f"{place} has points that are not finite (NaN or infinity); remove or repair them first"
-                rules.append((torch.isfinite(tensor).all(), problem))
+        rules = [
+            check_numbers(tensor, f"'{name}'" + (f", block '{block}'" if block else ""))
+            for block, tensor in self.tensors.items()
+        ]
         weights = self.mass_of
         proper = (torch.isfinite(weights) & (weights >= 0)).all()
         rules.append((proper, f"'{name}' has weights that are negative or not finite; they must be >= 0"))
-        massive = (weights.sum(-1) > 0).all()
+        massive = (weights > 0).any(-1).all()
         rules.append((massive, f"'{name}' has weights that sum to zero; at least one point must have mass"))
         for holds, (_, problem) in zip(torch.stack([rule for rule, _ in rules]).tolist(), rules, strict=True):
             if not holds:
                 raise InvalidInput(problem)
         return self
+
+
+def as_measure(side: Any, name: str, beside: Any = None) -> Measure:
+    """A measure as it is; of anything else the points with equal weights. Lists, whose numbers have no type of their own, take
+    that of the points that they are to stand ``beside``.
+
+    Raises:
+        InvalidInput: for what holds no real numbers.
+    """
+    if isinstance(side, Measure):
+        return side
+    try:
+        made = Measure(side)
+    except InvalidInput as error:
+        raise InvalidInput(f"'{name}' must be a Measure, or points of which one can be made: {error}") from None
+    if not isinstance(side, list | tuple):
+        return made
+    other = next(iter(beside.tensors.values())) if isinstance(beside, Measure) and beside.tensors else beside
+    dtype = getattr(other, "dtype", None)
+    if not isinstance(dtype, torch.dtype):
+        dtype = as_tensor(other, name).dtype if hasattr(other, "__array__") else made.tensors[""].dtype
+    return Measure(made.tensors[""].to(dtype if dtype.is_floating_point else torch.float64))
+
+
+def _check_whole(name: str, value: Any) -> None:
+    if not isinstance(value, int):
+        raise InvalidInput(f"'{name}' must be a whole number, got a {type(value).__name__}")
 
 
 def _check_numbers(labels: Tensor) -> None:

@@ -14,9 +14,9 @@ ROOT = Path(__file__).parents[1]
 
 ROOMS = {
     "discrepancy": [
-        {"deferred", "errors", "parts"},
+        {"deferred", "errors", "parts", "arrays", "scale", "precision"},
         {"measure"},
-        {"discrepancy", "calls", "summaries", "kernels", "numerics"},
+        {"discrepancy", "calls", "summaries", "kernels", "numerics", "arguments"},
         {"networks"},
         {
             "embeddings",

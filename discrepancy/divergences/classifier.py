@@ -4,6 +4,7 @@ With both sides made equally heavy, the logit of the best classifier is the log 
 f gives a bound from below, and how well it does on points that it was not fitted to is a measure of distance by itself.
 """
 
+import math
 import warnings
 from collections.abc import Mapping
 from typing import Literal
@@ -110,11 +111,11 @@ class ClassifierDivergence(SampleDiscrepancy, kind="classifier"):
                     f"{count} on the {side} side; give fewer 'folds' (at least 2) or more points"
                 )
         points, weights = torch.cat([real, synthetic]).double().cpu(), torch.cat([w, v]).cpu() / 2
-        labels = torch.arange(len(points)) < len(real)
+        labels = torch.arange(len(points), device=points.device) < len(real)
         logits = self._classified(points, labels, weights, _folds(points, len(real), self.folds))
         f, g, w, v = logits[labels], logits[~labels], 2 * weights[labels], 2 * weights[~labels]
         if self.estimate == "js":
-            return torch.log(torch.tensor(2.0).double()) - (w @ softplus(-f) + v @ softplus(g)) / 2
+            return math.log(2) - (w @ softplus(-f) + v @ softplus(g)) / 2
         if self.estimate == "kl":
             return w @ f - torch.logsumexp(g + v.log(), 0)
         return (w @ f.sign() - v @ g.sign()) / 4
@@ -156,9 +157,9 @@ def _folds(points: Float[Tensor, "n d"], count: int, folds: int) -> Int[Tensor, 
     """The fold of each point, the first ``count`` of which are real, distinct within each side."""
     _, place, copies = torch.unique(points, dim=0, return_inverse=True, return_counts=True)
     shared = copies[place] > 1
-    fold = torch.empty(len(points), dtype=torch.long)
+    fold = torch.empty_like(place)
     for side in (slice(None, count), slice(count, None)):
         # False sorts before True, and places are lexicographic ranks.
         order = torch.argsort(place[side] + len(points) * ~shared[side])
-        fold[side] = torch.empty_like(order).scatter_(0, order, torch.arange(len(order)) % folds)
+        fold[side] = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device) % folds)
     return fold

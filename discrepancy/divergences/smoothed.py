@@ -16,6 +16,7 @@ from discrepancy.errors import InvalidInput, Unsupported
 from discrepancy.kernels.lengths import Length, check_length, number
 from discrepancy.measure import Measure
 from discrepancy.numerics.distances import pull, squares, table
+from discrepancy.precision import normals
 
 __all__ = ["SmoothedTotalVariation"]
 
@@ -84,7 +85,7 @@ class SmoothedTotalVariation(SampleDiscrepancy, kind="smoothed_total_variation")
         return replace(self, lengthscale=self.lengthscale.measured(sample))
 
     def draw(self, generator: torch.Generator, shape: tuple[int, ...]) -> Draws:
-        return {"noise": torch.randn(self.noises, math.prod(shape), generator=generator)}
+        return {"noise": normals(generator, self.noises, math.prod(shape))}
 
     def constants(self, real: Measure, draws: Draws) -> Mapping[str, Tensor]:
         x, w = self._scaled(real, real), real.shares

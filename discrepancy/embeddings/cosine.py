@@ -16,6 +16,7 @@ from discrepancy.kernels.lengths import Length, check_length, number
 from discrepancy.measure import Measure
 from discrepancy.networks.preimages import Preimage, least
 from discrepancy.parts import check_least
+from discrepancy.precision import normals
 
 __all__ = ["RandomCosine"]
 
@@ -77,8 +78,11 @@ class RandomCosine(Embedding, Invertible, kind="random_cosine"):
     def draw(self, generator: torch.Generator, shapes: Mapping[str, tuple[int, ...]]) -> Draws:
         d = math.prod(shapes["points"])
         p = self.features or d
-        frequencies = torch.randn(p, d, generator=generator)
-        return {"frequencies": frequencies, "phases": 2 * math.pi * torch.rand(p, generator=generator)}
+        frequencies = normals(generator, p, d)
+        return {
+            "frequencies": frequencies,
+            "phases": 2 * math.pi * torch.rand(p, generator=generator, device="cpu", dtype=torch.float32),
+        }
 
     def __call__(self, taken: Taken, draws: Draws = None) -> Float[Tensor, "n features"]:
         frequencies, phases = self._parts(draws, taken["points"])

@@ -15,9 +15,10 @@ from discrepancy.embeddings.base import Embedding, Taken
 from discrepancy.embeddings.invertible import Invertible, Within
 from discrepancy.errors import InvalidInput, NumericalWarning
 from discrepancy.kernels.lengths import Length, check_length, number
-from discrepancy.measure import Measure
+from discrepancy.measure import Measure, as_measure
 from discrepancy.networks.preimages import Preimage
 from discrepancy.parts import check_choice
+from discrepancy.precision import normals
 
 __all__ = ["Identity", "RandomFourier", "Standardised"]
 
@@ -203,7 +204,7 @@ class RandomFourier(Embedding, kind="random_fourier"):
     def _frequencies(self, d: int, generator: torch.Generator) -> Float[Tensor, "d k"]:
         """ω of the lengthscale 1."""
         count = self.features // 2
-        drawn = torch.randn(d, count, generator=generator)
+        drawn = normals(generator, d, count)
         if self.orthogonal:
             norms = drawn.norm(dim=0)
             blocks = [_rotation(d, generator) for _ in range(0, count, d)]
@@ -211,7 +212,7 @@ class RandomFourier(Embedding, kind="random_fourier"):
         if self.law == "gaussian":
             return drawn
         degrees = 1 if self.law == "laplace" else round(2 * self.smoothness)
-        chi = torch.randn(degrees, count, generator=generator).norm(dim=0)
+        chi = normals(generator, degrees, count).norm(dim=0)
         return drawn * (math.sqrt(degrees) / chi)
 
     def __call__(self, taken: Taken, draws: Draws = None) -> Float[Tensor, "n features"]:
@@ -226,12 +227,13 @@ class RandomFourier(Embedding, kind="random_fourier"):
 
 def _rotation(d: int, generator: torch.Generator) -> Float[Tensor, "d d"]:
     """A rotation or reflection, uniformly distributed."""
-    rotation, triangle = torch.linalg.qr(torch.randn(d, d, generator=generator, dtype=torch.float64))
+    rotation, triangle = torch.linalg.qr(torch.randn(d, d, generator=generator, device="cpu", dtype=torch.float64))
     return (rotation * triangle.diagonal().sign()).float()
 
 
 def _taken(sample: Measure, of: Embedding) -> Taken:
     """The blocks of a sample by the names under which they were taken."""
+    sample = as_measure(sample, "sample")
     taken = sample.points if isinstance(sample.points, Mapping) else {"points": sample.points}
     for name in sorted(of.takes - {"layers", "activations"} - taken.keys()):
         raise InvalidInput(f"'{of.kind}' takes '{name}', which the sample lacks; it has {', '.join(sorted(taken))}")

@@ -20,11 +20,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd import Function
 
+from discrepancy.arrays import as_tensor
 from discrepancy.errors import Unsupported
 from discrepancy.kernels.lengths import Length
 from discrepancy.measure import Measure
 from discrepancy.numerics.squared_distances import squared_distances
 from discrepancy.parts import Part
+from discrepancy.precision import autocasts, shielded
 
 __all__ = ["Dot", "Kernel", "Profile", "Radial"]
 
@@ -112,6 +114,9 @@ class Kernel(Part, family=True):
 
     def __call__(self, x: Float[Tensor, "*g n d"], y: Float[Tensor, "*g m d"]) -> Float[Tensor, "*g n m"]:
         """The dense matrix k(xᵢ, yⱼ), differentiable, for small samples. For sums see :mod:`discrepancy.numerics.pairwise`."""
+        x, y = as_tensor(x, "x"), as_tensor(y, "y")
+        if autocasts(kind := x.device.type):
+            return shielded(kind, lambda both: self(both, both), [x]) if x is y else shielded(kind, self, [x, y])
         argument = squared_distances(x, y) if self.radial else x @ y.mT
         return _entries(self, argument)
 

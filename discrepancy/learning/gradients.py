@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from discrepancy.arguments import checked_arguments
 from discrepancy.discrepancy import Draws, MeanDiscrepancy, MeanSummary, Tag
 from discrepancy.errors import InvalidInput, Unsupported
 from discrepancy.measure import Measure
@@ -113,6 +114,7 @@ class MeanGradients(MeanDiscrepancy, kind="mean_gradients"):
         return (1 - (a * b).sum(-1) / (lengths + self.epsilon)).sum(-1)
 
 
+@checked_arguments
 def loss_gradients(
     network: Network, parameters: NetworkParameters, points: Tensor, labels: Tensor, chunk: int = 64
 ) -> dict[str, Tensor]:
@@ -154,6 +156,7 @@ def loss_gradients(
     return each(dict(parameters), points, labels)
 
 
+@checked_arguments
 def mean_loss_gradients(network: Forward, parameters: NetworkParameters, measure: Measure) -> dict[str, Tensor]:
     """The gradient of the mean cross-entropy Σ wᵢ ℓᵢ / Σ wᵢ of a labelled measure by each parameter, by parameter name.
 
@@ -175,7 +178,7 @@ def mean_loss_gradients(network: Forward, parameters: NetworkParameters, measure
         (2, 4)
     """
     if measure.grouped:
-        groups = torch.arange(len(measure.mass_of))
+        groups = torch.arange(len(measure.mass_of), device=measure.mass_of.device)
         each = [mean_loss_gradients(network, parameters, measure.select(group)) for group in groups]
         return {name: torch.stack([gradients[name] for gradients in each]) for name in parameters}
     if measure.labels is None:

@@ -23,6 +23,7 @@ from discrepancy.errors import InvalidInput
 from discrepancy.kernels import Length
 from discrepancy.measure import Measure
 from discrepancy.numerics.derivatives import first_order_only, safe_root
+from discrepancy.precision import normals
 
 __all__ = ["CharacteristicFunction"]
 
@@ -151,11 +152,11 @@ class CharacteristicFunction(Discrepancy, kind="characteristic_function"):
     def draw(self, generator: torch.Generator, shape: tuple[int, ...]) -> Mapping[str, Tensor]:
         """The frequencies (D, d) for lengthscale 1; where they are learned, the scales σ too, a row for each component of each
         length, at 0."""
-        base = torch.randn(self.frequencies, math.prod(shape), generator=generator)
+        base = normals(generator, self.frequencies, math.prod(shape))
         if self.freedom is not None:
-            squares = torch.randn(self.frequencies, self.freedom, generator=generator).square()
+            squares = normals(generator, self.frequencies, self.freedom).square()
             base = base / squares.mean(1, keepdim=True).sqrt()
-        scales = torch.zeros(len(self._lengths) * self.components, base.shape[1])
+        scales = torch.zeros_like(base[:1]).repeat(len(self._lengths) * self.components, 1)
         return {"frequencies": base, "scales": scales} if self.learned else {"frequencies": base}
 
     def statistic(self, points: Float[Tensor, "g n ..."], draws: Draws) -> Float[Tensor, "g n p"]:
@@ -236,7 +237,8 @@ class CharacteristicFunction(Discrepancy, kind="characteristic_function"):
                 )
             lengths.append(item)
         component = torch.arange(self.frequencies, device=base.device) % len(lengths)
-        base = base / (torch.tensor(lengths).to(base)[component][:, None] if len(lengths) > 1 else lengths[0])
+        each = torch.tensor(lengths, device="cpu", dtype=torch.float32).to(base)
+        base = base / (each[component][:, None] if len(lengths) > 1 else lengths[0])
         if not self.learned:
             return base[None]
         scales = draws["scales"].to(points)

@@ -54,7 +54,7 @@ class Compared(Gains):
         taken, values = torch.tensor(self.taken, dtype=torch.long, device=device), []
         for rows in torch.arange(len(points), device=device).split(max(1, CANDIDATES_BYTES // size)):
             members = torch.cat([taken.expand(len(rows), -1), rows[:, None]], 1)
-            weights = torch.ones(members.shape, device=device)
+            weights = torch.ones(members.shape, dtype=torch.float32, device=device)
             subsets = Measure(points[members], weights, None if labels is None else labels[members])
             summary = self.summary.select(torch.zeros(len(rows), dtype=torch.long, device=device))
             values.append(self.discrepancy.compare(summary, subsets, self.draws))

@@ -18,10 +18,19 @@ from torch import Tensor
 from discrepancy.discrepancy import SUMMARY_POINTS, Discrepancy, Draws, MeanSummary, Tag
 from discrepancy.errors import InvalidInput
 from discrepancy.kernels import Kernel, Linear
-from discrepancy.mean_embeddings.mmd import MMD, debiased, distance_of_means, summary_of_means
+from discrepancy.mean_embeddings.mmd import (
+    MMD,
+    debiased,
+    distance_of_means,
+    merged_means,
+    merged_squares,
+    squares_of,
+    summary_of_means,
+)
 from discrepancy.measure import Measure
 from discrepancy.numerics.derivatives import safe_root
 from discrepancy.numerics.pairwise import cross_sum, self_sum
+from discrepancy.scale import power_of_two
 
 __all__ = ["ClassSummary", "JointMMD"]
 
@@ -31,8 +40,8 @@ class ClassSummary:
     """The real points that have a share in each class, with their weights times that share, and sums over all points.
 
     Points with hard labels stand in one part, so all parts together are as large as the real side. Where most labels are
-    soft, all parts share the same points. The sums add up over summaries: ``mass`` Σ w, and with estimator "u" ``squares``
-    Σ w² and ``spread`` Σ w² k(x, x) ‖y‖². ``own`` is the real side's own term.
+    soft, all parts share the same points. The sums of summaries merge: ``mass`` Σ w, and with estimator "u" ``squares``
+    Σ w² / Σ w and ``spread`` Σ w² k(x, x) ‖y‖² / Σ w. ``own`` is the real side's own term.
     """
 
     parts: tuple[Measure, ...]
@@ -130,17 +139,16 @@ class JointMMD(Discrepancy, kind="joint_mmd"):
             InvalidInput: with estimator "u" and a kernel that is not finite, if a group has only one point.
         """
         if self.mergeable:
-            return functools.reduce(MeanSummary.merge, map(self._means, real.split(SUMMARY_POINTS)))
+            return functools.reduce(merged_means, map(self._means, real.split(SUMMARY_POINTS)))
         points, weights, labels = self.kernel.precise(real.rows.detach()), real.mass_of.double(), _labels(real)
         sums = {"mass": weights.sum(-1)}
         if self.estimator == "u":
-            squares, norms = weights.square(), self.kernel.diagonal(points) * labels.square().sum(-1)
-            sums |= {"squares": squares.sum(-1), "spread": (squares * norms).sum(-1)}
+            sums |= squares_of(weights, self.kernel.diagonal(points) * labels.square().sum(-1))
         return self._of_parts(tuple(_by_class(points, weights, labels)), sums)
 
     def merge_groups(self, first: Any, second: Any, draws: Draws) -> MeanSummary | ClassSummary:
         if isinstance(first, MeanSummary):
-            return first.merge(second)
+            return merged_means(first, second)
         joined: dict[tuple[int, int], Tensor] = {}  # points that classes share stay shared
         parts = []
         for one, other in zip(first.parts, second.parts, strict=True):
@@ -148,7 +156,8 @@ class JointMMD(Discrepancy, kind="joint_mmd"):
             if key not in joined:
                 joined[key] = torch.cat([one.rows, other.rows], 1)
             parts.append(Measure(joined[key], torch.cat([one.mass_of, other.mass_of], 1)))
-        sums = {name: value + second.sums[name] for name, value in first.sums.items()}
+        mass, other = first.sums["mass"], second.sums["mass"]
+        sums = {"mass": mass + other, **merged_squares(first.sums, mass, second.sums, other)}
         return self._of_parts(tuple(parts), sums)
 
     def compare_groups(
@@ -167,11 +176,13 @@ class JointMMD(Discrepancy, kind="joint_mmd"):
 
     def _of_parts(self, parts: tuple[Measure, ...], sums: Mapping[str, Float[Tensor, " g"]]) -> ClassSummary:
         """The summary of points by class, with the real side's own term."""
-        total = torch.stack([self_sum(self.kernel, part.rows, part.mass_of) for part in parts]).sum(0)
+        unit = power_of_two(sums["mass"])
+        mass = sums["mass"] / unit
+        total = torch.stack([self_sum(self.kernel, part.rows, part.mass_of / unit[:, None]) for part in parts]).sum(0)
         if self.estimator == "u":
-            own = debiased(total, sums["spread"], sums["mass"], sums["squares"])
+            own = debiased(total, sums["spread"] / unit * mass, mass, sums["squares"] / unit * mass)
         else:
-            own = total / sums["mass"].square()
+            own = total / mass.square()
         return ClassSummary(parts, sums, own)
 
     def _means(self, real: Measure) -> MeanSummary:

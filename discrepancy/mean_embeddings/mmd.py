@@ -8,6 +8,7 @@ once, and a step sums over pairs (:mod:`discrepancy.numerics.pairwise`).
 """
 
 import functools
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -116,12 +117,12 @@ class MMD(Discrepancy, kind="mmd"):
             InvalidInput: with estimator "u" and a kernel that is not finite, if a group has only one point.
         """
         if self.kernel.finite:
-            return functools.reduce(MeanSummary.merge, map(self._means, real.split(SUMMARY_POINTS)))
+            return functools.reduce(merged_means, map(self._means, real.split(SUMMARY_POINTS)))
         return SampleSummary(real, self.constants(real))
 
     def constants(self, real: Measure) -> dict[str, Tensor]:
         """E k(x, x') of the real side, of a kernel that is not finite."""
-        points, weights = self.kernel.precise(real.rows), real.mass_of.double()
+        points, weights = self.kernel.precise(real.rows), real.masses
         total, mass = self_sum(self.kernel, points, weights), weights.sum(-1)
         if self.estimator == "u":
             spread = (weights.square() * self.kernel.diagonal(points)).sum(-1)
@@ -132,7 +133,7 @@ class MMD(Discrepancy, kind="mmd"):
 
     def merge_groups(self, first: Any, second: Any, draws: Draws) -> MeanSummary | SampleSummary:
         if isinstance(first, MeanSummary):
-            return first.merge(second)
+            return merged_means(first, second)
         return self.summarise_groups(Measure.merged([first.real, second.real]), draws)
 
     def compare_groups(
@@ -178,10 +179,32 @@ def summary_of_means(
     norms: Float[Tensor, "g n"],
     estimator: Literal["u", "v"],
 ) -> MeanSummary:
-    """Σ w φ and Σ w, with Σ w² and Σ w² ‖φ‖² (``norms`` are the ‖φ‖²) for the unbiased estimate."""
-    squares = weights.square()
-    sums = {"squares": squares.sum(-1), "spread": (squares * norms).sum(-1)} if estimator == "u" else {}
-    return MeanSummary(total, weights.sum(-1), sums)
+    """Σ w φ and Σ w, with :func:`squares_of` for the unbiased estimate (``norms`` are the ‖φ‖²)."""
+    return MeanSummary(total, weights.sum(-1), squares_of(weights, norms) if estimator == "u" else {})
+
+
+def squares_of(weights: Float[Tensor, "g n"], norms: Float[Tensor, "g n"]) -> dict[str, Float[Tensor, " g"]]:
+    """Σ w² and Σ w² ``norms``, each divided by Σ w, so that small and large weights may be squared."""
+    mass = weights.sum(-1, keepdim=True)
+    squares = weights * (weights / mass.clamp(min=torch.finfo(mass.dtype).tiny))
+    return {"squares": squares.sum(-1), "spread": (squares * norms).sum(-1)}
+
+
+def merged_squares(
+    first: Mapping[str, Float[Tensor, " g"]],
+    mass: Float[Tensor, " g"],
+    second: Mapping[str, Float[Tensor, " g"]],
+    other: Float[Tensor, " g"],
+) -> dict[str, Float[Tensor, " g"]]:
+    """:func:`squares_of` all points, from those of two parts and their masses."""
+    share = mass / (mass + other).clamp(min=torch.finfo(mass.dtype).tiny)
+    return {name: share * first[name] + (1 - share) * second[name] for name in ("squares", "spread") if name in first}
+
+
+def merged_means(first: MeanSummary, second: MeanSummary) -> MeanSummary:
+    """The summary of all points, from those of two parts."""
+    sums = merged_squares(first.sums, first.mass, second.sums, second.mass)
+    return MeanSummary(first.total + second.total, first.mass + second.mass, sums)
 
 
 def distance_of_means(
@@ -192,14 +215,15 @@ def distance_of_means(
     value = (mean - synthetic).square().sum(-1)
     if estimator == "v":
         return value
-    own = debiased(real.total.square().sum(-1), real.sums["spread"], real.mass, real.sums["squares"])
+    spread, squares = real.sums["spread"] / real.mass, real.sums["squares"] / real.mass
+    own = debiased(mean.square().sum(-1), spread, torch.ones_like(squares), squares)
     return value + (own - mean.square().sum(-1))
 
 
 def debiased(
     total: Float[Tensor, " g"], spread: Float[Tensor, " g"], mass: Float[Tensor, " g"], squares: Float[Tensor, " g"]
 ) -> Float[Tensor, " g"]:
-    """The mean of k over pairs of two points, from Σᵢⱼ wᵢ wⱼ k, Σᵢ wᵢ² k(xᵢ, xᵢ), Σ w and Σ w²."""
+    """The mean of k over pairs of two points, from Σᵢⱼ wᵢ wⱼ k, Σᵢ wᵢ² k(xᵢ, xᵢ), Σ w and Σ w², of weights near 1."""
     pairs = mass.square() - squares
     if bool((pairs <= 1e-12 * mass.square()).any()):
         raise InvalidInput(

@@ -118,7 +118,7 @@ class Network(Part, family=True):
 def uniform(generator: torch.Generator, shape: tuple[int, ...], fan_in: int) -> Tensor:
     """U(-1/√fan_in, 1/√fan_in), PyTorch's own initialisation of linear and convolutional layers, weights and biases."""
     bound = 1 / math.sqrt(fan_in)
-    return torch.empty(shape).uniform_(-bound, bound, generator=generator)
+    return torch.empty(shape, device="cpu", dtype=torch.float32).uniform_(-bound, bound, generator=generator)
 
 
 def layer_outputs(number: int, layer: Tensor, take: Collection[str]) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from torch.nn import functional
 from discrepancy.errors import InvalidInput, NumericalWarning
 from discrepancy.networks.base import Activation, Network, NetworkParameters, Statistics
 from discrepancy.parts import check_choice
+from discrepancy.precision import filled
 
 __all__ = ["BIASED", "FEW", "Norm", "check_maps", "moments", "norm_parameters", "normalised", "warn_of_few"]
 
@@ -53,13 +54,13 @@ def norm_parameters(name: str, norm: Norm, channels: int, side: tuple[int, ...] 
     if norm == "none":
         return {}
     size = (channels, *side) if norm == "layer" else (channels,)
-    return {f"{name}.weight": torch.ones(size), f"{name}.bias": torch.zeros(size)}
+    return {f"{name}.weight": filled(1, size), f"{name}.bias": filled(0, size)}
 
 
 def moments(name: str, x: Float[Tensor, "n channels height width"]) -> Mapping[str, Tensor]:
     """What ``statistics`` takes of the maps before a batch normalisation of this name."""
     variance, mean = torch.var_mean(x, (0, 2, 3), correction=0)
-    count = torch.tensor(x.numel() // x.shape[1])
+    count = torch.tensor(x.numel() // x.shape[1], device="cpu")
     return {f"{name}.mean": mean, f"{name}.variance": variance, f"{name}.count": count}
 
 

@@ -80,7 +80,8 @@ def _condition(factor: "_Square | _Narrow", size: int, rounds: int = 30) -> floa
     it is singular."""
     ends = []
     for step in (factor.gram, factor.gram_solved):
-        x = torch.randn(size, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(factor.device)
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(size, 1, generator=generator, dtype=torch.float64, device="cpu").to(factor.device)
         for _ in range(rounds):
             x = step(x / x.norm())
         ends.append(float(x.norm()))

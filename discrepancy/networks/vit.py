@@ -13,6 +13,7 @@ from discrepancy.errors import InvalidInput
 from discrepancy.networks.base import OUTPUTS, Network, NetworkParameters, Statistics, layer_outputs, read_out, uniform
 from discrepancy.networks.chain import check_image
 from discrepancy.parts import check_choice
+from discrepancy.precision import filled
 
 __all__ = ["ViT"]
 
@@ -134,12 +135,12 @@ class ViT(Network, kind="vit"):
 
 
 def _normal(generator: torch.Generator, shape: tuple[int, ...]) -> Tensor:
-    return torch.empty(shape).normal_(0, STD, generator=generator)
+    return torch.empty(shape, device="cpu", dtype=torch.float32).normal_(0, STD, generator=generator)
 
 
 def _linear(generator: torch.Generator, name: str, outputs: int, inputs: int) -> dict[str, Tensor]:
-    return {f"{name}.weight": _normal(generator, (outputs, inputs)), f"{name}.bias": torch.zeros(outputs)}
+    return {f"{name}.weight": _normal(generator, (outputs, inputs)), f"{name}.bias": filled(0, outputs)}
 
 
 def _norm(name: str, width: int, affine: bool) -> dict[str, Tensor]:
-    return {f"{name}.weight": torch.ones(width), f"{name}.bias": torch.zeros(width)} if affine else {}
+    return {f"{name}.weight": filled(1, width), f"{name}.bias": filled(0, width)} if affine else {}

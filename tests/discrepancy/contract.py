@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import pytest
 import torch
+from guards import Guards
 from samples import M, N, applies, claiming, claims, one_a_class, rows, under, where, with_points, with_weights
 from torch import Tensor
 from two_sides import TwoSides
@@ -30,7 +31,7 @@ def compares_pairs(discrepancy: Discrepancy) -> bool:
     return "translation-invariant" in claims(discrepancy) and not discrepancy.mergeable
 
 
-class DiscrepancyContract(TwoSides):
+class DiscrepancyContract(Guards, TwoSides):
     instances: ClassVar[Mapping[str, Discrepancy]]
     shape: ClassVar[tuple[int, ...]] = (3,)
     other_shapes: ClassVar[tuple[tuple[int, ...], ...]] = ((2, 3, 1),)
