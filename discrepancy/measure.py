@@ -167,10 +167,12 @@ class Measure:
 
     @property
     def masses(self) -> Float[Tensor, "*g n"]:
-        """The weights in float64, those of each group divided by one power of two so that the largest lies in [1, 2): where
-        the mass does not count, no square of such a weight overflows or vanishes, and no digit differs."""
+        """The weights in float64, those of each group divided by one power of four so that the largest lies in [1, 4): where
+        the mass does not count, no square of such a weight overflows or vanishes, and no digit of it or of its root differs."""
         weights = self.mass_of.double()
-        return weights / power_of_two(weights.amax(-1, keepdim=True)) if weights.numel() else weights
+        if not weights.numel():
+            return weights
+        return weights / power_of_two(weights.detach().amax(-1, keepdim=True).sqrt()).square()
 
     @property
     def shares(self) -> Float[Tensor, "*g n"]:

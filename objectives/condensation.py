@@ -17,7 +17,7 @@ from discrepancy.precision import as_usual
 from objectives.contexts import Context, Fresh
 from objectives.data.labelled import LabelledData, as_real_data
 from objectives.engine.compile import Policy
-from objectives.engine.runtime import Runtime
+from objectives.engine.runtime import Runtime, as_device
 from objectives.solvers.base import Problem, Record, Solver, Solving, decoded
 from objectives.solvers.descent import Descent
 from objectives.synthetic.artefact import SyntheticSet
@@ -123,7 +123,7 @@ def condense(
         objective.as_objective(),
         context or Fresh(),
         synthetic,
-        Runtime(seed, device, dtype, compile),  # pyright: ignore[reportArgumentType]  (made a device there)
+        Runtime(seed, as_device(device), dtype, compile),
     )
     if teacher is not None:
         teacher.check(problem.data)

@@ -54,7 +54,7 @@ def norm_parameters(name: str, norm: Norm, channels: int, side: tuple[int, ...] 
     if norm == "none":
         return {}
     size = (channels, *side) if norm == "layer" else (channels,)
-    return {f"{name}.weight": filled(1, size), f"{name}.bias": filled(0, size)}
+    return {f"{name}.weight": filled(1, *size), f"{name}.bias": filled(0, *size)}
 
 
 def moments(name: str, x: Float[Tensor, "n channels height width"]) -> Mapping[str, Tensor]:

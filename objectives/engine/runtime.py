@@ -11,7 +11,19 @@ from objectives.engine.compile import Policy, compiles
 from objectives.engine.memory import available_bytes
 from objectives.rng import rng
 
-__all__ = ["Runtime"]
+__all__ = ["Runtime", "as_device"]
+
+
+def as_device(device: Any) -> torch.device:
+    """The device of this name.
+
+    Raises:
+        InvalidInput: if torch knows none of it.
+    """
+    try:
+        return torch.device(device)
+    except (RuntimeError, TypeError):
+        raise InvalidInput(f"'device' must be a device of torch, such as cpu or cuda:0, got {device!r}") from None
 
 
 @dataclass(frozen=True)
@@ -40,12 +52,7 @@ class Runtime:
     world: int = 1
 
     def __post_init__(self) -> None:
-        try:
-            object.__setattr__(self, "device", torch.device(self.device))
-        except (RuntimeError, TypeError):
-            raise InvalidInput(
-                f"'device' must be a device of torch, such as cpu or cuda:0, got {self.device!r}"
-            ) from None
+        object.__setattr__(self, "device", as_device(self.device))
         if not fits(self.seed, int):
             raise InvalidInput(f"'seed' must be a whole number, got {self.seed!r}")
         if self.dtype not in (torch.float32, torch.float64):

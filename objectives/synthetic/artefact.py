@@ -108,7 +108,10 @@ class SyntheticSet(Dataset[tuple[Tensor, ...]]):
         """The numbers of the examples that are meant by more than one index."""
         every = torch.arange(len(self))
         if isinstance(index, slice):
-            return every[index]
+            try:
+                return torch.tensor(range(len(self))[index], dtype=torch.long)
+            except TypeError:
+                raise InvalidInput(f"a slice of examples is made of whole numbers, got {index}") from None
         wanted = as_tensor(index, "index")
         if wanted.ndim != 1 or (wanted.is_floating_point() and len(wanted)):
             raise InvalidInput(
