@@ -70,7 +70,7 @@ class Part(ABC):
                 raise InvalidInput(f"'{name}' of '{self.kind}' must be of type {expected}, got {value!r}{remedy}")
         for name, hint in _hints(type(self)):
             value = getattr(self, name)
-            if isinstance(value, list) and tuple in map(get_origin, _members(hint)):
+            if isinstance(value, list) and any(get_origin(member) is tuple for member in _members(hint)):
                 object.__setattr__(self, name, value := tuple(value))
             if not fits(value, hint):
                 words = " or ".join(dict.fromkeys(word(member) for member in _members(hint)))

@@ -62,7 +62,7 @@ class Progress:
 @as_usual()
 def condense(
     data: LabelledData | Any,
-    objective: Summand,
+    objective: Summand | Any,
     *,
     context: Context | None = None,
     synthetic: Parameterisation | None = None,

@@ -80,7 +80,8 @@ class _InverseRoot(Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        return _turned(*ctx.saved_tensors, grads[0]), None, None
+        matrix, values, vectors = ctx.saved_tensors
+        return _turned(matrix, values, vectors, grads[0]), None, None
 
 
 class _Turned(Function):
@@ -103,7 +104,8 @@ class _Turned(Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        return None, None, None, _turned(*ctx.saved_tensors, grads[0])
+        matrix, values, vectors = ctx.saved_tensors
+        return None, None, None, _turned(matrix, values, vectors, grads[0])
 
 
 def _turned(matrix: Tensor, values: Tensor, vectors: Tensor, direction: Tensor) -> Tensor:

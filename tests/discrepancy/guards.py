@@ -3,7 +3,7 @@ the types of the points. Part of the contract of every discrepancy."""
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
@@ -35,10 +35,10 @@ SURROUNDINGS: dict[str, Callable[[], Any]] = {
 
 
 class Guards:
-    sample: ClassVar[Any]
-    draws: ClassVar[Any]
-    value: ClassVar[Any]
-    function_of: ClassVar[Any]
+    sample: Callable[..., Measure]
+    draws: Callable[..., Any]
+    value: Callable[..., Tensor]
+    function_of: Callable[..., Callable[..., Tensor]]
 
     def test_scale_of_all_weights_does_not_matter(self, discrepancy: Discrepancy):
         mu, nu = self.sample(N), self.sample(M, 1)
