@@ -216,10 +216,15 @@ def labels_for(
 
 
 @checked_arguments
-def nearest_solution(weights: Float[Tensor, "c p"], wanted: Float[Tensor, " c"]) -> Float[Tensor, " p"]:
-    """The shortest x with W x = ``wanted``, as far as rounding allows: of W = V σ Uᵀ those directions take part with which the
-    larger of what is missed and of the rounding error ε σ₁ ‖x‖ is least. Weights whose sum over the classes is zero have a
-    direction of rounding alone, along which a rounding error of ``wanted`` would be as large as the rest.
+def nearest_solution(
+    weights: Float[Tensor, "c p"], wanted: Float[Tensor, " c"], rounding: float = 0.0
+) -> Float[Tensor, " p"]:
+    """The shortest x with W x = ``wanted``, as far as rounding allows: of W = V σ Uᵀ the fewest directions take part with which
+    the larger of what is missed, of the rounding error ε σ₁ ‖x‖, and of the error of ``wanted`` itself is least. Weights whose
+    sum over the classes is zero have a direction of rounding alone.
+
+    Args:
+        rounding: the error of ``wanted``.
 
     Example:
         >>> import torch
@@ -229,12 +234,13 @@ def nearest_solution(weights: Float[Tensor, "c p"], wanted: Float[Tensor, " c"])
         [0.5, 0.5]
     """
     v, sigma, u = torch.linalg.svd(weights.double(), full_matrices=False)
-    parts = v.mT @ wanted.double()
-    steps = torch.where(sigma > 0, parts / torch.where(sigma > 0, sigma, 1.0), 0.0)
-    none = sigma.new_zeros(1)
-    missed = torch.cat([parts.square().flip(0).cumsum(0).flip(0), none]).sqrt()
-    rounding = EPS * sigma[:1] * torch.cat([none, steps.square().cumsum(0)]).sqrt()
-    kept = int(torch.maximum(missed, rounding).argmin())
+    rank = int((sigma > RANK * sigma[:1]).sum())
+    parts, none = v.mT @ wanted.double(), sigma.new_zeros(1)
+    steps = parts[:rank] / sigma[:rank]
+    missed = torch.cat([parts.square().flip(0).cumsum(0).flip(0), none]).sqrt()[: rank + 1]
+    moved = EPS * sigma[:1] * torch.cat([none, steps.square().cumsum(0)]).sqrt()
+    error = torch.maximum(missed, moved).clamp(min=rounding)
+    kept = int((error <= error.min()).nonzero()[0])
     return steps[:kept] @ u[:kept]
 
 

@@ -16,6 +16,9 @@ __all__ = ["Normalisation"]
 COARSE = 1e-4
 """Part of a standard deviation by which values may be rounded on the way back to the units of the source."""
 
+FLOAT64_ROUNDING = 1e-12
+"""Part of the mean that rounding may leave as the standard deviation of a constant column of float64."""
+
 CHUNK = 1 << 22
 """Values converted to float64 at a time when statistics are measured."""
 
@@ -64,10 +67,7 @@ class Normalisation:
             mean = torch.stack([chunk.double().sum((0, 2)) for chunk in chunks]).sum(0) / count
             squares = torch.stack([(chunk - mean[:, None]).square().sum((0, 2)) for chunk in chunks]).sum(0)
         std = (squares / count).sqrt()
-        # What the sums of float64 lose is a few times its resolution.
-        resolution = (
-            16 * torch.finfo(torch.float64).eps if points.dtype == torch.float64 else torch.finfo(torch.float32).eps
-        )
+        resolution = FLOAT64_ROUNDING if points.dtype == torch.float64 else torch.finfo(torch.float32).eps
         constant = std <= resolution * mean.abs()
         return cls(tuple(mean.tolist()), tuple(torch.where(constant, torch.ones_like(std), std).tolist()))
 

@@ -26,6 +26,9 @@ from objectives.synthetic.parameterisation import Parameterisation
 
 __all__ = ["MISSED", "Exact", "Space", "relative"]
 
+ROUNDING = 16 * torch.finfo(torch.float64).eps
+"""Of the size of what is subtracted."""
+
 MISSED = 1e-9
 """The share of the norm of W from which on it is said that W is missed."""
 
@@ -157,8 +160,9 @@ class Exact:
         """μ with W μ + b = mean of the labels: the nearest to the mean of the real features."""
         assert self.offset is not None
         assert self.centre is not None
-        wanted = labels.mean(0) - self.offset - self.weights @ self.centre
-        return self.centre + nearest_solution(self.weights, wanted)
+        level, place = labels.mean(0), self.weights @ self.centre
+        size = level.norm() + self.offset.norm() + self.weights.norm() * self.centre.norm()
+        return self.centre + nearest_solution(self.weights, level - self.offset - place, ROUNDING * float(size))
 
 
 def relative(difference: Tensor, whole: Tensor) -> Tensor:
