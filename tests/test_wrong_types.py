@@ -130,7 +130,6 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "split": lambda value: [*MU.split(value)],
     "classes": lambda value: Measure(X, labels=Y).with_label_vectors(value),
     "median": kernels.Median().measured,
-    "squared_distances": lambda value: kernels.squared_distances(value, X),
     "nearest_distances": lambda value: divergences.nearest_distances(X, X, value),
     "label_rows": learners.label_rows,
     "standardised": embeddings.Standardised().resolve,

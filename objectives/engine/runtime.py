@@ -1,7 +1,7 @@
 """Where and how everything is computed, as one value."""
 
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 
