@@ -57,7 +57,7 @@ class Guards:
                 )
 
     def test_nan_and_infinity_survive(self, discrepancy: Discrepancy):
-        """Past the look at values, as in a run that diverges. A point at infinity may have a finite value, but no such gradient."""
+        """As in a run that diverges. A point at infinity may have a finite value, but no such gradient."""
         mu, nu, draws = self.sample(N), self.sample(M, 1), self.draws(discrepancy)
         summary = discrepancy.summarise(mu.as_groups(), draws)
         second = torch.tensor([1])
