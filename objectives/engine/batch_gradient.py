@@ -10,9 +10,7 @@ __all__ = ["batch_gradient"]
 def batch_gradient(
     extractor: Extractor, criterion: Criterion, *, compiled: bool = False, statistics: bool = False
 ) -> BatchGradient:
-    """That of the extractor's network. A backward pass holds twice what a forward pass does; compiled code, of which each call
-    takes time, holds less, and on a CPU is fastest in larger chunks."""
+    """That of the extractor's network. A backward pass holds twice what a forward pass does."""
     assert extractor.network is not None
-    larger = compiled and extractor.runtime.device.type == "cpu"
-    chunk = 2 * extractor.chunk if larger else max(1, extractor.chunk // 2)
+    chunk = max(1, extractor.chunk // 2)
     return BatchGradient(extractor.network, criterion, chunk, Compiled if compiled else None, statistics=statistics)
