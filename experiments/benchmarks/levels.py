@@ -7,7 +7,7 @@ Tests: two samples of one population, Student's t with 3 degrees of freedom in 6
 both; a test at 5 % rejects in 5 % of the repetitions. Intervals: a fixed set of m points, and n real points drawn anew, with
 replacement, from a population of 2,000 points in three clusters of unequal spread; an interval of 95 % contains the distance
 between population and set in 95 %. Data-dependent constants are those of the population. Figures stand with their standard
-error. A cell has fewer repetitions than were asked for where they take longer than the seconds.
+error. A cell has fewer repetitions than were asked for where they take more processor time than the seconds.
 """
 
 import argparse
@@ -156,8 +156,8 @@ def coverage(
 
 
 def _share(one: Callable[[int], bool], repetitions: int, seconds: float) -> Share:
-    begun, count, done = time.perf_counter(), 0, 0
-    while done < repetitions and (done < LEAST or time.perf_counter() - begun < seconds):
+    begun, count, done = time.process_time(), 0, 0
+    while done < repetitions and (done < LEAST or time.process_time() - begun < seconds):
         count, done = count + one(done), done + 1
     return Share(count, done)
 
