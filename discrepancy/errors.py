@@ -5,6 +5,7 @@ the known name that is most alike: :func:`suggestion`.
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "PerformanceWarning",
     "Unsupported",
     "nearest",
+    "out_of_memory",
     "suggestion",
 ]
 
@@ -122,3 +124,26 @@ def suggestion(name: object, known: Iterable[str]) -> str:
     """
     close = nearest(name, known)
     return f"; did you mean '{close}'?" if close else ""
+
+
+def out_of_memory(error: BaseException) -> str | None:
+    """What to do where memory could not be allocated, in one sentence; None if the error says something else. It may come from
+    Python, numpy, the system, or torch on any device. Who answers for a file that cannot be read asks this first.
+
+    Example:
+        >>> from discrepancy.errors import out_of_memory
+        >>> out_of_memory(ValueError("no such file")) is None
+        True
+    """
+    text = str(error)
+    signs = ("out of memory", "allocate memory", "not enough memory", "bad_alloc", "alloc_failed", "unable to allocate")
+    if isinstance(error, DiscrepancyError) or not (
+        isinstance(error, MemoryError) or any(sign in text.lower() for sign in signs)
+    ):
+        return None
+    asked = re.search(r"allocate ([\d.]+) ?([KMGTPE]iB|bytes)", text)
+    amount = f", when {asked[1]} {asked[2]} more were asked for" if asked else ""
+    return (
+        f"out of memory{amount}; use fewer examples (a class, in a batch, or of the real data), a narrower network or smaller "
+        "images, or end other programs"
+    )

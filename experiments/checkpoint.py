@@ -88,8 +88,12 @@ def read_checkpoint(path: Path, device: torch.device) -> Checkpoint:
             whole = torch.load(file, map_location="cpu", weights_only=True)
         kind, threads = int(whole["format"]), int(whole["threads"])
     except OSError as error:
+        if out_of_memory(error):
+            raise
         raise InvalidInput(f"'{path}' cannot be read ({error.strerror or error}); check its permissions") from error
     except Exception as error:
+        if out_of_memory(error):
+            raise
         # torch raises half a dozen unrelated types for a damaged file
         raise _damaged(path) from error
     if kind != CHECKPOINT_FORMAT:

@@ -19,10 +19,10 @@ EPILOG = """examples:
   condense run dm --data digits                          a published method on packaged data
   condense run dm --data fashion-mnist --per-class 10    downloads once, through torchvision
   condense run my.yaml --set solver.lr=0.5 --dry-run     time, memory and bytes before anything starts
-  condense run --out runs/dm-digits --resume             continue an interrupted run
-  condense evaluate runs/dm-digits                       accuracy beside its controls
-  condense compare digits runs/dm-digits digits:test     how far from the real data, in real examples
-  condense compare digits runs/dm-digits --report far.html
+  condense run --out runs/dm-digits-10 --resume          continue an interrupted run
+  condense evaluate runs/dm-digits-10                    accuracy beside its controls
+  condense compare digits runs/dm-digits-10 digits:test  how far from the real data, in real examples
+  condense compare digits runs/dm-digits-10 --report far.html
 """
 
 COMPARED = """A data set is an artefact (FILE.safetensors), a run folder, a name, an .npz file or a folder of images;
@@ -30,8 +30,8 @@ NAME:test is its test part. The first one is the real side. Discrepancies are na
 discrepancy); 'mmd' has the gaussian kernel at the median distance here, and 'mean' the linear one.
 
 examples:
-  condense compare digits runs/dm-digits --by class
-  condense compare mnist mnist:test runs/dm --via features --networks 3 --report compared.html
+  condense compare digits runs/dm-digits-10 --by class
+  condense compare mnist mnist:test runs/dm-mnist-10 --via features --networks 3 --report compared.html
 """
 
 SWEPT = """A sweep file lists methods, data, sizes and a protocol; all that it may hold is in the docstring of
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the return value is the exit status."""
     values = vars(_parser().parse_args(arguments))
     # Imported only now: --help and a mistyped option are answered at once.
-    from discrepancy.errors import DiscrepancyError, InvalidInput
+    from discrepancy.errors import DiscrepancyError, InvalidInput, out_of_memory
     from experiments.config import ConfigError
 
     warnings.showwarning = _show_warning
@@ -62,11 +62,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(2, str(error))
     except DiscrepancyError as error:
         return _fail(1, str(error))
-    except KeyboardInterrupt as stopped:
-        return _fail(130, str(stopped) or "interrupted")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except KeyboardInterrupt as stopped:
+        return _fail(130, str(stopped) or "interrupted")
+    except Exception as error:
+        sentence = out_of_memory(error)
+        if sentence is None:
+            raise
+        return _fail(1, sentence)
 
 
 def _called(
@@ -170,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", metavar="METHOD|FILE", nargs="?", help="a method by name, or a YAML or TOML file")
-    parser.add_argument("--data", help="a data set by name, an .npz file, or a folder of images")
+    parser.add_argument("--data", help="a data set by name, an .npz file, a folder of images, or YAML")
     parser.add_argument(
         "--validation",
         action="store_true",
@@ -185,7 +190,12 @@ def _run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--teacher", help="a network that learns the real data and labels the result: convnet, YAML, or a file"
     )
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="the run folder (default runs/METHOD-DATA-N)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="the run folder (default runs/METHOD-DATA-N, or runs/METHOD-DATA-N-seedSEED)",
+    )
     parser.add_argument("--resume", action="store_true", help="continue the run in the folder")
     parser.add_argument("--checkpoint-every", type=int, default=100, metavar="STEPS")
     parser.add_argument("--dry-run", action="store_true", help="print time, memory and stored bytes, and stop")
@@ -305,7 +315,7 @@ def _sweep(parser: argparse.ArgumentParser) -> None:
 
 def _predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", metavar="FILE", help="a YAML or TOML file; the packaged study without")
-    parser.add_argument("--data", help="a data set by name, an .npz file, or a folder of images")
+    parser.add_argument("--data", help="a data set by name, an .npz file, a folder of images, or YAML")
     parser.add_argument("--per-class", type=_by_commas(int), metavar="N,...", help="sizes of the sets, by commas")
     _where(parser)
     _changes(parser, "change any value, e.g. protocol.networks=5")
@@ -365,12 +375,24 @@ def _by_commas(kind: Callable[[str], T]) -> Callable[[str], list[T]]:
 
     def read(text: str) -> list[T]:
         try:
-            return [kind(part.strip()) for part in text.split(",")]
+            return [kind(part.strip()) for part in _parts(text)]
         except ValueError:
             numbers = "whole numbers" if kind is int else "numbers"
             raise argparse.ArgumentTypeError(f"'{text}' should be {numbers} with commas between them") from None
 
     return read
+
+
+def _parts(text: str) -> list[str]:
+    """What stands between the commas that are in no brackets."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in "{[") - (letter in "}]")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
 
 
 def _changes(parser: argparse.ArgumentParser, what: str) -> None:

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from discrepancy.errors import InvalidInput
+from discrepancy.errors import InvalidInput, out_of_memory
 from discrepancy.networks import ConvNet, Network
 from discrepancy.networks.base import NetworkParameters, Statistics
 from discrepancy.parts import Part, plain
@@ -317,6 +317,8 @@ def _read(path: str) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load_file(place)
     except (safetensors.SafetensorError, OSError) as error:
+        if out_of_memory(error):
+            raise
         raise InvalidInput(
             f"'weights' names '{path}', which is no safetensors file ({error}); write it by safetensors.torch.save_file"
         ) from None

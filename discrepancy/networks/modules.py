@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from discrepancy.errors import InvalidInput, Unsupported, nearest
+from discrepancy.errors import InvalidInput, Unsupported, nearest, out_of_memory
 
 __all__ = ["check_known", "close_to", "drawn", "outer_names", "read", "register_module", "skeleton"]
 
@@ -140,6 +140,8 @@ def read(path: str, name: str, module: nn.Module) -> dict[str, Tensor]:
     try:
         found = safetensors.torch.load_file(place)
     except (safetensors.SafetensorError, OSError) as error:
+        if out_of_memory(error):
+            raise
         raise InvalidInput(
             f"'{path}' is not a safetensors file ({error}); write it by safetensors.torch.save_file(module.state_dict(), path)"
         ) from None

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from discrepancy.errors import InvalidInput
+from discrepancy.errors import InvalidInput, out_of_memory
 
 __all__ = ["UNDONE", "Preimage", "least", "least_convolved", "undone"]
 
@@ -158,6 +158,8 @@ def least_convolved(
     try:
         factor = sparse.linalg.splu(gram)
     except RuntimeError as error:
+        if out_of_memory(error):
+            raise
         raise InvalidInput(_narrow(name, matrix.shape)) from error
     solve = factor.solve
     inverse = sparse.linalg.LinearOperator(gram.shape, matvec=solve, rmatvec=solve, dtype=gram.dtype)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from discrepancy.errors import InvalidInput
+from discrepancy.errors import InvalidInput, out_of_memory
 from experiments.data.base import Source, check_fraction, with_fixed_test
 from objectives.data.labelled import LabelledData
 
@@ -116,6 +116,8 @@ class Npz(Source, kind="npz"):
         except FileNotFoundError:
             raise InvalidInput(f"there is no file {self.path}; correct the path") from None
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+            if out_of_memory(error):
+                raise
             if "allow_pickle" in str(error):
                 raise InvalidInput(
                     f"{self.path} holds pickled Python objects{f' in array {name!r}' if name else ''}, which are never "

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from PIL import Image, ImageOps
 
-from discrepancy.errors import InvalidInput
+from discrepancy.errors import InvalidInput, out_of_memory
 from experiments.data.base import Source, check_fraction, with_fixed_test
 from objectives.data.labelled import LabelledData
 
@@ -94,6 +94,8 @@ class Images(Source, kind="images"):
                 image = ImageOps.exif_transpose(opened)
                 image.load()
         except Exception as error:  # Pillow's decoders raise all sorts
+            if out_of_memory(error):
+                raise
             raise InvalidInput(
                 f"{file} cannot be read as an image ({type(error).__name__}); replace or remove it"
             ) from None

@@ -1,13 +1,13 @@
 """Image sets that torchvision knows by name: read from a folder, and downloaded into it when they are not there."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from filelock import FileLock
 
-from discrepancy.errors import InvalidInput, nearest
+from discrepancy.errors import InvalidInput, nearest, out_of_memory
 from experiments.data.base import Source
 from objectives.data.labelled import LabelledData, Normalisation
 
@@ -72,6 +72,9 @@ class Torchvision(Source, kind="torchvision"):
             raise InvalidInput(f"'name' must be one of {', '.join(SETS)}, got '{self.name}'{hint}")
         object.__setattr__(self, "name", found)
 
+    def at(self, root: str) -> Source:
+        return replace(self, root=root)
+
     def load(self) -> LabelledData:
         known, root = SETS[self.name], default_root() if self.root is None else Path(self.root).expanduser()
         train, test = self._part(root, train=True), self._part(root, train=False)
@@ -93,6 +96,8 @@ class Torchvision(Source, kind="torchvision"):
         try:
             return kind(str(root), download=False, **split)
         except Exception as error:
+            if out_of_memory(error):
+                raise
             if "not found" not in str(error):  # torchvision's word for files that are missing or fail their checksum
                 raise InvalidInput(
                     f"'{self.name}' in {root} is corrupted ({_reason(error)}); delete its folder to download it again"
@@ -102,6 +107,8 @@ class Torchvision(Source, kind="torchvision"):
             with FileLock(root / ".download.lock"):
                 return kind(str(root), download=True, **split)
         except Exception as error:
+            if out_of_memory(error):
+                raise
             raise InvalidInput(
                 f"'{self.name}' is not (or not whole) in {root} and could not be downloaded ({_reason(error)}); "
                 f"put it there as torchvision lays it out, or name another folder by 'root' or {ROOT_VARIABLE}"

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from discrepancy.errors import DiscrepancyError
+from discrepancy.errors import DiscrepancyError, out_of_memory
 from experiments.config import build, load_parts, load_plugins
 from experiments.run import Interrupted
 from experiments.sweeps.cell import Job, perform
@@ -56,7 +56,7 @@ def main() -> None:
         send(end="failed", reason=str(error))
     except Exception as error:
         traceback.print_exc()
-        send(end="failed", reason=" ".join(f"{type(error).__name__}: {error}".split()))
+        send(end="failed", reason=out_of_memory(error) or " ".join(f"{type(error).__name__}: {error}".split()))
     else:
         send(end="done", reason="")
     finally:

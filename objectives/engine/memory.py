@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from discrepancy.networks.base import Network
+from objectives.engine.cgroups import group_bytes
 
 __all__ = ["available_bytes", "chunk_examples", "graph_bytes"]
 
@@ -13,10 +14,11 @@ CHUNK_BYTES = {"cpu": 16 << 20, "cuda": 1 << 30}
 
 
 def available_bytes(device: torch.device) -> int:
-    """Memory that could be allocated now."""
+    """Memory that could be allocated now; on a CPU, within the control groups of the process."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    return psutil.virtual_memory().available
+    available, within = psutil.virtual_memory().available, group_bytes()
+    return available if within is None else min(available, within)
 
 
 def graph_bytes(network: Network, shape: tuple[int, ...], classes: int, take: tuple[str, ...]) -> int:

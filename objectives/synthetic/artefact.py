@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from discrepancy.arrays import as_tensor
-from discrepancy.errors import InvalidInput
+from discrepancy.errors import InvalidInput, out_of_memory
 from discrepancy.parts import plain
 from objectives.data.labels import Kind, Labels
 from objectives.data.real import RealData
@@ -219,6 +219,8 @@ class SyntheticSet(Dataset[tuple[Tensor, ...]]):
                 metadata = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
         except (safetensors.SafetensorError, OSError) as error:
+            if out_of_memory(error):
+                raise
             raise InvalidInput(
                 f"'{path}' is damaged or no safetensors file ({error}); make it again or restore it"
             ) from error
