@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import torch
 
-from discrepancy.errors import InvalidInput, NumericalWarning
+from discrepancy.errors import InvalidInput, NumericalWarning, out_of_memory
 from objectives.storage import writing
 
 __all__ = ["CHECKPOINT_FORMAT", "Checkpoint", "read_checkpoint", "write_checkpoint"]

@@ -9,6 +9,7 @@ import torch
 from discrepancy.errors import InvalidInput
 from experiments.config import ConfigError, Mistake, Tree, merge, override
 from experiments.config.mistakes import suggestion
+from experiments.config.spelling import written_out
 from experiments.data.base import Source
 from experiments.method import Method
 from objectives.contexts import Context
@@ -20,7 +21,7 @@ from objectives.synthetic.pixels import Pixels
 from objectives.teacher import Teacher
 from objectives.terms.objective import Objective
 
-__all__ = ["Experiment", "chosen_device", "configured"]
+__all__ = ["Experiment", "chosen_device", "configured", "wrong_device"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,17 +91,17 @@ def configured(
     """
     tree = {key: value for key, value in base.items() if key not in ("sizes", "features")}
     if features is not None:
-        tree = merge(tree, _of_features(base.get("features", {}), features))
-    final = override(merge(tree, changes), assignments)
+        tree = merge(tree, _of_features(base.get("features", {}), features), Experiment)
+    final = override(merge(tree, changes, Experiment), assignments, Experiment)
     if "sizes" not in base:
         return final
-    each, synthetic = _sizes(base["sizes"]), final.get("synthetic")
+    each, synthetic = _sizes(base["sizes"]), written_out(Parameterisation, final.get("synthetic"))
     count = synthetic.get("per_class", Pixels().per_class) if isinstance(synthetic, Mapping) else Pixels().per_class
     reached = [size for size in each if isinstance(count, int) and size["from"] <= count]
     if not reached:
         return final
     settings = {key: value for key, value in reached[-1].items() if key != "from"}
-    return override(merge(merge(tree, settings), changes), assignments)
+    return override(merge(merge(tree, settings, Experiment), changes, Experiment), assignments, Experiment)
 
 
 def _of_features(named: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -134,3 +135,12 @@ def chosen_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InvalidInput(f"'device' is {name}, but torch sees no CUDA device here; use auto or cpu")
     return device
+
+
+def wrong_device(name: str) -> list[str]:
+    """What :func:`chosen_device` says against a name, if anything."""
+    try:
+        chosen_device(name)
+    except InvalidInput as error:
+        return [str(error)]
+    return []

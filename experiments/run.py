@@ -49,6 +49,7 @@ def run(
     resume: bool = False,
     checkpoint_every: int = 100,
     log_every: int = 10,
+    on_start: Callable[[Solving], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     on_round: Rounds | None = None,
     patience: float = 0.0,
@@ -63,6 +64,7 @@ def run(
         resume: continue from the folder's checkpoint; k + k steps equal 2k steps bit for bit on a CPU.
         checkpoint_every: steps between two checkpoints.
         log_every: steps between two lines of metrics.
+        on_start: called before the first step.
         on_round: called with the rounds of training that a teacher has had, from none, and their total.
         patience: seconds to wait for a folder that is in use.
         options: of the command line that must be said again to continue, for the advice to do so.
@@ -88,6 +90,8 @@ def run(
             solving = experiment.solver.start(problem)
             folder.write_config(dump(experiment), options)
         folder.forget_after(solving.step)
+        if on_start is not None:
+            on_start(solving)
 
         def seconds() -> float:
             return before + time.perf_counter() - start

@@ -61,7 +61,7 @@ def label(
         raise InvalidInput(f"'--out' must be the name of an artefact, FILE.safetensors, got '{out}'")
     synthetic = SyntheticSet.load(artefact_path(artefact))
     made(out.parent)
-    taught = build(Teacher, override(teacher_tree(teacher), changes), "teacher")
+    taught = build(Teacher, override(teacher_tree(teacher), changes, Teacher), "teacher")
     loaded = _loaded(synthetic, artefact, data, root)
     with shown("teaching", max(1, taught.number * taught.rounds), quiet) as advance:
         relabelled, weights = labelled(
@@ -158,7 +158,8 @@ def source_of(
     where = synthetic.record.get("data_path")
     if isinstance(where, str) and Path(where).exists():
         source = _changed(source, path=where)
-    return build(Source, source if root is None else _changed(source, root=root))
+    built = build(Source, source)
+    return built if root is None else built.at(root)
 
 
 def _changed(source: Tree, **fields: str) -> Tree:

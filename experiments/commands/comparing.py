@@ -7,7 +7,7 @@ from typing import Any
 from discrepancy.errors import InvalidInput
 from experiments.compare import compare as compared
 from experiments.compare import request_of
-from experiments.compare.request import DEFAULT, discrepancies_of, named_sets
+from experiments.compare.request import DEFAULT, ComparisonRequest, discrepancies_of, named_sets
 from experiments.config import Tree, override, read
 from experiments.config.files import parse_value
 from experiments.folder import artefact_path, is_run_folder
@@ -66,7 +66,7 @@ def compare(
     tree |= {name: value for name, value in given.items() if value is not None}
     tree = _with_results(tree)
     tree["discrepancies"] = discrepancies_of(tree.get("discrepancies") or list(DEFAULT))
-    request = request_of(override(tree, changes))
+    request = request_of(override(tree, changes, ComparisonRequest))
     if out is not None:
         prepare_all(Path(out), force)
     with shown("comparing", 1000, quiet) as advance:

@@ -13,11 +13,12 @@ from experiments.method import method_tree
 from experiments.plan import planned
 from experiments.report import Report
 from experiments.report.evaluation import teacher_in_words
-from experiments.report.progress import staged
+from experiments.report.progress import COMPILING, staged
 from experiments.report.summary import facts_report, plan_report
 from experiments.run import run as run_experiment
 from experiments.teaching import teacher_tree
 from objectives.condensation import Progress
+from objectives.solvers import Solving
 
 __all__ = ["run"]
 
@@ -57,7 +58,9 @@ def run(
     if per_class is not None and examples is not None:
         raise InvalidInput("give --per-class or --examples, one of them")
     tree = _named(what, Path(out) if resume and out is not None else None)
-    given = _given(tree, data, root, per_class, examples, steps, teacher)
+    if data is not None:
+        tree = tree | {"data": dump(source_named(data, root))}
+    given = _given(None if data is not None else root, per_class, examples, steps, teacher)
     given |= {name: value for name, value in (("seed", seed), ("device", device)) if value is not None}
     tree = configured(tree, given, changes, features)
     if validation:
@@ -65,7 +68,7 @@ def run(
     experiment = build(Experiment, tree)
     if dry_run:
         return plan_report(f"Plan of {experiment.title}", planned(experiment))
-    folder = RunFolder(_default_folder(experiment) if out is None else Path(out))
+    folder = RunFolder(_default_folder(str(what), features, experiment) if out is None else Path(out))
     options = said_again(imports, threads)
     with continued_by(lambda: f"continue with: {folder.continuation(options)}" if folder.config.exists() else ""):
         return _run(experiment, folder, resume, checkpoint_every, quiet, options)
@@ -77,6 +80,10 @@ def _run(
     steps = getattr(experiment.solver, "steps", 1)
     with staged(quiet) as stage:
         advance = stage(f"condensing with {experiment.title}", steps)
+
+        def on_start(solving: Solving) -> None:
+            if solving.step < steps and solving.bound_context is not None and solving.bound_context.compiles:
+                advance(solving.step, COMPILING)
 
         def on_progress(progress: Progress) -> None:
             if progress.record.step % 10 == 0 or progress.step == progress.steps:
@@ -94,13 +101,14 @@ def _run(
             folder,
             resume=resume,
             checkpoint_every=checkpoint_every,
+            on_start=on_start,
             on_progress=on_progress,
             on_round=on_round,
             options=options,
         )
     summary = {
         "artefact": str(folder.result),
-        "picture": str(folder.picture),
+        **({"picture": str(folder.picture)} if folder.picture.exists() else {}),
         "examples": len(outcome.synthetic),
         "stored_bytes": outcome.synthetic.stored_bytes,
         "steps": outcome.steps,
@@ -125,19 +133,12 @@ def _named(what: str | None, resumed: Path | None) -> Tree:
 
 
 def _given(
-    tree: Tree,
-    data: str | None,
-    root: str | None,
-    per_class: int | None,
-    examples: int | None,
-    steps: int | None,
-    teacher: str | None,
+    root: str | None, per_class: int | None, examples: int | None, steps: int | None, teacher: str | None
 ) -> Tree:
     """The options as changes of the configuration."""
-    given = _data_given(data, root)
+    given: Tree = {} if root is None else {"data": {"root": root}}
     if per_class is not None:
-        replaced = (tree.get("synthetic") or {}).keys() & {"examples"}
-        given["synthetic"] = {"per_class": per_class, **dict.fromkeys(replaced)}
+        given["synthetic"] = {"per_class": per_class, "examples": None}
     if examples is not None:
         given["synthetic"] = {"examples": examples}
     if steps is not None:
@@ -147,14 +148,9 @@ def _given(
     return given
 
 
-def _data_given(data: str | None, root: str | None) -> Tree:
-    if data is not None:
-        return {"data": dump(source_named(data, root), defaults=False)}
-    return {} if root is None else {"data": {"root": root}}
-
-
-def _default_folder(experiment: Experiment) -> Path:
-    source = experiment.data.original
+def _default_folder(what: str, features: str | None, experiment: Experiment) -> Path:
+    """Of a name that differs where the method or the file, the features, the data, the size or the seed differ."""
     size = experiment.synthetic.examples or experiment.synthetic.per_class
-    data = getattr(source, "name", None) or getattr(source, "path", None) or source.kind
-    return Path("runs") / f"{experiment.title}-{Path(str(data)).stem.lower()}-{size}"
+    seed = f"seed{experiment.seed}" if experiment.seed else None
+    parts = (Path(what).stem, features, experiment.data.title.lower(), str(size), seed)
+    return Path("runs") / "-".join(part for part in parts if part)

@@ -9,7 +9,7 @@ via: features
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,8 +22,9 @@ from experiments.compare.sides import PARTS
 from experiments.config import Tree, build, dump
 from experiments.config.files import parse_value
 from experiments.config.hints import kinds_of
-from experiments.data import Source
-from experiments.experiment import chosen_device
+from experiments.config.mistakes import refuse
+from experiments.data import Source, is_described, source_named
+from experiments.experiment import wrong_device
 
 __all__ = ["DEFAULT", "PRESETS", "ComparisonRequest", "discrepancies_of", "named_sets", "request_of"]
 
@@ -72,20 +73,21 @@ class ComparisonRequest:
     root: str | None = None
 
     def __post_init__(self) -> None:
+        refuse(self._mistakes())
+
+    def _mistakes(self) -> Iterator[str]:
         for name, least in (("networks", 1), ("resamples", 10), ("permutations", 19)):
             if getattr(self, name) < least:
-                raise InvalidInput(f"'{name}' must be at least {least}, got {getattr(self, name)}")
+                yield f"'{name}' must be at least {least}, got {getattr(self, name)}"
         if not 0 < self.confidence < 1:
-            raise InvalidInput(f"'confidence' must lie strictly between 0 and 1, got {self.confidence}")
+            yield f"'confidence' must lie strictly between 0 and 1, got {self.confidence}"
         if not self.sets:
-            raise InvalidInput("'sets' are empty; name at least one data set to be compared with the real one")
+            yield "'sets' are empty; name at least one data set to be compared with the real one"
         if not self.discrepancies:
-            raise InvalidInput("'discrepancies' are empty; name at least one")
+            yield "'discrepancies' are empty; name at least one"
         if self.networks > 1 and not self.via.takes - {"points"}:
-            raise InvalidInput(
-                f"'networks' is {self.networks}, but '{self.via.kind}' takes nothing of a network; use 1"
-            )
-        chosen_device(self.device)
+            yield f"'networks' is {self.networks}, but '{self.via.kind}' takes nothing of a network; use 1"
+        yield from wrong_device(self.device)
 
     @property
     def splits(self) -> int:
@@ -140,6 +142,8 @@ def _short(text: str) -> str:
     before, _, part = text.rpartition(":")
     if before and part in PARTS:
         return f"{_short(before)}:{part}"
+    if is_described(text):
+        return source_named(text).title
     return path.stem if path.suffix in (".safetensors", ".npz") else path.name or text
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from discrepancy.errors import InvalidInput
 from experiments.config.mistakes import suggestion
-from experiments.data import Source, source_named
+from experiments.data import Source, is_described, source_named
 from objectives.data.fingerprint import row_hashes
 from objectives.data.labels import Labels
 from objectives.data.units import Normalisation
@@ -105,7 +105,8 @@ def side_of(name: str, what: str | Source, root: str | None = None) -> Side:
     part = None
     if isinstance(what, str):
         before, colon, behind = what.rpartition(":")
-        if colon and before and not Path(what).exists():
+        whole = behind not in PARTS if is_described(what) else Path(what).exists()
+        if colon and before and not whole:
             if behind not in PARTS:
                 raise InvalidInput(
                     f"'{what}' names the part '{behind}'{suggestion(behind, PARTS)}; it must be one of {', '.join(PARTS)}"

@@ -24,6 +24,7 @@ from experiments.config.hints import (
     words,
 )
 from experiments.config.mistakes import ConfigError, Mistake, join, listed, received
+from experiments.config.spelling import settings_within
 
 __all__ = ["accepts_leaf", "build"]
 
@@ -184,9 +185,11 @@ class _Walk:
         try:
             return cls(**values) if base is None else replace(base, **values)
         except DiscrepancyError as error:
-            guilty = re.match(r"'(\w+)'", str(error))
-            place = (at or join(path, guilty[1])) if guilty and guilty[1] in known else path
-            return self.fail(place, str(error))
+            told = [str(mistake) for mistake in error.mistakes] if isinstance(error, ConfigError) else [str(error)]
+            for message in told:
+                guilty = re.match(r"'(\w+)'", message)
+                self.fail((at or join(path, guilty[1])) if guilty and guilty[1] in known else path, message)
+            return _FAILED
 
     def part(self, hint: type[Part], tree: Any, path: str) -> Any:
         kinds = kinds_of(hint)
@@ -234,17 +237,12 @@ class _Walk:
 
     def spelled(self, cls: type[Part], tree: Any, path: str) -> Any:
         """``{kind: value}``: the fields of the kind, or its shorthand field."""
-        known = {setting.name: setting for setting in settings_of(cls)}
-        shorthand = getattr(cls, "shorthand", None)
-        if isinstance(tree, Mapping):
-            inner = shorthand is not None and takes_mapping(known[shorthand].hint) and not tree.keys() & known.keys()
-            if not inner or not tree:
-                return self.settings(cls, tree, path)
-        if shorthand is None:
-            if tree is None:
-                return self.settings(cls, {}, path)
+        found = settings_within(cls, tree)
+        if found is None:
+            known = [setting.name for setting in settings_of(cls)]
             return self.fail(path, f"expected a mapping of settings {listed(known)}, got {received(tree)}")
-        return self.settings(cls, {shorthand: tree}, path, at=path)
+        settings, short = found
+        return self.settings(cls, settings, path, at=path if short else None)
 
 
 def _changes(default: Any, hint: Any, tree: Any) -> bool:

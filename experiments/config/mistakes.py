@@ -8,7 +8,7 @@ from typing import Any
 
 from discrepancy.errors import DiscrepancyError, InvalidInput, suggestion
 
-__all__ = ["ConfigError", "Mistake", "check_name", "join", "listed", "received", "suggestion"]
+__all__ = ["ConfigError", "Mistake", "check_name", "join", "listed", "received", "refuse", "suggestion", "wrong_name"]
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,24 @@ class ConfigError(DiscrepancyError):
         return "\n".join(str(mistake) for mistake in self.mistakes)
 
 
+def wrong_name(field: str, name: str) -> str | None:
+    """Why what a map calls ``name`` cannot be the name of a file, and a part of a key; None if it can."""
+    known = re.fullmatch(r"[\w.+-]+", name)
+    return None if known else f"'{field}' has the name '{name}'; use letters, digits, '_', '+', '-' and '.'"
+
+
 def check_name(field: str, name: str) -> None:
     """Raise :class:`InvalidInput` unless what a map calls ``name`` can be the name of a file, and a part of a key."""
-    if not re.fullmatch(r"[\w.+-]+", name):
-        raise InvalidInput(f"'{field}' has the name '{name}'; use letters, digits, '_', '+', '-' and '.'")
+    refuse(wrong for wrong in [wrong_name(field, name)] if wrong)
+
+
+def refuse(messages: Iterable[str]) -> None:
+    """Raise :class:`InvalidInput` with the only one of these, :class:`ConfigError` with several; nothing if there are none."""
+    found = list(messages)
+    if len(found) == 1:
+        raise InvalidInput(found[0])
+    if found:
+        raise ConfigError([Mistake("", message) for message in found])
 
 
 def join(path: str, step: object) -> str:

@@ -5,36 +5,63 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
+from discrepancy.parts import Part
+from experiments.config.dumper import dump_as
 from experiments.config.files import Tree, parse_value
+from experiments.config.hints import Setting, alternatives
 from experiments.config.mistakes import ConfigError, Mistake, join, received
+from experiments.config.spelling import below, written_out
 
 __all__ = ["changed", "difference", "merge", "override"]
 
+DEEPEST = 100
+"""Steps of a path, many more than any configuration has."""
 
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any], hint: Any = None) -> Tree:
     """``base`` with ``over`` written onto it, mapping by mapping; all else, lists too, is replaced.
 
     A mapping that names another ``kind`` replaces the one below it: the settings of one kind mean nothing to another.
+
+    Args:
+        hint: what the tree describes. Parts may then be written in short, on both sides; and settings without a kind, where
+            the base has nothing, change the default.
     """
+    base, over = written_out(hint, base), written_out(hint, over)
     if "kind" in over and over["kind"] != base.get("kind"):
         return deepcopy(dict(over))
     merged = deepcopy(dict(base))
     for key, value in over.items():
-        below = merged.get(key)
-        if isinstance(below, str) and isinstance(value, Mapping):
-            below = {"kind": below}
-        if isinstance(below, Mapping) and isinstance(value, Mapping):
-            merged[key] = merge(below, value)
+        field, under = below(hint, base, key), merged.get(key)
+        inner = None if field is None else field.hint
+        if isinstance(value, Mapping):
+            if isinstance(under, str):
+                under = {"kind": under}
+            elif under is None and "kind" not in written_out(inner, value):
+                under = _default(field)
+        if isinstance(under, Mapping) and isinstance(value, Mapping):
+            merged[key] = merge(under, value, inner)
         else:
             merged[key] = deepcopy(value)
     return merged
 
 
-def override(tree: Mapping[str, Any], assignments: Sequence[str]) -> Tree:
+def _default(field: Setting | None) -> Tree | None:
+    """The default of a field that can have several kinds, as a mapping; of one kind, the builder knows what is meant."""
+    if field is None or not isinstance(field.default, Part) or type(field.default) in alternatives(field.hint):
+        return None
+    tree = dump_as(field.hint, field.default, False)
+    return {"kind": tree} if isinstance(tree, str) else written_out(field.hint, tree)
+
+
+def override(tree: Mapping[str, Any], assignments: Sequence[str], hint: Any = None) -> Tree:
     """``tree`` with each ``path.to.key=value`` applied in turn; the values are YAML.
 
     A number among the steps is a position in a list. Steps that do not exist become mappings, and a part written as the
     bare name of its kind gets room for settings.
+
+    Args:
+        hint: what the tree describes. Parts may then be written in short, and steps that do not exist stand for the default.
 
     Raises:
         ConfigError: with every assignment that cannot be read or applied.
@@ -43,11 +70,14 @@ def override(tree: Mapping[str, Any], assignments: Sequence[str]) -> Tree:
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         steps = [step.strip() for step in path.split(".")]
+        if len(steps) > DEEPEST:
+            mistakes.append(Mistake("--set", f"a path has at most {DEEPEST} steps, got {len(steps)}"))
+            continue
         if not equals or not all(steps):
             mistakes.append(Mistake("--set", f"expected path.to.key=value, got '{assignment}'"))
             continue
         try:
-            _assign(changed, steps, parse_value(text))
+            changed = _assigned(hint, changed, steps, parse_value(text))
         except ValueError as error:
             mistakes.append(Mistake(f"--set {assignment}", str(error)))
     if mistakes:
@@ -55,28 +85,29 @@ def override(tree: Mapping[str, Any], assignments: Sequence[str]) -> Tree:
     return changed
 
 
-def _assign(tree: Tree, steps: Sequence[str], value: Any) -> None:
-    node: Any = tree
-    for depth, step in enumerate(steps):
-        place = ".".join(steps[:depth])
-        if isinstance(node, list):
-            if not step.isdecimal() or int(step) >= len(node):
-                raise ValueError(
-                    f"'{place}' is {received(node)}; expected a position from 0 to {len(node) - 1}, got '{step}'"
-                )
-            key: Any = int(step)
-        elif isinstance(node, dict):
-            key = step
-        else:
-            raise ValueError(f"'{place}' is {received(node)} and has no keys")
-        if depth == len(steps) - 1:
-            node[key] = value
-            return
-        if isinstance(node, dict) and node.get(key) is None:
-            node[key] = {}
-        elif isinstance(node[key], str):
-            node[key] = {"kind": node[key]}
-        node = node[key]
+def _assigned(hint: Any, node: Any, steps: Sequence[str], value: Any, place: str = "") -> Any:
+    """The node, in which what lies at the end of the steps has this value."""
+    if not steps:
+        return value
+    step, *rest = steps
+    if isinstance(node, list):
+        if not step.isdecimal() or int(step) >= len(node):
+            raise ValueError(
+                f"'{place}' is {received(node)}; expected a position from 0 to {len(node) - 1}, got '{step}'"
+            )
+        key: Any = int(step)
+    elif isinstance(node, dict):
+        node, key = node if step in node else written_out(hint, node), step
+    else:
+        raise ValueError(f"'{place}' is {received(node)} and has no keys")
+    field = below(hint, node, key)
+    inner = node[key] if isinstance(node, list) else node.get(key)
+    if rest and isinstance(inner, str):
+        inner = {"kind": inner}
+    elif rest and inner is None:
+        inner = (None if rest == ["kind"] else _default(field)) or {}
+    node[key] = _assigned(None if field is None else field.hint, inner, rest, value, join(place, step))
+    return node
 
 
 def difference(a: Any, b: Any, path: str = "") -> list[str]:

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from discrepancy.errors import InvalidInput, nearest
+from experiments.config import build
+from experiments.config.files import parse_value
 from experiments.data.arrays import Npz
 from experiments.data.base import Source
 from experiments.data.diabetes import Diabetes
@@ -11,11 +13,12 @@ from experiments.data.held_out import HeldOut
 from experiments.data.images import Images
 from experiments.data.torchvision_sets import SETS, Torchvision, squeezed
 
-__all__ = ["Diabetes", "Digits", "HeldOut", "Images", "Npz", "Source", "Torchvision", "source_named"]
+__all__ = ["Diabetes", "Digits", "HeldOut", "Images", "Npz", "Source", "Torchvision", "is_described", "source_named"]
 
 
 def source_named(text: str, root: str | None = None) -> Source:
-    """The source that one word names: ``digits``, ``fashion-mnist``, ``file.npz`` or a folder of images.
+    """The source that one word names: ``digits``, ``fashion-mnist``, ``file.npz`` or a folder of images; or that is described
+    in YAML, as in a configuration: ``{kind: images, path: imgs, size: 16}``.
 
     The names of data sets come first, in any case and with or without dashes; write ``./digits`` for a folder of that name.
 
@@ -25,7 +28,10 @@ def source_named(text: str, root: str | None = None) -> Source:
 
     Raises:
         InvalidInput: if it is neither a known name nor a file or folder that can be read.
+        ConfigError: if it is YAML, and describes no source.
     """
+    if is_described(text):
+        return _described(text, root)
     known = {squeezed(name): name for name in SETS}
     packaged = {source.kind: source for source in (Digits, Diabetes)}
     if "/" not in text and squeezed(text) in packaged:
@@ -44,3 +50,17 @@ def source_named(text: str, root: str | None = None) -> Source:
     raise InvalidInput(
         f"no data called '{text}': it is no file or folder, and not one of {', '.join([*packaged, *SETS])}; {hint}"
     )
+
+
+def is_described(text: str) -> bool:
+    """Whether it is YAML, and no name."""
+    return text.lstrip().startswith("{")
+
+
+def _described(text: str, root: str | None) -> Source:
+    try:
+        tree = parse_value(text)
+    except ValueError as error:
+        raise InvalidInput(f"'{text}' cannot be read as YAML: {error}") from None
+    source = build(Source, tree, "data")
+    return source if root is None else source.at(root)

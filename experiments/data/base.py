@@ -31,8 +31,14 @@ class Source(Part, family=True):
         """
 
     @property
-    def original(self) -> "Source":
-        """The source that this one is a part of; itself where it is none."""
+    def title(self) -> str:
+        """A short name for folders and tables: that of the data set, of the file without its ending, or of the folder."""
+        named = getattr(self, "name", None) or getattr(self, "path", None) or self.kind
+        path = Path(str(named)).expanduser()
+        return path.stem if path.suffix == ".npz" else path.name or path.resolve().name or self.kind
+
+    def at(self, root: str) -> "Source":
+        """The same source with torchvision's data at this root; itself where it has none of them."""
         return self
 
     @property

@@ -1,5 +1,7 @@
 """Training data with a part held out in place of the test data, for choices that must not look at these."""
 
+from dataclasses import replace
+
 from experiments.data.base import Source, check_fraction, hashed_order
 from objectives.data.labelled import LabelledData
 
@@ -22,8 +24,11 @@ class HeldOut(Source, kind="held_out"):
         check_fraction(self.fraction)
 
     @property
-    def original(self) -> Source:
-        return self.of
+    def title(self) -> str:
+        return f"{self.of.title}-held-out"
+
+    def at(self, root: str) -> Source:
+        return replace(self, of=self.of.at(root))
 
     def load(self) -> LabelledData:
         data = self.of.load()

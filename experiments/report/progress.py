@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-__all__ = ["Advance", "Shown", "console", "shown", "silent", "staged"]
+__all__ = ["COMPILING", "Advance", "Shown", "console", "shown", "silent", "staged"]
 
 Advance = Callable[[int, str], None]
 """``advance(done, note)``: this part of the total is done; the note is shown beside the bar."""
@@ -17,6 +17,9 @@ Shown = Callable[[str, int], AbstractContextManager[Advance]]
 """``with progress(title, total) as advance``: how the progress of one stage is shown; see :func:`shown` and :func:`silent`."""
 
 SECONDS_BETWEEN_LINES = 15.0
+
+COMPILING = "compiling"
+"""The note before a first step that compiles; it is shown at once."""
 
 
 def console() -> Console:
@@ -65,15 +68,21 @@ def staged(quiet: bool = False) -> Iterator[Callable[[str, int], Advance]]:
 
 
 def _lines(title: str, total: int, out: Console) -> Advance:
+    """The time left is told by the pace since the first news of something done: what came before it, such as compilation, or an
+    earlier part of a run that is resumed, comes only once."""
     start = last = time.monotonic()
+    first: tuple[int, float] | None = None
 
     def advance(done: int, note: str = "") -> None:
-        nonlocal last
+        nonlocal last, first
         now = time.monotonic()
-        if done < total and now - last < SECONDS_BETWEEN_LINES:
+        if first is None and done > 0 and note != COMPILING:
+            first = done, now
+        if done < total and now - last < SECONDS_BETWEEN_LINES and note != COMPILING:
             return
         last = now
-        left = f", {(now - start) / done * (total - done):.0f} s left" if done else ""
+        known = first is not None and first[0] < done < total
+        left = f", {(now - first[1]) / (done - first[0]) * (total - done):.0f} s left" if known and first else ""
         out.print(
             f"{title}: {done}/{total}, {now - start:.0f} s{left} {note}".rstrip(),
             highlight=False,

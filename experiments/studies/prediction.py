@@ -7,7 +7,7 @@ discrepancy may well order the sets of one method and fail between methods.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Literal
 
 from discrepancy.discrepancy import Discrepancy
-from discrepancy.errors import InvalidInput
 from discrepancy.parts import named
 from experiments.config import Tree, dump, merge, override, read
-from experiments.config.mistakes import check_name, suggestion
+from experiments.config.mistakes import refuse, suggestion, wrong_name
 from experiments.data import Source, source_named
 from experiments.evaluate import PROTOCOLS, Protocol
-from experiments.experiment import chosen_device
+from experiments.experiment import wrong_device
 from experiments.studies.recipes import Recipe
 from experiments.studies.views import Level, View
 
@@ -53,13 +52,14 @@ def prediction_tree(
         changes: ``path=value`` assignments, which take precedence over everything else.
     """
     given: Tree = {}
+    tree = read(file or packaged())
     if data is not None:
-        given["data"] = dump(source_named(data, root), defaults=False)
+        tree |= {"data": dump(source_named(data, root))}
     elif root is not None:
         given["data"] = {"root": root}
     settings = {"per_class": None if per_class is None else list(per_class), "seed": seed, "device": device}
     given |= {name: value for name, value in settings.items() if value is not None}
-    return override(merge(read(file or packaged()), given), changes)
+    return override(merge(tree, given, Prediction), changes, Prediction)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,35 +110,35 @@ class Prediction:
     def __post_init__(self) -> None:
         for name in ("sets", "views", "by_class", "whole", "gradients"):
             object.__setattr__(self, name, named(getattr(self, name)))
-            for key, _ in getattr(self, name):
-                check_name(name, key)
+        refuse(self._mistakes())
+
+    def _mistakes(self) -> Iterator[str]:
+        for name in ("sets", "views", "by_class", "whole", "gradients"):
+            yield from (wrong for key, _ in getattr(self, name) if (wrong := wrong_name(name, key)))
         for name, rows in (("sets", self.sets), ("views", self.views)):
             if not rows:
-                raise InvalidInput(f"'{name}' is empty; name at least one")
+                yield f"'{name}' is empty; name at least one"
         if not self.discrepancies:
-            raise InvalidInput("'by_class', 'whole' and 'gradients' are all empty; name at least one discrepancy")
+            yield "'by_class', 'whole' and 'gradients' are all empty; name at least one discrepancy"
         names = [name for name, _ in (*self.by_class, *self.whole, *self.gradients)]
-        twice = [name for name, count in Counter(names).items() if count > 1]
-        if twice:
-            raise InvalidInput(f"two discrepancies are named '{twice[0]}'; rename one")
+        for name in (name for name, count in Counter(names).items() if count > 1):
+            yield f"two discrepancies are named '{name}'; rename one"
         if not self.per_class or min(self.per_class) < 1 or len(set(self.per_class)) < len(self.per_class):
-            raise InvalidInput(f"'per_class' must be different sizes of at least 1, got {list(self.per_class)}")
+            yield f"'per_class' must be different sizes of at least 1, got {list(self.per_class)}"
         for name in ("real", "resamples"):
             if getattr(self, name) < 1:
-                raise InvalidInput(f"'{name}' must be at least 1, got {getattr(self, name)}")
+                yield f"'{name}' must be at least 1, got {getattr(self, name)}"
         if not 0 < self.confidence < 1:
-            raise InvalidInput(f"'confidence' must lie strictly between 0 and 1, got {self.confidence}")
-        chosen_device(self.device)
+            yield f"'confidence' must lie strictly between 0 and 1, got {self.confidence}"
+        yield from wrong_device(self.device)
         for name, view in self.views:
             for other in view.without:
                 if other not in self.discrepancies:
                     near = suggestion(other, self.discrepancies)
-                    raise InvalidInput(
-                        f"'views' has '{name}' without '{other}', which is not the name of a discrepancy{near}"
-                    )
+                    yield f"'views' has '{name}' without '{other}', which is not the name of a discrepancy{near}"
         reference = self.reference
         if reference is not None and (reference.view, reference.discrepancy) not in self.pairs:
-            raise InvalidInput(
+            yield (
                 f"'reference' is '{reference.discrepancy}' in view '{reference.view}', which is not computed; there are the "
                 f"views {', '.join(dict(self.views))} and the discrepancies {', '.join(self.discrepancies)}"
             )
@@ -146,8 +146,7 @@ class Prediction:
     @property
     def data_name(self) -> str:
         """A short name of the data."""
-        named_by = getattr(self.data, "name", None) or getattr(self.data, "path", None) or self.data.kind
-        return Path(str(named_by)).stem
+        return self.data.title
 
     @property
     def discrepancies(self) -> dict[str, tuple[Discrepancy, Level]]:

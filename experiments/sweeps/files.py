@@ -56,10 +56,8 @@ def read_sweep(
     if config is not None and config.exists():
         kept = {name: value for name, value in read(config).items() if name == "root"}
     given = {"root": root, "seed": seed, "device": device}
-    return build(
-        Sweep,
-        override(merge(tree, kept | {name: value for name, value in given.items() if value is not None}), changes),
-    )
+    kept |= {name: value for name, value in given.items() if value is not None}
+    return build(Sweep, override(merge(tree, kept), changes, Sweep))
 
 
 def _found(text: str) -> tuple[Tree, Path]:

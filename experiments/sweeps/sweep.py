@@ -22,22 +22,24 @@
 the method's ``set`` and ``at``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from discrepancy.errors import InvalidInput
 from discrepancy.networks import Network
 from discrepancy.parts import named
-from experiments.config.mistakes import check_name, suggestion
+from experiments.config.mistakes import check_name, refuse, suggestion, wrong_name
+from experiments.data import is_described, source_named
 from experiments.evaluate import CONTROLS, Protocol, protocol_named
-from experiments.experiment import chosen_device
+from experiments.experiment import wrong_device
 
 __all__ = ["CROSS", "At", "Cross", "Entry", "ProtocolChoice", "Portion", "Sweep"]
 
 CROSS = "cross"
 """The name of the portion that the cross-architecture table is."""
+
+REQUIRED = ("methods", "data", "per_class")
 
 At = tuple[tuple[str, tuple[str, ...]], ...]
 
@@ -138,48 +140,44 @@ class Sweep:
     def __post_init__(self) -> None:
         for name in ("methods", "at", "portions"):
             object.__setattr__(self, name, named(getattr(self, name)))
+        refuse(self._mistakes())
+
+    def _mistakes(self) -> Iterator[str]:
         if len(self.sources) < len(self.data):
-            raise InvalidInput(f"'data' names the same data twice, {', '.join(self.data)}; rename a file, or keep one")
+            yield f"'data' names the same data twice, {', '.join(self.data)}; rename a file, or keep one"
         for field, names in (("methods", self.entries), ("data", self.sources), ("portions", dict(self.portions))):
-            for name in names:
-                check_name(field, name)
-        for field in ("methods", "data", "per_class"):
-            if not getattr(self, field):
-                raise InvalidInput(f"'{field}' is empty; name at least one")
+            yield from (wrong for name in names if (wrong := wrong_name(field, name)))
+        yield from (f"'{field}' is empty; name at least one" for field in REQUIRED if not getattr(self, field))
         if self.sets < 1:
-            raise InvalidInput(f"'sets' must be at least 1, got {self.sets}")
-        chosen_device(self.device)
+            yield f"'sets' must be at least 1, got {self.sets}"
+        yield from wrong_device(self.device)
         if CROSS in dict(self.portions):
-            raise InvalidInput(
-                f"'portions' has the name '{CROSS}', which is that of the cross-architecture table; rename it"
-            )
-        self._check_named("controls", self.controls, CONTROLS)
-        both = [name for name in self.controls if name in self.entries]
-        if both:
-            raise InvalidInput(f"'controls' and methods have the name '{both[0]}' in common; keep one of them")
+            yield f"'portions' has the name '{CROSS}', which is that of the cross-architecture table; rename it"
+        yield from self._unknown("controls", self.controls, CONTROLS)
+        for name in self.controls:
+            if name in self.entries:
+                yield f"'controls' and methods have the name '{name}' in common; keep one of them"
         for name, portion in self.portions:
-            self._check_selection(f"portions.{name}", portion)
-            self._check_named(f"portions.{name}.controls", portion.controls or (), CONTROLS)
+            yield from self._wrong_selection(f"portions.{name}", portion)
+            yield from self._unknown(f"portions.{name}.controls", portion.controls or (), CONTROLS)
         if self.cross is not None:
-            self._check_selection("cross", self.cross)
-            self._check_named("cross.controls", self.cross.controls, CONTROLS)
+            yield from self._wrong_selection("cross", self.cross)
+            yield from self._unknown("cross.controls", self.cross.controls, CONTROLS)
         places = {*self.sources, *map(str, self.sizes)}
         places |= {f"{name}/{size}" for name in self.sources for size in self.sizes}
         for where, at in (("at", self.at), *((f"methods.{name}.at", item.at) for name, item in self.entries.items())):
-            self._check_named(where, [name for name, _ in at], sorted(places))
+            yield from self._unknown(where, [name for name, _ in at], sorted(places))
 
-    def _check_selection(self, where: str, selection: Portion | Cross) -> None:
-        self._check_named(f"{where}.data", selection.data, self.sources)
-        self._check_named(f"{where}.methods", selection.methods, self.entries)
+    def _wrong_selection(self, where: str, selection: Portion | Cross) -> Iterator[str]:
+        yield from self._unknown(f"{where}.data", selection.data, self.sources)
+        yield from self._unknown(f"{where}.methods", selection.methods, self.entries)
         if any(size < 1 for size in selection.per_class):
-            raise InvalidInput(f"'{where}.per_class' must be at least 1, got {list(selection.per_class)}")
+            yield f"'{where}.per_class' must be at least 1, got {list(selection.per_class)}"
 
-    def _check_named(self, where: str, names: Sequence[str], known: Sequence[str] | dict[str, Any]) -> None:
+    def _unknown(self, where: str, names: Sequence[str], known: Sequence[str] | dict[str, Any]) -> Iterator[str]:
         for name in names:
             if name not in known:
-                raise InvalidInput(
-                    f"'{where}' names '{name}', which is none of {', '.join(known)}{suggestion(name, known)}"
-                )
+                yield f"'{where}' names '{name}', which is none of {', '.join(known)}{suggestion(name, known)}"
 
     @property
     def entries(self) -> dict[str, Entry]:
@@ -189,7 +187,7 @@ class Sweep:
     @property
     def sources(self) -> dict[str, str]:
         """What was written, by the name of the data."""
-        return {Path(item).stem: item for item in self.data}
+        return {source_named(item).title if is_described(item) else Path(item).stem: item for item in self.data}
 
     @property
     def sizes(self) -> tuple[int, ...]:

@@ -36,6 +36,7 @@ from experiments.report import (
     as_json,
     as_markdown,
     as_text,
+    progress,
     save,
 )
 from experiments.report.evaluation import evaluation_report
@@ -353,3 +354,22 @@ def test_kinds_are_listed_with_their_fields_and_defaults() -> None:
         in every
     )
     assert ":class:" not in every
+
+
+def test_the_time_left_leaves_out_what_comes_only_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Compilation before the first step, and the steps of an earlier part of a resumed run."""
+    now = [0.0]
+    monkeypatch.setattr("experiments.report.progress.time.monotonic", lambda: now[0])
+    for first, expected in ((1, "60 s left"), (301, "12 s left")):
+        now[0] = 0.0
+        with progress.shown("condensing", 501) as advance:
+            advance(first - 1, progress.COMPILING)
+            for seconds, done in ((22.0, first), (42.0, first + 125)):
+                now[0] = seconds
+                advance(done, "loss 1")
+        lines = capsys.readouterr().err.splitlines()
+        assert lines[0] == f"condensing: {first - 1}/501, 0 s compiling"
+        assert lines[1] == f"condensing: {first}/501, 22 s loss 1"
+        assert expected in lines[2]

@@ -40,6 +40,19 @@ def test_a_cell_that_fails_is_shown_and_the_others_are_done(
     assert before.items() <= files_in(out).items()
 
 
+def test_values_that_cannot_be_are_reported_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    changes: dict[str, Any] = {"sets": 0, "controls": ["randm"], "device": "gpu7", "at": {"minst": ["solver.lr=1"]}}
+    assert main(["sweep", written(tmp_path / "wrong.yaml", **changes), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "4 mistakes" in error
+    assert "sets: 'sets' must be at least 1, got 0" in error
+    assert (
+        "controls: 'controls' names 'randm', which is none of random, herding, whole; did you mean 'random'?" in error
+    )
+    assert "device: 'device' must be auto, cpu, cuda or cuda:NUMBER, got 'gpu7'" in error
+    assert "at: 'at' names 'minst', which is none of " in error
+
+
 def test_every_mistake_of_a_file_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     changes: dict[str, Any] = {
         "data": ["digits", "minst"],
