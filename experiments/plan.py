@@ -8,20 +8,26 @@ from functools import partial
 import torch
 
 from experiments.experiment import Experiment
+from experiments.peak import Peak
 from objectives.data.labelled import LabelledData
 from objectives.data.labels import Labels
 from objectives.engine.bound_context import BoundContext
 from objectives.engine.compile import eager_seconds
 from objectives.engine.runtime import Runtime
-from objectives.solvers.base import decoded
+from objectives.solvers.base import Problem, Solver, Solving, decoded
 from objectives.synthetic.artefact import SyntheticSet
 
 __all__ = ["Plan", "planned"]
 
 COMPILING_SECONDS = 25.0
 COMPILED_SPEEDUP = 2.0
-TRYING_SECONDS = 0.3
+COMPILING_BYTES = 256 << 20
 """Measured on two cores; on other machines they differ, and the estimate with them."""
+
+TRYING_SECONDS = 0.3
+TRIED_STEPS, TRIAL_SECONDS = 20, 1.0
+LONG_STEP_SECONDS = 3.0
+"""A step that is likely to take longer is not tried: its passes through the network are counted, and one chunk is timed."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class Plan:
 
 
 def planned(experiment: Experiment, data: LabelledData | None = None) -> Plan:
-    """Load the data, begin, time a forward pass of one chunk, and count.
+    """Load the data, begin, take the first steps without compilation, and count what the others are beside them.
 
     Args:
         data: the experiment's, where they are loaded already.
@@ -51,23 +57,31 @@ def planned(experiment: Experiment, data: LabelledData | None = None) -> Plan:
     Raises:
         InvalidInput: if the configuration cannot be run, or even the least memory that it needs is not there.
     """
-    problem, solver = experiment.problem(data), experiment.solver
-    real, device = problem.data, problem.runtime.device
-    parameters = problem.initial()
-    synthetic = SyntheticSet.of(decoded(problem, parameters), real, parameters, {}, problem.synthetic)
-    steps, examples = solver.duration(problem), len(synthetic)
-    solving = solver.start(problem)  # refuses what cannot be solved this way
-    context = solving.bound_context
-    if context is None:
-        runtime = Runtime(problem.runtime.seed, device, compile="never")
-        context = BoundContext(
-            real, problem.context, solver.takes | {"points"}, runtime, examples=examples, steps=steps
-        )
-    passes = solver.passes(problem, context)
-    seconds = passes * _seconds_a_pass(context)
+    available, solver = experiment.runtime.free_bytes, experiment.solver
+    with Peak(experiment.runtime.device) as peak:
+        problem = experiment.problem(data)
+        real, device = problem.data, problem.runtime.device
+        parameters = problem.initial()
+        synthetic = SyntheticSet.of(decoded(problem, parameters), real, parameters, {}, problem.synthetic)
+        steps, examples = solver.duration(problem), len(synthetic)
+        solving = solver.start(problem)  # refuses what cannot be solved this way
+        context = solving.bound_context
+        if context is None:
+            runtime = Runtime(problem.runtime.seed, device, compile="never")
+            context = BoundContext(
+                real, problem.context, solver.takes | {"points"}, runtime, examples=examples, steps=steps
+            )
+        passes = solver.passes(problem, context)
+        counted = eager_seconds(passes * context.multiplications + solving.multiplications, device)
+        memory = real.nbytes + 4 * synthetic.points.nbytes + context.working_bytes + solving.working_bytes
+        if counted / steps > LONG_STEP_SECONDS:
+            seconds = passes * _seconds_a_pass(context) + eager_seconds(solving.multiplications, device)
+        else:
+            seconds, later = _tried(problem, solver, context, steps)
+            memory = max(memory, peak.bytes + later + (0 if data is None else real.nbytes))
     if context.compiles:
         seconds = seconds / COMPILED_SPEEDUP + COMPILING_SECONDS
-    seconds += eager_seconds(solving.multiplications, device)
+        memory += COMPILING_BYTES
     teacher = experiment.teacher
     if teacher is not None:
         teacher.check(real)
@@ -84,10 +98,38 @@ def planned(experiment: Experiment, data: LabelledData | None = None) -> Plan:
         multiplications=float(passes) * context.multiplications,
         compiled=context.compiles,
         seconds=seconds,
-        memory_bytes=real.nbytes + 4 * synthetic.points.nbytes + context.working_bytes + solving.working_bytes,
-        available_bytes=problem.runtime.free_bytes,
+        memory_bytes=memory,
+        available_bytes=available,
         stored_bytes=synthetic.stored_bytes,
     )
+
+
+def _tried(problem: Problem, solver: Solver, context: BoundContext, steps: int) -> tuple[float, int]:
+    """The time of all the steps, the first ones as they are and the others in proportion to their passes through the network;
+    and the memory that these others hold beyond the first ones."""
+
+    def passes(count: int) -> float:
+        return solver.with_steps(count).passes(problem, context) if solver.stepwise else count
+
+    tried = replace(problem, runtime=replace(problem.runtime, compile="never"))
+    device, started, times = problem.runtime.device, list[Solving](), list[float]()
+    before = _took(lambda: started.append(solver.start(tried)), device)
+    while len(times) < min(steps, TRIED_STEPS) and (len(times) < 2 or sum(times) < TRIAL_SECONDS):
+        times.append(_took(started[0].advance, device))
+    done, later = len(times), sum(times[1:])  # the first one sets up what the others use
+    left = 0.0 if done < 2 else (passes(steps) - passes(done)) / max(passes(done) - passes(1), 1)
+    return before + sum(times) + later * left, started[0].later_bytes
+
+
+def _took(action: Callable[[], object], device: torch.device) -> float:
+    """The time of an action. On a CPU it is not more than that of the process itself, so that other processes on the machine
+    count little."""
+    start, own = time.perf_counter(), time.process_time()
+    action()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        return time.perf_counter() - start
+    return min(time.perf_counter() - start, time.process_time() - own)
 
 
 def _seconds_a_pass(context: BoundContext) -> float:
@@ -102,12 +144,8 @@ def _seconds_a_pass(context: BoundContext) -> float:
 
 
 def _best(action: Callable[[], object], device: torch.device) -> float:
-    """The least time of several tries; more of them where they are short, since other work may be in the way."""
-    best, began, tries = float("inf"), time.perf_counter(), 0
-    while tries < 3 or (time.perf_counter() - began < TRYING_SECONDS and tries < 50):
-        start = time.perf_counter()
-        action()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        best, tries = min(best, time.perf_counter() - start), tries + 1
-    return best
+    """The least time of several tries; more of them where they are short."""
+    times, began = list[float](), time.perf_counter()
+    while len(times) < 3 or (time.perf_counter() - began < TRYING_SECONDS and len(times) < 50):
+        times.append(_took(action, device))
+    return min(times)

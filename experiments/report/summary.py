@@ -55,13 +55,15 @@ def facts_report(title: str, values: Mapping[str, Any]) -> Report:
 
 def plan_report(title: str, found: Plan) -> Report:
     """What a run will cost."""
+    fits = found.memory_bytes <= found.available_bytes
+    lower = "" if fits else "; use a narrower network, fewer examples a class, a smaller batch, or smaller images"
     facts = (
         ("device", found.device),
         ("steps", found.steps),
         ("synthetic examples", f"{found.examples:,} of shape {' x '.join(map(str, found.shape))}"),
         ("time", f"about {duration(found.seconds)}{', compiled' if found.compiled else ''}"),
         ("forward passes", f"{found.forward_passes:,} images, {found.multiplications:.2g} multiplications"),
-        ("memory", f"about {size(found.memory_bytes)} of {size(found.available_bytes)} available"),
+        ("memory", f"about {size(found.memory_bytes)} of {size(found.available_bytes)} available{lower}"),
         ("stored", size(found.stored_bytes)),
     )
     listed = Facts(tuple(Fact(name, value) for name, value in facts))

@@ -60,6 +60,13 @@ class RealSide:
         self.kept.move_to_end(draw)
         return self.kept[draw]
 
+    def later_bytes(self, steps: int) -> int:
+        """What the summaries of draws that are not made yet will take, in so many steps in all; for an estimate."""
+        draws, held = self.context.context.n_draws, sum(view.nbytes for view in self.kept.values())
+        if draws is None or not self.kept:
+            return 0
+        return max(0, min(CACHE_BYTES, held * min(draws, steps) // len(self.kept)) - held)
+
     @torch.no_grad()
     def _viewed(self, draw: Draw) -> DrawView:
         context, networks = self.context, self.networks

@@ -141,6 +141,11 @@ class Solving(ABC):
         return 0
 
     @property
+    def later_bytes(self) -> int:
+        """Memory that later steps will hold and the last one did not; for an estimate."""
+        return 0
+
+    @property
     def multiplications(self) -> float:
         """Multiplications beyond the passes through the network; for an estimate."""
         return 0.0

@@ -243,6 +243,10 @@ class _Descending(Solving):
         return self.engine.bound_context
 
     @property
+    def later_bytes(self) -> int:
+        return self.engine.real_side.later_bytes(self.steps)
+
+    @property
     def parameters(self) -> dict[str, Tensor]:
         return {name: torch.cat([leaves[name].detach() for leaves in self.leaves]) for name in self.leaves[0]}
 
