@@ -31,6 +31,11 @@ class Source(Part, family=True):
         """
 
     @property
+    def original(self) -> "Source":
+        """The source that this one is a part of; itself where it is none."""
+        return self
+
+    @property
     def title(self) -> str:
         """A short name for folders and tables: that of the data set, of the file without its ending, or of the folder."""
         named = getattr(self, "name", None) or getattr(self, "path", None) or self.kind

@@ -24,6 +24,10 @@ class HeldOut(Source, kind="held_out"):
         check_fraction(self.fraction)
 
     @property
+    def original(self) -> Source:
+        return self.of
+
+    @property
     def title(self) -> str:
         return f"{self.of.title}-held-out"
 
