@@ -6,9 +6,11 @@ the known name that is most alike: :func:`suggestion`.
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Iterable
 
 __all__ = [
+    "DataWarning",
     "DiscrepancyError",
     "InvalidInput",
     "NonFinite",
@@ -17,6 +19,7 @@ __all__ = [
     "Unsupported",
     "nearest",
     "out_of_memory",
+    "printable",
     "suggestion",
 ]
 
@@ -74,6 +77,18 @@ class Unsupported(DiscrepancyError, NotImplementedError):
         ...     print(error)
         ...
         the kernel 'gaussian' has no finite features; ask 'finite' first
+    """
+
+
+class DataWarning(UserWarning):
+    """Data were read, but not all that is there, or in a way that may not be meant; what, and how to change it, is said.
+
+    Example:
+        >>> import warnings
+        >>> from discrepancy import DataWarning
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("error", DataWarning)  # stop where files are left out
+        ...
     """
 
 
@@ -147,3 +162,29 @@ def out_of_memory(error: BaseException) -> str | None:
         f"out of memory{amount}; use fewer examples (a class, in a batch, or of the real data), a narrower network or smaller "
         "images, or end other programs"
     )
+
+
+def printable(text: str, lines: bool = False) -> str:
+    """The text with control characters as their escapes, so that no terminal acts on what a file contains: a character that
+    moves the cursor, changes the direction of writing, or is half of a pair.
+
+    Args:
+        lines: leave the ends of lines as they are.
+
+    Example:
+        >>> from discrepancy.errors import printable
+        >>> printable("a\\x1b[2Jb")
+        'a\\\\x1b[2Jb'
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        letter.encode("unicode_escape").decode()
+        if unicodedata.category(letter) in CONTROL and not (lines and letter == "\n")
+        else letter
+        for letter in text
+    )
+
+
+CONTROL = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode's categories of control and format characters, lone surrogates, and separators of lines and paragraphs."""

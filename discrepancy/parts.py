@@ -15,18 +15,23 @@ flag ``family=True`` does.
 
 import functools
 import numbers
+import os
 import types
 from abc import ABC
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
 from discrepancy.errors import InvalidInput
 
-__all__ = ["FAMILIES", "Part", "check_choice", "check_least", "fits", "named", "shown", "word"]
+__all__ = ["FAMILIES", "Part", "check_choice", "check_least", "fits", "named", "shown", "user_path", "word"]
 
 FAMILIES: dict[str, type["Part"]] = {}
 """Every family by its name in lower case."""
+
+LONGEST_NAME, LONGEST_PATH = 255, 4000
+"""Bytes of a file's name, and characters of its path, that Linux takes."""
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
@@ -36,6 +41,10 @@ class Part(ABC):
     kind: ClassVar[str]
     family: ClassVar[type["Part"]]
     members: ClassVar[dict[str, type["Part"]]]
+    paths: ClassVar[tuple[str, ...]] = ()
+    """The fields that name files or folders."""
+    largest: ClassVar[Mapping[str, int]] = {}
+    """The largest values that a configuration may give to fields of whole numbers, where they are less than 100 million."""
 
     def __init_subclass__(cls, *, kind: str | None = None, family: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -192,3 +201,30 @@ def check_choice(name: str, value: str, choices: Collection[str]) -> None:
     """Refuses a ``value`` that is none of the ``choices``."""
     if value not in choices:
         raise InvalidInput(f"'{name}' must be one of {', '.join(choices)}; got '{value}'")
+
+
+def user_path(name: str, text: str | Path) -> Path:
+    """The path that a user wrote for ``name``, with ``~`` replaced by the home folder. Nothing is looked up on the disk.
+
+    Raises:
+        InvalidInput: for what can be no path on any system: an unknown home folder, a NUL, a name of more than 255 bytes; and
+            for values of other types.
+    """
+    if not isinstance(text, str | os.PathLike):
+        raise InvalidInput(f"'{name}' must be the path of a file or folder, got a {type(text).__name__}")
+    written = str(text)
+    try:
+        path = Path(written).expanduser()
+    except RuntimeError:
+        raise InvalidInput(
+            f"'{name}' begins with '{Path(written).parts[0]}', a user that this system does not know; write the path in full"
+        ) from None
+    if "\0" in written:
+        raise InvalidInput(f"'{name}' contains the character NUL, which no path can; correct it")
+    longest = max((len(part.encode("utf-8", "surrogateescape")) for part in path.parts), default=0)
+    if longest > LONGEST_NAME or len(written) > LONGEST_PATH:
+        raise InvalidInput(
+            f"'{name}' has a name of {longest} bytes in a path of {len(written)} characters; systems take {LONGEST_NAME} and "
+            f"{LONGEST_PATH}"
+        )
+    return path

@@ -14,6 +14,7 @@ from discrepancy.divergences import (
     SmoothedTotalVariation,
 )
 from discrepancy.errors import (
+    DataWarning,
     DiscrepancyError,
     InvalidInput,
     NonFinite,
@@ -39,6 +40,7 @@ __all__ = [
     "Coverage",
     "CoveringRadius",
     "DataSetDistance",
+    "DataWarning",
     "Density",
     "Discrepancy",
     "DiscrepancyError",

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from discrepancy.errors import printable
+
 __all__ = ["main"]
 
 T = TypeVar("T")
@@ -57,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _called(**values)
     except ConfigError as error:
         count = len(error.mistakes)
-        return _fail(2, f"the configuration has {count} mistake{'s' if count > 1 else ''}:", str(error))
+        return _fail(2, f"the configuration has {count} mistake{'s' if count > 1 else ''}:", *map(str, error.mistakes))
     except InvalidInput as error:
         return _fail(2, str(error))
     except DiscrepancyError as error:
@@ -69,6 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(130, str(stopped) or "interrupted")
     except Exception as error:
         sentence = out_of_memory(error)
+        if sentence is None and isinstance(error, OSError):  # of a file that no one room is for
+            where = f"'{error.filename}': " if error.filename else ""
+            sentence = f"{where}{error.strerror or error}"
         if sentence is None:
             raise
         return _fail(1, sentence)
@@ -116,13 +121,12 @@ def _called(
 
 
 def _fail(status: int, *lines: str) -> int:
-    prefix = "condense: "
-    print(prefix + "\n".join(lines), file=sys.stderr)
+    print("condense: " + "\n".join(map(printable, lines)), file=sys.stderr)
     return status
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    print(f"condense: {category.__name__}: {message}", file=sys.stderr)
+    print(printable(f"condense: {category.__name__}: {message}"), file=sys.stderr)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -130,6 +134,9 @@ class _Parser(argparse.ArgumentParser):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings, allow_abbrev=False)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        super()._print_message(printable(message, lines=True), file)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -11,6 +11,7 @@ from experiments.config import ConfigError, Mistake, Tree, merge, override
 from experiments.config.mistakes import suggestion
 from experiments.config.spelling import written_out
 from experiments.data.base import Source
+from experiments.device import DEVICE, chosen_device
 from experiments.method import Method
 from objectives.contexts import Context
 from objectives.data.labelled import LabelledData
@@ -21,7 +22,7 @@ from objectives.synthetic.pixels import Pixels
 from objectives.teacher import Teacher
 from objectives.terms.objective import Objective
 
-__all__ = ["Experiment", "chosen_device", "configured", "wrong_device"]
+__all__ = ["Experiment", "configured"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,8 @@ class Experiment:
     device: str = "auto"
     compile: Literal["auto", "always", "never"] = "auto"
     dtype: Literal["float32", "float64"] = "float32"
+
+    checks: ClassVar[Mapping[str, Any]] = DEVICE
 
     def __post_init__(self) -> None:
         chosen_device(self.device)
@@ -118,29 +121,3 @@ def _sizes(listed: Any) -> list[Mapping[str, Any]]:
         message = "expected a list of mappings, each with 'from', a number of examples a class, in increasing order"
         raise ConfigError([Mistake("sizes", f"{message}, got from: {starts}")])
     return sizes
-
-
-def chosen_device(name: str) -> torch.device:
-    """``auto`` is a CUDA device where there is one, else the CPU.
-
-    Raises:
-        InvalidInput: on an unknown name, or a device that this machine does not have.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InvalidInput(f"'device' must be auto, cpu, cuda or cuda:NUMBER, got '{name}'") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InvalidInput(f"'device' is {name}, but torch sees no CUDA device here; use auto or cpu")
-    return device
-
-
-def wrong_device(name: str) -> list[str]:
-    """What :func:`chosen_device` says against a name, if anything."""
-    try:
-        chosen_device(name)
-    except InvalidInput as error:
-        return [str(error)]
-    return []

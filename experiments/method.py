@@ -5,7 +5,7 @@ from pathlib import Path
 
 from discrepancy.errors import InvalidInput
 from experiments.config import Tree, read
-from experiments.config.mistakes import suggestion
+from experiments.config.mistakes import check_name, suggestion
 from objectives.methods import available
 
 __all__ = ["Method", "method_tree"]
@@ -21,6 +21,9 @@ class Method:
     idea: str = ""
     published: tuple[str, ...] = ()
     differs: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_name("name", self.name)
 
 
 def method_tree(what: str) -> Tree:

@@ -15,7 +15,8 @@ import torch
 from discrepancy.errors import InvalidInput
 from experiments.checkpoint import Checkpoint
 from experiments.config import completed, difference, dump, read
-from experiments.experiment import Experiment, chosen_device
+from experiments.device import chosen_device
+from experiments.experiment import Experiment
 from experiments.folder import RunFolder
 from experiments.peak import Peak
 from experiments.report import curves, grid

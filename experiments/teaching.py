@@ -1,19 +1,19 @@
 """Teachers on the command line: how one is written, where its weights lie, and how it comes back for an evaluation."""
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import safetensors
 import torch
 
 from discrepancy.errors import InvalidInput
-from experiments.config import Tree, build, read
+from discrepancy.parts import user_path
+from experiments.config import Tree, read, recorded
 from experiments.config.files import parse_value
 from objectives.data.labelled import LabelledData
 from objectives.synthetic.artefact import SyntheticSet
+from objectives.synthetic.reading import metadata_of, tensors_of
 from objectives.teacher import Taught, Teacher
 
 __all__ = ["Rounds", "beside", "labelled", "teacher_of", "teacher_tree"]
@@ -34,7 +34,7 @@ def teacher_tree(text: str) -> Tree:
     Raises:
         InvalidInput: if it is none of these.
     """
-    path = Path(text).expanduser()
+    path = user_path("--teacher", text)
     if path.suffix == ".safetensors":
         return {**_recorded(path), "weights": [text]}
     if path.suffix in (".yaml", ".yml", ".toml"):
@@ -51,14 +51,17 @@ def teacher_tree(text: str) -> Tree:
 
 
 def _recorded(path: Path) -> Tree:
-    try:
-        with safetensors.safe_open(path, "pt") as file:
-            return json.loads((file.metadata() or {})["teacher"])["config"]
-    except (OSError, safetensors.SafetensorError, KeyError, json.JSONDecodeError):
-        raise InvalidInput(
-            f"'{path}' is no file of a teacher; for weights of your own, name their network too: --teacher "
-            f"'{{network: convnet, weights: [{path}]}}'"
-        ) from None
+    instead = (
+        f"no file of a teacher; for weights of your own, name their network too: --teacher '{{network: convnet, weights: "
+        f"[{path}]}}'"
+    )
+    _, metadata = tensors_of(path, "the weights of a teacher (FILE.teacher.safetensors)")
+    config = metadata_of(path, metadata, "teacher", instead).get("config")
+    if not isinstance(config, dict):
+        raise InvalidInput(f"'{path}' is a safetensors file but {instead}")
+    tree = {**config, "weights": []}
+    recorded(Teacher, tree, path, "--teacher '{network: ..., weights: [...]}'")
+    return tree
 
 
 def labelled(
@@ -88,9 +91,12 @@ def teacher_of(
         InvalidInput: if the artefact's teacher was given by weights that are no longer there.
     """
     about = synthetic.record["teacher"]
-    teacher, weights = build(Teacher, about["config"]), beside(artefact)
+    weights, remedy = beside(artefact), "condense label ARTEFACT --teacher WEIGHTS.safetensors"
+    given = {**about["config"], "weights": []}
+    teacher = recorded(Teacher, given, artefact, remedy)
     if weights.exists():
         found = replace(teacher, weights=(str(weights),)).taught(data.train, data.test, device=device)
         if found.hash == about["hash"]:
             return found
+    recorded(Teacher, about["config"], artefact, remedy)
     return teacher.taught(data.train, data.test, seed=about["seed"], device=device, on_round=on_round)

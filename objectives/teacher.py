@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import safetensors
 import safetensors.torch
@@ -23,7 +23,7 @@ from torch import Tensor
 from discrepancy.errors import InvalidInput, out_of_memory
 from discrepancy.networks import ConvNet, Network
 from discrepancy.networks.base import NetworkParameters, Statistics
-from discrepancy.parts import Part, plain
+from discrepancy.parts import Part, plain, user_path
 from objectives.data.labels import Labels
 from objectives.data.real import RealData
 from objectives.data.spec import DataSpec, Described
@@ -67,6 +67,8 @@ class Teacher(Part, family=True, kind="teacher"):
     Relabel (Yin, Xing and Shen, 2023), section 3.3.
     """
 
+    paths: ClassVar[tuple[str, ...]] = ("weights",)
+
     network: Network = ConvNet()
     number: int = 1
     training: Training = Training(on="real", steps=100, lr=0.01, momentum=0.9, weight_decay=5e-4)
@@ -80,6 +82,8 @@ class Teacher(Part, family=True, kind="teacher"):
                 raise InvalidInput(f"'{name}' must be at least {least}, got {getattr(self, name)}")
         if not 0 < self.temperature < float("inf"):
             raise InvalidInput(f"'temperature' must be > 0 and finite, got {self.temperature}")
+        for path in self.weights:
+            user_path("weights", path)
         if self.training.on != "real":
             raise InvalidInput(f"'training' of a teacher must be on: real, got '{self.training.on}'")
 
@@ -311,7 +315,7 @@ def _statistics(network: Network, parameters: NetworkParameters, batches: Sequen
 
 
 def _read(path: str) -> dict[str, Tensor]:
-    place = Path(path).expanduser()
+    place = user_path("weights", path)
     if not place.is_file():
         raise InvalidInput(f"'weights' must be paths of safetensors files, got '{path}', where there is none")
     try:

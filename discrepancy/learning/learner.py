@@ -176,9 +176,10 @@ def label_rows(measure: Measure, centred: bool = False) -> Float[Tensor, "g n c"
         >>> learners.label_rows(side, centred=True)[0].tolist()
         [[0.5, -0.5], [-0.5, 0.5]]
     """
-    if as_measure(measure, "measure").labels is None:
+    labels = as_measure(measure, "measure").labels
+    if labels is None:
         raise InvalidInput("learning looks at labels, and the measure has none; give Measure(labels=...)")
-    labels = measure.labels.double()
+    labels = labels.double()
     return labels - 1 / labels.shape[-1] if centred else labels
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -12,7 +12,7 @@ from torch.nn import functional
 from discrepancy.errors import InvalidInput
 from discrepancy.networks.base import OUTPUTS, Network, NetworkParameters, Statistics, layer_outputs
 from discrepancy.networks.modules import check_known, close_to, drawn, outer_names, read, skeleton
-from discrepancy.parts import check_choice
+from discrepancy.parts import check_choice, user_path
 
 __all__ = ["Backbone"]
 
@@ -58,6 +58,8 @@ class Backbone(Network, kind="backbone"):
         {'features': (2, 3136), 'logits': (2, 10)}
     """
 
+    paths: ClassVar[tuple[str, ...]] = ("weights",)
+
     module: str = "resnet18"
     weights: str | None = None
     layer: str = "avgpool"
@@ -67,6 +69,8 @@ class Backbone(Network, kind="backbone"):
 
     def __post_init__(self) -> None:
         check_known(self.module)
+        if self.weights is not None:
+            user_path("weights", self.weights)
         for name, value in (("outputs", self.outputs), ("side", self.side)):
             if value is not None and value < 1:
                 raise InvalidInput(f"'{name}' must be >= 1 or None, got {value}")

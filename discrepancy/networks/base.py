@@ -8,13 +8,14 @@ import itertools
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from discrepancy.errors import InvalidInput
 from discrepancy.parts import Part
 
 __all__ = [
@@ -31,6 +32,9 @@ __all__ = [
     "read_out_parameters",
     "uniform",
 ]
+
+MOST_WEIGHTS = 1 << 28
+"""Of one layer: 1 GiB in float32."""
 
 OUTPUTS = ("features", "logits", "layers", "activations", "statistics")
 """The names that ``take`` may hold."""
@@ -64,6 +68,8 @@ class Network(Part, family=True):
         >>> network.shapes((6,), classes=10, take=("features", "logits")), network.multiplications((6,), classes=10)
         ({'features': (8,), 'logits': (10,)}, 128)
     """
+
+    largest: ClassVar[Mapping[str, int]] = {"width": 1 << 16, "depth": 1000, "growth": 1 << 10, "side": 1 << 13}
 
     @property
     def pointwise(self) -> bool:
@@ -116,7 +122,16 @@ class Network(Part, family=True):
 
 
 def uniform(generator: torch.Generator, shape: tuple[int, ...], fan_in: int) -> Tensor:
-    """U(-1/√fan_in, 1/√fan_in), PyTorch's own initialisation of linear and convolutional layers, weights and biases."""
+    """U(-1/√fan_in, 1/√fan_in), PyTorch's own initialisation of linear and convolutional layers, weights and biases.
+
+    Raises:
+        InvalidInput: for more than ``MOST_WEIGHTS`` of them.
+    """
+    if math.prod(shape) > MOST_WEIGHTS:
+        raise InvalidInput(
+            f"a layer of shape {shape} has {math.prod(shape):,} weights, and at most {MOST_WEIGHTS:,} are made; use a narrower "
+            "network, or smaller examples"
+        )
     bound = 1 / math.sqrt(fan_in)
     return torch.empty(shape, device="cpu", dtype=torch.float32).uniform_(-bound, bound, generator=generator)
 

@@ -6,7 +6,6 @@ that batch normalisation and dropout look at one example at a time.
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import safetensors
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from discrepancy.errors import InvalidInput, Unsupported, nearest, out_of_memory
+from discrepancy.parts import user_path
 
 __all__ = ["check_known", "close_to", "drawn", "outer_names", "read", "register_module", "skeleton"]
 
@@ -134,7 +134,7 @@ def outer_names(module: nn.Module) -> Iterator[str]:
 
 def read(path: str, name: str, module: nn.Module) -> dict[str, Tensor]:
     """The floating-point tensors of a safetensors file that holds this module's state."""
-    place = Path(path).expanduser()
+    place = user_path("weights", path)
     if not place.is_file():
         raise InvalidInput(f"'weights' must be the path of a safetensors file, got '{path}', where there is none")
     try:

@@ -244,7 +244,8 @@ def pull(
 
 def squares(x: Float[Tensor, "*g n d"], y: Float[Tensor, "*g m d"]) -> Float[Tensor, "*g n m"]:
     """‖xᵢ - yⱼ‖² of all pairs, without gradient; ``x`` and ``y`` have the same leading axes."""
-    return table(*flat(x.detach(), y.detach())).squared.view(*x.shape[:-1], y.shape[-2])
+    left, right = flat(x.detach(), y.detach())
+    return table(left, right).squared.view(*x.shape[:-1], y.shape[-2])
 
 
 def flat(*sides: Tensor) -> list[Tensor]:

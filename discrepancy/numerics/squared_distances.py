@@ -66,7 +66,7 @@ class _Pull(Function):
     @staticmethod
     def forward(factors: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         sides = flat(factors, x, y)
-        found = table(*sides[1:])
+        found = table(sides[1], sides[2])
         by_y = pull(found.turned, sides[0].mT, sides[2], sides[1])
         return pull(found, *sides).view(x.shape), by_y.view(y.shape)
 

@@ -55,10 +55,14 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
 
 
+MOST_THREADS = 1024
+"""More of them than any machine has cores end a process without a word."""
+
+
 def set_threads(count: int) -> None:
     """Set the number of threads of torch."""
     import torch
 
-    if count < 1:
-        raise InvalidInput(f"'--threads' must be at least 1, got {count}")
+    if not 1 <= count <= MOST_THREADS:
+        raise InvalidInput(f"'--threads' must be 1 to {MOST_THREADS}, got {count}")
     torch.set_num_threads(count)

@@ -5,13 +5,15 @@ import functools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from discrepancy.errors import InvalidInput
+from discrepancy.parts import user_path
 from experiments import export as exporting
-from experiments.config import Tree, build, override, read, write_yaml
+from experiments.config import ConfigError, build, override, paths_in, read, recorded, write_yaml
 from experiments.config.mistakes import suggestion
 from experiments.data import HeldOut, Source, source_named
+from experiments.device import chosen_device
 from experiments.evaluate import (
     NAMES,
     LearnerEvaluator,
@@ -22,7 +24,6 @@ from experiments.evaluate import (
     note_of_others,
     protocol_named,
 )
-from experiments.experiment import chosen_device
 from experiments.folder import RunFolder, artefact_path
 from experiments.report import Report, curves, grid
 from experiments.report.evaluation import evaluation_report, teacher_in_words
@@ -144,29 +145,48 @@ def _loaded(synthetic: SyntheticSet, artefact: str | Path, data: str | None, roo
 def source_of(
     synthetic: SyntheticSet, artefact: str | Path, data: str | None = None, root: str | None = None
 ) -> Source:
-    """The data that are named, or else those that an artefact was made from, at ``root`` if that is given. A file of the user's
-    own is the one that it was then, by its absolute path; where that is gone, one of that name.
+    """The data that are named, or else those that an artefact was made from, at ``root`` if that is given.
+
+    Where ``data`` are the very file or folder that the artefact was made from, they are taken as it took them: with its
+    settings, and with the same part held out.
 
     Raises:
-        InvalidInput: if the artefact does not say what it was made from.
+        InvalidInput: if the artefact does not say what it was made from, or names files: these are read only where the user
+            names them.
     """
+    source, where = synthetic.record.get("config", {}).get("data"), synthetic.record.get("data_path")
+    if isinstance(where, str):
+        source = _changed(source, "path", where)
     if data is not None:
-        return source_named(data, root)
-    source = synthetic.record.get("config", {}).get("data")
+        named = source_named(data, root)
+        return _as_recorded(source, named) or named
     if source is None:
         raise InvalidInput(f"'{artefact}' does not say which data it was made from; name them with --data")
-    where = synthetic.record.get("data_path")
-    if isinstance(where, str) and Path(where).exists():
-        source = _changed(source, path=where)
-    built = build(Source, source)
-    return built if root is None else built.at(root)
+    placeless = _changed(source, "root", None)
+    if root is None:
+        return recorded(Source, source, artefact, "--data {path}" if placeless == source else "--root {path}")
+    recorded(Source, placeless, artefact, "--data {path}")
+    return build(Source, _changed(source, "root", root))
 
 
-def _changed(source: Tree, **fields: str) -> Tree:
-    """The source with these fields; of a held-out part, those of the whole."""
+def _as_recorded(tree: Any, named: Source) -> Source | None:
+    """The source that an artefact was made from, if all that it names is what the user names too."""
+    try:
+        found = build(Source, tree)
+    except ConfigError:
+        return None
+    theirs, own = ([user_path("data", path).resolve() for path in paths_in(item)] for item in (found, named))
+    return found if own and theirs == own else None
+
+
+def _changed(source: Any, field: str, value: str | None) -> Any:
+    """The source with this value of a field, or without the field; of a held-out part, those of the whole."""
+    if not isinstance(source, dict):
+        return source
     if source.get("kind") == HeldOut.kind:
-        return {**source, "of": _changed(source["of"], **fields)}
-    return {**source, **fields}
+        return {**source, "of": _changed(source.get("of"), field, value)}
+    kept = {name: own for name, own in source.items() if name != field}
+    return kept if value is None else {**kept, field: value}
 
 
 def show(what: str, *, picture: bool = True, force: bool = False) -> Report:

@@ -25,7 +25,7 @@ from experiments.compare.rows import rows_of
 from experiments.compare.sides import Side, overlap, side_of
 from experiments.compare.two_samples import SAMPLE_CAP, two_samples
 from experiments.config import dump
-from experiments.experiment import chosen_device
+from experiments.device import chosen_device
 from objectives.data.labels import Labels
 from objectives.engine.engine import RESOLVE_SAMPLE
 from objectives.engine.runtime import Runtime

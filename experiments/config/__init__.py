@@ -12,6 +12,7 @@ from experiments.config.dumper import completed, dump
 from experiments.config.files import Tree, read, write_yaml
 from experiments.config.mistakes import ConfigError, Mistake
 from experiments.config.parts import Kind, KnownField, known, load_parts, load_plugins
+from experiments.config.recorded import paths_in, recorded
 from experiments.config.trees import changed, difference, merge, override
 
 __all__ = [
@@ -30,6 +31,8 @@ __all__ = [
     "load_plugins",
     "merge",
     "override",
+    "paths_in",
     "read",
+    "recorded",
     "write_yaml",
 ]

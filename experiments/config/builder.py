@@ -30,6 +30,9 @@ __all__ = ["accepts_leaf", "build"]
 
 T = TypeVar("T")
 
+LARGEST, LARGEST_SEED = 10**8, 2**63 - 1
+"""The largest whole number that a field may have, unless its class has another one in ``largest``; and the largest seed."""
+
 
 def build(type_: type[T], tree: Any, path: str = "") -> T:
     """The object of this type (a dataclass, a part, a family of parts) that the tree describes.
@@ -171,7 +174,7 @@ class _Walk:
                 if _changes(default, hint, item):
                     values[key] = self.settings(type(default), item, place, base=default)
                 else:
-                    values[key] = self.value(hint, item, place)
+                    values[key] = self.bounded(cls, key, self.value(hint, item, place), place)
             else:
                 meant.add(nearest(key, known))
                 self.fail(join(path, key), f"unknown key{suggestion(key, known)} {listed(known)}")
@@ -190,6 +193,20 @@ class _Walk:
                 guilty = re.match(r"'(\w+)'", message)
                 self.fail((at or join(path, guilty[1])) if guilty and guilty[1] in known else path, message)
             return _FAILED
+
+    def bounded(self, cls: type, name: str, value: Any, path: str) -> Any:
+        """The value, unless its class has a check that refuses it (which the class makes too, but only once all of its fields
+        are there), or it holds a whole number that nothing could be planned with."""
+        check = getattr(cls, "checks", {}).get(name)
+        if check is not None and value is not _FAILED:
+            try:
+                check(value)
+            except DiscrepancyError as error:
+                return self.fail(path, str(error))
+        numbers = [item for item in (value if isinstance(value, tuple) else (value,)) if type(item) is int]
+        most = LARGEST_SEED if name == "seed" else getattr(cls, "largest", {}).get(name, LARGEST)
+        wrong = [number for number in numbers if abs(number) > most]
+        return self.fail(path, f"must be at most {most:,}, got {received(wrong[0])}") if wrong else value
 
     def part(self, hint: type[Part], tree: Any, path: str) -> Any:
         kinds = kinds_of(hint)

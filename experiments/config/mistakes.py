@@ -11,6 +11,10 @@ from discrepancy.errors import DiscrepancyError, InvalidInput, suggestion
 __all__ = ["ConfigError", "Mistake", "check_name", "join", "listed", "received", "refuse", "suggestion", "wrong_name"]
 
 
+LONGEST = 100
+"""Bytes of a name that becomes part of the name of a file."""
+
+
 @dataclass(frozen=True)
 class Mistake:
     """What is wrong, and where: ``path`` is dotted (``objective.terms.features``), or a file's name."""
@@ -35,8 +39,11 @@ class ConfigError(DiscrepancyError):
 
 def wrong_name(field: str, name: str) -> str | None:
     """Why what a map calls ``name`` cannot be the name of a file, and a part of a key; None if it can."""
-    known = re.fullmatch(r"[\w.+-]+", name)
-    return None if known else f"'{field}' has the name '{name}'; use letters, digits, '_', '+', '-' and '.'"
+    if not re.fullmatch(r"[\w.+-]+", name) or not re.search(r"\w", name):
+        return f"'{field}' has the name '{_cut(name)}'; use letters, digits, '_', '+', '-' and '.'"
+    if len(name.encode()) > LONGEST:
+        return f"'{field}' has the name '{_cut(name)}' of {len(name)} letters; use at most {LONGEST} bytes"
+    return None
 
 
 def check_name(field: str, name: str) -> None:
@@ -71,7 +78,8 @@ def received(value: Any) -> str:
         case bool():
             return f"{str(value).lower()} (a yes-or-no value)"
         case int():
-            return f"{_cut(str(value))} (a whole number)"
+            digits = str(value) if value.bit_length() < 1000 else f"one of about {value.bit_length() * 3 // 10} digits"
+            return f"{_cut(digits)} (a whole number)"
         case float():
             return f"{value} (a number)"
         case str():

@@ -7,15 +7,12 @@ from typing import Any
 
 from discrepancy.parts import Part
 from experiments.config.dumper import dump_as
-from experiments.config.files import Tree, parse_value
+from experiments.config.files import MOST_LEVELS, Tree, parse_value
 from experiments.config.hints import Setting, alternatives
 from experiments.config.mistakes import ConfigError, Mistake, join, received
 from experiments.config.spelling import below, written_out
 
 __all__ = ["changed", "difference", "merge", "override"]
-
-DEEPEST = 100
-"""Steps of a path, many more than any configuration has."""
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any], hint: Any = None) -> Tree:
@@ -70,8 +67,8 @@ def override(tree: Mapping[str, Any], assignments: Sequence[str], hint: Any = No
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         steps = [step.strip() for step in path.split(".")]
-        if len(steps) > DEEPEST:
-            mistakes.append(Mistake("--set", f"a path has at most {DEEPEST} steps, got {len(steps)}"))
+        if len(steps) > MOST_LEVELS:
+            mistakes.append(Mistake("--set", f"a path has at most {MOST_LEVELS} steps, got {len(steps)}"))
             continue
         if not equals or not all(steps):
             mistakes.append(Mistake("--set", f"expected path.to.key=value, got '{assignment}'"))

@@ -1,8 +1,7 @@
 """Real data: packaged, downloaded, or the user's own."""
 
-from pathlib import Path
-
 from discrepancy.errors import InvalidInput, nearest
+from discrepancy.parts import user_path
 from experiments.config import build
 from experiments.config.files import parse_value
 from experiments.data.arrays import Npz
@@ -38,7 +37,7 @@ def source_named(text: str, root: str | None = None) -> Source:
         return packaged[squeezed(text)]()
     if "/" not in text and squeezed(text) in known:
         return Torchvision(name=known[squeezed(text)], root=root)
-    path = Path(text).expanduser()
+    path = user_path("data", text)
     if path.suffix.lower() == ".npz":
         return Npz(path=text)
     if path.is_dir():

@@ -1,15 +1,15 @@
 """Arrays in one ``.npz`` file, as numpy.savez writes them."""
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
-from discrepancy.errors import InvalidInput, out_of_memory
+from discrepancy.errors import InvalidInput
+from discrepancy.parts import user_path
 from experiments.data.base import Source, check_fraction, with_fixed_test
+from experiments.data.members import Members, opened
 from objectives.data.labelled import LabelledData
 
 __all__ = ["Npz"]
@@ -20,8 +20,9 @@ class Npz(Source, kind="npz"):
 
     With ``targets`` (``targets_train, targets_test``) in place of ``y`` they are real numbers, of a regression; with neither,
     the points have no labels. Further arrays are read where they are there: ``classes`` (names) and ``groups`` (of the training
-    examples). Points, labels and targets are as in :class:`LabelledData`. Pickled objects are never read. ``weights`` that
-    differ, of a set that was exported, are read by a comparison only.
+    examples). Points, labels and targets are as in :class:`LabelledData`. ``weights`` that differ, of a set that was exported,
+    are read by a comparison only, and other arrays not at all. Those that need more memory than is free are refused by their
+    headers, and pickled objects always.
 
     Args:
         path: the file.
@@ -30,6 +31,7 @@ class Npz(Source, kind="npz"):
         limits: the range of valid values; (0, 255) by default for uint8 images.
     """
 
+    paths: ClassVar[tuple[str, ...]] = ("path",)
     shorthand: ClassVar[str] = "path"
 
     path: str
@@ -39,6 +41,7 @@ class Npz(Source, kind="npz"):
 
     def __post_init__(self) -> None:
         check_fraction(self.fraction)
+        user_path("path", self.path)
 
     def load(self) -> LabelledData:
         if self.weights() is not None:
@@ -56,8 +59,16 @@ class Npz(Source, kind="npz"):
         return data.limits if data.train.labels.given else self.limits  # bare points state no scale
 
     def weights(self) -> torch.Tensor | None:
-        found = self._read(only="weights").get("weights")
-        if found is None or not found.size or bool((found == found.flat[0]).all()):
+        with opened(self.path) as members:
+            if "weights" not in members.names:
+                return None
+            members.check_room(["weights"])
+            found = members.read("weights")
+        if found.dtype.kind not in "biuf" or found.dtype.itemsize > 8:
+            raise InvalidInput(
+                f"{self.path}: 'weights' must be numbers of at most 64 bits, got an array of {found.dtype}"
+            )
+        if not found.size or bool((found == found.flat[0]).all()):
             return None
         weights = torch.from_numpy(found.astype(np.float64))
         if weights.ndim != 1 or not bool(torch.isfinite(weights).all()) or bool((weights < 0).any()):
@@ -67,23 +78,29 @@ class Npz(Source, kind="npz"):
         return weights
 
     def whole(self) -> LabelledData:
-        arrays = self._read()
-        answers = [name for name in ("y", "targets") if arrays.keys() & {name, f"{name}_train", f"{name}_test"}]
+        with opened(self.path) as members:
+            return self._made(members)
+
+    def _made(self, members: Members) -> LabelledData:
+        answers = [name for name in ("y", "targets") if members.names & {name, f"{name}_train", f"{name}_test"}]
         if len(answers) > 1:
             raise InvalidInput(f"{self.path} has both classes, 'y', and 'targets'; leave one of them out")
         names = ("x", *answers)
-        if any(name.endswith(("_train", "_test")) for name in arrays):
+        if any(name.endswith(("_train", "_test")) for name in members.names):
             needed = tuple(f"{name}_train" for name in names)
         else:
             needed = names
-        if any(name.endswith("_test") for name in arrays):
+        if any(name.endswith("_test") for name in members.names):
             needed += tuple(f"{name}_test" for name in names)
-        missing = [name for name in needed if name not in arrays]
+        missing = [name for name in needed if name not in members.names]
         if missing:
             raise InvalidInput(
-                f"{self.path} has no array '{missing[0]}', only {', '.join(sorted(arrays)) or 'none at all'}; "
+                f"{self.path} has no array '{missing[0]}', only {', '.join(sorted(members.names)) or 'none at all'}; "
                 f"it must have x_train, y_train, x_test and y_test, or x and y"
             )
+        further = [name for name in ("groups", "classes") if name in members.names]
+        members.check_room([*needed, *further])
+        arrays = {name: members.read(name) for name in (*needed, *further)}
         train, test = ([arrays[name] for name in part] for part in (needed[: len(names)], needed[len(names) :]))
         options: dict[str, Any] = {
             "groups": arrays.get("groups"),
@@ -96,34 +113,18 @@ class Npz(Source, kind="npz"):
                 return LabelledData.unlabelled(*train, test=test[0] if test else None, **options)
             if answers == ["targets"]:
                 return LabelledData.with_targets(*train, test=tuple(test) or None, **options)
-            classes = [str(name) for name in arrays["classes"]] if "classes" in arrays else None
-            return LabelledData.of(*train, test=tuple(test) or None, classes=classes, **options)
+            return LabelledData.of(*train, test=tuple(test) or None, classes=_names(arrays.get("classes")), **options)
         except InvalidInput as error:
             raise InvalidInput(f"{self.path}: {error}") from None
 
-    def _read(self, only: str | None = None) -> dict[str, np.ndarray]:
-        name = ""
-        try:
-            with Path(self.path).expanduser().open("rb") as file:
-                content = np.load(file, allow_pickle=False)
-                if isinstance(content, np.ndarray):
-                    return {"(a single array)": content}
-                arrays = {}
-                for name in content.files:
-                    if only in (None, name):
-                        arrays[name] = content[name]
-                return arrays
-        except FileNotFoundError:
-            raise InvalidInput(f"there is no file {self.path}; correct the path") from None
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-            if out_of_memory(error):
-                raise
-            if "allow_pickle" in str(error):
-                raise InvalidInput(
-                    f"{self.path} holds pickled Python objects{f' in array {name!r}' if name else ''}, which are never "
-                    f"read; save it again as numbers or strings"
-                ) from None
-            raise InvalidInput(
-                f"{self.path} cannot be read as an npz file ({type(error).__name__}{f' in array {name!r}' if name else ''}); "
-                f"it is truncated or of another kind: write it again with numpy.savez"
-            ) from None
+
+def _names(classes: np.ndarray | None) -> list[str] | None:
+    if classes is None:
+        return None
+    if classes.ndim == 1 and classes.dtype.kind == "S":
+        classes = np.char.decode(classes, "utf-8", "backslashreplace")
+    if classes.ndim != 1 or classes.dtype.kind not in "Uiu":
+        raise InvalidInput(
+            f"'classes' must be a list of names, got an array of shape {classes.shape} and type {classes.dtype}"
+        )
+    return [str(name) for name in classes]

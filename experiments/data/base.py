@@ -6,17 +6,18 @@ the examples of each class are put in the order of a hash of their numbers, and 
 
 import hashlib
 from abc import abstractmethod
-from pathlib import Path
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from discrepancy.errors import InvalidInput
-from discrepancy.parts import Part
+from discrepancy.parts import Part, user_path
 from objectives.data.labelled import LabelledData
 from objectives.data.units import Normalisation
+from objectives.engine.memory import available_bytes
 
-__all__ = ["Source", "check_fraction", "hashed_order", "with_fixed_test"]
+__all__ = ["Source", "check_fraction", "check_room", "hashed_order", "with_fixed_test"]
 
 
 class Source(Part, family=True):
@@ -39,7 +40,7 @@ class Source(Part, family=True):
     def title(self) -> str:
         """A short name for folders and tables: that of the data set, of the file without its ending, or of the folder."""
         named = getattr(self, "name", None) or getattr(self, "path", None) or self.kind
-        path = Path(str(named)).expanduser()
+        path = user_path("path", str(named))
         return path.stem if path.suffix == ".npz" else path.name or path.resolve().name or self.kind
 
     def at(self, root: str) -> "Source":
@@ -50,7 +51,7 @@ class Source(Part, family=True):
     def location(self) -> str | None:
         """The absolute path of the file or folder that a user has named; None where the data have a name of their own."""
         path = getattr(self.original, "path", None)
-        return None if path is None else str(Path(path).expanduser().absolute())
+        return None if path is None else str(user_path("path", path).absolute())
 
     def known_limits(self, data: LabelledData) -> tuple[float, float] | None:
         """The range of valid values of data that were loaded from here, where it is known and not only a default."""
@@ -88,3 +89,10 @@ def with_fixed_test(data: LabelledData, fraction: float) -> LabelledData:
 def check_fraction(fraction: float) -> None:
     if not 0 < fraction < 1:
         raise InvalidInput(f"'fraction' must lie strictly between 0 and 1, got {fraction}")
+
+
+def check_room(what: str, needed: int, remedy: str) -> None:
+    """Refuse, before it is read, what takes more memory than is free."""
+    free = available_bytes(torch.device("cpu"))
+    if needed > free:
+        raise InvalidInput(f"{what} need {needed / 2**30:.3g} GiB, and {free / 2**30:.3g} GiB are free; {remedy}")

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from filelock import FileLock
 
 from discrepancy.errors import InvalidInput, nearest, out_of_memory
+from discrepancy.parts import user_path
 from experiments.data.base import Source
 from objectives.data.labelled import LabelledData, Normalisation
 
@@ -47,7 +48,7 @@ def default_root() -> Path:
     """The folder named by the environment variable DISCREPANCY_DATA, else ``discrepancy`` in the user's cache folder."""
     named = os.environ.get(ROOT_VARIABLE)
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(named or Path(cache) / "discrepancy").expanduser()
+    return user_path(ROOT_VARIABLE, named or Path(cache) / "discrepancy")
 
 
 class Torchvision(Source, kind="torchvision"):
@@ -58,6 +59,7 @@ class Torchvision(Source, kind="torchvision"):
         root: the folder that holds the set as torchvision lays it out, or will; see :func:`default_root` for none.
     """
 
+    paths: ClassVar[tuple[str, ...]] = ("root",)
     shorthand: ClassVar[str] = "name"
 
     name: str
@@ -71,12 +73,14 @@ class Torchvision(Source, kind="torchvision"):
             hint = f"; did you mean {names[close]}?" if close else ""
             raise InvalidInput(f"'name' must be one of {', '.join(SETS)}, got '{self.name}'{hint}")
         object.__setattr__(self, "name", found)
+        if self.root is not None:
+            user_path("root", self.root)
 
     def at(self, root: str) -> Source:
         return replace(self, root=root)
 
     def load(self) -> LabelledData:
-        known, root = SETS[self.name], default_root() if self.root is None else Path(self.root).expanduser()
+        known, root = SETS[self.name], default_root() if self.root is None else user_path("root", self.root)
         train, test = self._part(root, train=True), self._part(root, train=False)
         return LabelledData.of(
             *_arrays(train),

@@ -4,9 +4,10 @@ It is what the set was condensed for: ridge regression for an exact set, kernel 
 learner, on which features, stands in the record of the artefact; or here, for sets that were condensed for something else.
 """
 
+import functools
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
@@ -18,7 +19,7 @@ from discrepancy.learning.learned import Risk
 from discrepancy.learning.learners import Learner
 from discrepancy.networks import Network
 from discrepancy.parts import Part, check_least
-from experiments.config import build, dump, override
+from experiments.config import build, dump, override, recorded
 from experiments.evaluate.protocol import complete
 from objectives.contexts import Context, Fresh
 from objectives.solvers import Solver
@@ -121,7 +122,8 @@ def learning_setup_of(synthetic: SyntheticSet, protocol: ByLearner, seed: int = 
     config = synthetic.record.get("config", {})
     if "objective" not in config or "context" not in config:
         raise _without_learner("its record has no objective")
-    objective = build(Objective, config["objective"])
+    built = functools.partial(recorded, file="the artefact", remedy="--set learner=ridge, or --protocol quick")
+    objective = built(Objective, config["objective"])
     terms = {name: cast(Match, term) for name, term in objective.terms if term.learners is not None}
     if protocol.term is not None and protocol.term not in terms:
         raise _without_learner(f"term '{protocol.term}' of its objective is not there, or holds none")
@@ -132,37 +134,48 @@ def learning_setup_of(synthetic: SyntheticSet, protocol: ByLearner, seed: int = 
         raise InvalidInput(
             f"the terms {', '.join(terms)} hold a learner each; say which one is meant: --set term={name}"
         )
-    match = _settled(name, terms[name], synthetic.record.get("resolved", {}).get(name))
+    match = _settled(name, terms[name], synthetic.record.get("resolved", {}).get(name), built)
     if match.by != "none":
         raise InvalidInput(
             f"term '{name}' is by: {match.by}, so a learner of its own learns from each part, and none from the whole set; "
             f"name a learner: --set learner=ridge"
         )
-    solver = build(Solver, config["solver"]) if "solver" in config else None
+    solver = built(Solver, config["solver"]) if "solver" in config else None
     findings = synthetic.record.get("findings", {})
     return LearningSetup(
         name,
         match,
-        build(Context, config["context"]),
-        int(config.get("seed", synthetic.record.get("seed", 0))),
+        built(Context, config["context"]),
+        _whole(config.get("seed", synthetic.record.get("seed", 0))),
         1 if solver is None else solver.planned,
         float(findings.get("factor", 1.0)),
-        findings.get("penalty"),
+        _number(findings.get("penalty")),
     )
 
 
-def _settled(name: str, match: Match, resolved: Any) -> Match:
+def _whole(value: Any) -> int:
+    """A seed of the record."""
+    return recorded(int, value, "the artefact", "--seed 0")
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else recorded(float, value, "the artefact", "--set learner=ridge")
+
+
+def _settled(name: str, match: Match, resolved: Any, built: Callable[..., Any]) -> Match:
     """The match with the numbers that were chosen in the run."""
     if resolved is None:
         return match
-    blocks = resolved["match"]
+    blocks = resolved.get("match") if isinstance(resolved, dict) else None
+    if not isinstance(blocks, dict) or not blocks:
+        raise _without_learner(f"what its record says of term '{name}' cannot be read")
     if len(blocks) > 1:
         raise InvalidInput(
             f"term '{name}' learns from {len(blocks)} blocks apart ({', '.join(blocks)}), and not from the whole; name a "
             "learner: --set learner=ridge"
         )
-    found = build(Discrepancy, next(iter(blocks.values())))
-    return replace(match, match=found, via=build(Embedding, resolved["via"]))
+    found = built(Discrepancy, next(iter(blocks.values())))
+    return replace(match, match=found, via=built(Embedding, resolved.get("via")))
 
 
 def learners(match: Match, penalty: float | None) -> tuple[Learner, Learner]:

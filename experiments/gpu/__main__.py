@@ -20,7 +20,7 @@ import torch
 
 from discrepancy.errors import InvalidInput
 from experiments.benchmarks.__main__ import machine
-from experiments.experiment import chosen_device
+from experiments.device import chosen_device
 from experiments.gpu import forward, methods, published, tests
 from experiments.gpu.budget import Budget, Setting
 from objectives.storage import json_text, write_text

@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from discrepancy.errors import printable
+
 __all__ = ["COMPILING", "Advance", "Shown", "console", "shown", "silent", "staged"]
 
 Advance = Callable[[int, str], None]
@@ -30,18 +32,18 @@ def console() -> Console:
 @contextlib.contextmanager
 def shown(title: str, total: int, quiet: bool = False) -> Iterator[Advance]:
     """Show the progress of something long."""
-    out = console()
+    out, title = console(), printable(title)
     if quiet:
         yield lambda done, note="": None
     elif out.is_terminal:
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
         with Progress(*columns, console=out) as bar:
             task = bar.add_task(title, total=total, note="")
@@ -86,6 +88,7 @@ def _lines(title: str, total: int, out: Console) -> Advance:
         out.print(
             f"{title}: {done}/{total}, {now - start:.0f} s{left} {note}".rstrip(),
             highlight=False,
+            markup=False,
             soft_wrap=True,
         )
 

@@ -6,6 +6,7 @@ from rich.markup import escape
 from rich.table import Table as Drawn
 from rich.text import Text
 
+from discrepancy.errors import printable
 from experiments.report.record import Facts, Listing, Notes, Part, Report, Section, Table
 from experiments.report.values import shown
 
@@ -24,7 +25,7 @@ def as_text(report: Report, console: Console | None = None) -> str:
 
 
 def _section(section: Section, console: Console) -> str:
-    heading = _printed(Text(section.title, "bold"), console) if section.title else ""
+    heading = _printed(Text(printable(section.title), "bold"), console) if section.title else ""
     return "\n".join(text for text in (heading, *(_part(part, console) for part in section.parts)) if text)
 
 
@@ -34,11 +35,11 @@ def _part(part: Part, console: Console) -> str:
             return _ruled(part, console) if console.is_terminal else _aligned(part)
         case Facts(facts):
             width = max((len(fact.title) for fact in facts), default=0)
-            return "\n".join(f"{fact.title.ljust(width)}  {shown(fact.value, fact.form)}" for fact in facts)
+            return "\n".join(f"{printable(fact.title).ljust(width)}  {shown(fact.value, fact.form)}" for fact in facts)
         case Notes(lines):
-            return "\n".join(lines)
+            return "\n".join(map(printable, lines))
         case Listing(text):
-            return text.rstrip("\n")
+            return printable(text, lines=True).rstrip("\n")
     return ""
 
 
@@ -46,7 +47,7 @@ def _ruled(table: Table, console: Console) -> str:
     drawn = Drawn(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     for column in table.columns:
         justify = "right" if column.right else "left"
-        drawn.add_column(escape(column.heading), justify=justify, no_wrap=column.right, overflow="fold")
+        drawn.add_column(escape(printable(column.heading)), justify=justify, no_wrap=column.right, overflow="fold")
     for cells in _cells(table):
         drawn.add_row(*map(escape, cells))
     return _printed(drawn, console)
@@ -60,7 +61,7 @@ def _printed(what: Drawn | Text, console: Console) -> str:
 
 def _aligned(table: Table) -> str:
     """Columns two spaces apart; the headings are a line like the others, unless all are empty."""
-    headings = [column.heading for column in table.columns]
+    headings = [printable(column.heading) for column in table.columns]
     lines = [headings, *_cells(table)] if any(headings) else _cells(table)
     widths = [max(len(line[index]) for line in lines) for index in range(len(headings))] if lines else []
     padded = [

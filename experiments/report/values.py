@@ -2,6 +2,7 @@
 
 import math
 
+from discrepancy.errors import printable
 from experiments.report.record import TEXT, Cell, Form, Interval, MeanStd
 
 __all__ = ["MISSING", "duration", "shown", "size"]
@@ -15,7 +16,7 @@ def shown(value: Cell, form: Form = TEXT) -> str:
         case None:
             return MISSING
         case str():
-            return value
+            return printable(value)
         case Interval(low, high):
             return f"[{shown(low, form)}, {shown(high, form)}]"
         case MeanStd(mean, None):

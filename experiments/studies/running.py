@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import dump
+from experiments.device import chosen_device
 from experiments.evaluate import TrainingSet, evaluate, held_out
-from experiments.experiment import chosen_device
 from experiments.report import Report, save
 from experiments.report.files import save_png
 from experiments.report.progress import Shown, silent

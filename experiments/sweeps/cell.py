@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.data import Source
+from experiments.device import chosen_device
 from experiments.evaluate import Comparison, NetworkEvaluator, Protocol, check_same, comparison, control
-from experiments.experiment import Experiment, chosen_device
+from experiments.experiment import Experiment
 from experiments.run import run
 from experiments.sweeps.folder import CellFiles
 from objectives.condensation import Progress

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from discrepancy.errors import DiscrepancyError
 from experiments.config import ConfigError, Mistake
+from experiments.device import chosen_device
 from experiments.evaluate import Protocol, whole_budget
-from experiments.experiment import chosen_device
 from experiments.plan import COMPILED_SPEEDUP, COMPILING_SECONDS, Plan, planned
 from experiments.sweeps.cells import Cell
 from objectives.data.labelled import LabelledData

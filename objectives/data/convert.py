@@ -4,6 +4,8 @@ Points of uint8, float32 and float64 stay as they are; other numbers become the 
 least. Memory is shared with the caller where nothing has to be converted.
 """
 
+import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +16,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
-from discrepancy.errors import InvalidInput
+from discrepancy.errors import DataWarning, InvalidInput
 from objectives.data.labels import Labels
+from objectives.data.pictures import eight_bits
 
 __all__ = ["RawLabels", "as_labels", "as_pair", "as_points", "as_targets", "encode", "numbered"]
 
@@ -73,17 +76,17 @@ def as_pair(data: Any, name: str) -> tuple[Any, Any]:
 def _item(value: Any, number: int, name: str) -> np.ndarray:
     if not isinstance(value, Image.Image):
         return _array(value, f"point {number} of '{name}'")
-    if value.mode.startswith(("I", "F")):
-        raise InvalidInput(
-            f"image {number} of '{name}' has more than 8 bits a channel (mode {value.mode}); "
-            f"convert it to 8 bits, or return an array"
-        )
-    return np.asarray(value.convert("L" if value.mode in ("1", "L") else "RGB"))
+    return np.asarray(eight_bits(value, f"image {number} of '{name}'"))
 
 
 def _array(data: Any, name: str) -> np.ndarray:
     """A numpy array of native byte order; arrays of Python strings become arrays of text."""
+    masked = _masked(data)
+    if masked:
+        raise InvalidInput(f"{name} have {masked} masked values, which numpy would read as what lies below; fill them")
     if isinstance(data, Tensor):
+        if data.layout != torch.strided or data.is_quantized:
+            raise InvalidInput(f"{name} must be a dense tensor, got layout {data.layout}; use .to_dense()")
         tensor = data.detach().cpu()
         return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
     try:
@@ -93,12 +96,30 @@ def _array(data: Any, name: str) -> np.ndarray:
     if array.dtype == object and all(isinstance(item, str) for item in array.flat):
         array = array.astype(str)
     if array.dtype.kind == "S":
-        array = array.astype(str)
-    if array.dtype.kind not in "biufU":
+        array = _text(array, name)
+    if array.dtype.kind not in "biufU" or (array.dtype.itemsize > 8 and array.dtype.kind == "f"):
         raise InvalidInput(
-            f"{name} must hold numbers (or, for labels, strings), got an array of {array.dtype}; convert it first"
+            f"{name} must hold numbers of at most 64 bits (or, for labels, strings), got an array of {array.dtype}; convert "
+            "it first"
         )
     return array
+
+
+def _masked(data: Any) -> int:
+    """The number of masked values of a numpy array, or of a list of such arrays."""
+    if isinstance(data, np.ma.MaskedArray):
+        return int(np.ma.count_masked(data))
+    if isinstance(data, list | tuple):
+        return sum(_masked(item) for item in data if isinstance(item, np.ma.MaskedArray | list | tuple))
+    return int(data is np.ma.masked)
+
+
+def _text(array: np.ndarray, name: str) -> np.ndarray:
+    """Byte strings as text."""
+    try:
+        return np.char.decode(array, "utf-8")
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{name} hold bytes that are not UTF-8 text; decode them first") from None
 
 
 def _numbers(data: Any, name: str) -> Tensor:
@@ -132,7 +153,7 @@ def as_points(data: Any, name: str) -> Tensor:
 
 
 def as_labels(data: Any, name: str) -> RawLabels:
-    """Whole numbers >= 0 (floats that are whole, columns ``(n, 1)`` too), strings, or rows that are distributions."""
+    """Whole numbers (floats that are whole, columns ``(n, 1)`` too), strings, or rows that are distributions."""
     array = _array(data, name)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
@@ -141,16 +162,23 @@ def as_labels(data: Any, name: str) -> RawLabels:
     if array.ndim != 1:
         raise InvalidInput(f"{name} must have shape (n,), or (n, classes) for distributions, got {array.shape}")
     if array.dtype.kind == "f":
-        _refuse(
-            array,
-            ~np.isfinite(array) | (array != np.floor(array)),
-            name,
-            "whole numbers, class names or distributions",
-            "; for a regression use LabelledData.with_targets, or name the array 'targets'",
-        )
+        wrong = ~np.isfinite(array) | (array != np.floor(array))
+        if wrong.any():
+            first = int(np.flatnonzero(wrong)[0])
+            raise InvalidInput(
+                f"{name} must be whole numbers, class names or distributions, got {array[first]:g} at example {first} "
+                f"({int(wrong.sum())} such in all); drop these examples or give class names; for a regression use "
+                "LabelledData.with_targets, or name the array 'targets'"
+            )
     if array.dtype.kind in "fi":
-        _refuse(array, array < 0, name, ">= 0")
         array = array.astype(np.int64)
+        if (array == -1).any() and (array == 0).any() and array.min() == -1:
+            warnings.warn(
+                f"{name} have -1 beside 0: it is taken for a class, of {int((array == -1).sum())} examples; drop these "
+                "examples if it means that they have no label",
+                DataWarning,
+                stacklevel=3,
+            )
     return RawLabels(array)
 
 
@@ -170,15 +198,6 @@ def as_targets(data: Any, name: str) -> Tensor:
     return rows
 
 
-def _refuse(array: np.ndarray, wrong: np.ndarray, name: str, rule: str, advice: str = "") -> None:
-    if wrong.any():
-        first = int(np.flatnonzero(wrong)[0])
-        raise InvalidInput(
-            f"{name} must be {rule}, got {array[first]:g} at example {first} ({int(wrong.sum())} such in all); "
-            f"drop these examples or give class names{advice}"
-        )
-
-
 def _distributions(rows: np.ndarray, name: str) -> RawLabels:
     """Rows (n, c) that sum to 1; when all of them are one-hot they are hard labels of c classes."""
     soft = torch.from_numpy(rows.astype(np.float32))
@@ -196,8 +215,9 @@ def _distributions(rows: np.ndarray, name: str) -> RawLabels:
 def numbered(labels: RawLabels, classes: Sequence[str] | None) -> tuple[dict[Any, int], tuple[str, ...]]:
     """The number of each label value, and the names of the classes.
 
-    Named classes are referred to by name or by position. Without names, the distinct values in increasing order are the
-    classes, so gaps are closed; columns of distributions are classes as they stand.
+    Named classes are referred to by position, or by name: whole numbers that are all positions are positions, others are
+    names. Without names, the distinct values in increasing order are the classes, so gaps are closed; columns of distributions
+    are classes as they stand.
     """
     if classes is None and labels.columns is not None:
         classes = [str(number) for number in range(labels.columns)]
@@ -205,7 +225,11 @@ def numbered(labels: RawLabels, classes: Sequence[str] | None) -> tuple[dict[Any
         values = np.unique(labels.values).tolist()
         return {value: number for number, value in enumerate(values)}, tuple(str(value) for value in values)
     names = {str(name): number for number, name in enumerate(classes)}
-    return {**dict(zip(range(len(classes)), range(len(classes)), strict=True)), **names}, tuple(map(str, classes))
+    positions = {number: number for number in range(len(classes))}
+    if labels.values.dtype.kind in "iu" and not set(np.unique(labels.values).tolist()) <= positions.keys():
+        whole = {int(name): number for name, number in names.items() if re.fullmatch(r"-?(0|[1-9][0-9]*)", name)}
+        positions = whole or positions
+    return {**positions, **names}, tuple(map(str, classes))
 
 
 def encode(labels: RawLabels, numbers: dict[Any, int], names: Sequence[str], name: str) -> Labels:

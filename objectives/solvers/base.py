@@ -1,5 +1,6 @@
 """What a solver is: a frozen description that starts a stateful :class:`Solving`, advanced one step at a time."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -31,6 +32,17 @@ class Problem:
     context: Context
     synthetic: Parameterisation
     runtime: Runtime = Runtime()  # noqa: RUF009  (frozen)
+
+    def __post_init__(self) -> None:
+        """Refuses more synthetic examples than fit into memory, before one of them is made."""
+        count = sum(self.synthetic.sizes(self.data))
+        needed = count * math.prod(self.data.shape) * self.runtime.dtype.itemsize
+        if needed > self.runtime.free_bytes:
+            how = "per_class" if self.synthetic.examples is None else "examples"
+            raise InvalidInput(
+                f"'{how}' is {getattr(self.synthetic, how)}: the {count:,} synthetic examples alone take "
+                f"{needed / 2**30:.3g} GiB, and {self.runtime.free_bytes / 2**30:.3g} GiB are free; lower it"
+            )
 
     def engine(self, steps: int, examples: int | None = None) -> Engine:
         """The objective bound to the data, for so many steps of so many synthetic examples, by default all."""

@@ -7,6 +7,8 @@ over classes with one step, and so it has a name of its own.
 
 import copy
 import inspect
+import math
+import warnings
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -42,6 +44,10 @@ _SCHEDULERS = {
     and name not in ("LRScheduler", "LambdaLR", "MultiplicativeLR", "SequentialLR", "ChainedScheduler")
     and not name.startswith("_")
 }
+
+
+MOST_TRIED = 2000
+"""Steps of a scheduler that are tried before a run."""
 
 
 class Descent(Solver, kind="descent"):
@@ -94,9 +100,33 @@ class Descent(Solver, kind="descent"):
         for name in ("options", "rates", "scheduler_options"):
             object.__setattr__(self, name, named(getattr(self, name)))
         for name, rate in (("lr", self.lr), *self.rates):
-            if not rate > 0:
-                raise InvalidInput(f"'{name}' must be > 0, got {rate}")
-        self.schedule(self.optimise({"points": torch.zeros(1, requires_grad=True)}))
+            if not 0 < rate < math.inf:
+                raise InvalidInput(f"'{name}' must be > 0 and finite, got {rate}")
+        self._try()
+
+    def _try(self) -> None:
+        """A step on a single number, and all of the scheduler's, or the first thousands: some options fail only then.
+
+        Raises:
+            InvalidInput: naming the options that fail.
+        """
+        leaf = torch.zeros(1, requires_grad=True)
+        leaf.grad = torch.ones(1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            optimiser = self.optimise({"points": leaf})
+            scheduler = self.schedule(optimiser)
+            try:
+                optimiser.step()
+            except Exception as error:  # whatever torch's optimisers raise
+                raise _unsuitable("options", type(optimiser), error) from error
+            if not bool(torch.isfinite(leaf).all()):
+                raise InvalidInput(f"'options' make steps of torch's {type(optimiser).__name__} that are not finite")
+            try:
+                for _ in range(min(self.steps, MOST_TRIED) if scheduler is not None else 0):
+                    _scheduled(scheduler, 1.0)
+            except Exception as error:
+                raise _unsuitable("scheduler_options", type(scheduler), error) from error
 
     def optimise(self, leaves: dict[str, Tensor]) -> Optimizer:
         """A new optimiser, with one parameter group for every named parameter."""
@@ -204,8 +234,21 @@ def _called(field: str, kind: Any, options: dict[str, Any], *positional: Any, **
             raise InvalidInput(f"'{field}' has '{name}', which torch's {kind.__name__} does not take{hint}")
     try:
         return kind(*positional, **named, **options)
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(f"'{field}' do not suit torch's {kind.__name__}: {error}") from error
+    except Exception as error:  # whatever torch raises
+        raise _unsuitable(field, kind, error) from error
+
+
+def _unsuitable(field: str, kind: type, error: Exception) -> InvalidInput:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return InvalidInput(f"'{field}' do not suit torch's {kind.__name__}: {reason}")
+
+
+def _scheduled(scheduler: lr_scheduler.LRScheduler | None, loss: Tensor | float) -> None:
+    """A step of the scheduler, if there is one; one that looks at the loss is told it."""
+    if isinstance(scheduler, lr_scheduler.ReduceLROnPlateau):
+        scheduler.step(float(loss))
+    elif scheduler is not None:
+        scheduler.step()
 
 
 class _Descending(Solving):
@@ -275,10 +318,7 @@ class _Descending(Solving):
         self.engine.learned_draws.ascend([value.uphill for value in values])
         loss = torch.stack([value.total for value in values]).sum()
         for scheduler in self.schedulers:
-            if isinstance(scheduler, lr_scheduler.ReduceLROnPlateau):
-                scheduler.step(loss.item())
-            elif scheduler is not None:
-                scheduler.step()
+            _scheduled(scheduler, loss)
         terms = {
             name: torch.stack([value.terms[name] for value in values if name in value.terms]).sum()
             for name, _ in self.problem.objective.terms

@@ -8,27 +8,26 @@ labels, fingerprint of the data. Nothing is ever unpickled.
 
 import json
 import operator
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from discrepancy.arrays import as_tensor
-from discrepancy.errors import InvalidInput, out_of_memory
-from discrepancy.parts import plain
-from objectives.data.labels import Kind, Labels
+from discrepancy.errors import InvalidInput
+from discrepancy.parts import plain, user_path
+from objectives.data.labels import Labels
 from objectives.data.real import RealData
 from objectives.data.units import Normalisation
 from objectives.storage import write_bytes
 from objectives.synthetic.parameterisation import Decoded, Parameterisation
+from objectives.synthetic.reading import Content, metadata_of, tensors_of
 
 __all__ = ["FORMAT", "SyntheticSet"]
 
@@ -202,56 +201,29 @@ class SyntheticSet(Dataset[tuple[Tensor, ...]]):
             "target_units": units and {name: list(value) for name, value in vars(units).items()},
             "stored_bytes": self.stored_bytes,
         }
-        write_bytes(_path(path), safetensors.torch.save(tensors, {"discrepancy": json.dumps(about)}))
+        write_bytes(user_path("path", path), safetensors.torch.save(tensors, {"discrepancy": json.dumps(about)}))
 
     @classmethod
     def load(cls, path: str | Path) -> "SyntheticSet":
         """Read an artefact.
 
         Raises:
-            InvalidInput: if the file is missing, truncated, not an artefact, or of a newer version of the format.
+            InvalidInput: if the file is missing, truncated, not an artefact, of a newer version of the format, or if anything
+                in it is not as :meth:`save` writes it.
         """
-        path = _path(path)
-        if not path.is_file():
-            raise InvalidInput(f"'{path}' is not a file; give the path of an artefact (result.safetensors)")
-        try:
-            with safetensors.safe_open(path, "pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
-        except (safetensors.SafetensorError, OSError) as error:
-            if out_of_memory(error):
-                raise
-            raise InvalidInput(
-                f"'{path}' is damaged or no safetensors file ({error}); make it again or restore it"
-            ) from error
-        try:
-            about = json.loads(metadata["discrepancy"])
-            if about["format"] > FORMAT:
-                raise InvalidInput(
-                    f"'{path}' has format {about['format']}, this version reads up to {FORMAT}; "
-                    "update: pip install -U discrepancy"
-                )
-            names = ("format", "classes", "normalisation", "limits", "labels", "target_units")
-            return cls(
-                tensors["points"],
-                _loaded(tensors, about),
-                tensors["weights"],
-                tuple(about["classes"]),
-                Normalisation(tuple(about["normalisation"]["mean"]), tuple(about["normalisation"]["std"])),
-                about["limits"] and tuple(about["limits"]),
-                {name.removeprefix("parameters/"): value for name, value in tensors.items() if "/" in name},
-                {name: value for name, value in about.items() if name not in names},
-            )
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise InvalidInput(
-                f"'{path}' is a safetensors file but no artefact of this library; 'condense run' makes them"
-            ) from error
-
-
-def _path(path: Any) -> Path:
-    if not isinstance(path, str | os.PathLike):
-        raise InvalidInput(f"'path' must be the path of a file, got a {type(path).__name__}")
-    return Path(path)
+        tensors, metadata = tensors_of(path, "the path of an artefact (result.safetensors)")
+        about = metadata_of(path, metadata, "discrepancy", "no artefact of this library; 'condense run' makes them")
+        found = Content(path, tensors, about, FORMAT)
+        return cls(
+            found.points,
+            found.labels,
+            found.weights,
+            found.classes,
+            found.normalisation,
+            found.limits,
+            found.parameters,
+            found.record,
+        )
 
 
 def _labels(decoded: Decoded, data: RealData, scored: bool) -> Labels:
@@ -262,18 +234,3 @@ def _labels(decoded: Decoded, data: RealData, scored: bool) -> Labels:
     if scored:
         return Labels("scores", values, slots=decoded.slots)
     return Labels("hard" if values.ndim == 1 else "soft", values)
-
-
-def _loaded(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Labels:
-    """The labels of a file."""
-    kind: Any = about.get("labels")
-    units = about.get("target_units")
-    if kind == "none":
-        return Labels()
-    values = tensors["labels"]
-    if kind not in get_args(Kind):  # a file of an earlier version
-        kind = "hard" if values.ndim == 1 else "soft"
-    if units is not None:
-        own = Normalisation(tuple(units["mean"]), tuple(units["std"]))
-        return Labels("targets", values.reshape(len(values), -1), own)
-    return Labels(kind, values, slots=tensors.get("slots"))

@@ -168,7 +168,8 @@ class Parameterisation(Part, family=True):
                     f"'{data.name}' has no classes; say how many examples there are to be, with 'examples'"
                 )
             return (self.per_class,) * data.count
-        return tuple(len(part) for part in torch.arange(self.examples).tensor_split(data.count))
+        each, more = divmod(self.examples, data.count)
+        return tuple(each + (number < more) for number in range(data.count))
 
     def each(self, data: RealData) -> int:
         """How many are stored of the class of which the most are."""

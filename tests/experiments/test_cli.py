@@ -85,7 +85,7 @@ def test_dry_run_plans_and_touches_nothing(tmp_path: Path, capsys: pytest.Captur
 
 @pytest.mark.parametrize("option", ["--dry-run", "--quiet"])
 def test_not_enough_memory_is_said_before_anything_starts(option: str, tmp_path: Path, capsys, monkeypatch):
-    monkeypatch.setattr("objectives.engine.runtime.available_bytes", lambda device: 1000)
+    monkeypatch.setattr("objectives.engine.runtime.available_bytes", lambda device: 4000)
     assert run(option, "--out", str(tmp_path / "run")) == 2
     assert "GiB are free; use a narrower network" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

@@ -1,8 +1,10 @@
 """Configuration files, their merging and comparison, and the parts of a user's own."""
 
 import importlib
+import itertools
 import json
 import math
+import os
 import subprocess
 import sys
 import textwrap
@@ -51,6 +53,11 @@ def test_toml_and_yaml_build_the_same(tmp_path: Path) -> None:
     assert build(House, read(toml)) == build(House, read(yaml))
 
 
+BOMB = "\n".join(
+    ["a: &a [1]", *(f"{b}: &{b} [{', '.join(['*' + a] * 9)}]" for a, b in itertools.pairwise("abcdefghi"))]
+)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
@@ -66,6 +73,22 @@ def test_toml_and_yaml_build_the_same(tmp_path: Path) -> None:
         ("a.yaml", "a: {1: x}", r"a\.yaml: a\.1: keys are text, got 1 \(a whole number\); put it in quotes$"),
         ("a.yaml", "a: &a [*a]", r"a\.yaml: a\.0: contains itself; an alias must not stand inside what it refers to$"),
         ("a.yaml", "a: " + "[" * 2000, r"a\.yaml: is nested too deeply$"),
+        ("a.yaml", BOMB, r"a\.yaml: holds more than 20,000 values, once every alias is replaced"),
+        (
+            "a.yaml",
+            BOMB.replace("[", "{<<: [").replace("]", "]}").replace("{<<: [1]}", "{x: 1}"),
+            "holds more than 20,000",
+        ),
+        ("a.toml", ".".join("a" * 2000) + " = 1", r"a\.toml: is nested too deeply$"),
+        ("a.yaml", "a: !!int ''", r"a\.yaml: line 1, column 4: '' is no value of the tag !!int$"),
+        ("a.yaml", "a: !!bool abc", r"a\.yaml: line 1, column 4: 'abc' is no value of the tag !!bool$"),
+        (
+            "a.yaml",
+            "a: !!binary ''",
+            r"a\.yaml: line 1, column 4: could not determine a constructor for the tag .*binary",
+        ),
+        ("a.yaml", "a: " + "9" * 400, r"a\.yaml: line 1, column 4: '9{40}' is no value of the tag !!int$"),
+        ("a.yaml", "a: " + "x" * (1 << 20), r"a\.yaml: is larger than 1 MiB; a configuration is a short text$"),
         ("a.json", "{}", r"a\.json: a configuration file ends in \.yaml, \.yml or \.toml, got 'a\.json'$"),
     ],
     ids=lambda text: text[:20],
@@ -82,6 +105,9 @@ def test_a_file_that_cannot_be_read_gives_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"gone\.yaml: no such file$"):
         read(tmp_path / "gone.yaml")
     (tmp_path / "folder.yaml").mkdir()
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(ConfigError, match=r"pipe\.yaml: is no regular file$"):
+        read(tmp_path / "pipe.yaml")
     with pytest.raises(ConfigError, match=r"folder\.yaml: cannot be read: Is a directory$"):
         read(str(tmp_path / "folder.yaml"))
     (tmp_path / "latin.yaml").write_bytes("a: é".encode("latin-1"))
@@ -140,6 +166,9 @@ def test_override_reports_every_bad_assignment() -> None:
         "--set v=[1: expected ',' or ']', but got '<stream end>' (at line 1, column 3)",
         "--set: expected path.to.key=value, got '=3'",
     ]
+    for bad in ("x=[a, &a [*a]]", "x={[1]: 2}", ".".join("a" * 100) + "=1"):
+        with pytest.raises(ConfigError, match=r"contains itself|keys are text|at most 60 steps"):
+            override({}, [bad])
 
 
 def test_difference_names_the_paths() -> None:

@@ -34,7 +34,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=9) | st.sample
     ["no", "1e-5", "null", "", "~", "a: b", "0x1F"]
 )
 NUMBER = st.floats(allow_nan=False) | st.floats(0.01, 20) | st.sampled_from([0.0, 0.5, 1.0, 1e-5])
-WHOLE = st.integers(1, 20) | st.integers()
+WHOLE = st.integers(1, 20) | st.integers(-1000, 1000)
 LEAVES = {float: NUMBER, int: WHOLE, str: TEXT, bool: st.booleans(), type(None): st.none()}
 
 

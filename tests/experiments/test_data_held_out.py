@@ -11,7 +11,7 @@ from discrepancy.errors import InvalidInput
 from experiments import commands
 from experiments.cli import main
 from experiments.config import build, dump
-from experiments.data import Digits, HeldOut, Source, Torchvision
+from experiments.data import Digits, HeldOut, Images, Source, Torchvision
 from objectives import SyntheticSet
 from objectives.data.labelled import Normalisation
 from objectives.data.labels import Labels
@@ -71,4 +71,21 @@ def test_the_root_that_is_given_is_that_of_the_data_of_which_a_part_is_held_out(
     )
     moved = commands.source_of(made, "a", root=str(tmp_path))
     assert moved == HeldOut(of=Torchvision(name="MNIST", root=str(tmp_path)))
-    assert commands.source_of(made, "a") == source
+    with pytest.raises(InvalidInput, match=r"name '/gone', and what a file names is not read .*: --root /gone"):
+        commands.source_of(made, "a")
+
+
+def test_data_that_are_named_again_are_taken_as_they_were(tmp_path: Path) -> None:
+    source = HeldOut(of=Images(path=str(tmp_path), size=4))
+    made = SyntheticSet(
+        torch.zeros(2, 1),
+        Labels(),
+        torch.ones(2),
+        (),
+        Normalisation((0.0,), (1.0,)),
+        record={"config": {"data": dump(source)}},
+    )
+    assert commands.source_of(made, "a", data=str(tmp_path)) == source
+    assert commands.source_of(made, "a", data=str(tmp_path.parent)) == Images(path=str(tmp_path.parent))
+    with pytest.raises(InvalidInput, match="unless you name it too: --data"):
+        commands.source_of(made, "a")

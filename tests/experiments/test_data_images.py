@@ -1,3 +1,7 @@
+import itertools
+import os
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -5,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from discrepancy.errors import InvalidInput
+from discrepancy.errors import DataWarning, InvalidInput
 from experiments.data import Images
 
 RNG = np.random.default_rng(0)
@@ -109,8 +113,9 @@ def translucent_palette() -> Image.Image:
         (translucent_palette, "has transparent pixels"),
         (lambda: Image.fromarray(GREY.astype(np.uint16) * 256), r"has more than 8 bits a channel \(mode I;16\)"),
         (lambda: Image.new("L", (8, 5)), r"0.png has 7 x 5 pixels and .*odd.png 8 x 5; set 'size'"),
+        (lambda: Image.new("1", (1 << 14, 1 << 13)), r"has 16384 x 8192 pixels, and at most 67,108,864 are read"),
     ],
-    ids=["alpha", "palette-alpha", "16-bit", "size"],
+    ids=["alpha", "palette-alpha", "16-bit", "size", "large"],
 )
 def test_refuses_by_name(folder: Path, image: Callable[[], Image.Image], message: str) -> None:
     put(image(), folder, "dog", "odd.png")
@@ -118,7 +123,104 @@ def test_refuses_by_name(folder: Path, image: Callable[[], Image.Image], message
         Images(path=str(folder)).load()
 
 
-@pytest.mark.parametrize("content", [b"", b"text", b"\x89PNG\r\n\x1a\n"], ids=["empty", "text", "truncated"])
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def deep_png(colour: int, channels: int) -> bytes:
+    """An image of 7 x 5 with 16 bits a channel, which Pillow does not write."""
+    rows = b"".join(b"\0" + RNG.bytes(7 * channels * 2) for _ in range(5))
+    parts = (
+        (b"IHDR", struct.pack(">IIBBBBB", 7, 5, 16, colour, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("odd.png", deep_png(2, 3)),
+        ("odd.png", deep_png(4, 2)),
+        ("odd.png", deep_png(6, 4)),
+        ("odd.ppm", b"P6 7 5 65535\n" + bytes(7 * 5 * 6)),
+    ],
+    ids=["colour", "grey-alpha", "colour-alpha", "ppm"],
+)
+def test_refuses_16_bits_a_channel_that_pillow_would_cut_to_8(folder: Path, name: str, content: bytes) -> None:
+    (folder / "cat" / name).write_bytes(content)
+    with pytest.raises(InvalidInput, match=f"{name} has more than 8 bits a channel"):
+        Images(path=str(folder)).load()
+
+
+@pytest.mark.parametrize("ending", ["tif", "png", "webp"])
+def test_refuses_several_pages(folder: Path, ending: str) -> None:
+    pages = [Image.new("RGB", (7, 5), (60 * number, 0, 0)) for number in range(3)]
+    pages[0].save(folder / "cat" / f"odd.{ending}", save_all=True, append_images=pages[1:])
+    with pytest.raises(InvalidInput, match=rf"odd.{ending} has 3 pages or frames"):
+        Images(path=str(folder)).load()
+
+
+@pytest.mark.parametrize(
+    "names", [("train", "test"), ("train", "val"), ("training", "testing"), ("Train", "Test")], ids="-".join
+)
+def test_parts_by_the_names_that_are_usual(tmp_path: Path, names: tuple[str, str]) -> None:
+    for part, name, number in itertools.product(names, "01", range(2)):
+        put(Image.fromarray(GREY + np.uint8(number)), tmp_path, part, name, f"{number}.png")
+    data = Images(path=str(tmp_path)).load()
+    assert data.test is not None
+    assert (data.classes, len(data.train), len(data.test)) == (("0", "1"), 4, 4)
+
+
+def test_what_is_left_out_is_named_once(tmp_path: Path) -> None:
+    for part, name in itertools.product(("train", "test", "val", "raw"), "01"):
+        put(Image.fromarray(GREY), tmp_path, part, name, "0.png")
+    for name in ("a.txt", "b.csv", ".DS_Store"):
+        (tmp_path / "train" / "0" / name).write_text("no image")
+    with pytest.warns(
+        DataWarning, match=r"left out are the folders 'raw', 'val' beside train and test; 2 files .*'0/a.txt'"
+    ):
+        data = Images(path=str(tmp_path)).load()
+    assert data.test is not None
+    assert (data.classes, len(data.train), len(data.test)) == (("0", "1"), 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        (("train/a", "Train/a"), "has the folders 'Train', 'train', which are the same part"),
+        (("test/a", "val/a"), "has 'test', 'val' and no folder 'train'"),
+        (("train/a", "dog"), "has the folder 'train' with classes in it beside 'dog'"),
+    ],
+    ids=["twice", "no-train", "train-and-class"],
+)
+def test_refuses_parts_that_cannot_be_told_from_classes(tmp_path: Path, folders: tuple[str, ...], message: str) -> None:
+    for name in folders:
+        put(Image.fromarray(GREY), tmp_path, name, "0.png")
+    with pytest.raises(InvalidInput, match=message):
+        Images(path=str(tmp_path)).load()
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    for name in ("train", "bus"):
+        for number in range(5):
+            put(Image.fromarray(GREY), tmp_path, name, f"{number}.png")
+    assert Images(path=str(tmp_path)).load().classes == ("bus", "train")
+
+
+def test_refuses_a_pipe(folder: Path) -> None:
+    os.mkfifo(folder / "cat" / "odd.png")
+    with pytest.raises(InvalidInput, match=r"odd.png is no regular file"):
+        Images(path=str(folder)).load()
+
+
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 7 5\n%%EndComments\nshowpage\n"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"text", b"\x89PNG\r\n\x1a\n", POSTSCRIPT], ids=["empty", "text", "truncated", "postscript"]
+)
 def test_refuses_what_is_no_image(folder: Path, content: bytes) -> None:
     (folder / "cat" / "odd.png").write_bytes(content)
     with pytest.raises(InvalidInput, match=r"odd.png cannot be read as an image \(\w+\); replace or remove it"):

@@ -1,3 +1,7 @@
+import io
+import os
+import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +67,82 @@ def test_fields_reach_the_data(tmp_path: Path) -> None:
         ({"x": X, "y": Y[:4]}, "some.npz: training data: 4 labels do not fit 23 points"),
         ({"x": X / 0.1 * np.nan, "y": Y}, "some.npz: training data: 805 values of the points are NaN"),
         ({"x_train": X, "y_train": Y, "x_test": X[:1], "y_test": [9]}, "some.npz: test data: labels contain '9'"),
+        (
+            {"x": X.astype(np.longdouble), "y": Y},
+            "points must hold numbers of at most 64 bits .* got an array of float128",
+        ),
+        ({"x": X, "y": np.array(3)}, r"labels must have shape \(n,\), .* got \(\)"),
+        (
+            {"x": X, "y": Y, "classes": np.array("abc")},
+            r"'classes' must be a list of names, got an array of shape \(\)",
+        ),
+        ({"x": X, "y": Y, "classes": np.arange(3.0)}, "'classes' must be a list of names, .* type float64"),
     ],
-    ids=["no-x", "no-y_test", "no-train", "other-names", "pickle", "length", "nan", "unseen"],
+    ids=[
+        "no-x",
+        "no-y_test",
+        "no-train",
+        "other-names",
+        "pickle",
+        "length",
+        "nan",
+        "unseen",
+        "long",
+        "0-d",
+        "text",
+        "floats",
+    ],
 )
 def test_refuses_arrays(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         saved(tmp_path, **arrays).load()
+
+
+def test_arrays_that_are_not_needed_are_not_read(tmp_path: Path) -> None:
+    source = saved(tmp_path, x=X, y=Y, extra=np.array([{}] * 23))
+    assert len(source.load().train) == 18
+
+
+def header(*shape: int) -> bytes:
+    """The first bytes of an array of this shape, without its values."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": shape})
+    return file.getvalue()
+
+
+def test_refuses_by_the_header_what_does_not_fit_into_memory(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "some.npz", "w") as file:
+        file.writestr("x.npy", header(10**12, 3))
+        file.writestr("y.npy", header(10**12))
+    with pytest.raises(InvalidInput, match=r"some.npz: its arrays need 2.98e\+04 GiB, and .* GiB are free"):
+        Npz(path=str(tmp_path / "some.npz")).load()
+
+
+def test_refuses_an_encrypted_file(tmp_path: Path) -> None:
+    path = Path(saved(tmp_path, x=X, y=Y).path)
+    content = path.read_bytes()
+    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # the flags of each member, twice in a zip file
+        parts = content.split(mark)
+        content = mark.join(
+            [parts[0], *(bytes([*p[: place - 4], p[place - 4] | 1, *p[place - 3 :]]) for p in parts[1:])]
+        )
+    path.write_bytes(content)
+    with pytest.raises(InvalidInput, match=r"some.npz is encrypted \(array 'x'\)"):
+        Npz(path=str(path)).load()
+
+
+def test_refuses_a_pipe_and_a_folder(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.npz")
+    (tmp_path / "folder.npz").mkdir()
+    for name in ("pipe.npz", "folder.npz"):
+        with pytest.raises(InvalidInput, match=rf"{name} is no file"):
+            Npz(path=str(tmp_path / name)).load()
+
+
+@pytest.mark.parametrize("path", ["~nobody-at-all/x.npz", "x\0.npz", "x" * 300 + ".npz"], ids=["user", "nul", "long"])
+def test_refuses_what_can_be_no_path(path: str) -> None:
+    with pytest.raises(InvalidInput, match=r"'path' (begins with|contains the character NUL|has a name of 304 bytes)"):
+        Npz(path=path)
 
 
 def test_refuses_a_missing_file(tmp_path: Path) -> None:
@@ -99,14 +173,17 @@ def test_refuses_a_pickle(tmp_path: Path) -> None:
     path = tmp_path / "evil.npz"
     np.save(path.with_suffix(".npy"), np.array([{}]), allow_pickle=True)
     path.with_suffix(".npy").rename(path)
-    with pytest.raises(InvalidInput, match=r"evil.npz holds pickled Python objects, which are never read"):
+    with pytest.raises(InvalidInput, match=r"evil.npz holds a single array and no names"):
+        Npz(path=str(path)).load()
+    path.write_bytes(pickle.dumps([X, Y]))
+    with pytest.raises(InvalidInput, match=r"evil.npz cannot be read as an npz file \(a pickle, which is never read\)"):
         Npz(path=str(path)).load()
 
 
 def test_refuses_a_single_array(tmp_path: Path) -> None:
     np.save(tmp_path / "one.npy", X)
     (tmp_path / "one.npy").rename(tmp_path / "one.npz")
-    with pytest.raises(InvalidInput, match=r"one.npz has no array 'x', only \(a single array\)"):
+    with pytest.raises(InvalidInput, match=r"one.npz holds a single array and no names; write it with numpy.savez"):
         Npz(path=str(tmp_path / "one.npz")).load()
 
 

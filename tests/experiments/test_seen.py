@@ -12,8 +12,8 @@ import torch
 from discrepancy import MMD
 from discrepancy.errors import InvalidInput
 from experiments.cli import main
-from experiments.data import Digits
-from experiments.evaluate import check_unseen, held_out, note_of_others
+from experiments.data import Digits, Npz
+from experiments.evaluate import check_same, check_unseen, held_out, note_of_others
 from objectives import Match, condense
 from objectives.data.fingerprint import SKETCH, Sketch, row_hashes
 from objectives.data.labelled import LabelledData
@@ -103,21 +103,24 @@ def test_data_that_changed_behind_their_name_are_refused_unless_they_are_named(
     np.savez("table.npz", x_train=x[:40], y_train=y[:40], x_test=x[40:], y_test=y[40:])
     assert main(["run", "random", "--data", "table.npz", "--per-class", "3", "--out", "run", "--quiet"]) == 0
     capsys.readouterr()
-    assert main(["evaluate", "run", *SMALL]) == 0
+    assert main(["evaluate", "run", "--data", "table.npz", *SMALL]) == 0
     assert json.loads(capsys.readouterr().out)["notes"] == []
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")  # where another file has the name
     np.savez("table.npz", x=x, y=y)
-    assert main(["evaluate", "../run", *SMALL]) == 0
-    assert json.loads(capsys.readouterr().out)["rows"]["condensed"]["test_examples"] == 20
-    (tmp_path / "table.npz").unlink()
     assert main(["evaluate", "../run", *SMALL]) == 2
-    assert "'table' is not what '../run' was made from" in capsys.readouterr().err
+    assert f"unless you name it too: --data {tmp_path / 'table.npz'}" in capsys.readouterr().err
+    assert main(["evaluate", "../run", "--data", "../table.npz", *SMALL]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"]["condensed"]["test_examples"] == 20
     monkeypatch.chdir(tmp_path)
     np.savez("table.npz", x_train=x[:40], y_train=1 - y[:40], x_test=x[40:], y_test=y[40:])
     for command in (["evaluate", "run", *SMALL], ["label", "run", "--teacher", "mlp", "--out", "other.safetensors"]):
         assert main(command) == 2
-        assert "'table' is not what 'run' was made from: its training examples have changed" in capsys.readouterr().err
+        assert f"not read or written unless you name it too: --data {tmp_path / 'table.npz'}" in capsys.readouterr().err
+    with pytest.raises(
+        InvalidInput, match="'table' is not what 'run' was made from: its training examples have changed"
+    ):
+        check_same(SyntheticSet.load("run/result.safetensors"), Npz(path="table.npz").load(), "run")
     x[:20] += 1
     np.savez("table.npz", x_train=x[:40], y_train=y[:40], x_test=x[40:], y_test=y[40:])
     assert main(["evaluate", "run", "--data", "table.npz", *SMALL]) == 0

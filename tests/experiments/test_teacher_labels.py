@@ -211,7 +211,7 @@ def test_mistakes_have_their_places(folder: Path, tmp_path: Path, capsys: pytest
     assert main([*RUN, "--teacher", "{network: {kind: convnet, widht: 3}}", "--dry-run"]) == 2
     assert "teacher.network.widht: unknown key" in capsys.readouterr().err
     assert main([*RUN, "--teacher", str(folder / "result.safetensors"), "--dry-run"]) == 2
-    assert "is no file of a teacher; for weights of your own" in capsys.readouterr().err
+    assert "but no file of a teacher; for weights of your own" in capsys.readouterr().err
     assert (
         main(
             ["label", str(folder / "result.safetensors"), "--teacher", "[1]", "--out", str(tmp_path / "a.safetensors")]

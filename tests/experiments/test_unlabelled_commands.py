@@ -98,9 +98,14 @@ def test_classes_and_targets_are_not_compared(folder: Path, capsys: pytest.Captu
 
 
 def test_evaluation_is_refused_with_what_to_do(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evaluate", str(folder / "points" / "result.safetensors"), "--quiet"]) == 2
+    artefact, data = str(folder / "points" / "result.safetensors"), ["--data", str(folder / "points.npz")]
+    assert main(["evaluate", artefact, "--quiet"]) == 2
+    assert (
+        f"what a file names is not read or written unless you name it too: {' '.join(data)}" in capsys.readouterr().err
+    )
+    assert main(["evaluate", artefact, *data, "--quiet"]) == 2
     assert "no network can be trained on it and evaluated; see how far a set is from it: condense compare" in (
         capsys.readouterr().err
     )
-    assert main(["label", str(folder / "points" / "result.safetensors"), "--out", str(folder / "b.safetensors")]) == 2
+    assert main(["label", artefact, *data, "--out", str(folder / "b.safetensors")]) == 2
     assert "a teacher needs classes, but 'points' has no labels" in capsys.readouterr().err

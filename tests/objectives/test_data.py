@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
-from discrepancy.errors import InvalidInput
+from discrepancy.errors import DataWarning, InvalidInput
 from objectives.data.examples import Examples
 from objectives.data.labelled import LabelledData, Normalisation
 from objectives.data.labels import Labels
@@ -162,8 +162,14 @@ class TestPoints:
     @pytest.mark.parametrize(
         ("points", "message"),
         [
-            (np.where(np.arange(21).reshape(7, 3) == 8, np.nan, 1), "1 values of the points are NaN .* first in example 2"),
-            (np.where(np.arange(21).reshape(7, 3) >= 19, np.inf, 1.0), "2 values of the points .* the first in example 6"),
+            (
+                np.where(np.arange(21).reshape(7, 3) == 8, np.nan, 1),
+                "1 values of the points are NaN .* first in example 2",
+            ),
+            (
+                np.where(np.arange(21).reshape(7, 3) >= 19, np.inf, 1.0),
+                "2 values of the points .* the first in example 6",
+            ),
             (np.zeros((0, 3)), "there are no examples"),
             (np.zeros((7, 0)), "have no values"),
             (np.zeros(7), r"must have shape \(n, features\).*got \(7,\)"),
@@ -171,11 +177,29 @@ class TestPoints:
             (np.full((7, 3), None), "must hold numbers .* got an array of object"),
             (np.full((7, 3), "a"), "must hold numbers, got strings"),
             (np.ones((7, 3), complex), "got an array of complex128"),
+            (np.ma.masked_less(np.arange(21).reshape(7, 3), 2), "points have 2 masked values"),
+            ([np.ma.masked_less(np.arange(3), row) for row in range(7)], "points have 15 masked values"),
+            (torch.eye(7).to_sparse(), "must be a dense tensor"),
             ([[1.0], [1.0, 2.0]], "give examples of one size"),
             (table(5), "7 labels do not fit 5 points"),
         ],
-        ids=["nan", "inf", "empty", "no-features", "1d", "5d", "object", "strings", "complex", "ragged", "length"],
-    )  # fmt: skip
+        ids=[
+            "nan",
+            "inf",
+            "empty",
+            "no-features",
+            "1d",
+            "5d",
+            "object",
+            "strings",
+            "complex",
+            "masked",
+            "rows",
+            "sparse",
+            "ragged",
+            "length",
+        ],
+    )
     def test_refuses(self, points: Any, message: str) -> None:
         with pytest.raises(InvalidInput, match=f"^training data: .*{message}"):
             LabelledData.of(points, LABELS if len(points) else LABELS[:0])
@@ -253,7 +277,6 @@ class TestLabels:
     @pytest.mark.parametrize(
         ("labels", "message"),
         [
-            (LABELS - 1, r"labels must be >= 0, got -1 at example 0 \(3 such in all\)"),
             (LABELS + 0.5, "must be whole numbers, class names or distributions, got 0.5 at example 0"),
             (np.where(LABELS == 2, np.nan, LABELS), "got nan at example 2"),
             (LABELS[:5], "5 labels do not fit 7 points"),
@@ -263,11 +286,31 @@ class TestLabels:
             (np.array([None, 1, 2, 3, 4, 5, 6]), "got an array of object"),
             (np.full((7, 2), "a"), r"must have shape \(n,\)"),
         ],
-        ids=["negative", "fractional", "nan", "length", "3d", "sum", "negative-soft", "object", "text-rows"],
+        ids=["fractional", "nan", "length", "3d", "sum", "negative-soft", "object", "text-rows"],
     )
     def test_refuses(self, labels: Any, message: str) -> None:
         with pytest.raises(InvalidInput, match=f"^training data: .*{message}"):
             LabelledData.of(table(), labels)
+
+    @pytest.mark.parametrize(
+        ("labels", "classes", "expected"),
+        [
+            ([-1, 1, -1, 1], None, [0, 1, 0, 1]),
+            ([-1.0, 1.0, -7.0, 1.0], None, [1, 2, 0, 2]),
+            ([-1, 1, -1, 1], ["-1", "1"], [0, 1, 0, 1]),
+            ([-1, 1, -1, 1], ["1", "-1"], [1, 0, 1, 0]),
+            ([3, 70, 3, 900], ["900", "70", "3"], [2, 1, 2, 0]),
+            ([0, 1, 0, 1], ["1", "0"], [0, 1, 0, 1]),
+        ],
+        ids=["minus-one", "floats", "named", "named-otherwise", "gaps", "positions"],
+    )
+    def test_whole_numbers(self, labels: list[Any], classes: list[str] | None, expected: list[int]) -> None:
+        data = LabelledData.of(table(4), np.array(labels), classes=classes)
+        assert data.train.labels.numbers.tolist() == expected
+
+    def test_minus_one_beside_zero_may_mean_no_label(self) -> None:
+        with pytest.warns(DataWarning, match="labels have -1 beside 0: it is taken for a class, of 3 examples"):
+            assert LabelledData.of(table(), LABELS - 1).classes == ("-1", "0", "1")
 
     @pytest.mark.parametrize(
         ("labels", "classes", "message"),

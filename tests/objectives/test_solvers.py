@@ -287,9 +287,9 @@ def test_reduce_on_plateau_sees_the_loss() -> None:
     ("options", "message"),
     [
         ({"steps": 0}, "'steps' must be at least 1, got 0"),
-        ({"lr": -1.0}, "'lr' must be > 0, got -1.0"),
-        ({"lr": math.nan}, "'lr' must be > 0, got nan"),
-        ({"rates": (("labels", 0.0),)}, "'labels' must be > 0, got 0.0"),
+        ({"lr": -1.0}, "'lr' must be > 0 and finite, got -1.0"),
+        ({"lr": math.nan}, "'lr' must be > 0 and finite, got nan"),
+        ({"rates": (("labels", 0.0),)}, "'labels' must be > 0 and finite, got 0.0"),
         ({"optimizer": "adamm"}, r"'optimizer' is 'adamm', which is none of torch's; did you mean 'adam'\? \(known: "),
         ({"optimizer": "lbfgs"}, "'optimizer' is 'lbfgs', which is none of torch's"),
         ({"scheduler": "cosine"}, "'scheduler' is 'cosine', which is none of torch's"),
