@@ -158,6 +158,7 @@ def fits(value: Any, hint: Any) -> bool:
 
 
 def word(hint: Any) -> str:
+    """A type in words, for messages."""
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, get_args(hint)))
     words = {int: "a whole number", float: "a number", bool: "True or False", str: "text", types.NoneType: "None"}
