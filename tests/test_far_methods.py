@@ -43,7 +43,7 @@ WHOLE = {
     "greedy_mmd": 80,  # of each class: two eigenvalue problems, which scipy solves for weights that are not negative
     "herding": 40,  # of each class and of each example: the best candidate
     "k_centre": 40,
-    "kernel_thinning": 159,  # of each class: blocks of inner products, since halving is decided on the CPU
+    "kernel_thinning": 162,  # of each class: blocks of inner products, since halving is decided on the CPU
     "random": 0,
     "ridge": 55,  # ranks, conditions, the penalties that are tried, and the record of findings
 }

@@ -143,7 +143,7 @@ def test_a_table_is_that_of_the_cpu(
     else:
         words = ["evaluate", made, *options]
     found, expected = (printed(words, device, capsys) for device in (accelerator, "cpu"))
-    assert found == near(expected, 1e-6 if accelerator.type == "far" else 0.1)  # a GPU trains networks in TF32
+    assert found == near(expected, 3e-6 if accelerator.type == "far" else 0.1)  # a GPU trains networks in TF32
 
 
 STUDY = {

@@ -100,7 +100,7 @@ class Energy(Radial, kind="energy"):
         >>> from discrepancy import kernels
         >>> x, y = torch.tensor([[2.0]]), torch.tensor([[0.0], [1.0]])
         >>> kernels.Energy()(x, y)
-        tensor([[-2.0000, -1.0000]])
+        tensor([[-2., -1.]])
     """
 
     @property

@@ -107,8 +107,7 @@ def direct_squares(
     x, y = x.mT[..., None], y.mT.contiguous()[:, :, None]
     out = torch.sub(x[:, 0], y[:, 0], out=out).square_()
     for k in range(1, x.shape[1]):
-        gap = torch.sub(x[:, k], y[:, k], out=gap)
-        out.addcmul_(gap, gap)
+        out.add_(torch.sub(x[:, k], y[:, k], out=gap).square_())  # vmap has a rule for this, and none for addcmul_
     return out
 
 

@@ -93,7 +93,7 @@ class _Along(Function):
         found = torch.zeros_like(made.squared)
         if made.direct:
             for k in range(x.shape[-1]):
-                found.addcmul_(x[..., k, None] - y[:, None, :, k], a[..., k, None] - b[:, None, :, k])
+                found += (x[..., k, None] - y[:, None, :, k]).mul_(a[..., k, None] - b[:, None, :, k])
             return found.view(shape)
         centre = x.mean(1, keepdim=True)
         here, there = x - centre, y - centre

@@ -46,6 +46,9 @@ CERTIFIED = 1e-7
 NEARLY = 1e-2
 """The same, as a share of the median cost of a pair in the plan: beyond it, pairs of that cost may be matched wrongly."""
 
+ROUNDED = 16
+"""Roundings of a pair's cost that may remain when those minima are taken off."""
+
 CUT = 1e5
 """Times the mean cost of the plan, where costs are cut off."""
 
@@ -166,7 +169,8 @@ def optimal(
         found = start.solve(a, b, reduced, None if known is None else (known - of_columns) / unit)
     else:
         found = simplex(a, b, reduced)
-    gap, allowed = _gap_and_allowed(reduced, found)
+    taken = of_rows / unit, of_columns / unit
+    gap, allowed = _gap_and_allowed(reduced, found, *taken)
     if gap > allowed:
         paid = float((found.plan * reduced).sum() / found.plan.sum())
         cut = min(CUT * paid, 1.0)
@@ -174,7 +178,7 @@ def optimal(
         other = simplex(a, b, lower)
         if not (other.plan[reduced > cut] > 0).any():
             found = Solution(other.plan, cut * other.first, cut * other.second)
-            gap, allowed = _gap_and_allowed(lower, other)
+            gap, allowed = _gap_and_allowed(lower, other, taken[0] / cut, taken[1] / cut)
     if gap > allowed:
         warnings.warn(
             "exact transport found a plan that is not certified: the costs of its pairs differ by more than float64 can tell "
@@ -206,16 +210,27 @@ def _parts(cost: np.ndarray) -> list[slice]:
     return [slice(at, at + step) for at in range(0, len(cost), step)]
 
 
-def _gap_and_allowed(cost: Float[np.ndarray, "n m"], found: Solution) -> tuple[float, float]:
-    """By how much the potentials, made feasible, stay below what the plan costs, and how much is allowed."""
+def _gap_and_allowed(
+    cost: Float[np.ndarray, "n m"],
+    found: Solution,
+    of_rows: Float[np.ndarray, " n"],
+    of_columns: Float[np.ndarray, " m"],
+) -> tuple[float, float]:
+    """By how much the potentials, made feasible, stay below what the plan costs, and how much is allowed.
+
+    Left out are what each pair's cost was rounded by when ``of_rows`` and ``of_columns`` were taken off, the rounding of the
+    potentials, unless pairs of the plan are as near as that, and pairs that are one point up to rounding.
+    """
     rows, columns = np.nonzero(found.plan)
     mass, paid = found.plan[rows, columns] / found.plan.sum(), cost[rows, columns]
     second = np.full(cost.shape[1], np.inf)
     for part in _parts(cost):
         np.minimum(second, (cost[part] - found.first[part, None]).min(0), out=second)
-    gap = float(mass @ (paid - found.first[rows] - second[columns]))
-    some = paid[paid > 0]
-    return gap, min(CERTIFIED * float(mass @ paid), NEARLY * float(np.median(some))) if len(some) else np.inf
+    whole, rounding = paid + of_rows[rows] + of_columns[columns], ROUNDED * np.finfo(cost.dtype).eps
+    slack = paid - found.first[rows] - second[columns] - rounding * whole
+    some = whole[whole > rounding**2]
+    share = max(CERTIFIED * float(mass @ paid), rounding * float(np.abs(found.first).max()))
+    return float(mass @ slack.clip(min=0)), min(share, NEARLY * float(np.median(some))) if len(some) else np.inf
 
 
 def least_cost(w: Float[Tensor, " n"], v: Float[Tensor, " m"], cost: Float[Tensor, "n m"]) -> float:

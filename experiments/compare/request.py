@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from discrepancy.discrepancy import Discrepancy
 from discrepancy.embeddings import Embedding, Identity
@@ -24,7 +24,7 @@ from experiments.config.files import parse_value
 from experiments.config.hints import kinds_of
 from experiments.config.mistakes import refuse
 from experiments.data import Source, is_described, source_named
-from experiments.device import DEVICE, wrong_device
+from experiments.device import wrong_device
 
 __all__ = ["DEFAULT", "PRESETS", "ComparisonRequest", "discrepancies_of", "named_sets", "request_of"]
 
@@ -71,8 +71,6 @@ class ComparisonRequest:
     seed: int = 0
     device: str = "auto"
     root: str | None = None
-
-    checks: ClassVar[Mapping[str, Any]] = DEVICE
 
     def __post_init__(self) -> None:
         refuse(self._mistakes())

@@ -35,6 +35,8 @@ def opened(path: str) -> Iterator["Members"]:
     except FileNotFoundError:
         raise InvalidInput(f"there is no file {path}; correct the path") from None
     except OSError as error:
+        if out_of_memory(error):
+            raise
         raise InvalidInput(f"{path} cannot be read: {error.strerror or error}") from None
 
 

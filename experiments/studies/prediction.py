@@ -7,19 +7,19 @@ discrepancy may well order the sets of one method and fail between methods.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 from discrepancy.discrepancy import Discrepancy
 from discrepancy.parts import named
 from experiments.config import Tree, dump, merge, override, read
 from experiments.config.mistakes import refuse, suggestion, wrong_name
 from experiments.data import Source, source_named
-from experiments.device import DEVICE, wrong_device
+from experiments.device import wrong_device
 from experiments.evaluate import PROTOCOLS, Protocol
 from experiments.studies.recipes import Recipe
 from experiments.studies.views import Level, View
@@ -106,8 +106,6 @@ class Prediction:
     seed: int = 0
     device: str = "auto"
     compile: Literal["auto", "always", "never"] = "auto"
-
-    checks: ClassVar[Mapping[str, Any]] = DEVICE
 
     def __post_init__(self) -> None:
         for name in ("sets", "views", "by_class", "whole", "gradients"):

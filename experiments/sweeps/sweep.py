@@ -22,16 +22,16 @@
 the method's ``set`` and ``at``.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from discrepancy.networks import Network
 from discrepancy.parts import named
 from experiments.config.mistakes import check_name, refuse, suggestion, wrong_name
 from experiments.data import is_described, source_named
-from experiments.device import DEVICE, wrong_device
+from experiments.device import wrong_device
 from experiments.evaluate import CONTROLS, Protocol, protocol_named
 
 __all__ = ["CROSS", "At", "Cross", "Entry", "ProtocolChoice", "Portion", "Sweep"]
@@ -136,8 +136,6 @@ class Sweep:
     seed: int = 0
     device: str = "auto"
     root: str | None = None
-
-    checks: ClassVar[Mapping[str, Any]] = DEVICE
 
     def __post_init__(self) -> None:
         for name in ("methods", "at", "portions"):

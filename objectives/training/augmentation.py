@@ -145,15 +145,17 @@ class Siamese(Augmentation, kind="siamese"):
         sizes = chosen.bincount(minlength=len(self.operations)).tolist()
         order = chosen.argsort(stable=True)
         numbers = rows[order].split(sizes)
-        parts = _Divided.apply(points, order.to(points.device), sizes)
+        order = order.to(points.device)
+        parts = _Divided.apply(points, order, sizes)
         applied = [
             self._applied(name, part, draws[name][number]) if len(part) else part
             for name, part, number in zip(self.operations, parts, numbers, strict=True)
         ]
-        return _Joined.apply(order.to(points.device), *applied)
+        return _Joined.apply(order, *applied)
 
     def _applied(self, name: Operation, x: Tensor, numbers: Tensor) -> Tensor:
-        u = numbers.to(x).unbind(1)
+        numbers = numbers.to(x)
+        u = numbers.unbind(1)
         match name:
             case "colour":
                 return self._colour(x, *u)
@@ -165,7 +167,7 @@ class Siamese(Augmentation, kind="siamese"):
                 return torch.where((u[0] < self.flip)[:, None, None, None], x.flip(3), x)
             case "scale":
                 least = 1 / self.scale
-                across, down = (least + (self.scale - least) * numbers.to(x)).unbind(1)
+                across, down = (least + (self.scale - least) * numbers).unbind(1)
                 zero = torch.zeros_like(across)
                 return _affine(x, across, zero, zero, down)
             case "rotate":

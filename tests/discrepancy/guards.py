@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
 import torch
 from samples import M, N, claiming, claims, with_points, with_weights
 from torch import Tensor
@@ -56,6 +57,9 @@ class Guards:
                     self.value(discrepancy, Measure.merged([mu, mu]), nu),
                 )
 
+    @pytest.mark.filterwarnings(
+        "ignore::discrepancy.errors.NumericalWarning"
+    )  # iterations that do not arrive say so too
     def test_nan_and_infinity_survive(self, discrepancy: Discrepancy):
         """As in a run that diverges. A point at infinity may have a finite value, but no such gradient."""
         mu, nu, draws = self.sample(N), self.sample(M, 1), self.draws(discrepancy)

@@ -6,7 +6,7 @@ from sklearn.datasets import load_digits
 
 from experiments.data import Digits, Source
 from experiments.data.base import hashed_order
-from objectives.data.in_memory import hashed
+from objectives.data.fingerprint import fingerprint
 
 
 def test_hashed_order_by_hand() -> None:
@@ -48,7 +48,7 @@ def test_both_parts_together_are_the_whole_set() -> None:
 def test_is_the_same_set_everywhere() -> None:
     data = Digits().load()
     assert data.test is not None
-    assert hashed(data.train.rows(), data.test.rows()).startswith("f424dbb2")
+    assert fingerprint(data.train.rows(), data.test.rows()).startswith("f424dbb2")
 
 
 def test_is_a_kind_of_source() -> None:

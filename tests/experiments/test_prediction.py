@@ -542,7 +542,7 @@ def test_the_packaged_study_is_written_and_read_alike(capsys: pytest.CaptureFixt
     assert families >= 8
     assert 35 <= len(packaged_study.keys) <= 60
     assert main(["study", "predict", "--data", "digits", "--show"]) == 0
-    assert "data: digits" in capsys.readouterr().out
+    assert "data: {kind: digits}" in capsys.readouterr().out
 
 
 def test_the_packaged_study_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -99,7 +99,7 @@ def test_compared_scores_leave_the_classes_of_points_alone(folder: Path) -> None
     assert all(side.members(str(c))[1].tolist() == [1.0] for c in range(10))
     real = side_of("digits", "digits")
     turned = dataclasses.replace(real, classes=tuple(reversed(real.classes)))
-    assert side.label_vectors(turned)[3].tolist() == [-3.0] * 10
+    assert side.label_vectors(turned.classes)[3].tolist() == [-3.0] * 10
 
 
 def test_labelled_discrepancies_of_scores(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

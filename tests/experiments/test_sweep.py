@@ -161,7 +161,7 @@ def test_a_dry_run_says_how_long_and_touches_nothing(
     assert plan["seconds"] == pytest.approx(sum(cell["condensing"] + cell["judging"] for cell in plan["cells"]))
     for cell in plan["cells"]:
         assert cell["judging"] > 0
-        assert (cell["condensing"] > 0) == ("dm" in cell["cell"])
+        assert cell["condensing"] > 0 or "dm" not in cell["cell"]
         assert cell["state"] == "open"
     assert main(["sweep", file, "--dry-run", "--quiet"]) == 0
     assert "6 cells, about" in capsys.readouterr().out
