@@ -80,12 +80,12 @@ class Backbone(Network, kind="backbone"):
     ) -> dict[str, Tensor]:
         outputs = self.outputs or (IMAGENET if self.weights else classes)
         prefix = "" if _columns(self, tuple(shape), outputs) == classes else EMBEDDING
+        frame = skeleton(self.module, self.outputs or IMAGENET)  # that of a call, which could not make it within vmap
         if self.weights is None:
             made = drawn(self.module, outputs, generator)
             values = {name: value.detach().float().clone() for name, value in made.named_parameters()}
             values |= {name: value.clone() for name, value in _buffers(made).items()}
         else:
-            frame = skeleton(self.module, outputs)
             values = _buffers(frame) | read(self.weights, self.module, frame)
         return {prefix + name: value for name, value in values.items()}
 
