@@ -150,7 +150,7 @@ class Content:
         self._check_record()
 
     def _refuse(self, what: str) -> NoReturn:
-        raise InvalidInput(f"'{self.path}' is no sound artefact: it has {what}; make it again with 'condense run'")
+        raise InvalidInput(f"'{self.path}' is not a valid artefact: it has {what}; make it again with 'condense run'")
 
     def _check_format(self, newest: int) -> None:
         found = self._about.get("format")
@@ -196,7 +196,7 @@ class Content:
     def _classes(self) -> tuple[str, ...]:
         classes = self._about.get("classes")
         if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-            self._refuse("'classes' that are no list of names")
+            self._refuse("'classes' that are not a list of names")
         if len(set(classes)) != len(classes):
             self._refuse("two classes of the same name")
         return tuple(classes)
@@ -207,7 +207,7 @@ class Content:
         if not plain or not all(
             abs(value) < LARGE for value in found
         ):  # true of no NaN, and of whole numbers of any size
-            self._refuse(f"'{name}' that is no list of finite numbers")
+            self._refuse(f"'{name}' that is not a list of finite numbers")
         return tuple(found)
 
     def _units(self, name: str, found: Any, channels: int) -> Normalisation:
@@ -224,7 +224,7 @@ class Content:
             return None
         limits = self._numbers("limits", found)
         if len(limits) != 2 or not limits[0] < limits[1]:
-            self._refuse("'limits' that are no two numbers, the lower one first")
+            self._refuse("'limits' that are not two numbers, the lower one first")
         return limits[0], limits[1]
 
     def _labels(self) -> Labels:
@@ -254,7 +254,7 @@ class Content:
         self._finite("labels", values)
         sums = values.double().sum(1)
         if kind != "scores" and (bool((values < 0).any()) or bool(((sums - 1).abs() > ROUNDING).any())):
-            self._refuse("labels that are no distributions, nonnegative rows that sum to 1")
+            self._refuse("labels that are not distributions (rows must be nonnegative and sum to 1)")
         slots = self._tensors.get("slots")
         return Labels(kind, values, slots=None if slots is None else self._class_numbers("slots", slots))
 
@@ -280,7 +280,7 @@ class Content:
             for step in path.split("."):
                 node = node.get(step, _ABSENT) if isinstance(node, dict) else _ABSENT
             if node is not _ABSENT and (type(node) not in types or (types is NUMBER and not abs(node) < LARGE)):
-                self._refuse(f"'{path}' in its record that is no {' or '.join(kind.__name__ for kind in types)}")
+                self._refuse(f"'{path}' in its record that is not {' or '.join(kind.__name__ for kind in types)}")
         decoder = self.record.get("decoder")
         if decoder is not None:
             stored = decoder.get("examples") or decoder.get("per_class")
