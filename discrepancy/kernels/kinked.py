@@ -75,8 +75,8 @@ class Matern(Radial, kind="matern"):
         if self.smoothness == 0.5:
             return _exponential(argument, rate, order)
         bent = order == 2 and self.smoothness == 1.5
-        argument, inverse = argument.mul_(rate**2), _inverse_root(argument) if bent else None
-        root = argument.sqrt_()
+        argument = argument.mul_(rate**2)
+        root, inverse = _roots(argument) if bent else (argument.sqrt_(), None)
         decay = torch.neg(root).exp_()
         if self.smoothness == 1.5:
             found = [(1.0, torch.addcmul(decay, root, decay)), (-0.5 * rate**2, decay)]
@@ -114,23 +114,24 @@ class Energy(Radial, kind="energy"):
     def profile(self, argument: Tensor, order: int) -> Profile:
         if order == 0:
             return [(-1.0, argument.sqrt_())]
-        inverse = _inverse_root(argument)
+        root, inverse = _roots(argument)
         bent = [(0.25, inverse**3)] if order == 2 else []
-        return [(-1.0, argument.mul_(inverse)), (-0.5, inverse), *bent]
+        return [(-1.0, root), (-0.5, inverse), *bent]
 
 
 def _exponential(argument: Tensor, rate: float, order: int) -> Profile:
     """exp(-rate √s): f' = -rate/2 f / r and f'' = rate/4 f (1 / r + rate) / r²."""
     if order == 0:
         return [(1.0, argument.sqrt_().mul_(-rate).exp_())]
-    inverse = _inverse_root(argument)
-    values = torch.addcmul(argument.new_zeros(()), argument, inverse, value=-rate, out=argument).exp_()
+    root, inverse = _roots(argument)
+    values = root.mul_(-rate).exp_()
     if order == 1:
         return [(1.0, values), (-0.5 * rate, inverse.mul_(values))]
     slope = inverse * values
     return [(1.0, values), (-0.5 * rate, slope), (0.25 * rate, inverse.add(rate).mul_(inverse).mul_(slope))]
 
 
-def _inverse_root(argument: Tensor) -> Tensor:
-    """1 / √s, zero where s = 0."""
-    return argument.rsqrt().nan_to_num_(nan=torch.nan, posinf=0.0)
+def _roots(argument: Tensor) -> tuple[Tensor, Tensor]:
+    """√s, and √s / s = 1 / √s, which is zero where s = 0; the second overwrites s."""
+    root = argument.sqrt()
+    return root, torch.div(root, argument.clamp_(min=torch.finfo(argument.dtype).tiny), out=argument)

@@ -24,6 +24,7 @@ __all__ = [
     "Near",
     "Table",
     "block_bytes",
+    "column_sums",
     "direct",
     "direct_squares",
     "dual",
@@ -107,7 +108,10 @@ def direct_squares(
     x, y = x.mT[..., None], y.mT.contiguous()[:, :, None]
     out = torch.sub(x[:, 0], y[:, 0], out=out).square_()
     for k in range(1, x.shape[1]):
-        out.add_(torch.sub(x[:, k], y[:, k], out=gap).square_())  # vmap has a rule for this, and none for addcmul_
+        if gap is None:  # vmap has a rule for this, and none for addcmul_
+            out.add_(torch.sub(x[:, k], y[:, k]).square_())
+        else:
+            out.addcmul_(torch.sub(x[:, k], y[:, k], out=gap), gap)
     return out
 
 
@@ -132,8 +136,13 @@ def weighted_gaps(
     x, y = x.mT[..., None], y.mT.contiguous()[:, :, None]
     for k in range(x.shape[1]):
         gap = torch.sub(y[:, k], x[:, k], out=gap)
-        sums.append(gap.mul_(factors).mT @ weights)
+        sums.append(column_sums(gap.mul_(factors), weights))
     return torch.cat(sums, -1)
+
+
+def column_sums(factors: Float[Tensor, "g b c"], weights: Float[Tensor, "g b k"]) -> Float[Tensor, "g c k"]:
+    """Σᵢ factorsᵢⱼ weightsᵢₖ; for few k this order of the two is up to four times as fast as factorsᵀ @ weights."""
+    return (weights.mT @ factors).mT
 
 
 def lifted(points: Float[Tensor, "g n d"]) -> Float[Tensor, "g n D"]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from discrepancy.kernels import Kernel
 from discrepancy.numerics import distances
-from discrepancy.numerics.distances import Near, block_bytes
+from discrepancy.numerics.distances import Near, block_bytes, column_sums
 
 __all__ = ["Pairs", "Tile"]
 
@@ -120,7 +120,7 @@ class Pairs:
         for tile in self.tiles(slopes=False):
             ((scale, f),) = self.kernel.profile(tile.argument, 0)
             twice = 2 if self.own and tile.rows.start < tile.columns.start else 1
-            potential[tile.at].add_((f.mT @ tile.weights)[..., 0], alpha=scale * twice)
+            potential[tile.at].add_(column_sums(f, tile.weights)[..., 0], alpha=scale * twice)
         return (self.v * potential).view(self.shape).sum(-1)
 
     def value_and_gradient(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -130,7 +130,7 @@ class Pairs:
             (scale0, f0), (scale1, f1) = self.kernel.profile(tile.argument, 1)
             shared = f0 is f1 and tile.distances is None and not (self.kernel.radial and self.meets_itself(tile))
             if not shared:
-                potential[tile.at].add_((f0.mT @ tile.weights)[..., 0], alpha=scale0)
+                potential[tile.at].add_(column_sums(f0, tile.weights)[..., 0], alpha=scale0)
             masses, near = self.pull(field, tile, f1, tile.weights, scale1)
             if shared:
                 potential[tile.at].add_(masses, alpha=scale0)
@@ -159,7 +159,7 @@ class Pairs:
             self.clear_diagonal(tile, factors)
         # The weights ride as one more column of the right factor, so no pass over the tile applies them.
         weighted = tile.left[..., :-1] * weights if self.expanded else torch.cat([tile.left * weights, weights], -1)
-        sums = factors.mT @ weighted
+        sums = column_sums(factors, weighted)
         field[tile.at].add_(sums, alpha=scale)
         if near is not None:
             targets, pulls = self.targets(tile), field.view(-1, self.d + 1)[:, :-1]
@@ -185,19 +185,19 @@ class Pairs:
             along = self.along(tile, dy)
             (scale0, f0), (scale1, f1), (scale2, f2) = self.kernel.profile(tile.argument, 2)
             along1 = f1 * along
-            by_v[tile.at].add_((along1.mT @ tile.weights)[..., 0], alpha=scale1)
+            by_v[tile.at].add_(column_sums(along1, tile.weights)[..., 0], alpha=scale1)
             along2 = along1 if f1 is f2 else f2 * along
             bent = along2.mul_(scale2 * v[tile.groups, :, tile.columns]).add_(
                 f1 * (scale1 * speed[tile.groups, :, tile.columns])
             )
             self.pull(bending, tile, bent, tile.weights, 1.0)
             if radial:
-                moving[tile.at][..., -1].add_((f1.mT @ tile.weights)[..., 0], alpha=scale1)
+                moving[tile.at][..., -1].add_(column_sums(f1, tile.weights)[..., 0], alpha=scale1)
             if self.own:
                 growing = speed[tile.groups, 0, tile.rows, None]
-                by_v[tile.at].add_((f0.mT @ growing)[..., 0], alpha=scale0)
+                by_v[tile.at].add_(column_sums(f0, growing)[..., 0], alpha=scale0)
                 weighted = (-2 if radial else 1) * dy[tile.groups, tile.rows] * tile.weights
-                moving[tile.at][..., :-1].add_(f1.mT @ weighted, alpha=scale1)
+                moving[tile.at][..., :-1].add_(column_sums(f1, weighted), alpha=scale1)
                 self.pull(turning, tile, f1, growing, scale1)
         turned = self.at_points(turning) + moving[..., :-1] + 2 * moving[..., -1:] * dy
         by_y, twice = self.at_points(bending) + self.v[..., None] * turned, 2 if self.own else 1

@@ -83,8 +83,8 @@ class Entropic:
         halves: tuple[Tensor, Tensor],
         known: Tensor | None = None,
     ) -> Potentials:
-        """The potentials between two measures; weights are float64 with sum one. ``known`` is tried first for that of y: the
-        potential of y with itself, which is right where the measures are equal."""
+        """The potentials between two measures; weights are float64 with sum one. ``known`` is tried first for those of both
+        sides: the potential of y with itself, which is right where the measures are equal."""
         there = Cost(self.p, x, y, centre, halves, is_steep(self.p, self.eps, x.dtype, halves, (a, b)))
         there.hold()
         back = there.swapped()
@@ -99,7 +99,8 @@ class Entropic:
         scale, dtype = there.mean(a, b), there.dtype
         if known is not None:
             eps = torch.full_like(scale, self.eps)
-            error = mass_out_of_place(b, step(known, eps, False).residual, eps)
+            look = step(known, eps, False)
+            error = mass_out_of_place(b, look.residual, eps) + mass_out_of_place(a, look.other - known, eps)
             if bool((error <= EQUAL * reachable(self.tolerance, dtype, scale / eps)).all()):
                 return self.finished(back, a, b, known)
         f = self.annealed(step, torch.zeros_like(b), b, scale, dtype)

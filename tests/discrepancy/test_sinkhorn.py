@@ -467,6 +467,24 @@ def dense(p: int, eps: float, x: torch.Tensor, a: torch.Tensor, y: torch.Tensor,
     return a @ f + b @ g
 
 
+@pytest.mark.parametrize("p", [1, 2])
+@pytest.mark.parametrize(
+    ("x", "y", "b"),
+    [
+        ([[0.0, 3.0], [0.0, 1.0]], [[-1.0, 0.0], [1.0, 0.0]], [0.5, 0.5]),
+        ([[1.5, 0.0], [-0.3, 0.0]], [[0.7, 0.0], [0.3, 0.0]], [0.0, 1.0]),
+    ],
+    ids=["both columns equally far from each row", "one column has all the mass"],
+)
+def test_the_potential_of_a_measure_with_itself_must_be_right_for_both_sides(p, x, y, b):
+    # The synthetic side's own potential puts all mass in place, and is not the potential of the real side.
+    x, y, b = (torch.tensor(side, dtype=torch.float64) for side in (x, y, b))
+    a = torch.full((2,), 0.5, dtype=torch.float64)
+    value = Sinkhorn(p=p, blur=1.5, **TIGHT)(Measure(x, a), Measure(y, b))
+    cross, own, other = (dense(p, 1.5**p, *sides) for sides in ((x, a, y, b), (x, a, x, a), (y, b, y, b)))
+    torch.testing.assert_close(value, cross - 0.5 * own - 0.5 * other)
+
+
 @settings(max_examples=15, deadline=None)
 @given(
     n=st.integers(1, 7),
