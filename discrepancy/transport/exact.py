@@ -23,7 +23,15 @@ from discrepancy.measure import Measure
 from discrepancy.numerics.derivatives import first_order_only
 from discrepancy.numerics.distances import squares
 from discrepancy.scale import unit_of_powers
-from discrepancy.transport.line import QuantileTables, check_power, in_units, line_cost, power, shared_levels
+from discrepancy.transport.line import (
+    QuantileTables,
+    check_power,
+    in_units,
+    line_cost,
+    power,
+    rounding_of,
+    shared_levels,
+)
 from discrepancy.transport.simplex import Start, optimal
 
 __all__ = ["PAIRS", "Plan", "Wasserstein", "optimal_plan"]
@@ -54,7 +62,8 @@ class Wasserstein(SampleDiscrepancy, kind="wasserstein"):
 
     Exact up to rounding in float64: a linear program on the CPU for every group and comparison, whatever the device. Its
     potentials certify each plan; where costs differ by so many powers of ten that they do not, a NumericalWarning says so. In
-    one dimension it is solved by sorting, with no limit on size and no such limit either (:mod:`discrepancy.transport.line`).
+    one dimension it is solved by sorting, with no limit on size and no such limit either, in O(m log(n m)) a comparison for
+    p = 1 and p = 2 (:mod:`discrepancy.transport.line`).
 
     Gradients hold the optimal plan fixed (points) and are dual potentials (weights): right wherever plan and potentials are
     unique, a choice of subgradient elsewhere, such as equal weights on both sides. Second derivatives are refused for d > 1.
@@ -118,12 +127,14 @@ class Wasserstein(SampleDiscrepancy, kind="wasserstein"):
         points, weights = real.rows, real.shares
         if points.shape[-1] != 1:
             return {}
-        return QuantileTables.of(points.double().mT, weights, shared_levels(weights), None).tables()
+        p = self.p if QuantileTables.pays(points, 1) else None
+        return QuantileTables.of(points.double().mT, weights, shared_levels(weights), p, keep=True).tables()
 
     def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         points, y = synthetic.rows, synthetic.rows.double()
         if points.shape[-1] == 1:
-            costs, unit = line_cost(QuantileTables.from_tables(summary.constants), y.mT, synthetic.shares, self.p)
+            tables, rounding = QuantileTables.from_tables(summary.constants), rounding_of(points)
+            costs, unit = line_cost(tables, y.mT, synthetic.shares, self.p, lambda: tables, rounding)
             cost = costs[:, 0]
         else:
             x = summary.real.rows.detach().double()

@@ -5,7 +5,7 @@ With the quantile functions Q of two measures,
     W_p^p(μ, ν) = ∫₀¹ |Q_μ(t) - Q_ν(t)|^p dt = Σ over the pieces between two levels, of either side, |xᵢ - yⱼ|^p x its width,
 
 a sum of terms that are not negative: exact to rounding, O((n + m) log(n + m)). Levels that differ by their rounding are one.
-For many slices there is a faster way where p is 1 or 2. With A(t) = ∫₀ᵗ Q_μ and V₀ = 0 ≤ V₁ ≤ ... the cumulative weights of ν's
+There is a faster way where p is 1 or 2. With A(t) = ∫₀ᵗ Q_μ and V₀ = 0 ≤ V₁ ≤ ... the cumulative weights of ν's
 sorted atoms,
 
     p = 2:      Σⱼ vⱼ yⱼ² - 2 Σⱼ yⱼ (A(Vⱼ) - A(Vⱼ₋₁)) + E_μ x²
@@ -32,13 +32,10 @@ from discrepancy.numerics.derivatives import safe_root
 from discrepancy.numerics.distances import block_bytes
 from discrepancy.scale import unit_of_powers
 
-__all__ = ["QuantileTables", "check_power", "in_units", "line_cost", "power", "shared_levels"]
+__all__ = ["QuantileTables", "check_power", "in_units", "line_cost", "power", "rounding_of", "shared_levels"]
 
 LARGEST = 1e300
 """Powers beyond this are taken for it in a derivative by a level."""
-
-PIECES = 4096
-"""Points of all slices together up to which adding up the pieces is as fast as tables, on a CPU."""
 
 
 def check_power(p: float) -> None:
@@ -82,10 +79,15 @@ class QuantileTables:
 
     @classmethod
     def of(
-        cls, points: Float[Tensor, "g l n"], weights: Float[Tensor, "g n"], levels: Tensor | None, p: float | None
+        cls,
+        points: Float[Tensor, "g l n"],
+        weights: Float[Tensor, "g n"],
+        levels: Tensor | None,
+        p: float | None,
+        keep: bool = False,
     ) -> "QuantileTables":
-        """The tables that the cost |x - y|^p needs, in float64; ``levels`` where they are shared. ``p`` None keeps the points,
-        which are enough for any power."""
+        """The tables that the cost |x - y|^p needs, in float64; ``levels`` where they are shared. ``p`` None, or ``keep``,
+        keeps the points, which are enough for any power."""
         present = (weights > 0)[:, None].expand_as(points)
         ordered, order = torch.where(present, points, torch.inf).sort(-1)
         ordered = ordered.double()
@@ -100,13 +102,13 @@ class QuantileTables:
         moments = steps * finite
         integral = _with_zero(moments.cumsum(-1))
         size = (moments * (finite.sign() if p == 1 else finite)).sum(-1)
-        return cls(ordered if p == 1 else None, levels, integral, size)
+        return cls(ordered if p == 1 or keep else None, levels, integral, size)
 
     @staticmethod
     def pays(points: Float[Tensor, "g n d"], slices: int) -> bool:
-        """Whether the faster way is worth its tables, and on an accelerator a wait of the host."""
+        """Whether the faster way is worth a wait of the host, which only an accelerator makes one do."""
         entries, cpu = slices * points.shape[0] * points.shape[1], points.device.type == "cpu"
-        return entries > PIECES if cpu else 8 * entries > block_bytes(points.device)
+        return cpu or 8 * entries > block_bytes(points.device)
 
     @classmethod
     def from_tables(cls, tables: Mapping[str, Tensor]) -> "QuantileTables":
@@ -157,6 +159,11 @@ def shared_levels(weights: Float[Tensor, "g n"]) -> Float[Tensor, "g 1 n1"] | No
     return (torch.minimum(steps, count).double() / count)[:, None]
 
 
+def rounding_of(points: Tensor) -> float:
+    """What is allowed of a value that is returned in the points' type."""
+    return 1e-6 if points.dtype != torch.float64 else 1e-10
+
+
 def line_cost(
     real: QuantileTables,
     points: Float[Tensor, "g l m"],
@@ -190,7 +197,7 @@ def line_cost(
     if again is not None:
         cancelled: list[bool] = []
         size = real.size.detach() + sizes.detach().sum(-1)
-        _Noted.apply(value.detach() < size.mul_(CANCELLED / rounding), cancelled)
+        _Noted.apply(~(value.detach() - size.mul_(CANCELLED / rounding) >= 0), cancelled)  # so is what overflows
         if any(cancelled):
             return _merged_cost(again(), y, levels, p)
     return value.clamp(min=0), torch.ones_like(value[:, 0])

@@ -19,7 +19,7 @@ from discrepancy.measure import Measure
 from discrepancy.numerics.derivatives import first_order_only
 from discrepancy.numerics.distances import block_bytes
 from discrepancy.precision import normals
-from discrepancy.transport.line import QuantileTables, check_power, in_units, line_cost, shared_levels
+from discrepancy.transport.line import QuantileTables, check_power, in_units, line_cost, rounding_of, shared_levels
 
 __all__ = ["MaxSlicedWasserstein", "SlicedWasserstein"]
 
@@ -109,7 +109,7 @@ class SlicedWasserstein(SampleDiscrepancy, kind="sliced_wasserstein"):
             levels = shared_levels(real.shares)
             return QuantileTables.of(_projected(real.rows.detach(), origin, directions), real.shares, levels, None)
 
-        costs, unit = line_cost(tables, slices, synthetic.shares, self.p, again, _rounding(points))
+        costs, unit = line_cost(tables, slices, synthetic.shares, self.p, again, rounding_of(points))
         return in_units(costs.mean(-1), unit, self.p, self.root).to(points.dtype)
 
 
@@ -192,7 +192,7 @@ class MaxSlicedWasserstein(SampleDiscrepancy, kind="max_sliced_wasserstein"):
         def again() -> QuantileTables:
             return QuantileTables.of(real, weights, levels, None)
 
-        return line_cost(tables, slices, synthetic.shares, self.p, again, _rounding(points))
+        return line_cost(tables, slices, synthetic.shares, self.p, again, rounding_of(points))
 
     def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         fixed = Measure(*(first_order_only(side, self.kind) for side in (synthetic.rows, synthetic.mass_of)))
@@ -264,8 +264,3 @@ def _projected(
 def _block(row: Tensor) -> int:
     """How many rows in float64 fit into a block."""
     return max(1, block_bytes(row.device) // (8 * row.numel()))
-
-
-def _rounding(points: Tensor) -> float:
-    """What is allowed of the value."""
-    return 1e-6 if points.dtype != torch.float64 else 1e-10

@@ -160,6 +160,12 @@ def test_any_unit(p: float, factor: float):
     torch.testing.assert_close(value, expected, atol=0, rtol=1e-9)
 
 
+def test_line_in_units_whose_squares_overflow():
+    x, y = sample(23, 1), sample(17, 1, seed=1)
+    near, far = (Wasserstein(root=True)(Measure(factor * x), Measure(factor * y)) for factor in (1.0, 1e200))
+    torch.testing.assert_close(far / 1e200, near)
+
+
 @pytest.mark.parametrize("p", [1.0, 1.5, 2.0])
 def test_line_is_exact_beside_far_points(p: float):
     x = sample(40, 1)
