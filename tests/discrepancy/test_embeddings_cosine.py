@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor
 
 from discrepancy import Gaussian
@@ -40,6 +41,11 @@ def test_products_estimate_the_gaussian_kernel():
     values = embedding({"points": points}, drawn(embedding, (3,)))
     truth = Gaussian(lengthscale=1.7)(points[None], points[None])[0]
     assert float((values @ values.mT - truth).abs().max()) < 6 * 1.5 / math.sqrt(40_000)
+
+
+def test_phases_are_uniform_on_the_circle():
+    phases = drawn(RandomCosine(features=10_000), (3,))["phases"].double() / (2 * math.pi)  # pyright: ignore
+    assert stats.kstest(phases.numpy(), "uniform").pvalue > 0.01
 
 
 def test_without_a_number_there_are_as_many_features_as_numbers():

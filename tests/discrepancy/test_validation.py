@@ -76,6 +76,15 @@ def test_summaries_of_batches_merge():
     assert chosen.chosen == merged.chosen
 
 
+def test_functions_are_compared_on_what_was_held_out_too():
+    x, y = noisy(3)
+    few = Measure(x[:9], labels=y[:9])
+    match = Parameters(learner=Ridge(penalty=GRID), space="function", synthetic=Ridge(penalty=0.3))
+    sought = match.summarise(Measure(x, labels=y).as_groups()).predictor.table
+    apart = x @ (Ridge(penalty=0.3).fit(few.as_groups()).table - sought)[0].mT
+    torch.testing.assert_close(match(Measure(x, labels=y), few), apart.square().sum(1).mean())
+
+
 @pytest.mark.parametrize("size", [1, 20, 170])
 def test_what_is_held_out_of_a_stream_does_not_depend_on_its_parts(size: int):
     x, y = noisy(3)

@@ -20,10 +20,10 @@ from objectives.training.training import Training
 
 
 def test_total_variation_by_hand() -> None:
-    points = torch.tensor([[[[1.0, 3.0], [0.0, 7.0], [2.0, 2.0]]]])
-    # columns: |0-1| |7-3| |2-0| |2-7|; rows: 2, 7, 0
+    points = torch.tensor([[[[1.0, 3.0], [0.0, 7.0], [2.0, 1.0]]]])
+    # columns: |0-1| |7-3| |2-0| |1-7|; rows: 2, 7, 1; their means differ
     value = TotalVariation()({"points": points}, torch.zeros(1).long(), torch.ones(1))
-    assert float(value) == pytest.approx((1 + 4 + 2 + 5) / 4 + (2 + 7 + 0) / 3)
+    assert float(value) == pytest.approx((1 + 4 + 2 + 6) / 4 + (2 + 7 + 1) / 3)
 
 
 def test_total_variation_needs_images() -> None:
