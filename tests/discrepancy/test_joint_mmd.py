@@ -71,7 +71,9 @@ class TestJointMMD(DiscrepancyContract):
 
 class TestJointMMDOfSoftLabels(TestJointMMD):
     other_shapes = ()
-    instances: ClassVar = {name: TestJointMMD.instances[name] for name in ("linear", "linear-u", "gaussian", "gaussian-u")}
+    instances: ClassVar = {
+        name: TestJointMMD.instances[name] for name in ("linear", "linear-u", "gaussian", "gaussian-u")
+    }
 
     def sample(self, n: int, seed: int = 0, dtype: torch.dtype = torch.float64, shift: float = 0.0) -> Measure:
         side = super().sample(n, seed, dtype, shift)

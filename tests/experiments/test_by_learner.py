@@ -35,7 +35,7 @@ from experiments.evaluate import (
 from experiments.evaluate.comparison import random_rows
 from experiments.evaluate.learner_evaluator import UNSEEN
 from objectives.condensation import condense
-from objectives.contexts import Context, Fresh, Pool, Renewed, Trained, Watch
+from objectives.contexts import Context, Fresh, Interpolated, Pool, Renewed, Trained, Watch
 from objectives.data.labelled import LabelledData
 from objectives.engine.extractor import Extractor
 from objectives.engine.runtime import Runtime
@@ -321,6 +321,19 @@ def test_networks_are_trained_on_the_set_that_is_judged(digits: LabelledData) ->
     before = NETWORK(judge.context.initial(evaluation_draw.draw.network), small[0], ("logits",))
     error = lambda answers: float((answers - small[1] + 0.1).square().sum(1).mean())  # noqa: E731
     assert error(logits) < error(before["logits"])
+
+
+def test_weights_lie_between_those_before_and_after_training(digits: LabelledData) -> None:
+    context = Interpolated(network=NETWORK, size=2, trained=2, training=Training(on="real", steps=1, lr=0.1), batch=9)
+    judge = LearnerEvaluator(made(digits, OF_FEATURES, context), digits, ByLearner(networks=1))
+    (evaluation_draw,) = judge.evaluation_draws
+    draw = evaluation_draw.draw
+    trained = replace(evaluation_draw, draw=replace(draw, mixture=1.0))
+    before, after = judge.context.initial(draw.network), judge._weights(trained, None)
+    assert 0 < draw.mixture < 1
+    for name, value in judge._weights(evaluation_draw, None).items():
+        torch.testing.assert_close(value, before[name] + draw.mixture * (after[name] - before[name]))
+        assert not value.equal(after[name])
 
 
 def test_training_that_a_run_decides_cannot_be_done_again(digits: LabelledData) -> None:

@@ -281,6 +281,16 @@ def test_bad_fields_are_refused(name, value, message):
         part.__post_init__()
 
 
+def test_a_batch_has_one_operation_with_a_strength_for_each_image() -> None:
+    seen = set()
+    for seed in range(20):
+        draws = Siamese().draw_batch(torch.Generator().manual_seed(seed), 7, (1, 8, 8))
+        (operation,) = draws["operation"].unique().tolist()
+        seen.add(operation)
+        assert len(draws["rotate"].unique()) == 7
+    assert len(seen) > 3
+
+
 # --- chains ---------------------------------------------------------------------------------------------------------------
 
 

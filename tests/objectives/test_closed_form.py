@@ -260,6 +260,17 @@ def test_labels_for_points_as_they_are(data: LabelledData):
         torch.testing.assert_close(data.normalisation.apply(made.points, torch.float64), kept)
 
 
+def test_labels_for_points_as_they_are_with_an_intercept(data: LabelledData):
+    """Their means are what the real side predicts at the means of the features."""
+    space = SPACES["linear"]
+    made = condensed(data, space, match(space[0], intercept=True), per_class=14, labels="learned", condense="labels")
+    x, y, own = features(data, space, data.train.points), vectors(data), features(data, space, made.points)
+    sought = ridge(x, y, PENALTY, intercept=True)
+    assert error(ridge(own, labels_of(made), 0.0, intercept=True), sought) < 1e-9
+    expected = y.mean(0) + (own.mean(0) - x.mean(0)) @ sought.T
+    np.testing.assert_allclose(labels_of(made).mean(0), expected, atol=1e-9)
+
+
 @pytest.mark.parametrize("kept", [0, 2**30])
 def test_mixed_precision_finds_the_weights_of_double_precision(
     data: LabelledData, monkeypatch: pytest.MonkeyPatch, kept: int

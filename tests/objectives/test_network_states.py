@@ -27,7 +27,7 @@ CONTEXTS: dict[str, Context] = {
         training=ON_SYNTHETIC,
         keep=3,
         batch=5,
-        watch=Watch(window=2, examples=6, settled=0.12, moved=0.1, most=4),
+        watch=Watch(window=2, examples=10, settled=0.12, moved=0.1, most=4),
     ),
     "queue": Queue(network=NETWORK, size=3, first=2, every=3, trained_after=2, training=ON_REAL, batch=5),
     "renewed": Renewed(network=NETWORK, size=2, keep=2, training=ON_SYNTHETIC, batch=5),
@@ -133,11 +133,11 @@ def test_a_network_is_kept_for_its_steps_and_then_replaced():
 
 
 def accuracy(run: Any, parameters: dict[str, Tensor], *names: str | int) -> float:
-    """The mean over classes of the share of right answers, on six fresh real examples of each."""
+    """The mean over classes of the share of right answers, on fresh real examples: ten of each, or all seven of the first."""
     data = run.problem.data
     each, generator = [], rng(0, "watch", *names)
     for label, members in enumerate(data.members):
-        rows = members[torch.randperm(len(members), generator=generator)[:6]]
+        rows = members[torch.randperm(len(members), generator=generator)[:10]]
         logits = NETWORK(parameters, data.normalisation.apply(data.rows(rows).points), ("logits",))["logits"]
         each.append((logits.argmax(1) == label).double().mean().item())
     return sum(each) / len(each)
@@ -347,7 +347,7 @@ def test_what_is_watched_is_counted_as_work():
         solving(context).engine.bound_context.images(6, 6)
         for context in (Fresh(network=NETWORK, batch=5), CONTEXTS["watched"])
     )
-    assert watched == fresh + 3 * (4 * 2) * 2 * 4 + (6 + 4 * 2) * 3 * 6
+    assert watched == fresh + 3 * (4 * 2) * 2 * 4 + (6 + 4 * 2) * (7 + 10 + 10)
 
 
 @pytest.mark.parametrize(

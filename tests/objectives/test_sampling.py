@@ -107,6 +107,15 @@ def test_other_threads_make_no_other_choice():
     assert chosen[0].equal(chosen[2])
 
 
+def test_a_common_offset_makes_no_other_choice():
+    data = images((7, 40, 50)).train
+    x = (
+        torch.randint(-64, 64, (97, 5), generator=torch.Generator().manual_seed(0)) / 64
+    )  # with 4096 added, float32 holds them
+    near, far = (BY_TWO.rows(data, 8, rng(0), lambda members, by=by: x[members] + by) for by in (0, 4096))
+    assert far.equal(near)
+
+
 @pytest.mark.parametrize("name", ["fresh", "trained"])
 def test_a_choice_is_made_at_every_interval_and_for_every_network(name: str):
     run, kept = solving(CONTEXTS[name]), torch.zeros(0)

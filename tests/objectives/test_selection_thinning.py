@@ -119,9 +119,11 @@ def test_the_packaged_method_written_out() -> None:
     assert some.run.chosen.tolist() == expected
 
 
-def test_the_best_set_and_its_exchanges_are_those_of_the_loop() -> None:
+@pytest.mark.parametrize("linear", [False, True], ids=["gaussian", "linear"])
+def test_the_best_set_and_its_exchanges_are_those_of_the_loop(linear: bool) -> None:
     points = cloud(41, 2)
-    k, here = gaussian(points.numpy()), form(points)
+    k = (points @ points.mT).numpy() if linear else gaussian(points.numpy())
+    here = form(points, MMD() if linear else None)
     sets = torch.randperm(41, generator=torch.Generator().manual_seed(3))[:40].unflatten(0, (8, 5))
     chosen = best(here, sets).tolist()
     assert mmd(k, chosen) == min(mmd(k, rows) for rows in sets.tolist())
