@@ -108,8 +108,8 @@ def sweep(
         found = sweeps.read_results(asked, folder, **chosen)
     else:
         options = said_again(imports or (), threads) + _chosen(optional, portions or (), only or ())
-        how = SweepFolder(folder).continuation(options)
-        with continued_by(lambda: f"continue with: {how}"):
+        held = SweepFolder(folder)
+        with continued_by(lambda: f"continue with: {held.continuation(options)}" if held.cells.exists() else ""):
             found = sweeps.run_sweep(
                 asked, folder, resume=resume, imports=imports, threads=threads, progress=progress, **chosen
             )

@@ -312,6 +312,15 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert all(row["done"] == 1 for row in rows_in(tmp_path / "out").values())
 
 
+def test_ctrl_c_before_there_is_a_sweep_says_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    def stopped(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("experiments.sweeps.folder.SweepFolder.adopt", stopped)
+    assert sweep(written(tmp_path / "tiny.yaml"), tmp_path / "out") == 130
+    assert capsys.readouterr().err == "condense: interrupted\n"
+
+
 # --- from Python ------------------------------------------------------------------------------------------------------------
 
 
