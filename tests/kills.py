@@ -92,12 +92,12 @@ def recipes(folder: Path) -> dict[str, Recipe]:
     teacher after the run, a selection, and a sweep."""
     sweep = folder / "kills.yaml"
     sweep.write_text(SWEEP)
-    few = ["--set", "context.size=2", "--set", "context.training.steps=2"]
+    few = ["--set", "context.size=2", "--set", "context.trained=3", "--set", "context.training.steps=2"]
     runs = {
         "dm with adam": ["dm", *TINY, *NARROW, "--set", ADAM],
         "dm with a teacher": ["dm", *TINY, *NARROW, "--steps", "20", "--teacher", TEACHER],
         "cafe": ["cafe", *TINY, *NARROW, "--steps", "12", "--set", "context.watch={window: 2, most: 3}"],
-        "idm": ["idm", *TINY, *NARROW, "--steps", "12"],
+        "idm": ["idm", *TINY, *NARROW, "--steps", "12", "--set", "context.training.batch=8"],
         "dc": ["dc", *TINY, *NARROW, "--steps", "12"],
         "ncfm": ["ncfm", *TINY, *NARROW, "--steps", "12", *few],
         "kip": ["kip", *TINY, "--steps", "20"],
@@ -271,17 +271,18 @@ def main() -> int:
     began, chance, done, wrong = time.monotonic(), random.Random(options.seed), Counter[tuple[str, str]](), list[str]()
     with tempfile.TemporaryDirectory() as parent:
         chosen = {name: found for name, found in recipes(Path(parent)).items() if name in (options.only or [name])}
-        killers = {name: Killer(recipe, Path(parent)) for name, recipe in chosen.items()}
+        killers: dict[str, Killer] = {}
         while done.total() < options.kills and len(wrong) < 20 and time.monotonic() - began < options.seconds:
-            name = chance.choice(list(killers))
+            name = chance.choice(list(chosen))
             try:
-                done.update((name, kind) for kind in killers[name].life(chance))
+                killer = killers.get(name) or killers.setdefault(name, Killer(chosen[name], Path(parent)))
+                done.update((name, kind) for kind in killer.life(chance))
             except Wrong as found:
                 wrong.append(f"{name}: {found}")
                 print(wrong[-1], flush=True)
     print(f"| {'killed':18} | " + " | ".join(f"{kind:>7}" for kind in KINDS) + " |")
     print("| --- |" + " ---: |" * len(KINDS))
-    for name in killers:
+    for name in chosen:
         print(f"| {name:18} | " + " | ".join(f"{done[name, kind]:7}" for kind in KINDS) + " |")
     print(f"{done.total()} kills, after {done.total()} of which the same bits; {len(wrong)} runs went wrong")
     return bool(wrong)
