@@ -1,6 +1,8 @@
 """``condense compare``, as a person uses it, on the packaged digits."""
 
+import contextlib
 import csv
+import io
 import json
 import math
 from dataclasses import replace
@@ -73,13 +75,22 @@ def row(found: dict[str, Any], **wanted: str) -> dict[str, Any]:
 # --- the command ------------------------------------------------------------------------------------------------------------
 
 
-def test_table_files_and_picture(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    four, out = folder / "four" / "result.safetensors", tmp_path / "out"
-    files = ["--out", str(out), "--report", str(tmp_path / "rows.csv")]
-    assert main(["compare", "digits", str(four), str(folder / "one.safetensors"), *files, *QUICK]) == 0
-    captured = capsys.readouterr()
-    assert captured.err == ""
-    table = captured.out.splitlines()
+@pytest.fixture(scope="module")
+def compared(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """The folder that a comparison of two sets by all the default discrepancies leaves, and what it prints and says."""
+    out, said, wrong = tmp_path_factory.mktemp("compared"), io.StringIO(), io.StringIO()
+    sets = [str(folder / "four" / "result.safetensors"), str(folder / "one.safetensors")]
+    files = ["--out", str(out / "out"), "--report", str(out / "rows.csv")]
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(wrong):
+        assert main(["compare", "digits", *sets, *files, *QUICK]) == 0
+    return out, said.getvalue(), wrong.getvalue()
+
+
+def test_table_files_and_picture(compared: tuple[Path, str, str]):
+    folder, said, wrong = compared
+    out = folder / "out"
+    assert wrong == ""
+    table = said.splitlines()
     assert table[0].split()[:3] == ["discrepancy", "set", "group"]
     for name in (
         *DEFAULT,
@@ -89,12 +100,12 @@ def test_table_files_and_picture(folder: Path, tmp_path: Path, capsys: pytest.Ca
         "as close as",
         "in closed form and by simulation",
     ):
-        assert name in captured.out
-    assert "class 3" not in captured.out
+        assert name in said
+    assert "class 3" not in said
     assert len(table[1:]) > len(DEFAULT) * 2 * 2
     found = json.loads((out / "comparison.json").read_text())
-    rows = list(csv.DictReader((tmp_path / "rows.csv").read_text().splitlines()))
-    assert (out / "comparison.csv").read_text() == (tmp_path / "rows.csv").read_text()
+    rows = list(csv.DictReader((folder / "rows.csv").read_text().splitlines()))
+    assert (out / "comparison.csv").read_text() == (folder / "rows.csv").read_text()
     assert len(rows) == len(found["rows"]) == len(DEFAULT) * 2 * (10 + 2)
     assert float(rows[0]["estimate"]) == found["rows"][0]["estimate"]
     assert rows[0]["yardstick_closed"] == "True"
@@ -102,20 +113,20 @@ def test_table_files_and_picture(folder: Path, tmp_path: Path, capsys: pytest.Ca
         assert min(picture.size) > 500
 
 
-def test_four_real_examples_a_class_are_as_close_as_four(folder: Path, capsys: pytest.CaptureFixture[str]):
-    found = printed(capsys, "digits", folder / "four" / "result.safetensors", "--by", "class")
+def test_four_real_examples_a_class_are_as_close_as_four(compared: tuple[Path, str, str]):
+    found = json.loads((compared[0] / "out" / "comparison.json").read_text())
     for name in ("mmd", "mean", "energy_distance", "sliced_wasserstein", "moments"):
-        size = row(found, discrepancy=name, group="classes")["yardstick"]
+        size = row(found, discrepancy=name, set="four", group="classes")["yardstick"]
         assert 2.5 < size["k"] < 6.5, name
         assert size["low"] < size["k"] < size["high"]
-    first = row(found, discrepancy="mmd", group="class 3")
+    first = row(found, discrepancy="mmd", set="four", group="class 3")
     assert first["low"] < first["estimate"] < first["high"]
     assert first["estimate"] < first["value"]
     assert (first["real"], first["examples"], first["p"]) == (147, 4, None)
-    radius = row(found, discrepancy="covering_radius", group="classes")
+    radius = row(found, discrepancy="covering_radius", set="four", group="classes")
     assert radius["low"] is None
     assert radius["estimate"] == radius["value"] > 0
-    assert any("supremum" in note and "and 7 more" in note for note in found["notes"])
+    assert any("supremum" in note and "and 8 more" in note for note in found["notes"])
 
 
 def test_the_estimate_is_that_of_the_library(folder: Path, digits: LabelledData, capsys):
@@ -476,9 +487,16 @@ def test_the_python_call(folder: Path):
     json.dumps(answer.as_dict(), allow_nan=False)
 
 
+def test_members_of_a_class_keep_their_weights(folder: Path):
+    side = side_of("four", str(folder / "four" / "result.safetensors"))
+    rows, weights = replace(side, weights=torch.arange(40.0)).members("3")
+    assert rows.tolist() == weights.tolist() == [12, 13, 14, 15]
+
+
 def test_a_picture_of_estimates_below_zero_and_of_none(folder: Path):
     request = request_of(
         {"real": "digits", "sets": {"$a_b$": "digits:test"}, "discrepancies": "mean,covering_radius", "resamples": 10}
+        | {"permutations": 19}
     )
     answer = compare(request)
     low = replace(answer.rows[-1], discrepancy="mean", group="all", estimate=-0.1)

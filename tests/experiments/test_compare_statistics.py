@@ -64,8 +64,9 @@ def population(n: int = 20_000, d: int = 5) -> Tensor:
     return torch.randn(n, d, generator=generator) * (1 + far) + 2 * far
 
 
-def measured(discrepancy: Discrepancy, real: Tensor, *sets: Tensor, seed: int = 0) -> Any:
-    return Bound(discrepancy, None, SPLITS).measured(Measure(real), [Measure(points) for points in sets], seed, "all")
+def measured(discrepancy: Discrepancy, real: Tensor, *sets: Tensor, seed: int = 0, yardstick: bool = True) -> Any:
+    bound, others = Bound(discrepancy, None, SPLITS), [Measure(points) for points in sets]
+    return bound.measured(Measure(real), others, seed, "all", yardstick=yardstick)
 
 
 # --- halves -----------------------------------------------------------------------------------------------------------------
@@ -101,8 +102,7 @@ def test_a_bias_of_order_one_over_n_is_taken_off(generator):
     estimates, plain = [], []
     for row in x:
         halves = splits_of(30, 20, generator)
-        first = torch.stack([row[half].mean().square() for half in halves])
-        second = torch.stack([row[~half].mean().square() for half in halves])
+        first, second = ((half.double() @ row / 15).square() for half in (halves, ~halves))
         found = Halved.corrected(float(row.mean().square()), first, second, 19)
         estimates.append(found.estimate)
         plain.append(found.value)
@@ -144,7 +144,7 @@ def test_an_interval_of_95_percent_contains_the_value_of_the_population_as_often
     inside, below, values = 0, 0, []
     for run in range(runs):
         real = points[torch.randperm(len(points), generator=rng(run, "sample"))[:300]]
-        (found,) = measured(discrepancy, real, some, seed=run).values
+        (found,) = measured(discrepancy, real, some, seed=run, yardstick=False).values
         interval = found.interval(0.95)
         inside += interval.low <= truth <= interval.high
         below += truth < interval.low
@@ -257,6 +257,16 @@ def test_a_simulated_yardstick_is_that_in_closed_form():
     assert pytest.approx(size.k, rel=0.6) == 37
     assert size.interval.low < 30
     assert size.interval.high > 50
+
+
+def test_a_simulated_yardstick_has_no_bias_of_few_real_points():
+    """Of 200 real points half are the reference, whose mean alone would add trace / 100 to trace / 64."""
+    points, bound = population(), Bound(MeansByTest(), None, SPLITS)
+    expected, found = float(points.double().var(0).sum()) / 64, []
+    for run in range(120):
+        real = Measure(points[torch.randperm(len(points), generator=rng(run, "sample"))[:200]])
+        found.append(simulated(bound.summary, bound.values, real, rng(run, "yardstick"), 64).expected(64))
+    assert sum(found) / len(found) == pytest.approx(expected, rel=0.3)
 
 
 @pytest.mark.parametrize("discrepancy", [MeansByTest(), NearestByTest(), EnergyDistance()], ids=lambda item: item.kind)
