@@ -18,7 +18,7 @@ demo: $(READY)  ## condense scikit-learn's digits to 10 a class and evaluate the
 
 test: $(READY)  ## all the tests; compiled code runs in a session of its own, without the shape-checking hook
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(WORKERS)
-	DISCREPANCY_UNHOOKED=1 OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m compiled -n $(WORKERS)
+	DISCREPANCY_UNHOOKED=1 OMP_NUM_THREADS=1 .venv/bin/python -m pytest $$(grep -rl pytest.mark.compiled tests) -m compiled -n $(WORKERS)
 
 lint: $(READY)
 	.venv/bin/ruff check .
