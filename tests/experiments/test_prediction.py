@@ -546,12 +546,18 @@ def test_the_packaged_study_is_written_and_read_alike(capsys: pytest.CaptureFixt
 
 
 def test_the_packaged_study_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    """All of the packaged discrepancies, in three of its views, on few sets of digits."""
+    """All of the packaged discrepancies, in three of its views, on few sets of three of the digits."""
+    data, arrays = Digits().load(), {}
+    for name, part in (("train", data.train), ("test", data.test)):
+        assert part is not None
+        few = part.labels.numbers < 3
+        arrays |= {f"x_{name}": part.points[few].numpy(), f"y_{name}": part.labels.numbers[few].numpy()}
+    np.savez(tmp_path / "three.npz", **arrays)
     tree = read(packaged())
     tree["views"] = {name: tree["views"][name] for name in ("pixels", "network", "trained_logits")}
     small = {"kind": "convnet", "width": 4, "depth": 2}
     tree |= {
-        "data": "digits",
+        "data": {"kind": "npz", "path": str(tmp_path / "three.npz")},
         "per_class": [4],
         "real": 8,
         "resamples": 20,
