@@ -29,7 +29,6 @@ from experiments.evaluate.comparison import herded
 from objectives.data.labelled import LabelledData
 from objectives.data.labels import Labels
 from objectives.engine import extractor as extractor_room
-from objectives.engine.compile import Policy
 from objectives.engine.runtime import Runtime
 from objectives.rng import rng
 from objectives.synthetic.artefact import SyntheticSet
@@ -100,9 +99,9 @@ def plainly(
 
 
 def trained(
-    examples: TrainingSet, data: LabelledData, protocol: Protocol, seed: int = 3, policy: Policy = "never"
+    examples: TrainingSet, data: LabelledData, protocol: Protocol, seed: int = 3
 ) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, Tensor]] | None]:
-    evaluator = NetworkEvaluator(data, protocol, runtime=Runtime(seed, compile=policy)).suited(examples)
+    evaluator = NetworkEvaluator(data, protocol, runtime=Runtime(seed, compile="never")).suited(examples)
     parameters, statistics = evaluator.trained(examples, 0)
     return dict(parameters), statistics
 
@@ -543,10 +542,12 @@ def test_augmentation_needs_images(generator: torch.Generator) -> None:
 @pytest.mark.compiled
 def test_compiled_is_eager(few: TrainingSet, digits: LabelledData) -> None:
     protocol = dataclasses.replace(SMALL, network=ConvNet(width=5, depth=2, norm="batch"), networks=1)
-    eager, _ = trained(few, digits, protocol)
-    fast, _ = trained(few, digits, protocol, policy="always")
-    for name, value in eager.items():
-        torch.testing.assert_close(fast[name], value, rtol=1e-3, atol=1e-4)
-    slow = evaluate(few, digits, protocol, Runtime(seed=3, compile="never")).mean
-    compiled = evaluate(few, digits, protocol, Runtime(seed=3, compile="always"))
-    assert compiled.mean == pytest.approx(slow, abs=2 / 300)
+    eager, fast = (
+        NetworkEvaluator(digits, protocol, runtime=Runtime(seed=3, compile=policy)).suited(few)
+        for policy in ("never", "always")
+    )
+    (slow, of_slow), (compiled, of_compiled) = (evaluator.trained(few, 0) for evaluator in (eager, fast))
+    for name, value in slow.items():
+        torch.testing.assert_close(compiled[name], value, rtol=1e-3, atol=1e-4)
+    found, expected = fast.accuracy(compiled, of_compiled), eager.accuracy(slow, of_slow)
+    assert found == pytest.approx(expected, abs=2 / 300)
