@@ -150,6 +150,9 @@ def fits(value: Any, hint: Any) -> bool:
             return False
         each = within[:1] * len(items) if within[-1] is Ellipsis else within
         return all(fits(item, member) for item, member in zip(items, each, strict=True))
+    if within and isinstance(origin, type) and issubclass(origin, Mapping):
+        pairs = value.items() if isinstance(value, Mapping) else None
+        return pairs is not None and all(fits(name, within[0]) and fits(item, within[1]) for name, item in pairs)
     if origin is Sequence:
         of = isinstance(value, Sequence) and not isinstance(value, str | bytes)
         return of and all(fits(item, within[0]) for item in value)

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from discrepancy.errors import InvalidInput
-from objectives.storage import StorageError, writing
+from objectives.storage import writing, writing_folder
 from objectives.synthetic.artefact import SyntheticSet
 
 __all__ = ["export"]
@@ -35,9 +35,10 @@ def export(synthetic: SyntheticSet, to: Path) -> str:
     sub-folder a class (none if the set has no classes) with 8-bit PNG images, clipped to the valid range and rounded; soft
     labels, scores and targets go to ``labels.csv``, weights that differ to ``weights.csv``. Two classes never share a folder,
     on systems that do not tell upper from lower case either; ``classes.csv`` says whose a folder is, where names differ.
+    File and folder are written whole or not at all.
 
     Raises:
-        InvalidInput: if the examples are no images, or the folder is not empty.
+        InvalidInput: if the examples are no images, or the folder is not empty, or the one that this process works in.
         StorageError: if it cannot be written.
     """
     if to.suffix == ".npz":
@@ -56,21 +57,16 @@ def _images(synthetic: SyntheticSet, to: Path) -> str:
     shape = tuple(synthetic.points.shape[1:])
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise InvalidInput(f"examples of shape {shape} are no grey or colour images; export them to a file.npz")
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise InvalidInput(f"'{to}' exists already and is not an empty folder; name another")
     folders, files = _folders(synthetic.classes), list[str]()
-    try:
-        to.mkdir(parents=True, exist_ok=True)
+    with writing_folder(to) as folder:
         for index, (image, label) in enumerate(zip(synthetic.pixels, synthetic.numbers.tolist(), strict=True)):
             files.append(f"{folders[label]}/{index:05d}.png" if folders else f"{index:05d}.png")
-            path = to / files[-1]
+            path = folder / files[-1]
             path.parent.mkdir(exist_ok=True)
             Image.fromarray(image[0].numpy() if shape[0] == 1 else image.permute(1, 2, 0).numpy()).save(path)
         tables = _tables(synthetic, folders, files)
         for name, rows in tables.items():
-            (to / name).write_text(_csv(rows), encoding="utf-8", newline="")
-    except OSError as error:
-        raise StorageError(f"'{to}' could not be written ({error.strerror or error}); choose another folder") from error
+            (folder / name).write_text(_csv(rows), encoding="utf-8", newline="")
     of = f" of {len(synthetic.classes)} classes" if synthetic.classes else ""
     return f"{len(synthetic)} images{of} in {to}{''.join(f', {name[:-4]} in {name}' for name in tables)}"
 

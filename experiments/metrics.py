@@ -1,13 +1,15 @@
 """The metrics of a run: ``metrics.jsonl``, a line for each measured step."""
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from objectives.storage import read_lines
+from objectives.storage import holds, read_lines
 
 __all__ = ["read_metrics"]
+
+TYPES = {"step": int, "loss": float | None, "terms": dict[str, float | None]}
+"""Of what is read of a line."""
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -17,7 +19,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     Raises:
         InvalidInput: if the file cannot be read, or another line is damaged.
     """
-    lines = read_lines(path, _is_measurement)
+    lines = read_lines(path, lambda line: holds(line, TYPES))
     return [
         line | {"loss": _number(line["loss"]), "terms": {name: _number(value) for name, value in line["terms"].items()}}
         for line in lines
@@ -26,13 +28,3 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 def _number(value: float | None) -> float:
     return math.nan if value is None else value
-
-
-def _is_measurement(line: Mapping[str, Any]) -> bool:
-    step, loss, terms = (line.get(name) for name in ("step", "loss", "terms"))
-    return (
-        "loss" in line
-        and type(step) is int
-        and isinstance(terms, dict)
-        and all(isinstance(value, int | float | None) for value in (loss, *terms.values()))
-    )

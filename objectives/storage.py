@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,12 +14,14 @@ from typing import Any, BinaryIO
 import psutil
 
 from discrepancy.errors import DiscrepancyError, InvalidInput
+from discrepancy.parts import fits
 
 __all__ = [
     "StorageError",
     "append_lines",
     "check_free",
     "finite",
+    "holds",
     "json_text",
     "read_json",
     "read_lines",
@@ -26,6 +29,7 @@ __all__ = [
     "write_bytes",
     "write_text",
     "writing",
+    "writing_folder",
 ]
 
 
@@ -70,6 +74,34 @@ def writing(path: Path) -> Iterator[BinaryIO]:
             if raw is not None:
                 raw.close()
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing_folder(path: Path) -> Iterator[Path]:
+    """A folder to write into, which takes the place of ``path``, where nothing or an empty folder is, when the block succeeds.
+    Until then it is a neighbour with another name, as in :func:`writing`: a kill leaves nothing at ``path``.
+
+    Raises:
+        InvalidInput: if there is something else, or it is the folder of this process, which cannot be replaced under it.
+        StorageError: if the disk is full, or a folder cannot be made or written.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and (not target.is_dir() or any(target.iterdir()) or target.samefile(Path.cwd())):
+        raise InvalidInput(f"'{path}' exists already, and is not an empty folder or is the one you work in; name another")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(target.parent, target.name)
+        temporary.mkdir()
+        yield temporary
+        if target.exists():  # only some systems let a folder take the place of an empty one
+            temporary.chmod(target.stat().st_mode & 0o7777)
+            target.rmdir()
+        temporary.replace(target)
+    except OSError as error:
+        raise _unwritten(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 class _Raw(io.FileIO):
@@ -134,7 +166,10 @@ def remove_leftovers(folder: Path, name: str = "") -> None:
                 continue
             process = entry.name.removesuffix(".tmp").rpartition(".")[2]
             if process.isdecimal() and int(process) != os.getpid() and not psutil.pid_exists(int(process)):
-                Path(entry.path).unlink(missing_ok=True)
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path)
+                else:
+                    Path(entry.path).unlink(missing_ok=True)
 
 
 def check_free(paths: Iterable[Path], force: bool = False) -> None:
@@ -184,6 +219,11 @@ def read_lines(path: Path, is_whole: Callable[[dict[str, Any]], bool] = bool) ->
             raise InvalidInput(f"'{path}' is damaged at line {number}; remove that line")
         lines.append(line)
     return lines
+
+
+def holds(found: Any, types: Mapping[str, Any]) -> bool:
+    """Whether it is a mapping with an entry of each of these names, of the type beside it."""
+    return isinstance(found, dict) and all(name in found and fits(found[name], hint) for name, hint in types.items())
 
 
 def _content(path: Path) -> bytes:

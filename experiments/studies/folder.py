@@ -5,38 +5,47 @@ report.json   report.html   correlations.csv   correlations.png   scatter.png   
 report.json   table.md   table.html   rows.jsonl                                   (exact)
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, get_type_hints
 
 from discrepancy.errors import InvalidInput
 from experiments.config import Tree, changed, read
 from experiments.folder import RunFolder
-from objectives.storage import append_lines, json_text, read_lines
+from experiments.studies.exact import Row
+from experiments.studies.measuring import Measured
+from objectives.storage import append_lines, holds, json_text, read_lines
 
 __all__ = ["Lines", "StudyFolder"]
 
-ROW = ("data", "features", "method", "per_class", "seed", "condensed", "real_seconds", "own_seconds", "steps")
-"""What every row of the study of exactness has."""
+ACCURACIES = {"set": str, "accuracies": tuple[float, ...], "seconds": float, "test_examples": int}
+VALUES = {"view": str, "discrepancy": str, **get_type_hints(Measured)}
+"""Of what is read of a line."""
 
 
 class Lines:
     """A file of JSON lines that only grows. A line that was cut off by a kill is forgotten.
 
     Args:
-        keys: that every line has.
+        types: of the entries that every line has, by name.
+        only: whether a line has no other entries.
     """
 
-    def __init__(self, path: Path, keys: Sequence[str] = ()) -> None:
-        self.path, self.keys = path, keys
+    def __init__(self, path: Path, types: Mapping[str, Any] = MappingProxyType({}), only: bool = False) -> None:
+        self.path, self.types, self.only = path, types, only
 
     def read(self) -> list[dict[str, Any]]:
         """Every whole line.
 
         Raises:
-            InvalidInput: if the file cannot be read, or a line is damaged.
+            InvalidInput: if the file cannot be read, or a line is damaged, or an entry of another type.
         """
-        return read_lines(self.path, lambda line: line.keys() >= set(self.keys))
+
+        def is_whole(line: dict[str, Any]) -> bool:
+            return holds(line, self.types) and (not self.only or line.keys() == self.types.keys())
+
+        return read_lines(self.path, is_whole)
 
     def append(self, line: dict[str, Any]) -> None:
         """Write a line and wait until it is on the disk."""
@@ -50,9 +59,9 @@ class StudyFolder(RunFolder):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.accuracies = Lines(path / "accuracies.jsonl", ("set", "accuracies", "seconds", "test_examples"))
-        self.values = Lines(path / "values.jsonl", ("view", "discrepancy", "values"))
-        self.rows = Lines(path / "rows.jsonl", ROW)
+        self.accuracies = Lines(path / "accuracies.jsonl", ACCURACIES)
+        self.values = Lines(path / "values.jsonl", VALUES)
+        self.rows = Lines(path / "rows.jsonl", get_type_hints(Row), only=True)
         self.sets = path / "sets"
         self.report = path / "report.json"
         self.summary = path / "report.html"

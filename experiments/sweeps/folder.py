@@ -17,7 +17,7 @@ from experiments.evaluate import Protocol
 from experiments.experiment import Experiment
 from experiments.folder import RunFolder
 from experiments.sweeps.cells import Cell, plain_cell
-from objectives.storage import read_json, write_text
+from objectives.storage import holds, read_json, write_text
 from objectives.synthetic.artefact import SyntheticSet
 
 __all__ = ["CellFiles", "SweepFolder"]
@@ -138,28 +138,26 @@ class SweepFolder(RunFolder):
         write_text(self.cells, json.dumps(_described(cells), indent=1))  # the last: with it the folder holds a sweep
 
 
+EVALUATED = {"torch": str, "device": str, "rows": dict[str, dict[str, Any]]}
+ROW = {
+    "accuracies": tuple[float, ...],
+    **dict.fromkeys(("examples", "stored_bytes", "epochs"), int),
+    **dict.fromkeys(("protocol", "protocol_hash", "labels"), str),
+}
+"""Of what is read of an evaluation, and of each of its rows."""
+
+
 def _is_evaluation(found: dict[str, Any]) -> bool:
-    rows = found.get("rows")
-    return (
-        found.keys() >= {"torch", "device"}
-        and isinstance(rows, dict)
-        and all(map(_is_row, rows.values()))
-        and bool(rows)
-    )
-
-
-def _is_row(row: Any) -> bool:
-    names = {"accuracies", "examples", "stored_bytes", "protocol", "protocol_hash", "epochs", "labels"}
-    return isinstance(row, dict) and row.keys() >= names and isinstance(row["accuracies"], list)
+    return holds(found, EVALUATED) and bool(found["rows"]) and all(holds(row, ROW) for row in found["rows"].values())
 
 
 def _is_failure(found: dict[str, Any]) -> bool:
-    return isinstance(found.get("reason"), str)
+    return holds(found, {"reason": str})
 
 
 def _are_cells(found: dict[str, Any]) -> bool:
-    whole = (isinstance(cell, dict) and cell.keys() >= {"experiment", "protocol"} for cell in found.values())
-    return bool(found) and all(whole)
+    types = {"experiment": dict[str, Any] | None, "protocol": dict[str, Any]}
+    return bool(found) and all(holds(cell, types) for cell in found.values())
 
 
 def _described(cells: Sequence[Cell]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from discrepancy.errors import InvalidInput
 from experiments.compare.sides import side_of
@@ -19,7 +20,7 @@ from experiments.data import Images, Npz
 from experiments.export import export
 from objectives.data.labels import Labels
 from objectives.data.units import Normalisation
-from objectives.storage import json_text
+from objectives.storage import StorageError, json_text
 from objectives.synthetic.artefact import SyntheticSet
 
 CLASSES = ("!", "(", ")", "+", "=", "1", "A", "a", "Test", "train", "CON", "..", 'x, "y"', "é", "e\u0301", "n" * 300)
@@ -73,6 +74,38 @@ def test_a_folder_comes_back_with_its_classes_and_tables(tmp_path: Path) -> None
     plain = made(("a", "b"))
     export(plain, tmp_path / "plain")
     assert sorted(entry.name for entry in (tmp_path / "plain").iterdir()) == ["a", "b"]
+
+
+def test_a_folder_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While images are written there is nothing at the destination; what a killed process left is removed."""
+    to, left = tmp_path / "out", tmp_path / ".out.999999999.tmp"
+    (left / "a").mkdir(parents=True)
+    save, seen = Image.Image.save, list[bool]()
+
+    def saved(image: Image.Image, path: Path) -> None:
+        seen.append(to.exists())
+        if len(seen) == 3:
+            raise OSError("no space left")
+        save(image, path)
+
+    monkeypatch.setattr(Image.Image, "save", saved)
+    with pytest.raises(StorageError, match="'.*out' could not be written .no space left.; free space"):
+        export(made(("a", "b")), to)
+    assert seen == [False] * 3
+    assert not list(tmp_path.iterdir())
+    to.mkdir(mode=0o700)
+    export(made(("a", "b")), to)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert to.stat().st_mode & 0o777 == 0o700
+    assert len(list(to.glob("*/*.png"))) == 4
+    monkeypatch.chdir(tmp_path)
+    for taken in ("out", "."):
+        with pytest.raises(InvalidInput, match="is not an empty folder"):
+            export(made(("a", "b")), Path(taken))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(InvalidInput, match="is the one you work in"):
+        export(made(("a", "b")), Path())
 
 
 def test_weights_come_back(tmp_path: Path) -> None:

@@ -258,7 +258,16 @@ def test_fields_that_came_with_a_later_version_are_at_their_defaults(
     assert "growth" not in error
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"rows": {"dm": {}}, "digits/1/dm/0": 3, "reason": 1}', "\\xff"])
+WORDS = dict.fromkeys(("protocol", "protocol_hash", "labels"), "a") | dict.fromkeys(
+    ("examples", "stored_bytes", "epochs"), 1
+)
+TYPES = {"torch": "2", "device": "cpu", "rows": {"dm": {**WORDS, "accuracies": ["a"]}}}
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"rows": {"dm": {}}, "digits/1/dm/0": 3, "reason": 1}', "\\xff", json.dumps(TYPES)],
+)
 @pytest.mark.parametrize(
     "name", ["cells.json", "cells/digits/1/dm/0/evaluation.json", "cells/digits/1/dm/0/failure.json"]
 )
