@@ -190,8 +190,8 @@ class _Walk:
         except DiscrepancyError as error:
             told = [str(mistake) for mistake in error.mistakes] if isinstance(error, ConfigError) else [str(error)]
             for message in told:
-                guilty = re.match(r"'(\w+)'", message)
-                self.fail((at or join(path, guilty[1])) if guilty and guilty[1] in known else path, message)
+                guilty = re.match(r"'((\w+)[\w.+-]*)'", message)
+                self.fail((at or join(path, guilty[1])) if guilty and guilty[2] in known else path, message)
             return _FAILED
 
     def bounded(self, cls: type, name: str, value: Any, path: str) -> Any:

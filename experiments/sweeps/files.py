@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from discrepancy.errors import InvalidInput
-from experiments.config import Tree, build, merge, override, read
+from experiments.config import ConfigError, Mistake, Tree, build, merge, override, read
 from experiments.config.mistakes import suggestion
+from experiments.sweeps.cells import cells_of
 from experiments.sweeps.folder import SweepFolder
 from experiments.sweeps.sweep import Sweep
 
 __all__ = ["available", "read_sweep"]
+
+NEEDED, NAMED = ("data", "per_class"), ("methods", "portions")
+"""Entries of a sweep without which it has no cells, and those that hold several by name."""
 
 
 def available() -> dict[str, Traversable]:
@@ -42,7 +46,7 @@ def read_sweep(
 
     Raises:
         InvalidInput: if there is no such file.
-        ConfigError: with every mistake of the configuration.
+        ConfigError: with every mistake of the configuration, and of the cells of what is right in it.
     """
     config = None if out is None else SweepFolder(Path(out)).config
     if file is not None:
@@ -57,7 +61,33 @@ def read_sweep(
         kept = {name: value for name, value in read(config).items() if name == "root"}
     given = {"root": root, "seed": seed, "device": device}
     kept |= {name: value for name, value in given.items() if value is not None}
-    return build(Sweep, override(merge(tree, kept), changes, Sweep))
+    return _built(override(merge(tree, kept), changes, Sweep))
+
+
+def _built(tree: Tree) -> Sweep:
+    """The sweep; a part that is wrong is left out, to find what is wrong with the others, and with the cells."""
+    rest = {name: dict(item) if isinstance(item, dict) else item for name, item in tree.items()}
+    found, wrong = None, list[Mistake]()
+    while found is None:
+        try:
+            found = build(Sweep, rest)
+        except ConfigError as error:
+            more = [mistake for mistake in error.mistakes if mistake not in wrong]
+            wrong += more
+            places = [mistake.path.partition(".")[::2] for mistake in more]
+            if not places or any(first in NEEDED for first, _ in places):
+                raise ConfigError(wrong) from error
+            for first, below in places:
+                of = rest[first] if first in NAMED and below and isinstance(rest.get(first), dict) else rest
+                of.pop(first if of is rest else below.partition(".")[0], None)
+            rest.setdefault("controls", [])  # those of no file might be in the way of its methods
+    if not wrong:
+        return found
+    try:
+        cells_of(found)
+    except ConfigError as error:
+        wrong += error.mistakes
+    raise ConfigError(wrong)
 
 
 def _found(text: str) -> tuple[Tree, Path]:

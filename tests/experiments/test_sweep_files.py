@@ -70,6 +70,36 @@ def test_every_mistake_of_a_file_at_once(tmp_path: Path, capsys: pytest.CaptureF
     assert not (tmp_path / "out").exists()
 
 
+def test_mistakes_of_values_and_of_cells_are_one_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """What is wrong in a value hides nothing that is wrong in the cells of the rest; without data or sizes there are none."""
+    changes: dict[str, Any] = {
+        "sets": 0,
+        "colour": 3,
+        "portions": {"a": {"per_class": [1], "data": ["minst"]}, "b": {"per_class": [2]}},
+        "methods": {"dmm": None, "dm": {"set": ["solver.stepz=3"]}, "random": {"shared": "perhaps"}},
+        "protocol": {"name": "quick", "set": ["epoch=2"]},
+    }
+    assert main(["sweep", written(tmp_path / "wrong.yaml", **changes), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    for said in (
+        "7 mistakes",
+        "sets: 'sets' must be at least 1",
+        "colour: unknown key",
+        "methods.random.shared: expected true or false",
+        "'portions.a.data' names 'minst'",
+        "methods.dmm: 'dmm' is neither a method nor a file",
+        "methods.dm.solver.stepz: unknown key; did you mean 'steps'?",
+        "(for digits/2)",
+        "protocol.epoch: unknown key",
+    ):
+        assert said in error
+    changes |= {"per_class": ["few"]}
+    assert main(["sweep", written(tmp_path / "wrong.yaml", **changes), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "per_class.0: expected a whole number" in error
+    assert "stepz" not in error
+
+
 def test_what_cannot_be_run_is_said_before_anything_starts(
     tmp_path: Path, in_process: None, capsys: pytest.CaptureFixture[str]
 ):
