@@ -11,11 +11,14 @@ from experiments.experiment import Experiment
 from experiments.peak import Peak
 from objectives.data.labelled import LabelledData
 from objectives.data.labels import Labels
+from objectives.data.real import RealData
+from objectives.data.subset import Subset
 from objectives.engine.bound_context import BoundContext
 from objectives.engine.compile import eager_seconds
 from objectives.engine.runtime import Runtime
 from objectives.solvers.base import Problem, Solver, Solving, decoded
 from objectives.synthetic.artefact import SyntheticSet
+from objectives.teacher import Teacher
 
 __all__ = ["Plan", "planned"]
 
@@ -25,9 +28,10 @@ COMPILING_BYTES = 256 << 20
 """Measured on two cores; on other machines they differ, and the estimate with them."""
 
 TRYING_SECONDS = 0.3
-TRIED_STEPS, TRIAL_SECONDS = 20, 1.0
-LONG_STEP_SECONDS = 3.0
-"""A step that is likely to take longer is not tried: its passes through the network are counted, and one chunk is timed."""
+TRIED_STEPS, TRIAL_SECONDS, TRIED_BATCHES = 20, 1.0, 4
+SHORT_SECONDS, LONG_SECONDS, SMALL_SHARE = 5.0, 60.0, 0.05
+"""First steps that are likely to take longer are taken if they are a small share of the run and not that long; else the passes
+through the network are counted, and one chunk is timed."""
 
 
 @dataclass(frozen=True)
@@ -74,19 +78,20 @@ def planned(experiment: Experiment, data: LabelledData | None = None) -> Plan:
         passes = solver.passes(problem, context)
         counted = eager_seconds(passes * context.multiplications + solving.multiplications, device)
         memory = real.nbytes + 4 * synthetic.points.nbytes + context.working_bytes + solving.working_bytes
-        if counted / steps > LONG_STEP_SECONDS:
-            seconds = passes * _seconds_a_pass(context) + eager_seconds(solving.multiplications, device)
-        else:
+        least = min(steps, 2 if solver.stepwise else 1)
+        share = solver.with_steps(least).passes(problem, context) / passes if solver.stepwise else least / steps
+        if _is_tried(counted, share, stepwise=solver.stepwise):
             seconds, later = _tried(problem, solver, context, steps)
-            memory = max(memory, peak.bytes + later + (0 if data is None else real.nbytes))
+            memory = max(memory, peak.bytes + (0 if data is None else real.nbytes)) + later
+        else:
+            seconds = passes * _seconds_a_pass(context) + eager_seconds(solving.multiplications, device)
     if context.compiles:
         seconds = seconds / COMPILED_SPEEDUP + COMPILING_SECONDS
         memory += COMPILING_BYTES
     teacher = experiment.teacher
     if teacher is not None:
         teacher.check(real)
-        work = teacher.passes(len(real)) * teacher.network.multiplications(real.shape, real.count)
-        seconds += eager_seconds(work, device)
+        seconds += _seconds_of(teacher, real, device)
         labels = Labels("teacher", torch.zeros(examples, real.count))
         synthetic = replace(synthetic, labelling=labels, record={**synthetic.record, "teacher": {}})
     return Plan(
@@ -104,6 +109,13 @@ def planned(experiment: Experiment, data: LabelledData | None = None) -> Plan:
     )
 
 
+def _is_tried(seconds: float, share: float, *, stepwise: bool) -> bool:
+    """Whether the first steps are taken, where the run is likely to take so long, and they this share of it."""
+    if share >= 1 and not stepwise:
+        return False
+    return seconds * share <= SHORT_SECONDS or (share <= SMALL_SHARE and seconds * share <= LONG_SECONDS)
+
+
 def _tried(problem: Problem, solver: Solver, context: BoundContext, steps: int) -> tuple[float, int]:
     """The time of all the steps, the first ones as they are and the others in proportion to their passes through the network;
     and the memory that these others hold beyond the first ones."""
@@ -114,11 +126,26 @@ def _tried(problem: Problem, solver: Solver, context: BoundContext, steps: int) 
     tried = replace(problem, runtime=replace(problem.runtime, compile="never"))
     device, started, times = problem.runtime.device, list[Solving](), list[float]()
     before = _took(lambda: started.append(solver.start(tried)), device)
-    while len(times) < min(steps, TRIED_STEPS) and (len(times) < 2 or sum(times) < TRIAL_SECONDS):
+    least = min(steps, 2 if solver.stepwise else 1)
+    while len(times) < min(TRIED_STEPS, max(least, steps // 4)) and (len(times) < least or sum(times) < TRIAL_SECONDS):
         times.append(_took(started[0].advance, device))
-    done, later = len(times), sum(times[1:])  # the first one sets up what the others use
-    left = 0.0 if done < 2 else (passes(steps) - passes(done)) / max(passes(done) - passes(1), 1)
-    return before + sum(times) + later * left, started[0].later_bytes
+    first, *others = times  # it sets up what the others use
+    done, later = len(times), started[0].later_bytes
+    if not others:
+        return before + first * steps, later
+    return before + first + sum(others) * (1 + (passes(steps) - passes(done)) / max(passes(done) - passes(1), 1)), later
+
+
+def _seconds_of(teacher: Teacher, data: RealData, device: torch.device) -> float:
+    """The time of teaching, in proportion to that of a few minibatches."""
+    passes, one = teacher.passes(len(data)), Subset(data, torch.arange(1))
+    tried, times = list[Teacher](), list[float]()
+    for steps in (1, 1, 1 + TRIED_BATCHES) if passes else ():  # the first one sets up what the others use
+        tried.append(replace(teacher, number=1, rounds=1, training=replace(teacher.training, steps=steps, epochs=None)))
+        times.append(_took(partial(tried[-1].taught, data, one, device=device), device))
+    if not passes:
+        return 0.0
+    return max(times[2] - times[1], 0.0) * passes / (tried[2].passes(len(data)) - tried[1].passes(len(data)))
 
 
 def _took(action: Callable[[], object], device: torch.device) -> float:

@@ -87,7 +87,9 @@ def writing_folder(path: Path) -> Iterator[Path]:
     """
     target = Path(os.path.realpath(path))
     if target.exists() and (not target.is_dir() or any(target.iterdir()) or target.samefile(Path.cwd())):
-        raise InvalidInput(f"'{path}' exists already, and is not an empty folder or is the one you work in; name another")
+        raise InvalidInput(
+            f"'{path}' exists already, and is not an empty folder or is the one you work in; name another"
+        )
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -83,6 +83,10 @@ class Context(Part, family=True):
         """Rounds of training that so many steps take."""
         return 0
 
+    def kept(self, steps: int) -> int:
+        """Networks in training that are kept at once, at most, in so many steps."""
+        return 1
+
     @property
     def lasting(self) -> int | None:
         """Steps of a network that follow each other; None where networks take turns."""

@@ -64,3 +64,6 @@ class Interpolated(Context, kind="interpolated"):
 
     def rounds(self, steps: int) -> int:
         return min(self.size, steps) * self.trained
+
+    def kept(self, steps: int) -> int:
+        return min(self.size, steps)

@@ -85,3 +85,6 @@ class Queue(Context, kind="queue"):
 
     def rounds(self, steps: int) -> int:
         return sum(min(self.trained_after, len(self.present(step))) for step in range(steps))
+
+    def kept(self, steps: int) -> int:
+        return len(self.present(max(steps - 1, 0)))

@@ -110,3 +110,6 @@ class Renewed(Context, kind="renewed"):
 
     def rounds(self, steps: int) -> int:
         return steps
+
+    def kept(self, steps: int) -> int:
+        return min(self.size, steps)

@@ -38,6 +38,7 @@ class BoundContext:
         runtime: where it runs.
         examples: synthetic examples of a step.
         steps: steps that are planned; with them ``compile: auto`` decides whether compilation pays.
+        held: synthetic examples whose graph is held at once; by default all.
 
     Raises:
         InvalidInput: if the context does not suit the data or what is taken, or a step does not fit into the memory.
@@ -52,7 +53,9 @@ class BoundContext:
         *,
         examples: int,
         steps: int,
+        held: int | None = None,
     ) -> None:
+        held = examples if held is None else held
         self.data, self.context, self.runtime, self.examples = data, context, runtime, examples
         self.real_examples = sum(n if context.batch == "all" else min(n, context.batch) for n in data.per_class)
         named = sorted(take - {"points", "gradient"})
@@ -65,9 +68,9 @@ class BoundContext:
         self._set_extractors(steps)
         free = runtime.free_bytes
         pointwise = not self.extractor.whole_batches
-        self.recompute = bool(named) and not self.second_order and pointwise and examples * self.graph_bytes > free // 2
-        chunk, size = self.extractor.chunk, self.extractor.size(self.real_examples)
-        self.working_bytes = self.graph_bytes * ((min(chunk, examples) if self.recompute else examples) + size)
+        self.recompute = bool(named) and not self.second_order and pointwise and held * self.graph_bytes > free // 2
+        graphs = self.graph_bytes * (min(self.extractor.chunk, held) if self.recompute else held)
+        self.working_bytes = max(graphs, self._batch_bytes()) + self._gradient_bytes(held / max(examples, 1))
         if self.working_bytes > free:
             raise InvalidInput(
                 f"a step needs about {self.working_bytes / 2**30:.2g} GiB and {free / 2**30:.2g} GiB are free; use a narrower "
@@ -97,6 +100,20 @@ class BoundContext:
         self.training_gradient = schedule and batch_gradient(
             self.logits_extractor, schedule.training.criterion, compiled=self.compiles
         )
+
+    def _batch_bytes(self) -> int:
+        """What a chunk of real examples, or of those that networks are trained on, takes."""
+        schedule, logits = self.context.training_schedule, self.logits_extractor.graph_bytes
+        trained = 0 if schedule is None else logits * min(schedule.training.batch, self.logits_extractor.chunk)
+        each = logits if self.second_order else self.extractor.graph_bytes
+        return max(trained, each * self.extractor.size(self.real_examples))
+
+    def _gradient_bytes(self, held: float) -> int:
+        """What gradients by the weights take where these are compared: the mean of each class on the real side, in float64, and
+        of the share of the classes that is held at once on the other side that mean, its graph, and the gradient of each."""
+        if not self.second_order:
+            return 0
+        return int(self.data.count * (2 + 6 * held) * self.logits_extractor.weight_bytes)
 
     @property
     def compiled(self) -> bool:

@@ -68,13 +68,22 @@ class Engine(TermEngine):
         runtime: seed, device, precision, what is compiled.
         examples: synthetic examples of a step.
         steps: steps that are planned.
+        held: synthetic examples whose graph is held at once; by default all of a step.
 
     Raises:
         InvalidInput: if the objective, the context and the data do not fit together.
     """
 
     def __init__(
-        self, data: RealData, objective: Objective, context: Context, runtime: Runtime, *, examples: int, steps: int
+        self,
+        data: RealData,
+        objective: Objective,
+        context: Context,
+        runtime: Runtime,
+        *,
+        examples: int,
+        steps: int,
+        held: int | None = None,
     ) -> None:
         if runtime.world > 1:
             raise InvalidInput(
@@ -82,7 +91,9 @@ class Engine(TermEngine):
             )
         self._data, self.objective, self._context, self.runtime = data, objective, context, runtime
         self.examples, self.steps = examples, steps
-        self.bound_context = BoundContext(data, context, objective.takes, runtime, examples=examples, steps=steps)
+        self.bound_context = BoundContext(
+            data, context, objective.takes, runtime, examples=examples, steps=steps, held=held
+        )
         self.batches = Batches(context, runtime.seed)
         self.networks = NetworkStates(self.bound_context, self.batches)
         for name, term in objective.terms:

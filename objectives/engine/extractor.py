@@ -88,21 +88,20 @@ class Extractor:
             return shapes
         shapes |= self.network.shapes(self.shape, self.outputs, self.plain_take)
         if JACOBIAN in self.take:
-            shapes[JACOBIAN] = (self._weights,)
+            shapes[JACOBIAN] = (self.weight_bytes // self.runtime.dtype.itemsize,)
         return shapes
 
-    @property
-    def _weights(self) -> int:
-        assert self.network is not None
-        initial = self.network.initial(torch.Generator(), self.shape, self.outputs, affine=self.affine)
-        return sum(value.numel() for value in initial.values())
+    @functools.cached_property
+    def weight_bytes(self) -> int:
+        """Bytes of the weights of a network."""
+        return sum(value.nbytes for value in self.initial(torch.Generator()).values())
 
     @property
     def graph_bytes(self) -> int:
         """Bytes that autograd keeps for the backward pass of one example."""
         if self.network is None or not self.take:
             return 0
-        kept = self._weights * self.runtime.dtype.itemsize if JACOBIAN in self.take else 0
+        kept = self.weight_bytes if JACOBIAN in self.take else 0
         if self.plain_take:
             kept += graph_bytes(self.network, self.shape, self.outputs, self.plain_take)
         if JACOBIAN in self.take:

@@ -91,6 +91,11 @@ class NetworkStates:
             for trainer in self._trainers.values():
                 trainer.recount()
 
+    def later_bytes(self, steps: int) -> int:
+        """What the networks in training will take that are not kept yet, in so many steps in all; for an estimate."""
+        each = [trainer.nbytes for trainer in self._trainers.values()]
+        return max(each, default=0) * max(0, self.context.context.kept(steps) - len(each))
+
     def _trainer(self, number: int, schedule: TrainingSchedule) -> NetworkTrainer:
         """A network in training; it is trained on first use if the schedule requires it."""
         if number not in self._trainers:

@@ -21,7 +21,7 @@ from objectives.engine.network_states import NetworkStates
 from objectives.terms.bound import BoundTerm, Candidates, DrawView, Random
 from objectives.terms.match import BoundMatch
 
-__all__ = ["RealSide"]
+__all__ = ["STREAMED_BYTES", "RealSide"]
 
 CACHE_BYTES = 2 << 30
 """Memory for summaries that come back; beyond it the oldest are made again when needed."""

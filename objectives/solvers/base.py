@@ -44,13 +44,14 @@ class Problem:
                 f"{needed / 2**30:.3g} GiB, and {self.runtime.free_bytes / 2**30:.3g} GiB are free; lower it"
             )
 
-    def engine(self, steps: int, examples: int | None = None) -> Engine:
-        """The objective bound to the data, for so many steps of so many synthetic examples, by default all."""
+    def engine(self, steps: int, examples: int | None = None, held: int | None = None) -> Engine:
+        """The objective bound to the data, for so many steps of so many synthetic examples, by default all, of which so many
+        have their graph held at once."""
         if self.synthetic.scored(self.data):
             self.objective.check_scores(self.context)
         self._check_classes()
         count = len(self.layout) * self.synthetic.copies if examples is None else examples
-        return Engine(self.data, self.objective, self.context, self.runtime, examples=count, steps=steps)
+        return Engine(self.data, self.objective, self.context, self.runtime, examples=count, steps=steps, held=held)
 
     def _check_classes(self) -> None:
         """Refuse terms that compare each class where some have no synthetic example."""

@@ -162,8 +162,12 @@ class Descent(Solver, kind="descent"):
         return replace(self, steps=steps)
 
     def examples(self, problem: Problem) -> int:
+        return sum(self._of_classes(problem))
+
+    def _of_classes(self, problem: Problem) -> list[int]:
+        """The synthetic examples of each class in a step."""
         each = torch.bincount(problem.slots) * problem.synthetic.copies
-        return int((each if self.batch is None else each.clamp(max=self.batch)).sum())
+        return (each if self.batch is None else each.clamp(max=self.batch)).tolist()
 
     def passes(self, problem: Problem, context: BoundContext) -> int:
         return context.images(self.steps, self.examples(problem))
@@ -258,7 +262,8 @@ class _Descending(Solving):
         self.solver, self.problem, self.steps = solver, problem, solver.steps
         self.slots = problem.slots
         initial = problem.initial()
-        self.engine = problem.engine(solver.steps, solver.examples(problem))
+        sizes = solver._of_classes(problem)
+        self.engine = problem.engine(solver.steps, sum(sizes), sum(sizes) if solver.update == "joint" else max(sizes))
         self._fixed = problem.synthetic.fixed | ({"labels"} if solver.solve_labels else set())
         learned = set(initial) - self._fixed
         unknown = {name for name, _ in solver.rates} - learned
@@ -287,7 +292,7 @@ class _Descending(Solving):
 
     @property
     def later_bytes(self) -> int:
-        return self.engine.real_side.later_bytes(self.steps)
+        return self.engine.real_side.later_bytes(self.steps) + self.engine.networks.later_bytes(self.steps)
 
     @property
     def parameters(self) -> dict[str, Tensor]:

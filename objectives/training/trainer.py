@@ -135,6 +135,15 @@ class NetworkTrainer:
         return self._running or None
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of the weights, their gradients and what the optimiser remembers of them."""
+        remembered = (item for of in self._optimiser.state.values() for item in of.values())
+        gradients = (leaf.grad for leaf in self._leaves.values())
+        return sum(
+            item.nbytes for item in (*self._leaves.values(), *gradients, *remembered) if isinstance(item, Tensor)
+        )
+
+    @property
     def accuracy(self) -> Float[Tensor, ""]:
         """The training accuracy since the last recount; 0 where there was no minibatch yet."""
         return self._correct / max(self._shown, 1)

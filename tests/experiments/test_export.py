@@ -89,7 +89,7 @@ def test_a_folder_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: py
         save(image, path)
 
     monkeypatch.setattr(Image.Image, "save", saved)
-    with pytest.raises(StorageError, match="'.*out' could not be written .no space left.; free space"):
+    with pytest.raises(StorageError, match=r"'.*out' could not be written .no space left.; free space"):
         export(made(("a", "b")), to)
     assert seen == [False] * 3
     assert not list(tmp_path.iterdir())

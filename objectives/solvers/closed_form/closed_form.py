@@ -18,7 +18,8 @@ from discrepancy.learning.recovery import Root
 from discrepancy.learning.ridge import Ridge
 from discrepancy.measure import Measure
 from discrepancy.parts import check_choice
-from objectives.engine.bound_context import PART_EXAMPLES, BoundContext
+from objectives.engine.bound_context import BoundContext
+from objectives.engine.real_side import STREAMED_BYTES
 from objectives.solvers.base import Problem, Record, Solver, Solving, decoded
 from objectives.solvers.closed_form.exact import MISSED, Exact, Space, relative
 from objectives.solvers.closed_form.refinement import refined
@@ -137,7 +138,7 @@ class Solved(Solving):
     def __init__(self, solver: ClosedForm, problem: Problem, name: str) -> None:
         self.solver, self.problem, self.name, self.steps = solver, problem, name, 1
         dtype = torch.float32 if solver.precision == "mixed" else torch.float64
-        self.engine = replace(problem, runtime=replace(problem.runtime, dtype=dtype)).engine(1)
+        self.engine = replace(problem, runtime=replace(problem.runtime, dtype=dtype)).engine(1, held=0)
         self.bound = cast(BoundMatch, self.engine.terms[name])  # the solver has checked that it is a match
         if self.bound.embedding.averages or len(self.bound.shapes) > 1:
             raise InvalidInput(f"'{solver.kind}' needs features of single examples, in one block; choose another 'via'")
@@ -160,8 +161,11 @@ class Solved(Solving):
 
     @property
     def working_bytes(self) -> int:
-        """Six matrices of moments, their merger, factors and reflectors among them, and a part of the real data."""
-        return 8 * (6 * self._numbers**2 + 3 * PART_EXAMPLES * self._numbers) + self._kept_bytes
+        """Seven matrices of moments, their merger, factors and reflectors among them, and eight copies of a part of the
+        features, in float64."""
+        device = self.problem.runtime.device.type
+        part = min(8 * self._numbers * len(self.problem.data), STREAMED_BYTES.get(device, STREAMED_BYTES["cuda"]))
+        return 8 * 7 * self._numbers**2 + 8 * part + self._kept_bytes
 
     @property
     def multiplications(self) -> float:

@@ -1,5 +1,6 @@
 """What all selections share: chosen examples and their weights as the state, and the synthetic set that they make."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ class WithinClasses(Selecting):
 
     def __init__(self, problem: Problem, kind: str, choose: Callable[[Engine, Tensor, int, int], Choice]) -> None:
         super().__init__(problem, kind, problem.data.count)
-        self.choose, self.engine = choose, problem.engine(self.steps)
+        self.choose, self.engine = choose, problem.engine(self.steps, held=0)
 
     @property
     def bound_context(self) -> BoundContext:
@@ -93,6 +94,21 @@ class WithinClasses(Selecting):
     @property
     def resolved(self) -> dict[str, Any]:
         return self.engine.resolved
+
+    @property
+    def _numbers(self) -> int:
+        """Of all that is taken of an example."""
+        return sum(map(math.prod, self.engine.shapes.values()))
+
+    @property
+    def working_bytes(self) -> int:
+        """The features of a class, as they are taken and as they are compared."""
+        return 2 * self.engine.dtype.itemsize * self._numbers * max(map(len, self.problem.data.members))
+
+    @property
+    def multiplications(self) -> float:
+        """Of comparing all the pairs of a class, at most."""
+        return float(self._numbers) * sum(len(members) ** 2 for members in self.problem.data.members)
 
     @torch.no_grad()
     def _advance(self) -> Tensor:
