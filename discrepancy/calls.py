@@ -123,7 +123,7 @@ class TwoSided(Part):
         """:meth:`compare_groups` outside of autocast and inference mode."""
         if not self.differentiable and not all(bool(torch.isfinite(item).all()) for item in synthetic.every):
             raise NonFinite(f"'{self.kind}' got points or weights that are not finite; look at what made them")
-        kind = synthetic.mass_of.device.type
+        kind = synthetic.weights.device.type
         if torch.is_inference_mode_enabled():
             with _settled(synthetic):
                 return self.compare_groups(summary, _normal(synthetic), _normal_draws(draws))
@@ -137,7 +137,7 @@ class TwoSided(Part):
             return self.compare_groups(summary, side, dict(zip(names, drawn, strict=True)) if draws else draws)
 
         labels = [] if synthetic.labels is None else [synthetic.labels]
-        return shielded(kind, value, [synthetic.tensors[""], synthetic.mass_of, *labels, *(draws or {}).values()])
+        return shielded(kind, value, [synthetic.tensors[""], synthetic.weights, *labels, *(draws or {}).values()])
 
     @torch.no_grad()
     def merge(self, first: Any, second: Any, draws: Draws = None) -> Any:
@@ -186,7 +186,7 @@ class TwoSided(Part):
         """:meth:`sharpened` for grouped measures and a discrepancy with an adversary."""
         adversary = self.adversary
         assert adversary is not None
-        count = len(synthetic.mass_of)
+        count = len(synthetic.weights)
         fixed = synthetic.detached()
         moving = {
             name: draws[name].expand(count, *draws[name].shape).clone().requires_grad_() for name in adversary.names
@@ -237,9 +237,9 @@ class TwoSided(Part):
         mu, nu = as_measure(mu, "mu", nu).checked("mu"), as_measure(nu, "nu", mu).checked("nu")
         if mu.grouped != nu.grouped:
             raise InvalidInput("one measure is grouped and the other is not; condition both or neither")
-        if mu.grouped and len(mu.mass_of) != len(nu.mass_of):
+        if mu.grouped and len(mu.weights) != len(nu.weights):
             raise InvalidInput(
-                f"the measures have {len(mu.mass_of)} and {len(nu.mass_of)} groups; condition both alike"
+                f"the measures have {len(mu.weights)} and {len(nu.weights)} groups; condition both alike"
             )
         if mu.tensors.keys() != nu.tensors.keys():
             raise InvalidInput(f"the measures have different blocks: {sorted(mu.tensors)} and {sorted(nu.tensors)}")
@@ -273,7 +273,7 @@ def _summed(values: Iterable[Tensor]) -> Tensor:
 def _settled(side: Measure | None = None) -> AbstractContextManager[Any]:
     """Without autocast on the device of a measure (on any, without one), and out of inference mode but without gradient."""
     stack = ExitStack()
-    for kind in ("cpu", "cuda") if side is None else (side.mass_of.device.type,):
+    for kind in ("cpu", "cuda") if side is None else (side.weights.device.type,):
         stack.enter_context(without_autocast(kind))
     if torch.is_inference_mode_enabled():
         stack.enter_context(torch.inference_mode(False))
@@ -295,7 +295,7 @@ def _check_summary(summary: Any) -> None:
 
 def _normal(side: Measure) -> Measure:
     """The measure, made of tensors that a graph can keep."""
-    return side._mapped(normal) if any(item.is_inference() for item in side.every) else side
+    return side._mapped(normal) if any(map(Tensor.is_inference, side.every)) else side
 
 
 def _normal_draws(draws: Draws) -> Draws:

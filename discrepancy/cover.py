@@ -85,10 +85,10 @@ class CoveringRadius(SampleDiscrepancy, kind="covering_radius"):
     def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         real, points = summary.real, synthetic.rows
         with torch.no_grad():
-            pairs = self._deciding(real, Measure(points.detach(), synthetic.mass_of.detach()))
+            pairs = self._deciding(real, Measure(points.detach(), synthetic.weights.detach()))
         distances = [self._distance(_at(real.rows.detach(), i), _at(points, j)) for i, j in pairs]
         # A point or weight that is not finite decides nothing, and yet must be seen.
-        unseen = 0 * (points.detach().double().sum((1, 2)) + synthetic.mass_of.detach().double().sum(-1))
+        unseen = 0 * (points.detach().double().sum((1, 2)) + synthetic.weights.detach().double().sum(-1))
         return (torch.stack(distances).amax(0) + unseen).to(points.dtype)
 
     def _deciding(self, real: Measure, synthetic: Measure) -> list[tuple[Int[Tensor, " g"], Int[Tensor, " g"]]]:
@@ -96,7 +96,7 @@ class CoveringRadius(SampleDiscrepancy, kind="covering_radius"):
         y = synthetic.rows.double()
         nearest_y = []  # of each x, its distance
         nearest_x = None  # of each y, its distance and number
-        for tile in self._tiles(real, y, synthetic.mass_of > 0):
+        for tile in self._tiles(real, y, synthetic.weights > 0):
             nearest_y.append(tile.distances.min(-1))
             if self.side == "hausdorff":
                 here = tile.distances.min(-2)
@@ -122,7 +122,7 @@ class CoveringRadius(SampleDiscrepancy, kind="covering_radius"):
         first = 0
         for part in real.split(rows):
             x = part.rows.detach().double()
-            both = (part.mass_of.detach() > 0)[..., None] & present[:, None]
+            both = (part.weights.detach() > 0)[..., None] & present[:, None]
             yield _Tile(first, torch.where(both, self._all(x, y), torch.inf))
             first += len(part)
 

@@ -100,7 +100,7 @@ class DataSetDistance(SampleDiscrepancy, kind="data_set_distance"):
         real = summary.real
         values = [
             self._value(real.select(group), synthetic.select(group))
-            for group in torch.arange(len(real.mass_of), device=real.mass_of.device).split(1)
+            for group in torch.arange(len(real.weights), device=real.weights.device).split(1)
         ]
         value = torch.tensor(values, dtype=torch.float64, device="cpu").clamp(min=0)
         return (value ** (1 / self.p) if self.root else value).to(synthetic.rows)
@@ -148,7 +148,7 @@ def _with_classes(side: Measure, name: str) -> tuple[Float[Tensor, "n d"], Float
     Raises:
         InvalidInput: if a label has negative entries or none that is positive.
     """
-    kept = side.mass_of[0] > 0
+    kept = side.weights[0] > 0
     points, weights, labels = side.rows[0][kept].double(), side.shares[0][kept], _label_vectors(side)[0][kept].double()
     if bool((labels < 0).any()) or not bool((labels.sum(1) > 0).all()):
         raise InvalidInput(
@@ -301,7 +301,7 @@ def _conditioned(side: Measure) -> tuple[Measure, Float[Tensor, "g c"]]:
         InvalidInput: if a label has negative entries.
     """
     labels = _label_vectors(side)
-    weights = torch.einsum("gn,gnc->gcn", side.mass_of.double(), labels.double())
+    weights = torch.einsum("gn,gnc->gcn", side.weights.double(), labels.double())
     if bool((weights < 0).any()):
         raise InvalidInput("a label vector has negative entries; labels must be shares of classes")
     mass, flat = weights.sum(-1), weights.flatten(0, 1)
@@ -309,5 +309,5 @@ def _conditioned(side: Measure) -> tuple[Measure, Float[Tensor, "g c"]]:
     # Those of positive weight first, in their order.
     index = torch.argsort((flat <= 0).to(torch.uint8), dim=-1, stable=True)[:, :width]
     group = torch.arange(len(labels), device=index.device).repeat_interleave(labels.shape[-1])[:, None]
-    chosen = flat.gather(1, index).to(side.mass_of.dtype)
+    chosen = flat.gather(1, index).to(side.weights.dtype)
     return Measure(side.tensors[""][group, index], chosen, labels[group, index]), mass

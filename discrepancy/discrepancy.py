@@ -221,16 +221,16 @@ class MeanDiscrepancy(Discrepancy):
         """Σ w t(x) of each group in float64, differentiable."""
         points = measure.tensors[""]
         values = self.statistic(in_floats(points), draws)
-        return torch.einsum("gn,gnp->gp", measure.mass_of.double(), values.double())
+        return torch.einsum("gn,gnp->gp", measure.weights.double(), values.double())
 
     def summarise_groups(self, real: Measure, draws: Draws) -> MeanSummary:
         parts = (
-            MeanSummary(self.total(part, draws), part.mass_of.double().sum(-1)) for part in real.split(SUMMARY_POINTS)
+            MeanSummary(self.total(part, draws), part.weights.double().sum(-1)) for part in real.split(SUMMARY_POINTS)
         )
         return functools.reduce(MeanSummary.merge, parts)
 
     def compare_groups(self, summary: MeanSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
-        mean = self.total(synthetic, draws) / synthetic.mass_of.double().sum(-1, keepdim=True)
+        mean = self.total(synthetic, draws) / synthetic.weights.double().sum(-1, keepdim=True)
         return self.distance(summary.mean, mean).to(synthetic.rows.dtype)
 
     def merge_groups(self, first: MeanSummary, second: MeanSummary, draws: Draws) -> MeanSummary:

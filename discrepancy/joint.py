@@ -114,4 +114,4 @@ class Joint(Discrepancy, kind="joint"):
         if self.classes not in (None, labels.shape[-1]):
             raise InvalidInput(f"'classes' is {self.classes}, and the label vectors have length {labels.shape[-1]}")
         points = side.rows
-        return Measure(torch.cat([points, scale * labels.to(points)], -1), side.mass_of, side.labels)
+        return Measure(torch.cat([points, scale * labels.to(points)], -1), side.weights, side.labels)

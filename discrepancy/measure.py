@@ -41,7 +41,7 @@ class Grouping:
         >>> from discrepancy import Grouping, Measure
         >>> side = Measure(torch.tensor([[0.0], [1.0], [4.0]]), weights=torch.ones(3))
         >>> grouped = side.conditioned(Grouping.of(torch.tensor([0, 0, 1]), count=2))
-        >>> grouped.mass_of.tolist()
+        >>> grouped.weights.tolist()
         [[1.0, 1.0], [1.0, 0.0]]
     """
 
@@ -110,16 +110,17 @@ class Measure:
     """
 
     points: Tensor | Mapping[str, Tensor]
-    weights: Tensor
+    weights: Float[Tensor, "*g n"]
     labels: Tensor | None
     tensors: Mapping[str, Tensor] = field(init=False, repr=False)
     """The points by block; a single tensor is the block named ''."""
 
     def __init__(self, points: Any, weights: Any = None, labels: Any = None) -> None:
-        blocks = points if isinstance(points, Mapping) else {"": points}
-        if not all(isinstance(name, str) for name in blocks):
-            raise InvalidInput(f"the names of blocks must be strings, got {[*blocks]}")
-        tensors = {name: as_tensor(block, f"points['{name}']" if name else "points") for name, block in blocks.items()}
+        tensors: dict[str, Tensor] = {}
+        for name, block in points.items() if isinstance(points, Mapping) else (("", points),):
+            if not isinstance(name, str):
+                raise InvalidInput(f"the names of blocks must be strings, got {[*points]}")
+            tensors[name] = as_tensor(block, f"points['{name}']" if name else "points")
         first = next(iter(tensors.values()), None)
         if first is None or first.ndim == 0:
             raise InvalidInput("'points' must have at least one axis, the number of points; got a scalar or no block")
@@ -149,27 +150,22 @@ class Measure:
             raise InvalidInput(f"'labels' of shape {tuple(labels.shape)} do not fit {lead[-1]} points")
 
     @property
-    def mass_of(self) -> Float[Tensor, "*g n"]:
-        """The weights as they were given."""
-        return self.weights
-
-    @property
     def grouped(self) -> bool:
-        return self.mass_of.ndim == 2
+        return self.weights.ndim == 2
 
     @property
     def rows(self) -> Float[Tensor, "*g n d"]:
         """The points of the only block as vectors, in float32, or in float64 if they are that, or whole numbers of 32 bits or
         more."""
         points = self.tensors[""]
-        points = points.flatten(self.mass_of.ndim) if points.ndim > self.mass_of.ndim else points[..., None]
+        points = points.flatten(self.weights.ndim) if points.ndim > self.weights.ndim else points[..., None]
         return in_floats(points)
 
     @property
     def masses(self) -> Float[Tensor, "*g n"]:
         """The weights in float64, those of each group divided by one power of four so that the largest lies in [1, 4): where
         the mass does not count, no square of such a weight overflows or vanishes, and no digit of it or of its root differs."""
-        weights = self.mass_of.double()
+        weights = self.weights.double()
         if not weights.numel():
             return weights
         return weights / power_of_two(weights.detach().amax(-1, keepdim=True).sqrt()).square()
@@ -197,7 +193,7 @@ class Measure:
     @property
     def has_label_vectors(self) -> bool:
         """Whether there are labels, and these are vectors."""
-        return self.labels is not None and self.labels.ndim > self.mass_of.ndim
+        return self.labels is not None and self.labels.ndim > self.weights.ndim
 
     def with_label_vectors(self, classes: int) -> "Measure":
         """This measure with labels as vectors ``(..., c)``: class numbers become one-hot rows."""
@@ -207,16 +203,16 @@ class Measure:
             return self
         _check_numbers(labels)
         dtype = next((item.dtype for item in self.tensors.values() if item.is_floating_point()), torch.float32)
-        return Measure(self.points, self.mass_of, functional.one_hot(labels.long(), classes).to(dtype))
+        return Measure(self.points, self.weights, functional.one_hot(labels.long(), classes).to(dtype))
 
     def __len__(self) -> int:
         """Number of points (of a group, with its padding, when grouped)."""
-        return self.mass_of.shape[-1]
+        return self.weights.shape[-1]
 
     @property
     def every(self) -> list[Tensor]:
         """All the tensors: points, weights and, where there are some, labels."""
-        return [*self.tensors.values(), self.mass_of, *([] if self.labels is None else [self.labels])]
+        return [*self.tensors.values(), self.weights, *([] if self.labels is None else [self.labels])]
 
     @property
     def nbytes(self) -> int:
@@ -230,7 +226,7 @@ class Measure:
             yield self
             return
         for start in range(0, len(self), size):
-            rows = (slice(None),) * (self.mass_of.ndim - 1) + (slice(start, start + size),)
+            rows = (slice(None),) * (self.weights.ndim - 1) + (slice(start, start + size),)
             yield self._mapped(lambda tensor, rows=rows: tensor[rows])
 
     def select(self, groups: Tensor) -> "Measure":
@@ -245,7 +241,7 @@ class Measure:
         points = {name: change(tensor) for name, tensor in self.tensors.items()}
         return Measure(
             points if isinstance(self.points, Mapping) else points[""],
-            change(self.mass_of),
+            change(self.weights),
             None if self.labels is None else change(self.labels),
         )
 
@@ -259,7 +255,7 @@ class Measure:
             yield "", self
             return
         for name, tensor in self.tensors.items():
-            yield name, Measure(tensor, self.mass_of, self.labels)
+            yield name, Measure(tensor, self.weights, self.labels)
 
     def conditioned(self, grouping: Grouping) -> "Measure":
         """The conditional measures given the group, as one grouped measure (differentiable in points and weights)."""
@@ -269,7 +265,7 @@ class Measure:
             raise InvalidInput(
                 f"'grouping' must be made by Grouping.of(groups, count), got a {type(grouping).__name__}"
             )
-        return Measure.conditional(self.points, self.mass_of, self.labels, grouping)
+        return Measure.conditional(self.points, self.weights, self.labels, grouping)
 
     @staticmethod
     def conditional(
@@ -303,10 +299,10 @@ class Measure:
         axis = 1 if parts[0].grouped else 0
         names = parts[0].tensors
         for part in parts:
-            if part.mass_of.shape[:-1] != parts[0].mass_of.shape[:-1]:
+            if part.weights.shape[:-1] != parts[0].weights.shape[:-1]:
                 first, second = (
                     "no groups" if len(lead) == 1 else f"{lead[0]} groups"
-                    for lead in (parts[0].mass_of.shape, part.mass_of.shape)
+                    for lead in (parts[0].weights.shape, part.weights.shape)
                 )
                 raise InvalidInput(
                     f"a measure with {first} and one with {second} cannot be merged; condition both alike"
@@ -323,7 +319,7 @@ class Measure:
             )
         return Measure(
             points if isinstance(parts[0].points, Mapping) else points[""],
-            torch.cat([part.mass_of for part in parts], axis),
+            torch.cat([part.weights for part in parts], axis),
             torch.cat(labels, axis) if labels else None,
         )
 
@@ -339,7 +335,7 @@ class Measure:
             check_numbers(tensor, f"'{name}'" + (f", block '{block}'" if block else ""))
             for block, tensor in self.tensors.items()
         ]
-        weights = self.mass_of
+        weights = self.weights
         proper = (torch.isfinite(weights) & (weights >= 0)).all()
         rules.append((proper, f"'{name}' has weights that are negative or not finite; they must be >= 0"))
         massive = (weights > 0).any(-1).all()

@@ -85,7 +85,7 @@ class Space(NamedTuple):
     @classmethod
     def of(cls, measure: Measure, block: str = "") -> "Space":
         points = measure.tensors[block]
-        return cls(tuple(points.shape[measure.mass_of.ndim :]), points.dtype, points.device)
+        return cls(tuple(points.shape[measure.weights.ndim :]), points.dtype, points.device)
 
     def check(self, other: "Space", where: str = "") -> None:
         """Refuses another space than this one.

@@ -49,7 +49,7 @@ def value_and_gradient(contract: Any, discrepancy: Discrepancy, device: torch.de
         return tree_map_only(Tensor, lambda tensor: tensor.to(device), tree)
 
     mu, nu = (
-        Measure(moved(side.points), moved(side.mass_of), moved(side.labels))
+        Measure(moved(side.points), moved(side.weights), moved(side.labels))
         for side in (contract.sample(7, 1), contract.sample(5, 2, shift=0.5))
     )
     if "differentiable" not in claims(discrepancy):

@@ -73,7 +73,7 @@ class RandomCosine(Embedding, Invertible, kind="random_cosine"):
         if not isinstance(self.lengthscale, Length):
             return self
         points = sample.points["points"] if isinstance(sample.points, Mapping) else sample.points
-        return replace(self, lengthscale=self.lengthscale.measured(Measure(points, sample.mass_of)))
+        return replace(self, lengthscale=self.lengthscale.measured(Measure(points, sample.weights)))
 
     def draw(self, generator: torch.Generator, shapes: Mapping[str, tuple[int, ...]]) -> Draws:
         d = math.prod(shapes["points"])

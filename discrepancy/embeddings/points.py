@@ -99,7 +99,7 @@ class Standardised(Embedding, kind="standardised"):
             return replace(self, of=of)
         values = _followed(self, of, _taken(sample, of)).double()
         values = values.flatten(2) if values.ndim > 2 else values[..., None]
-        weights = sample.mass_of.double().to(values)
+        weights = sample.weights.double().to(values)
         weights = weights / weights.sum()
         mean = torch.einsum("n,ndp->d", weights, values) / values.shape[2]
         variance = torch.einsum("n,ndp->d", weights, (values - mean[:, None]).square()) / values.shape[2]
@@ -192,7 +192,7 @@ class RandomFourier(Embedding, kind="random_fourier"):
     def resolve(self, sample: Measure) -> "RandomFourier":
         of, length = self.of.resolve(sample), self.lengthscale
         if isinstance(length, Length):
-            length = length.measured(Measure(_followed(self, of, _taken(sample, of)), sample.mass_of))
+            length = length.measured(Measure(_followed(self, of, _taken(sample, of)), sample.weights))
         return replace(self, of=of, lengthscale=length)
 
     def draw(self, generator: torch.Generator, shapes: Mapping[str, tuple[int, ...]]) -> Draws:

@@ -103,8 +103,8 @@ def _quantile(sample: Measure, level: float, rule: str) -> float:
             f"blocks {sorted(sample.tensors)} have no common {rule} distance; give each its own term, or a number"
         )
     (points,) = sample.tensors.values()
-    lead = sample.mass_of.ndim
-    points = points.flatten(0, lead - 1)[sample.mass_of.flatten() > 0]
+    lead = sample.weights.ndim
+    points = points.flatten(0, lead - 1)[sample.weights.flatten() > 0]
     points = points.flatten(1) if points.ndim > 1 else points[:, None]
     n = len(points)
     if n < 2:

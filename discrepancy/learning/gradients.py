@@ -101,7 +101,7 @@ class MeanGradients(MeanDiscrepancy, kind="mean_gradients"):
     def compare_groups(self, summary: MeanSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         points = synthetic.tensors[""]
         rows = points.shape[2] if points.ndim > 3 else 1
-        mean = self.total(synthetic, draws) / synthetic.mass_of.double().sum(-1, keepdim=True)
+        mean = self.total(synthetic, draws) / synthetic.weights.double().sum(-1, keepdim=True)
         value = self._apart(summary.mean.unflatten(-1, (rows, -1)), mean.unflatten(-1, (rows, -1)))
         return value.to(synthetic.rows.dtype)
 
@@ -178,7 +178,7 @@ def mean_loss_gradients(network: Forward, parameters: NetworkParameters, measure
         (2, 4)
     """
     if measure.grouped:
-        groups = torch.arange(len(measure.mass_of), device=measure.mass_of.device)
+        groups = torch.arange(len(measure.weights), device=measure.weights.device)
         each = [mean_loss_gradients(network, parameters, measure.select(group)) for group in groups]
         return {name: torch.stack([gradients[name] for gradients in each]) for name in parameters}
     if measure.labels is None:

@@ -90,7 +90,7 @@ def fitted(learner: Learner, parts: Iterable[Measure], products: torch.dtype = t
         out = learner.penalty.held(part.rows.shape[1], before).to(part.rows.device)
         before += len(out)
         for moments, rows in ((all_or_rest, ~out), (held, out)):
-            moments.add(Measure(part.rows[:, rows], part.mass_of[:, rows], part.labels[:, rows]))
+            moments.add(Measure(part.rows[:, rows], part.weights[:, rows], part.labels[:, rows]))
     chosen_on = held.summary if isinstance(learner.penalty, Validation) else None
     return FittedSummary(all_or_rest.summary, learner, classes, chosen_on)
 

@@ -114,7 +114,7 @@ class Moments:
         self._mass: Float[Tensor, " g"] | float = 0.0
 
     def add(self, examples: Measure) -> None:
-        x, weights = examples.rows, examples.mass_of
+        x, weights = examples.rows, examples.weights
         ones = [torch.ones_like(x[..., :1])] if self.learner.intercept else []
         self._sums.add([x, *ones, label_rows(examples, self.learner.centred)], weights)
         self._mass = self._mass + weights.double().sum(-1)

@@ -70,4 +70,4 @@ def _rows(summary: SampleSummary, *tensors: Tensor) -> int:
 def _fixed(summary: SampleSummary) -> tuple[Tensor, Tensor, Tensor]:
     real = summary.real
     assert real.labels is not None
-    return real.rows.detach(), real.mass_of.detach(), real.labels.detach()
+    return real.rows.detach(), real.weights.detach(), real.labels.detach()

@@ -169,7 +169,7 @@ class CharacteristicFunction(Discrepancy, kind="characteristic_function"):
         """Σ w t(x) of each group in float64: about the mean c of the points, then turned back by e^(i⟨t, c⟩)."""
         t = self._frequencies(draws, measure)
         origin = _midst(measure)
-        cosines, sines = _sums(measure.rows - origin, measure.mass_of, t).unbind(0)
+        cosines, sines = _sums(measure.rows - origin, measure.weights, t).unbind(0)
         angles = (origin.double() @ t.double().mT)[:, 0]
         turned = angles.cos() * cosines - angles.sin() * sines, angles.sin() * cosines + angles.cos() * sines
         return torch.cat(turned, -1) / math.sqrt(self.frequencies)
@@ -179,7 +179,7 @@ class CharacteristicFunction(Discrepancy, kind="characteristic_function"):
         if self.learned:
             return SampleSummary(real, {"origin": _midst(real)})
         parts = (
-            MeanSummary(self.total(part, draws), part.mass_of.double().sum(-1)) for part in real.split(SUMMARY_POINTS)
+            MeanSummary(self.total(part, draws), part.weights.double().sum(-1)) for part in real.split(SUMMARY_POINTS)
         )
         return functools.reduce(MeanSummary.merge, parts)
 
@@ -192,7 +192,7 @@ class CharacteristicFunction(Discrepancy, kind="characteristic_function"):
         self, summary: MeanSummary | SampleSummary, synthetic: Measure, draws: Draws
     ) -> Float[Tensor, " g"]:
         if isinstance(summary, MeanSummary):
-            mean = self.total(synthetic, draws) / synthetic.mass_of.double().sum(-1, keepdim=True)
+            mean = self.total(synthetic, draws) / synthetic.weights.double().sum(-1, keepdim=True)
             return self.distance(summary.mean, mean).to(synthetic.rows.dtype)
         t, origin = self._frequencies(draws, synthetic), summary.constants["origin"]
         sides = (
@@ -249,7 +249,7 @@ class CharacteristicFunction(Discrepancy, kind="characteristic_function"):
 
 def _midst(measure: Measure) -> Float[Tensor, "g 1 d"]:
     """The mean of each group, or zero for one without mass, without gradient and in the dtype of the points."""
-    weights = measure.mass_of.detach().double()
+    weights = measure.weights.detach().double()
     shares = weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
     points = measure.rows.detach()
     return (shares[:, None] @ points.double()).to(points.dtype)
@@ -270,12 +270,12 @@ def _fixed_sums(real: Measure, origin: Float[Tensor, "g 1 d"], t: Float[Tensor, 
     """
     slopes = t.requires_grad and torch.is_grad_enabled()
     with torch.no_grad():
-        fixed, mass = t.detach(), real.mass_of.double().sum(-1, keepdim=True)
+        fixed, mass = t.detach(), real.weights.double().sum(-1, keepdim=True)
         size = 2, len(mass), t.shape[1]
         values = torch.zeros(size, dtype=torch.float64, device=t.device)
         turned = torch.zeros(*size, t.shape[2] if slopes else 0, dtype=t.dtype, device=t.device)
         for part in real.split(SUMMARY_POINTS):
-            points, shares = part.rows - origin, part.mass_of.double() / mass
+            points, shares = part.rows - origin, part.weights.double() / mass
             values += _sums(points, shares, fixed)
             if slopes:
                 angles, weighted = points @ fixed.mT, points * shares[..., None].to(points)

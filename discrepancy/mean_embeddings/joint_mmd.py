@@ -51,7 +51,7 @@ class ClassSummary:
     @functools.cached_property
     def shares(self) -> tuple[Float[Tensor, "g n"], ...]:
         """The weights of each part, divided by the mass of all points of the group."""
-        return tuple(part.mass_of / self.sums["mass"][:, None] for part in self.parts)
+        return tuple(part.weights / self.sums["mass"][:, None] for part in self.parts)
 
     def select(self, groups: Tensor) -> "ClassSummary":
         sums = {name: value[groups] for name, value in self.sums.items()}
@@ -60,7 +60,7 @@ class ClassSummary:
     @property
     def nbytes(self) -> int:
         points = {part.tensors[""].data_ptr(): part.tensors[""].nbytes for part in self.parts}
-        kept = [*(part.mass_of for part in self.parts), *self.sums.values(), self.own]
+        kept = [*(part.weights for part in self.parts), *self.sums.values(), self.own]
         return sum(points.values()) + sum(tensor.nbytes for tensor in kept)
 
 
@@ -140,7 +140,7 @@ class JointMMD(Discrepancy, kind="joint_mmd"):
         """
         if self.mergeable:
             return functools.reduce(merged_means, map(self._means, real.split(SUMMARY_POINTS)))
-        points, weights, labels = self.kernel.precise(real.rows.detach()), real.mass_of.double(), _labels(real)
+        points, weights, labels = self.kernel.precise(real.rows.detach()), real.weights.double(), _labels(real)
         sums = {"mass": weights.sum(-1)}
         if self.estimator == "u":
             sums |= squares_of(weights, self.kernel.diagonal(points) * labels.square().sum(-1))
@@ -155,7 +155,7 @@ class JointMMD(Discrepancy, kind="joint_mmd"):
             key = id(one.points), id(other.points)
             if key not in joined:
                 joined[key] = torch.cat([one.rows, other.rows], 1)
-            parts.append(Measure(joined[key], torch.cat([one.mass_of, other.mass_of], 1)))
+            parts.append(Measure(joined[key], torch.cat([one.weights, other.weights], 1)))
         mass, other = first.sums["mass"], second.sums["mass"]
         sums = {"mass": mass + other, **merged_squares(first.sums, mass, second.sums, other)}
         return self._of_parts(tuple(parts), sums)
@@ -178,7 +178,7 @@ class JointMMD(Discrepancy, kind="joint_mmd"):
         """The summary of points by class, with the real side's own term."""
         unit = power_of_two(sums["mass"])
         mass = sums["mass"] / unit
-        total = torch.stack([self_sum(self.kernel, part.rows, part.mass_of / unit[:, None]) for part in parts]).sum(0)
+        total = torch.stack([self_sum(self.kernel, part.rows, part.weights / unit[:, None]) for part in parts]).sum(0)
         if self.estimator == "u":
             own = debiased(total, sums["spread"] / unit * mass, mass, sums["squares"] / unit * mass)
         else:
@@ -186,7 +186,7 @@ class JointMMD(Discrepancy, kind="joint_mmd"):
         return ClassSummary(parts, sums, own)
 
     def _means(self, real: Measure) -> MeanSummary:
-        weights = real.mass_of.double()
+        weights = real.weights.double()
         norms = self.kernel.features(real.rows).double().square().sum(-1) * _labels(real).square().sum(-1)
         return summary_of_means(self._total(real, weights), weights, norms, self.estimator)
 

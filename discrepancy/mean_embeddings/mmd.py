@@ -159,12 +159,12 @@ class MMD(Discrepancy, kind="mmd"):
         if isinstance(summary, MeanSummary):
             rest = distance_of_means(summary, summary.mean, self.estimator)[0]
             return OfMeans(self.kernel.features, summary.mean[0], rest, rows, ending)
-        present = summary.real.mass_of[0] > 0
+        present = summary.real.weights[0] > 0
         real = summary.real.rows[0, present], summary.real.shares[0, present]
         return OfPairs(self.kernel, real, summary.constants["own"][0], rows, ending)
 
     def _means(self, real: Measure) -> MeanSummary:
-        values, weights = self.kernel.features(real.rows).double(), real.mass_of.double()
+        values, weights = self.kernel.features(real.rows).double(), real.weights.double()
         total = torch.einsum("gn,gnp->gp", weights, values)
         return summary_of_means(total, weights, values.square().sum(-1), self.estimator)
 

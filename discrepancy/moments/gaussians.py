@@ -239,7 +239,7 @@ class GaussianKL(AboutMean, kind="gaussian_kl"):
     def total(self, measure: Measure, draws: Draws) -> Float[Tensor, "g p"]:
         if self.covariance == "full":
             return total_products(measure)
-        return torch.einsum("gn,gnp->gp", measure.mass_of.double(), powers(measure.rows.double(), 2))
+        return torch.einsum("gn,gnp->gp", measure.weights.double(), powers(measure.rows.double(), 2))
 
     def moved(self, total: Float[Tensor, "g p"], mass: Float[Tensor, " g"], step: Float[Tensor, "g d"]) -> Tensor:
         return (moved_products if self.covariance == "full" else moved_powers)(total, mass, step)

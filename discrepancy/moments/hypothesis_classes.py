@@ -71,7 +71,7 @@ class LinearHypotheses(MeanDiscrepancy, kind="linear_hypotheses"):
 
     def total(self, measure: Measure, draws: Draws) -> Float[Tensor, "g p"]:
         vectors = self._vectors(measure.tensors[""])
-        return ((measure.mass_of.double()[..., None] * vectors).mT @ vectors).flatten(1)
+        return ((measure.weights.double()[..., None] * vectors).mT @ vectors).flatten(1)
 
     def distance(self, real: Float[Tensor, "g p"], synthetic: Float[Tensor, "g p"]) -> Float[Tensor, " g"]:
         size = math.isqrt(real.shape[-1])

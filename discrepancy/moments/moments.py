@@ -59,7 +59,7 @@ class AboutMean(MeanDiscrepancy):
 
     def vectors(self, measure: Measure) -> Measure:
         """The vectors whose moments are taken, in float64."""
-        return Measure(measure.rows.double(), measure.mass_of.double())
+        return Measure(measure.rows.double(), measure.weights.double())
 
     def summarise_groups(self, real: Measure, draws: Draws) -> MeanSummary:
         parts = (self._about_mean(self.vectors(part)) for part in real.split(SUMMARY_POINTS))
@@ -79,17 +79,17 @@ class AboutMean(MeanDiscrepancy):
 
     def compare_groups(self, summary: MeanSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         side = self.vectors(synthetic)
-        mass = side.mass_of.sum(-1, keepdim=True)
-        mean = self.total(Measure(side.rows - origin_of(summary)[..., None, :], side.mass_of), draws) / mass
+        mass = side.weights.sum(-1, keepdim=True)
+        mean = self.total(Measure(side.rows - origin_of(summary)[..., None, :], side.weights), draws) / mass
         return self.distance(summary.mean, mean).to(synthetic.rows.dtype)
 
     def _about_mean(self, side: Measure) -> MeanSummary:
-        mass = side.mass_of.sum(-1)
+        mass = side.weights.sum(-1)
         origin = (
-            torch.einsum("gn,gnd->gd", side.mass_of, side.rows) / mass.clamp(min=torch.finfo(mass.dtype).tiny)[:, None]
+            torch.einsum("gn,gnd->gd", side.weights, side.rows) / mass.clamp(min=torch.finfo(mass.dtype).tiny)[:, None]
         )
-        total = self.total(Measure(side.rows - origin[:, None], side.mass_of), None)
-        return MeanSummary(total, mass, {"origin": origin, "points": (side.mass_of > 0).double().sum(-1)})
+        total = self.total(Measure(side.rows - origin[:, None], side.weights), None)
+        return MeanSummary(total, mass, {"origin": origin, "points": (side.weights > 0).double().sum(-1)})
 
 
 class Moments(AboutMean, kind="moments"):
@@ -160,7 +160,7 @@ class Moments(AboutMean, kind="moments"):
         return replace(self, unit=self.unit.measured(sample)) if isinstance(self.unit, Length) else self
 
     def vectors(self, measure: Measure) -> Measure:
-        rows, weights, shape = measure.rows.double(), measure.mass_of.double(), measure.tensors[""].shape
+        rows, weights, shape = measure.rows.double(), measure.weights.double(), measure.tensors[""].shape
         if self.over == "features" or len(shape) < 4:
             return Measure(rows, weights)
         pixels = rows.unflatten(-1, (shape[2], -1)).mT
@@ -268,7 +268,7 @@ def products(points: Float[Tensor, "g n d"]) -> Float[Tensor, "g n p"]:
 
 def total_products(measure: Measure) -> Float[Tensor, "g p"]:
     """Σ w x and Σ w x xᵀ of each group in float64, the latter as one product of matrices."""
-    points, weights = measure.rows.double(), measure.mass_of.double()[..., None]
+    points, weights = measure.rows.double(), measure.weights.double()[..., None]
     weighted = weights * points
     return torch.cat([weighted.sum(1), (weighted.mT @ points).flatten(1)], -1)
 

@@ -82,7 +82,7 @@ class Quantiles(SampleDiscrepancy, kind="quantiles"):
     def constants(self, real: Measure, draws: Draws) -> Mapping[str, Tensor]:
         """The quantiles (g, L, d), made some features at a time."""
         budget = block_bytes(real.rows.device)
-        width = max(1, budget // (8 * real.mass_of.numel()))
+        width = max(1, budget // (8 * real.weights.numel()))
         parts = (self._quantiles(columns, real.shares) for columns in real.rows.split(width, -1))
         return {"quantiles": torch.cat([*parts], -1)}
 

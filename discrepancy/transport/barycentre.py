@@ -88,7 +88,7 @@ def barycentre(
     shape = sides[0].tensors[""].shape[2:]
     points = (y + origin).to(sides[0].rows.dtype).reshape(*y.shape[:2], *shape)
     grouped = Measure(points, v.to(points.dtype))
-    return grouped if measures[0].grouped else Measure(points[0], grouped.mass_of[0])
+    return grouped if measures[0].grouped else Measure(points[0], grouped.weights[0])
 
 
 def _checked(measures: Sequence[Measure], count: int, importance: Sequence[float] | None) -> list[float]:
@@ -98,7 +98,7 @@ def _checked(measures: Sequence[Measure], count: int, importance: Sequence[float
     if count < 1:
         raise InvalidInput(f"'count' must be >= 1, got {count}")
     sorts = {
-        (m.mass_of.shape[:-1], m.rows.dtype, m.rows.device, m.tensors[""].shape[m.mass_of.ndim :]) for m in measures
+        (m.weights.shape[:-1], m.rows.dtype, m.rows.device, m.tensors[""].shape[m.weights.ndim :]) for m in measures
     }
     if len(sorts) > 1:
         raise InvalidInput("'measures' differ in groups, or in shape, dtype or device of their points; make them alike")

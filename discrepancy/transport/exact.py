@@ -146,8 +146,8 @@ class Wasserstein(SampleDiscrepancy, kind="wasserstein"):
 
 def _starts(summary: SampleSummary, synthetic: Measure) -> list[Start]:
     """New ones where the gradient in the weights is wanted: potentials are not unique where the plan is degenerate."""
-    groups, m = synthetic.mass_of.shape
-    if synthetic.mass_of.requires_grad:
+    groups, m = synthetic.weights.shape
+    if synthetic.weights.requires_grad:
         return [Start() for _ in range(groups)]
     return _STARTS.setdefault(summary, {}).setdefault(m, [Start() for _ in range(groups)])
 

@@ -195,7 +195,7 @@ class MaxSlicedWasserstein(SampleDiscrepancy, kind="max_sliced_wasserstein"):
         return line_cost(tables, slices, synthetic.shares, self.p, again, rounding_of(points))
 
     def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
-        fixed = Measure(*(first_order_only(side, self.kind) for side in (synthetic.rows, synthetic.mass_of)))
+        fixed = Measure(*(first_order_only(side, self.kind) for side in (synthetic.rows, synthetic.weights)))
         costs, unit = self.slices(summary, fixed, draws)
         return in_units(costs.amax(-1), unit, self.p, self.root).to(synthetic.rows.dtype)
 

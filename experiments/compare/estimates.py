@@ -119,12 +119,12 @@ class Bound:
         grouped = [other.as_groups() for other in others]
         stacked = Measure(
             torch.cat([other.tensors[""] for other in grouped]),
-            torch.cat([other.mass_of for other in grouped]),
+            torch.cat([other.weights for other in grouped]),
             None
             if others[0].labels is None
             else torch.cat([other.labels for other in grouped if other.labels is not None]),
         )
-        copies = summary.select(torch.zeros(len(others), dtype=torch.long, device=stacked.mass_of.device))
+        copies = summary.select(torch.zeros(len(others), dtype=torch.long, device=stacked.weights.device))
         draws = self.discrepancy.sharpened(copies, stacked, self.draws)
         return self.discrepancy.compare(copies, stacked, draws).tolist()
 

@@ -37,7 +37,7 @@ def p_value(
     for name, block in pooled.blocks():
         resolved = discrepancy.resolve(block).v_statistic()
         drawn = resolved.draw(generator, tuple(block.tensors[""].shape[1:]))
-        moved = None if drawn is None else {key: tensor.to(pooled.mass_of.device) for key, tensor in drawn.items()}
+        moved = None if drawn is None else {key: tensor.to(pooled.weights.device) for key, tensor in drawn.items()}
         bound.append((name, resolved, moved))
 
     def value(order: torch.Tensor) -> float:
@@ -45,7 +45,7 @@ def p_value(
         total = 0.0
         for name, resolved, draws in bound:
             first, second = (
-                Measure(side.tensors[name], side.mass_of, side.labels).as_groups() for side in (mine, theirs)
+                Measure(side.tensors[name], side.weights, side.labels).as_groups() for side in (mine, theirs)
             )
             summary = resolved.summarise(first, draws)
             total += float(resolved.compare(summary, second, resolved.sharpened(summary, second, draws)))

@@ -99,7 +99,7 @@ class Sides:
         if level == "gradients":
             real = self.both(level)[0]
             return Measure({name: points[:, 0] for name, points in real.tensors.items()})
-        rows = torch.arange(0, len(self.real), _step(len(self.real)), device=self.real.mass_of.device)
+        rows = torch.arange(0, len(self.real), _step(len(self.real)), device=self.real.weights.device)
         return self.real.select(rows)
 
     def both(self, level: Level) -> Both:
@@ -122,7 +122,7 @@ class Sides:
 def _conditioned(measure: Measure) -> Measure:
     assert measure.labels is not None
     grouping = Grouping.of(measure.labels.argmax(1).cpu(), measure.classes)
-    device = measure.mass_of.device
+    device = measure.weights.device
     return measure.conditioned(Grouping(grouping.index.to(device), grouping.mask.to(device)))
 
 
@@ -165,7 +165,7 @@ def _divided(measure: Measure, lengths: list[int]) -> Iterator[Measure]:
     """Stretches of a flat measure, in order."""
     start = 0
     for length in lengths:
-        yield measure.select(torch.arange(start, start + length, device=measure.mass_of.device))
+        yield measure.select(torch.arange(start, start + length, device=measure.weights.device))
         start += length
 
 
@@ -185,14 +185,14 @@ def _gradients(network: Network, parameters: NetworkParameters, measure: Measure
     by_class = _conditioned(measure)
     totals: dict[str, Tensor] = {}
     for part in by_class.split(GRADIENT_POINTS):
-        mass = part.mass_of.sum(1)
+        mass = part.weights.sum(1)
         for group in (mass > 0).nonzero()[:, 0].tolist():
             own = part.select(torch.tensor(group))
             for name, gradient in mean_loss_gradients(network, parameters, own).items():
                 if gradient.ndim > 1:
                     total = totals.setdefault(name, gradient.new_zeros(len(mass), 1, *gradient.shape))
-                    total[group, 0] += mass[group] / by_class.mass_of[group].sum() * gradient
-    return Measure(totals, by_class.mass_of.new_ones(len(by_class.mass_of), 1))
+                    total[group, 0] += mass[group] / by_class.weights[group].sum() * gradient
+    return Measure(totals, by_class.weights.new_ones(len(by_class.weights), 1))
 
 
 def _networks(view: View, data: LabelledData, bound: BoundContext) -> Iterator[NetworkParameters]:

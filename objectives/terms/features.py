@@ -44,13 +44,13 @@ def averaged(
     forward = network if whole else engine.logits
     masses, sums = [], []
     for rows in groups:
-        mass, total = taken.mass_of.new_zeros(()), {}
+        mass, total = taken.weights.new_zeros(()), {}
         for part in rows.to(labels.device).split(size) if len(rows) else ():
-            own = Measure(taken.tensors["points"][part], taken.mass_of[part], labels[part])
-            weight = own.mass_of.sum()
+            own = Measure(taken.tensors["points"][part], taken.weights[part], labels[part])
+            weight = own.weights.sum()
             mass = mass + weight
             if not whole:
-                shares = functional.pad(own.mass_of, (0, size - len(part)))
+                shares = functional.pad(own.weights, (0, size - len(part)))
                 own = Measure(padded(own.tensors[""], size), shares, padded(labels[part], size))
             for name, value in embedding.mean_of(forward, parameters, own).items():
                 total[name] = total.get(name, 0) + weight * value

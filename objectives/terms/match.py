@@ -229,11 +229,11 @@ class BoundMatch(BoundTerm):
         if self.embedding.averages:
             rows = [(groups == group).nonzero()[:, 0] for group in range(count)]
             return averaged(self.embedding, taken, rows, self.engine, parameters)
-        return grouped(self.embedding(taken.tensors, draws), taken.mass_of, taken.labels, groups, count)
+        return grouped(self.embedding(taken.tensors, draws), taken.weights, taken.labels, groups, count)
 
     def embedded(self, taken: Measure, draws: Draws) -> Measure:
         """The features of single examples."""
-        return Measure(self.embedding(taken.tensors, draws), taken.mass_of, taken.labels)
+        return Measure(self.embedding(taken.tensors, draws), taken.weights, taken.labels)
 
     def offered(self, taken: Mapping[str, Tensor], examples: Examples) -> Measure:
         """What was taken of real examples, with their labels as rows if these are compared."""
@@ -339,7 +339,7 @@ class _Collecting(Accumulator):
 
     def summaries(self) -> Mapping[str, Any]:
         whole = Measure.merged(self.parts)
-        features = grouped(whole.points, whole.mass_of, whole.labels, torch.cat(self.groups), len(self.bound.share))
+        features = grouped(whole.points, whole.weights, whole.labels, torch.cat(self.groups), len(self.bound.share))
         return {
             block: self.bound.discrepancies[block].summarise(part, self.drawn.blocks[block])
             for block, part in features.blocks()

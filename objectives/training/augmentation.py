@@ -147,10 +147,9 @@ class Siamese(Augmentation, kind="siamese"):
         numbers = rows[order].split(sizes)
         order = order.to(points.device)
         parts = _Divided.apply(points, order, sizes)
-        applied = [
-            self._applied(name, part, draws[name][number]) if len(part) else part
-            for name, part, number in zip(self.operations, parts, numbers, strict=True)
-        ]
+        applied = []
+        for name, part, number in zip(self.operations, parts, numbers, strict=True):
+            applied.append(self._applied(name, part, draws[name][number]) if len(part) else part)
         return _Joined.apply(order, *applied)
 
     def _applied(self, name: Operation, x: Tensor, numbers: Tensor) -> Tensor:
@@ -175,10 +174,8 @@ class Siamese(Augmentation, kind="siamese"):
 
     def _colour(self, x: Tensor, u: Tensor, v: Tensor, w: Tensor) -> Tensor:
         """The three steps as one: with pixel means p and image mean m, KS x + K(1 - S) p + (1 - K) m + B."""
-        B, S, K = (
-            (value[:, None, None, None])
-            for value in ((u - 0.5) * self.brightness, v * self.saturation, w + self.contrast)
-        )
+        numbers = torch.stack([(u - 0.5) * self.brightness, v * self.saturation, w + self.contrast])
+        B, S, K = numbers[..., None, None, None]
         rest = (1 - K) * x.mean((1, 2, 3), keepdim=True) + B
         if x.shape[1] == 1:
             return torch.addcmul(rest, K, x)

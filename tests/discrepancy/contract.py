@@ -69,7 +69,7 @@ class DiscrepancyContract(Guards, TwoSides):
         if self.classes is None:
             return side
         labels = (torch.arange(n) + seed) % self.classes
-        return Measure(side.points, side.mass_of, labels).with_label_vectors(self.classes)
+        return Measure(side.points, side.weights, labels).with_label_vectors(self.classes)
 
     def draws(self, discrepancy: Discrepancy):
         return discrepancy.draw(torch.Generator().manual_seed(5), self.shape)
@@ -133,14 +133,14 @@ class DiscrepancyContract(Guards, TwoSides):
     def test_points_without_weight_do_nothing(self, discrepancy: Discrepancy):
         mu, nu, extra = self.sample(N), self.sample(M, 1), self.sample(3, 2, shift=30.0)
         expected = self.value(discrepancy, mu, nu)
-        none = with_weights(extra, torch.zeros_like(extra.mass_of))
+        none = with_weights(extra, torch.zeros_like(extra.weights))
         torch.testing.assert_close(self.value(discrepancy, Measure.merged([mu, none]), nu), expected)
         torch.testing.assert_close(self.value(discrepancy, mu, Measure.merged([nu, none])), expected)
 
     def test_total_mass_does_not_matter(self, discrepancy: Discrepancy):
         mu, nu = self.sample(N), self.sample(M, 1)
         expected = self.value(discrepancy, mu, nu)
-        for pair in ((with_weights(mu, 13 * mu.mass_of), nu), (mu, with_weights(nu, 13 * nu.mass_of))):
+        for pair in ((with_weights(mu, 13 * mu.weights), nu), (mu, with_weights(nu, 13 * nu.weights))):
             torch.testing.assert_close(self.value(discrepancy, *pair), expected)
 
     @claiming("translation-invariant")
@@ -245,7 +245,7 @@ class DiscrepancyContract(Guards, TwoSides):
     @claiming("differentiable")
     def test_gradient(self, discrepancy: Discrepancy):
         nu = self.sample(M, 1)
-        leaves = nu.points.clone().requires_grad_(), nu.mass_of.clone().requires_grad_()  # pyright: ignore
+        leaves = nu.points.clone().requires_grad_(), nu.weights.clone().requires_grad_()  # pyright: ignore
         function = self.function_of(discrepancy, self.sample(N), nu.labels)
         assert torch.autograd.gradcheck(function, leaves, fast_mode=True)
 
@@ -254,7 +254,7 @@ class DiscrepancyContract(Guards, TwoSides):
         if self.far_tolerance is None or discrepancy.mergeable:
             pytest.skip("of no pairs of points alone")
         mu = self.sample(N)
-        leaf = mu.mass_of.clone().requires_grad_()
+        leaf = mu.weights.clone().requires_grad_()
         value = self.value(discrepancy, mu, with_weights(mu, leaf))
         slope = torch.autograd.grad(value, leaf, allow_unused=True)[0] if value.requires_grad else None
         torch.testing.assert_close(
@@ -264,7 +264,7 @@ class DiscrepancyContract(Guards, TwoSides):
     @claiming("differentiable")
     def test_hessian_is_right_or_refused(self, discrepancy: Discrepancy):
         nu = self.sample(M, 1)
-        leaves = nu.points.clone().requires_grad_(), nu.mass_of.clone().requires_grad_()  # pyright: ignore
+        leaves = nu.points.clone().requires_grad_(), nu.weights.clone().requires_grad_()  # pyright: ignore
         function = self.function_of(discrepancy, self.sample(N), nu.labels)
         try:
             assert torch.autograd.gradgradcheck(function, leaves, fast_mode=True)
@@ -275,7 +275,7 @@ class DiscrepancyContract(Guards, TwoSides):
     def test_functional_and_vmapped_gradients_are_the_gradient(self, discrepancy: Discrepancy):
         function = self.function_of(discrepancy, self.sample(N), self.sample(M, 1).labels)
         sides = [self.sample(M, seed) for seed in (1, 2, 3)]
-        points, weights = torch.stack([side.points for side in sides]), torch.stack([side.mass_of for side in sides])  # pyright: ignore
+        points, weights = torch.stack([side.points for side in sides]), torch.stack([side.weights for side in sides])  # pyright: ignore
         leaf = points.clone().requires_grad_()
         total = sum(function(*pair) for pair in zip(leaf, weights, strict=True))
         (expected,) = torch.autograd.grad(total, leaf)  # pyright: ignore
@@ -302,11 +302,11 @@ class DiscrepancyContract(Guards, TwoSides):
     @claiming("pulls")
     def test_lone_point_moves_to_its_target(self, discrepancy: Discrepancy):
         target, start = self.sample(1, 3), self.sample(1, 4)
-        start = Measure(start.points, start.mass_of, target.labels)
+        start = Measure(start.points, start.weights, target.labels)
         gradient = torch.func.grad(self.function_of(discrepancy, rows(target, torch.tensor([0, 0])), target.labels))
         point = start.points
         for step in range(30):
-            slope = gradient(point, start.mass_of)
+            slope = gradient(point, start.weights)
             point = point - 0.6 * 0.85**step * slope / slope.norm().clamp(min=1e-12)
         torch.testing.assert_close(point, target.points, atol=0.05, rtol=0)
 
@@ -320,8 +320,8 @@ class DiscrepancyContract(Guards, TwoSides):
             assert isinstance(points, Tensor)
             for spoilt, message in [
                 (with_points(side, points.index_fill(0, torch.tensor([1]), torch.nan)), "not finite"),
-                (with_weights(side, -side.mass_of), "negative or not finite"),
-                (with_weights(side, 0 * side.mass_of), "sum to zero"),
+                (with_weights(side, -side.weights), "negative or not finite"),
+                (with_weights(side, 0 * side.weights), "sum to zero"),
                 (rows(side, torch.arange(0)), "no points"),
                 (with_points(side, points.flatten(1).repeat(1, 2)), "cannot be compared"),
                 (with_points(side, points.float()), "convert one with"),
@@ -333,7 +333,7 @@ class DiscrepancyContract(Guards, TwoSides):
     def test_labels_are_asked_for(self, discrepancy: Discrepancy):
         mu, nu = self.sample(N), self.sample(M, 1)
         with pytest.raises(InvalidInput, match="looks at labels"):
-            self.value(discrepancy, mu, Measure(nu.points, nu.mass_of))
+            self.value(discrepancy, mu, Measure(nu.points, nu.weights))
 
     # Points of other shapes
 
@@ -356,11 +356,11 @@ class DiscrepancyContract(Guards, TwoSides):
 
 def with_a_weight_split(side: Measure) -> Measure:
     """The measure with its first point as two, of 0.7 and 0.3 of its weight."""
-    weights = torch.cat([side.mass_of, 0.3 * side.mass_of[:1]])
+    weights = torch.cat([side.weights, 0.3 * side.weights[:1]])
     weights[0] *= 0.7
     return with_weights(rows(side, torch.tensor([*range(len(side)), 0])), weights)
 
 
 def in_float64(side: Measure) -> Measure:
     labels = None if side.labels is None else side.labels.double()
-    return Measure(side.points.double(), side.mass_of.double(), labels)  # pyright: ignore
+    return Measure(side.points.double(), side.weights.double(), labels)  # pyright: ignore

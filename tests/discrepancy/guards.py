@@ -45,7 +45,7 @@ class Guards:
         expected = self.value(discrepancy, mu, nu)
         draws = self.draws(discrepancy)
         for scale in (1e-170, 1e160, 1e-300, 1e307):
-            light, other = (with_weights(side, scale * side.mass_of) for side in (mu, nu))
+            light, other = (with_weights(side, scale * side.weights) for side in (mu, nu))
             torch.testing.assert_close(self.value(discrepancy, light, other), expected)
             if discrepancy.adversary is None and 1e-200 < scale < 1e200:
                 summary = discrepancy.summarise(light.as_groups(), draws)
@@ -68,7 +68,7 @@ class Guards:
         for wrong in (torch.nan, torch.inf):
             for spoiled in (
                 with_points(nu, nu.points.index_fill(0, second, wrong)),  # pyright: ignore[reportAttributeAccessIssue]
-                with_weights(nu, nu.mass_of.index_fill(0, second, torch.nan)),
+                with_weights(nu, nu.weights.index_fill(0, second, torch.nan)),
             ):
                 leaf = spoiled.points.clone().requires_grad_()  # pyright: ignore[reportAttributeAccessIssue]
                 try:
@@ -102,9 +102,9 @@ class Guards:
         nu = self.sample(M, 1)
         function = self.function_of(discrepancy, self.sample(N), nu.labels)
         along = self.sample(M, 2).points
-        _, found = torch.autograd.functional.hvp(lambda points: function(points, nu.mass_of), nu.points, along)
+        _, found = torch.autograd.functional.hvp(lambda points: function(points, nu.weights), nu.points, along)
         leaf = nu.points.clone().requires_grad_()  # pyright: ignore[reportAttributeAccessIssue]
-        (slope,) = torch.autograd.grad(function(leaf, nu.mass_of), leaf, create_graph=True)
+        (slope,) = torch.autograd.grad(function(leaf, nu.weights), leaf, create_graph=True)
         expected = torch.zeros_like(leaf)
         if slope.requires_grad:
             (expected,) = torch.autograd.grad(slope, leaf, along, materialize_grads=True)

@@ -70,7 +70,7 @@ def under(test: Any, instances: Mapping[str, Discrepancy]) -> dict[str, Discrepa
 
 
 def with_points(side: Measure, points: Tensor) -> Measure:
-    return Measure(points, side.mass_of, side.labels)
+    return Measure(points, side.weights, side.labels)
 
 
 def with_weights(side: Measure, weights: Tensor) -> Measure:
@@ -78,4 +78,4 @@ def with_weights(side: Measure, weights: Tensor) -> Measure:
 
 
 def rows(side: Measure, index: Tensor) -> Measure:
-    return Measure(side.points[index], side.mass_of[index], None if side.labels is None else side.labels[index])  # pyright: ignore
+    return Measure(side.points[index], side.weights[index], None if side.labels is None else side.labels[index])  # pyright: ignore

@@ -39,7 +39,7 @@ def test_of_two_diracs_is_the_point_between(count: int):
     x, y = sample(1), sample(1, seed=1)
     found = barycentre([Measure(x), Measure(y)], count, generator=generator(), importance=[3.0, 1.0])
     torch.testing.assert_close(found.points, (0.75 * x + 0.25 * y).expand(count, 3))
-    torch.testing.assert_close(found.mass_of, torch.full((count,), 1 / count).double())
+    torch.testing.assert_close(found.weights, torch.full((count,), 1 / count).double())
 
 
 def test_of_shifted_copies_is_a_copy_with_the_mean_shift():
@@ -133,7 +133,7 @@ def test_grouped_measures_have_one_a_group():
     together = barycentre(grouped, 1, generator=generator())
     assert together.points.shape == (2, 1, 3)  # pyright: ignore
     for group in range(2):
-        alone = [Measure(m.points[members == group], m.mass_of[members == group]) for m in flat]  # pyright: ignore
+        alone = [Measure(m.points[members == group], m.weights[members == group]) for m in flat]  # pyright: ignore
         torch.testing.assert_close(together.points[group], barycentre(alone, 1, generator=generator()).points)  # pyright: ignore
     assert barycentre(grouped, 4, generator=generator()).points.shape == (2, 4, 3)  # pyright: ignore
 
@@ -179,6 +179,6 @@ def test_mean_and_cost(sizes: list[int], count: int, data: st.DataObject):
     found = barycentre(measures, count, generator=generator(), steps=300)
     means = [(mu.shares[:, None] * mu.rows).sum(0) for mu in measures]
     torch.testing.assert_close(found.rows.mean(0), torch.stack(means).mean(0))
-    repeated = count > int((measures[0].mass_of > 0).sum())
+    repeated = count > int((measures[0].weights > 0).sum())
     index = torch.multinomial(measures[0].shares, count, replacement=repeated, generator=generator())
     assert cost(measures, found) <= cost(measures, Measure(measures[0].rows[index])) + 1e-9

@@ -88,10 +88,10 @@ def test_centred_labels_are_labels_less_one_over_c_on_both_sides(name: str):
 
 def test_points_without_mass_have_labels_of_zero():
     risk, real, mine = Risk(learner=LEARNERS["kernel"]), measure(11, 4, 0), measure(4, 4, 1)
-    mine = replace(mine, weights=mine.mass_of * torch.tensor([1.0, 0.0, 1.0, 1.0]).double())
+    mine = replace(mine, weights=mine.weights * torch.tensor([1.0, 0.0, 1.0, 1.0]).double())
     found = risk.best_labels(risk.summarise(real), mine)
     assert float(found[:, 1].abs().max()) < 1e-12
-    rest = Measure(mine.rows[:, [0, 2, 3]], mine.mass_of[:, [0, 2, 3]], found[:, [0, 2, 3]])
+    rest = Measure(mine.rows[:, [0, 2, 3]], mine.weights[:, [0, 2, 3]], found[:, [0, 2, 3]])
     torch.testing.assert_close(found[:, [0, 2, 3]], risk.best_labels(risk.summarise(real), rest))
 
 

@@ -26,7 +26,7 @@ from discrepancy.mean_embeddings.characteristic import REACH, CharacteristicFunc
 
 
 def flat(side: Measure) -> tuple[np.ndarray, np.ndarray]:
-    points, weights = side.points.double().flatten(1).numpy(), side.mass_of.double().numpy()  # pyright: ignore
+    points, weights = side.points.double().flatten(1).numpy(), side.weights.double().numpy()  # pyright: ignore
     return points, weights / weights.sum()
 
 

@@ -23,7 +23,7 @@ ORDERS = {"l1": 1, "l2": 2, "linf": np.inf}
 
 def loops(discrepancy: CoveringRadius, mu: Measure, nu: Measure) -> float:
     """sup and min over the points of positive weight, one by one."""
-    sides = [side.points[side.mass_of > 0].flatten(1).numpy() for side in (mu, nu)]  # pyright: ignore
+    sides = [side.points[side.weights > 0].flatten(1).numpy() for side in (mu, nu)]  # pyright: ignore
 
     def directed(a, b) -> float:
         return max(min(float(np.linalg.norm(x - y, ORDERS[discrepancy.norm])) for y in b) for x in a)

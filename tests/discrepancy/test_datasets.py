@@ -54,7 +54,7 @@ class Witness(SampleDiscrepancy, kind="witness_by_test"):
     def compare_groups(self, summary, synthetic, draws):
         assert draws is not None
         a = draws["a"].to(synthetic.rows)
-        a = a if a.ndim == 2 else a.expand(len(synthetic.mass_of), -1)
+        a = a if a.ndim == 2 else a.expand(len(synthetic.weights), -1)
         means = [
             (side.shares * torch.einsum("gnd,gd->gn", side.rows, a).cos()).sum(-1) for side in (summary.real, synthetic)
         ]
@@ -67,7 +67,7 @@ def normal(n: int, d: int = 2, seed: int = 0) -> torch.Tensor:
 
 def appended(scale: float, side: Measure) -> Measure:
     assert side.labels is not None
-    return Measure(torch.cat([side.rows, scale * side.labels.to(side.rows)], -1), side.mass_of)
+    return Measure(torch.cat([side.rows, scale * side.labels.to(side.rows)], -1), side.weights)
 
 
 # Joint
@@ -137,7 +137,7 @@ def test_joint_is_differentiable_in_soft_labels():
     leaf = nu.labels.clone().requires_grad_()
     discrepancy = Joint(of=MMD(kernel=Gaussian()))
     summary = discrepancy.summarise(mu.as_groups())
-    function = lambda labels: discrepancy.compare(summary, Measure(nu.points, nu.mass_of, labels).as_groups())  # noqa: E731
+    function = lambda labels: discrepancy.compare(summary, Measure(nu.points, nu.weights, labels).as_groups())  # noqa: E731
     assert torch.autograd.gradcheck(function, leaf)
 
 
@@ -305,7 +305,7 @@ def test_a_soft_label_is_a_point_of_each_class():
     x, y = normal(4), normal(5, seed=1)
     soft = torch.tensor([[0.25, 0.75], [1, 0], [0, 1], [0.5, 0.5]]).double()
     spread = Measure(x[[0, 0, 1, 2, 3, 3]], torch.tensor([1, 3, 4, 4, 2, 2]), torch.tensor([0, 1, 0, 1, 0, 1]))
-    spread = Measure(spread.points, spread.mass_of.double(), spread.labels)
+    spread = Measure(spread.points, spread.weights.double(), spread.labels)
     nu = Measure(y, labels=torch.arange(5) % 2)
     for discrepancy in (DataSetDistance(), DataSetDistance(between="exact"), ClassesDistance(of=MMD())):
         torch.testing.assert_close(discrepancy(Measure(x, labels=soft), nu), discrepancy(spread, nu))
@@ -327,7 +327,7 @@ def test_gaussians_of_any_rank(d: int):
 
 def test_small_costs_are_not_lost():
     mu, nu = labelled(7), labelled(6, 1)
-    x, y = (Measure(1e-9 * side.rows, side.mass_of, side.labels) for side in (mu, nu))
+    x, y = (Measure(1e-9 * side.rows, side.weights, side.labels) for side in (mu, nu))
     torch.testing.assert_close(1e18 * DataSetDistance()(x, y), DataSetDistance()(mu, nu))
 
 
@@ -347,9 +347,9 @@ def test_data_set_distance_refuses_what_it_cannot_do():
         with pytest.raises(
             InvalidInput, match="the synthetic side has a label vector with no positive or a negative entry"
         ):
-            DataSetDistance()(mu, Measure(nu.points, nu.mass_of, spoilt))
+            DataSetDistance()(mu, Measure(nu.points, nu.weights, spoilt))
     with pytest.raises(InvalidInput, match="a label vector has negative entries"):
-        ClassesDistance(of=MMD())(mu, Measure(nu.points, nu.mass_of, -nu.labels))
+        ClassesDistance(of=MMD())(mu, Measure(nu.points, nu.weights, -nu.labels))
 
 
 def test_a_simplex_that_does_not_arrive_is_an_error(monkeypatch: pytest.MonkeyPatch):
@@ -407,7 +407,7 @@ def test_shares_of_classes_matter():
 def test_a_class_without_points_is_left_out():
     """Also where the inner discrepancy could not bear an empty sample."""
     mu, nu = labelled(12, classes=3), labelled(10, 1, classes=2)
-    nu = Measure(nu.points, nu.mass_of, torch.nn.functional.pad(nu.labels, (0, 1)))  # pyright: ignore
+    nu = Measure(nu.points, nu.weights, torch.nn.functional.pad(nu.labels, (0, 1)))  # pyright: ignore
     for of in (NeighbourKL(k=1), MMD(kernel=Gaussian())):
         discrepancy = ClassesDistance(of=of)
         for pair in ((mu, nu), (nu, mu)):
@@ -459,7 +459,7 @@ def test_classes_distance_follows_its_discrepancy():
 )
 def test_joint_equals_its_discrepancy_on_longer_points(n, m, d, classes, scale, offset):
     mu, nu = (
-        Measure(side.rows + offset, side.mass_of, side.labels)
+        Measure(side.rows + offset, side.weights, side.labels)
         for side in (labelled(n, 0, d, classes), labelled(m, 1, d, classes))
     )
     of = MMD(kernel=Gaussian(lengthscale=1.3))
@@ -495,5 +495,5 @@ def test_equals_the_linear_program(n, m, d, discrepancy, data):
     padding = Measure(normal(2, d, 5), torch.zeros(2).double(), torch.eye(4).double()[:2])
     changed = Measure.merged([padding, rows(nu, torch.arange(m).flip(0))])
     assert changed.labels is not None
-    renamed = Measure(changed.points, changed.mass_of, changed.labels[:, order])
+    renamed = Measure(changed.points, changed.weights, changed.labels[:, order])
     torch.testing.assert_close(discrepancy(mu, renamed), value, rtol=1e-7, atol=1e-9)

@@ -23,7 +23,7 @@ from discrepancy.mean_embeddings.energy import EnergyDistance
 def by_scipy(discrepancy: EnergyDistance, mu: Measure, nu: Measure) -> float:
     """By the matrices of distances."""
     x, y = (side.points.flatten(1).numpy() for side in (mu, nu))  # pyright: ignore
-    w, v = ((side.mass_of / side.mass_of.sum()).numpy() for side in (mu, nu))
+    w, v = ((side.weights / side.weights.sum()).numpy() for side in (mu, nu))
     own = w @ cdist(x, x) @ w / (1 - w @ w if discrepancy.estimator == "u" else 1)
     value = 2 * w @ cdist(x, y) @ v - own - v @ cdist(y, y) @ v
     return math.sqrt(value) if discrepancy.root else float(value)

@@ -438,7 +438,7 @@ def test_line_equals_scipy(n: int, m: int, ties: bool, data: st.DataObject):
     if ties:
         x, y = x.round(), y.round()
     mu, nu = Measure(x, drawn(data, n)), Measure(y, drawn(data, m))
-    expected = scipy.stats.wasserstein_distance(x[:, 0], y[:, 0], mu.mass_of, nu.mass_of)
+    expected = scipy.stats.wasserstein_distance(x[:, 0], y[:, 0], mu.weights, nu.weights)
     assert Wasserstein(p=1.0)(mu, nu).item() == pytest.approx(expected, abs=1e-12)
 
 

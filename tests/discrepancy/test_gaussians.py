@@ -32,7 +32,7 @@ few_points = pytest.mark.filterwarnings("ignore:'frechet' fits a covariance:disc
 
 def fit(side: Measure, shrink: float = 0.0, towards: float | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Mean and covariance by numpy."""
-    points, weights = side.points.double().flatten(1).numpy(), side.mass_of.double().numpy()  # pyright: ignore
+    points, weights = side.points.double().flatten(1).numpy(), side.weights.double().numpy()  # pyright: ignore
     mean = np.average(points, axis=0, weights=weights)
     matrix = np.einsum("n,ni,nj->ij", weights / weights.sum(), points - mean, points - mean)
     target = np.trace(matrix) / len(mean) if towards is None else towards**2
@@ -422,7 +422,7 @@ def test_lies_between_the_means_and_the_transport_of_the_samples(n: int, m: int,
     )
     value = Frechet(root=True)(mu, nu).item()
     cost = torch.cdist(mu.points, nu.points).square().numpy()  # pyright: ignore
-    w, v = ((side.mass_of / side.mass_of.sum()).numpy() for side in (mu, nu))
+    w, v = ((side.weights / side.weights.sum()).numpy() for side in (mu, nu))
     transport = math.sqrt(float(ot.emd2(w, v, cost)))  # pyright: ignore
     (a, first), (b, second) = fit(mu), fit(nu)
     assert np.linalg.norm(a - b) - 1e-6 <= value <= transport + 1e-6

@@ -31,7 +31,7 @@ class TestMeanGradients(DiscrepancyContract):
     @staticmethod
     def truth(discrepancy: Discrepancy, mu: Measure, nu: Measure) -> float:
         assert isinstance(discrepancy, MeanGradients)
-        a, b = (np.average(side.points.numpy(), 0, side.mass_of.numpy()) for side in (mu, nu))  # pyright: ignore
+        a, b = (np.average(side.points.numpy(), 0, side.weights.numpy()) for side in (mu, nu))  # pyright: ignore
         if discrepancy.form != "cosine":
             return float((np.abs(a - b) ** (2 if discrepancy.form == "mse" else 1)).sum())
         a, b = (side.reshape(len(side) if side.ndim > 1 else 1, -1) for side in (a, b))

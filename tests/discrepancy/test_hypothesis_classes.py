@@ -18,7 +18,7 @@ from discrepancy.moments.hypothesis_classes import LinearHypotheses
 
 
 def second_moment(discrepancy: LinearHypotheses, side: Measure) -> np.ndarray:
-    x, w = side.points.flatten(1).numpy(), side.mass_of.numpy()  # pyright: ignore
+    x, w = side.points.flatten(1).numpy(), side.weights.numpy()  # pyright: ignore
     x = np.hstack([x, np.ones((len(x), 1))]) if discrepancy.intercept else x
     return sum(w[i] * np.outer(x[i], x[i]) for i in range(len(x))) / w.sum()
 

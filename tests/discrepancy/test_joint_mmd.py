@@ -35,7 +35,7 @@ def loops(discrepancy: JointMMD, mu: Measure, nu: Measure) -> float:
         return float(a @ b)
 
     def total(p: Measure, q: Measure, *, distinct: bool = False) -> float:
-        (x, a, w), (y, b, v) = ((s.points.flatten(1), s.labels.double(), s.mass_of) for s in (p, q))  # pyright: ignore
+        (x, a, w), (y, b, v) = ((s.points.flatten(1), s.labels.double(), s.weights) for s in (p, q))  # pyright: ignore
         pairs = [(i, j) for i in range(len(x)) for j in range(len(y)) if not (distinct and i == j)]
         summed = sum(float(w[i] * v[j] * (a[i] @ b[j])) * k(x[i], y[j]) for i, j in pairs)
         return summed / sum(float(w[i] * v[j]) for i, j in pairs)
@@ -78,7 +78,7 @@ class TestJointMMDOfSoftLabels(TestJointMMD):
     def sample(self, n: int, seed: int = 0, dtype: torch.dtype = torch.float64, shift: float = 0.0) -> Measure:
         side = super().sample(n, seed, dtype, shift)
         drawn = torch.rand(n, 3, generator=torch.Generator().manual_seed(seed + 50), dtype=torch.float64)
-        return Measure(side.points, side.mass_of, (drawn / drawn.sum(1, keepdim=True)).to(dtype))
+        return Measure(side.points, side.weights, (drawn / drawn.sum(1, keepdim=True)).to(dtype))
 
 
 def side(n: int, seed: int = 0, *, soft: bool = False, classes: int = 3) -> Measure:
@@ -113,7 +113,7 @@ def test_equal_shares_of_classes_make_it_the_mean_over_squared_shares():
 def test_sees_what_mmd_does_not(kernel: Kernel):
     """Labels of two classes exchanged: the points are distributed alike."""
     mu = side(8, classes=2)
-    swapped = Measure(mu.points, mu.mass_of, mu.labels.flip(1))  # pyright: ignore[reportOptionalMemberAccess]
+    swapped = Measure(mu.points, mu.weights, mu.labels.flip(1))  # pyright: ignore[reportOptionalMemberAccess]
     torch.testing.assert_close(MMD(kernel=kernel)(mu, swapped).item(), 0.0, atol=1e-14, rtol=0)
     assert JointMMD(kernel=kernel)(mu, swapped) > 0.01
 
@@ -126,7 +126,7 @@ def test_derivatives_of_labels(kernel: Kernel, soft: bool):
     assert nu.labels is not None
 
     def function(labels: Tensor) -> Tensor:
-        return discrepancy.compare(summary, Measure(nu.points, nu.mass_of, labels).as_groups())[0]
+        return discrepancy.compare(summary, Measure(nu.points, nu.weights, labels).as_groups())[0]
 
     leaf = nu.labels.clone().requires_grad_()
     assert torch.autograd.gradcheck(function, leaf)

@@ -169,7 +169,7 @@ learned = pytest.mark.parametrize("discrepancy", LEARNED.values(), ids=LEARNED.k
 @learned
 def test_two_derivatives_by_labels_too(discrepancy: Discrepancy):
     summary, synthetic = discrepancy.summarise(data(7).as_groups()), data(3, seed=1)
-    leaves = [side.clone().requires_grad_() for side in (synthetic.points, synthetic.mass_of, synthetic.labels)]  # pyright: ignore
+    leaves = [side.clone().requires_grad_() for side in (synthetic.points, synthetic.weights, synthetic.labels)]  # pyright: ignore
 
     def value(points: Tensor, weights: Tensor, labels: Tensor) -> Tensor:
         return discrepancy.compare(summary, Measure(points, weights, labels).as_groups())
@@ -181,9 +181,9 @@ def test_two_derivatives_by_labels_too(discrepancy: Discrepancy):
 @learned
 def test_real_labels_get_no_gradient(discrepancy: Discrepancy):
     real, synthetic = data(7), data(3, seed=1)
-    asking = [side.clone().requires_grad_() for side in (real.points, real.mass_of, real.labels)]  # pyright: ignore
+    asking = [side.clone().requires_grad_() for side in (real.points, real.weights, real.labels)]  # pyright: ignore
     leaf = synthetic.labels.clone().requires_grad_()  # pyright: ignore[reportOptionalMemberAccess]
-    discrepancy(Measure(*asking), Measure(synthetic.points, synthetic.mass_of, leaf)).backward()
+    discrepancy(Measure(*asking), Measure(synthetic.points, synthetic.weights, leaf)).backward()
     assert [side.grad for side in asking] == [None] * 3
     assert leaf.grad is not None
 
@@ -192,7 +192,7 @@ def test_real_labels_get_no_gradient(discrepancy: Discrepancy):
 def test_class_numbers_are_one_hot_labels(discrepancy: Discrepancy):
     real, synthetic = data(7), data(3, seed=1)
     numbers, few = torch.arange(7) % 3, torch.tensor([1, 0, 1])  # the synthetic side knows nothing of class 2
-    mu, nu = Measure(real.points, real.mass_of, numbers), Measure(synthetic.points, synthetic.mass_of, few)
+    mu, nu = Measure(real.points, real.weights, numbers), Measure(synthetic.points, synthetic.weights, few)
     torch.testing.assert_close(discrepancy(mu, nu), discrepancy(mu.with_label_vectors(3), nu.with_label_vectors(3)))
 
 
@@ -286,7 +286,7 @@ def test_real_side_is_solved_once(monkeypatch):
     assert isinstance(summary, FittedSummary)
 
     def value(points: Tensor) -> Tensor:
-        return discrepancy.compare(summary, Measure(points, synthetic.mass_of, synthetic.labels)).sum()
+        return discrepancy.compare(summary, Measure(points, synthetic.weights, synthetic.labels)).sum()
 
     first = torch.func.grad(value)(synthetic.points)
     again = torch.vmap(torch.func.grad(value))(torch.stack([synthetic.points] * 2))  # pyright: ignore
@@ -327,7 +327,7 @@ def test_saved_bytes_of_a_cross_entropy_do_not_grow_with_n():
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            discrepancy.compare(summary, Measure(leaf, synthetic.mass_of, synthetic.labels).as_groups())
+            discrepancy.compare(summary, Measure(leaf, synthetic.weights, synthetic.labels).as_groups())
         return total
 
     assert saved(17) == saved(1009) > 0

@@ -126,7 +126,7 @@ def test_relative_penalty_is_that_of_kip():
 @pytest.mark.parametrize(("m", "d"), [(7, 3), (3, 7)], ids=["primal", "dual"])
 def test_relative_penalty_has_no_units(m: int, d: int, intercept: bool):
     measure, learner = data(m, d), Ridge(penalty=0.3, relative=True, intercept=intercept)
-    wide = Measure(5 * measure.points, measure.mass_of, measure.labels)  # pyright: ignore
+    wide = Measure(5 * measure.points, measure.weights, measure.labels)  # pyright: ignore
     first, second = (learner.fit(side.as_groups())(side.points[None]) for side in (measure, wide))  # pyright: ignore
     torch.testing.assert_close(first, second)
 
@@ -175,7 +175,7 @@ def test_saved_bytes_of_a_risk_do_not_grow_with_n():
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            learner.risk(summary, learner.fit(Measure(leaf, synthetic.mass_of, synthetic.labels).as_groups()))
+            learner.risk(summary, learner.fit(Measure(leaf, synthetic.weights, synthetic.labels).as_groups()))
         return total
 
     assert saved(17) == saved(1009) > 0
@@ -203,7 +203,7 @@ def test_system_is_that_of_its_formula(zero: bool):
 @pytest.mark.parametrize("intercept", [False, True], ids=["origin", "intercept"])
 def test_two_derivatives_by_points_weights_and_labels(m: int, d: int, penalty: float, intercept: bool):
     measure, learner = data(m, d), Ridge(penalty=penalty, intercept=intercept)
-    leaves = [side.clone().requires_grad_() for side in (measure.points, measure.mass_of, measure.labels)]  # pyright: ignore
+    leaves = [side.clone().requires_grad_() for side in (measure.points, measure.weights, measure.labels)]  # pyright: ignore
 
     def table(points, weights, labels):
         return learner.fit(Measure(points, weights, labels).as_groups()).table
@@ -218,7 +218,7 @@ def test_derivative_at_a_weight_of_zero_is_one_sided(learner: Learner):
     measure, elsewhere = data(2, 5), data(3, 5, seed=1).points[None]  # pyright: ignore
 
     def prediction(weight: torch.Tensor) -> torch.Tensor:
-        weights = torch.stack([measure.mass_of[0], weight])
+        weights = torch.stack([measure.weights[0], weight])
         return learner.fit(Measure(measure.points, weights, measure.labels).as_groups())(elsewhere).sum()
 
     zero = torch.zeros((), dtype=torch.float64)
@@ -234,7 +234,7 @@ def test_risk_of_a_kernel_has_two_derivatives_block_by_block(monkeypatch):
     monkeypatch.setitem(pairwise.BLOCK_BYTES, "cpu", 8 * 3 * 2)
     learner, real, synthetic = KernelRidge(kernel=Gaussian(), penalty=0.1), data(7, 2), data(3, 2, seed=1)
     summary = learner.summarise(real.as_groups())
-    leaves = [side.clone().requires_grad_() for side in (synthetic.points, synthetic.mass_of, synthetic.labels)]  # pyright: ignore
+    leaves = [side.clone().requires_grad_() for side in (synthetic.points, synthetic.weights, synthetic.labels)]  # pyright: ignore
 
     def risk(points, weights, labels):
         return learner.risk(summary, learner.fit(Measure(points, weights, labels).as_groups()))

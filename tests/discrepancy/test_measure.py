@@ -15,18 +15,18 @@ def points(n: int, *shape: int) -> torch.Tensor:
 
 
 def test_weights_are_equal_by_default():
-    torch.testing.assert_close(Measure(points(4, 2)).mass_of, torch.full((4,), 0.25, dtype=torch.float64))
+    torch.testing.assert_close(Measure(points(4, 2)).weights, torch.full((4,), 0.25, dtype=torch.float64))
 
 
 def test_default_weights_of_integer_points_are_floating():
-    assert Measure(torch.zeros(4, 2, dtype=torch.uint8)).mass_of.dtype == torch.get_default_dtype()
+    assert Measure(torch.zeros(4, 2, dtype=torch.uint8)).weights.dtype == torch.get_default_dtype()
 
 
 def test_conditioning_pads_with_weight_zero():
     measure = Measure(points(3, 2), torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0, 1, 0]))
     grouped = measure.conditioned(Grouping.of(torch.tensor([0, 1, 0]), 2))
     assert grouped.grouped
-    assert grouped.mass_of.tolist() == [[1.0, 3.0], [2.0, 0.0]]
+    assert grouped.weights.tolist() == [[1.0, 3.0], [2.0, 0.0]]
     torch.testing.assert_close(grouped.tensors[""][0], measure.tensors[""][[0, 2]])
     assert grouped.labels is not None
     assert grouped.labels[0].tolist() == [0, 0]
@@ -38,8 +38,8 @@ def test_conditioning_keeps_every_point_and_its_weight(groups: list[int]):
     of, weights = torch.tensor(groups), torch.arange(1.0, len(groups) + 1)
     grouped = Measure(points(len(groups), 1), weights).conditioned(Grouping.of(of, 4))
     for group in range(4):
-        members = grouped.mass_of[group] > 0
-        assert grouped.mass_of[group][members].tolist() == weights[of == group].tolist()
+        members = grouped.weights[group] > 0
+        assert grouped.weights[group][members].tolist() == weights[of == group].tolist()
         assert grouped.tensors[""][group][members].flatten().tolist() == [
             i for i, at in enumerate(groups) if at == group
         ]
@@ -48,7 +48,7 @@ def test_conditioning_keeps_every_point_and_its_weight(groups: list[int]):
 def test_conditioning_is_differentiable():
     leaf, weights = points(3, 2).requires_grad_(), torch.ones(3, dtype=torch.float64, requires_grad=True)
     grouped = Measure(leaf, weights).conditioned(Grouping.of(torch.tensor([1, 0, 1]), 2))
-    (grouped.mass_of[..., None] * grouped.tensors[""]).sum().backward()
+    (grouped.weights[..., None] * grouped.tensors[""]).sum().backward()
     torch.testing.assert_close(leaf.grad, torch.ones_like(leaf))
     torch.testing.assert_close(weights.grad, leaf.detach().sum(1))
 
@@ -56,7 +56,7 @@ def test_conditioning_is_differentiable():
 def test_a_flat_measure_becomes_one_group_without_copying():
     measure = Measure({"a": points(3, 2), "b": points(3, 4)}, labels=torch.tensor([0, 1, 1]))
     one = measure.as_groups()
-    assert one.mass_of.shape == (1, 3)
+    assert one.weights.shape == (1, 3)
     assert one.tensors["a"].data_ptr() == measure.tensors["a"].data_ptr()
     assert one.labels is not None
     assert one.labels.tolist() == [[0, 1, 1]]
@@ -73,7 +73,7 @@ def test_blocks_share_weights_and_labels():
     measure = Measure({"a": points(3, 2), "b": points(3, 4)}, torch.tensor([1.0, 2, 3]), torch.tensor([0, 1, 1]))
     blocks = dict(measure.blocks())
     assert list(blocks) == ["a", "b"]
-    assert blocks["b"].mass_of is measure.mass_of
+    assert blocks["b"].weights is measure.weights
     assert blocks["b"].labels is measure.labels
     torch.testing.assert_close(blocks["b"].tensors[""], points(3, 4))
 
@@ -85,7 +85,7 @@ def test_merging_is_a_union(grouped: bool):
     if grouped:
         first, second = first.as_groups(), second.as_groups()
     merged = Measure.merged([first, second])
-    assert merged.mass_of.flatten().tolist() == [1, 2, 3, 4, 5]
+    assert merged.weights.flatten().tolist() == [1, 2, 3, 4, 5]
     assert merged.labels is not None
     assert merged.labels.flatten().tolist() == [0, 1, 1, 1, 0]
     torch.testing.assert_close(merged.tensors[""].view(5, 2), torch.cat([points(3, 2), points(2, 2) + 10]))

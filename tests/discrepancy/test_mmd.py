@@ -57,7 +57,7 @@ def loops(discrepancy: MMD, mu: Measure, nu: Measure) -> float:
 
     x, w, y, v = (
         side.flatten(1).tolist() if side.ndim > 1 else side.tolist()
-        for side in (mu.points, mu.mass_of, nu.points, nu.mass_of)
+        for side in (mu.points, mu.weights, nu.points, nu.weights)
     )
     u = discrepancy.estimator == "u"
     pairs = [(i, j) for i in range(len(x)) for j in range(len(x)) if not (u and i == j)]

@@ -24,7 +24,7 @@ from discrepancy.moments.moments import Coral, Moments
 
 def pooled(side: Measure, over: str) -> tuple[np.ndarray, np.ndarray]:
     """Points (n, q) and weights summing to one; every position of a channel is a point of its own."""
-    points, weights = side.points.double().numpy(), side.mass_of.double().numpy()  # pyright: ignore
+    points, weights = side.points.double().numpy(), side.weights.double().numpy()  # pyright: ignore
     if over == "features":
         return points.reshape(len(points), -1), weights / weights.sum()
     points = points.reshape(*points.shape[:2], -1)

@@ -43,7 +43,7 @@ def mean_over(values: np.ndarray, weights: np.ndarray, low: float, high: float) 
 def loops(discrepancy: Quantiles, mu: Measure, nu: Measure) -> float:
     sides = []
     for side in (mu, nu):
-        points, weights = side.points.double().flatten(1).numpy(), side.mass_of.double().numpy()  # pyright: ignore
+        points, weights = side.points.double().flatten(1).numpy(), side.weights.double().numpy()  # pyright: ignore
         weights = weights / weights.sum()
         levels = discrepancy.levels
         sides.append(
@@ -80,7 +80,7 @@ def sample(n: int, d: int = 3, seed: int = 0) -> torch.Tensor:
 
 def marginals(mu: Measure, nu: Measure) -> float:
     """Σ over features of W_2² of the marginals."""
-    (x, w), (y, v) = ((side.points.numpy(), side.mass_of.numpy() / side.mass_of.sum().item()) for side in (mu, nu))  # pyright: ignore
+    (x, w), (y, v) = ((side.points.numpy(), side.weights.numpy() / side.weights.sum().item()) for side in (mu, nu))  # pyright: ignore
     return sum(
         float(ot.wasserstein_1d(a, b, w, v, p=2))  # pyright: ignore
         for a, b in zip(x.T, y.T, strict=True)

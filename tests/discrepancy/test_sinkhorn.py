@@ -60,7 +60,7 @@ class TestSinkhorn(DiscrepancyContract):
     @staticmethod
     def truth(discrepancy: Discrepancy, mu: Measure, nu: Measure) -> float:
         assert isinstance(discrepancy, Sinkhorn)
-        a, b = (side.mass_of / side.mass_of.sum() for side in (mu, nu))
+        a, b = (side.weights / side.weights.sum() for side in (mu, nu))
         return converged_geomloss(discrepancy)(a, mu.rows, b, nu.rows).item()
 
 

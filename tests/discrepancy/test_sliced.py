@@ -45,7 +45,7 @@ def by_quantiles(x, w, y, v, p: float) -> float:
 def slices(discrepancy, mu: Measure, nu: Measure, directions: torch.Tensor) -> list[float]:
     unit = directions.double() / directions.double().norm(dim=-1, keepdim=True)
     return [
-        by_quantiles(mu.rows.double() @ theta, mu.mass_of, nu.rows.double() @ theta, nu.mass_of, discrepancy.p)
+        by_quantiles(mu.rows.double() @ theta, mu.weights, nu.rows.double() @ theta, nu.weights, discrepancy.p)
         for theta in unit
     ]
 

@@ -229,8 +229,8 @@ def test_order_splitting_and_padding(seed, share):
     w = torch.rand(N, generator=torch.Generator().manual_seed(seed)).double() + 0.1
     discrepancy = SmoothedTotalVariation(lengthscale=0.4, noises=2)
     split = Measure(torch.cat([x, x[:1], y[:1]]), torch.cat([w, w[:1] * share, 0 * w[:1]]))
-    split = Measure(split.points.flip(0), split.mass_of.index_fill(0, torch.tensor([0]), 0.0).flip(0))  # pyright: ignore
-    split.mass_of[-1] = (1 - share) * w[0]
+    split = Measure(split.points.flip(0), split.weights.index_fill(0, torch.tensor([0]), 0.0).flip(0))  # pyright: ignore
+    split.weights[-1] = (1 - share) * w[0]
     torch.testing.assert_close(
         value_of(discrepancy, split, Measure(y)), value_of(discrepancy, Measure(x, w), Measure(y))
     )

@@ -93,7 +93,7 @@ class TwoSides:
     @where(lambda discrepancy: discrepancy.labelled)
     def test_classes_that_the_summary_does_not_know_are_refused(self, discrepancy: Discrepancy):
         mu, nu, draws = self.sample(N), self.sample(M, 1), self.draws(discrepancy)
-        more = Measure(nu.points, nu.mass_of, torch.arange(M))
+        more = Measure(nu.points, nu.weights, torch.arange(M))
         summary = discrepancy.summarise(mu, draws)
         with pytest.raises(InvalidInput, match=rf"summary knows 3 classes and the labels of 'synthetic' have {M}"):
             discrepancy.compare(summary, more, draws)
@@ -103,12 +103,12 @@ class TwoSides:
             discrepancy.compare(discrepancy.summarise(mu.as_groups(), draws), more.as_groups(), draws)
         for side in (mu, mu.as_groups()):
             with pytest.raises(InvalidInput, match="a measure has none"):
-                discrepancy.summarise(Measure(side.points, side.mass_of), draws)
+                discrepancy.summarise(Measure(side.points, side.weights), draws)
 
     def test_points_may_be_whole_numbers(self, discrepancy: Discrepancy):
         """Also such as float32 would round."""
         mu, nu = (
-            Measure((20 * side.tensors[""]).long() + 2**24, side.mass_of, side.labels)
+            Measure((20 * side.tensors[""]).long() + 2**24, side.weights, side.labels)
             for side in (self.sample(N), self.sample(M, 1))
         )
         value = in_two_calls(discrepancy, mu, nu, self.draws(discrepancy))
@@ -119,7 +119,7 @@ class TwoSides:
     def test_named_blocks_are_summed(self, discrepancy: Discrepancy):
         sides, draws = [self.sample(N), self.sample(N, 3), self.sample(M, 1)], self.draws(discrepancy)
         mu, more, nu = (
-            Measure({"a": side.tensors[""], "b": side.tensors[""].flip(0) + 1}, side.mass_of, side.labels)
+            Measure({"a": side.tensors[""], "b": side.tensors[""].flip(0) + 1}, side.weights, side.labels)
             for side in sides
         )
         summary = discrepancy.summarise(mu, draws)
@@ -164,4 +164,4 @@ def is_one_hot(side: Measure) -> bool:
 def with_class_numbers(side: Measure) -> Measure:
     """The measure with class numbers in place of unit vectors."""
     assert side.labels is not None
-    return Measure(side.points, side.mass_of, side.labels.argmax(-1))
+    return Measure(side.points, side.weights, side.labels.argmax(-1))

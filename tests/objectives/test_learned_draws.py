@@ -79,7 +79,7 @@ def parts() -> dict[str, Any]:
             return {}
 
         def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Tensor:
-            return torch.zeros(len(synthetic.mass_of))
+            return torch.zeros(len(synthetic.weights))
 
     return {"widest": Widest, "correlated": Correlated, "counted": Counted}
 

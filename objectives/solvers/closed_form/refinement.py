@@ -40,7 +40,7 @@ def refined(summary: FittedSummary, real: Callable[[], Iterable[Measure]]) -> Li
         mass, slope, offset = 0.0, torch.zeros_like(table[..., :d]), torch.zeros_like(table[..., :1])
         moved, square = torch.zeros_like(centre), 0.0
         for part in real():
-            x, weights = part.rows.double(), part.mass_of.double()[..., None]
+            x, weights = part.rows.double(), part.weights.double()[..., None]
             missing = weights * (label_rows(part, learner.centred) - LinearPredictor(table)(x))
             mass = mass + weights.sum(1, keepdim=True)
             if learner.intercept:

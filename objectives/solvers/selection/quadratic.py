@@ -109,7 +109,7 @@ class _OfKernel:
     def __init__(self, match: Candidates) -> None:
         self.kernel, self.rows, self.factor = kernel_of(match), match.features.rows, match.factor
         real = match.summary.real
-        present = real.mass_of[0] > 0
+        present = real.weights[0] > 0
         self.real = real.rows[0, present], real.shares[0, present]
 
     def __len__(self) -> int:
