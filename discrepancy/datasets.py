@@ -49,7 +49,7 @@ class DataSetDistance(SampleDiscrepancy, kind="data_set_distance"):
     References: Geometric Dataset Distances via Optimal Transport (Alvarez-Melis, Fusi, 2020).
 
     Raises:
-        InvalidInput: if a field is out of its range; on use, beyond ``cap`` or for labels that are no shares of classes.
+        InvalidInput: if a field is out of its range; on use, beyond ``cap`` or for labels that are not shares of classes.
 
     Example:
         >>> import torch

@@ -181,7 +181,7 @@ class Measure:
         """How many classes the labels tell apart: the length of a label vector, or the largest class number plus one.
 
         Raises:
-            InvalidInput: if there are no labels, or if one number a point is no class number.
+            InvalidInput: if there are no labels, or if one number a point is not a class number.
         """
         if self.labels is None:
             raise InvalidInput("this discrepancy looks at labels, and a measure has none; give Measure(labels=...)")
@@ -376,6 +376,6 @@ def _check_whole(name: str, value: Any) -> None:
 def _check_numbers(labels: Tensor) -> None:
     if labels.is_floating_point():
         raise InvalidInput(
-            f"labels of one {labels.dtype} a point are no class numbers; give whole numbers (labels.long()), or vectors "
+            f"labels of one {labels.dtype} a point are not class numbers; give whole numbers (labels.long()), or vectors "
             "(n, c), also for regression: labels[:, None]"
         )

@@ -17,7 +17,7 @@ def normals(generator: torch.Generator, *size: int) -> Tensor:
     """Standard normal numbers, in float32 on the CPU whatever the defaults are.
 
     Raises:
-        InvalidInput: for what is no generator, or no size.
+        InvalidInput: for what is not a generator, or not a size.
     """
     if not isinstance(generator, torch.Generator) or not all(isinstance(part, int) for part in size):
         raise InvalidInput(

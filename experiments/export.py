@@ -38,7 +38,7 @@ def export(synthetic: SyntheticSet, to: Path) -> str:
     File and folder are written whole or not at all.
 
     Raises:
-        InvalidInput: if the examples are no images, or the folder is not empty, or the one that this process works in.
+        InvalidInput: if the examples are not images, or the folder is not empty, or the one that this process works in.
         StorageError: if it cannot be written.
     """
     if to.suffix == ".npz":
@@ -56,7 +56,7 @@ def export(synthetic: SyntheticSet, to: Path) -> str:
 def _images(synthetic: SyntheticSet, to: Path) -> str:
     shape = tuple(synthetic.points.shape[1:])
     if len(shape) != 3 or shape[0] not in (1, 3):
-        raise InvalidInput(f"examples of shape {shape} are no grey or colour images; export them to a file.npz")
+        raise InvalidInput(f"examples of shape {shape} are not grey or colour images; export them to a file.npz")
     folders, files = _folders(synthetic.classes), list[str]()
     with writing_folder(to) as folder:
         for index, (image, label) in enumerate(zip(synthetic.pixels, synthetic.numbers.tolist(), strict=True)):

@@ -131,7 +131,7 @@ class RunFolder:
         for path in self.written:
             if path.exists():
                 raise InvalidInput(
-                    f"'{path}' exists already and is no file of a {self.command}; name another folder with --out"
+                    f"'{path}' exists already and is not a file of a {self.command}; name another folder with --out"
                 )
 
     def check_config(self) -> None:

@@ -160,7 +160,7 @@ def restore(solving: Solving, state: Mapping[str, Any], what: str = "'state'") -
         solving.restore(dict(state))
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         why = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InvalidInput(f"{what} is no state of this solver and problem ({why}); start anew") from error
+        raise InvalidInput(f"{what} is not a state of this solver and problem ({why}); start anew") from error
 
 
 def solve(solving: Solving, on_step: Callable[[Progress], None] | None = None) -> None:

@@ -324,7 +324,7 @@ def _read(path: str) -> dict[str, Tensor]:
         if out_of_memory(error):
             raise
         raise InvalidInput(
-            f"'weights' names '{path}', which is no safetensors file ({error}); write it by safetensors.torch.save_file"
+            f"'weights' names '{path}', which is not a safetensors file ({error}); write it by safetensors.torch.save_file"
         ) from None
 
 

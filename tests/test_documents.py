@@ -11,7 +11,6 @@ import pytest
 
 from discrepancy import Measure
 from discrepancy.parts import FAMILIES
-from experiments.cli import _parser
 from experiments.config import build, read
 from experiments.config.files import parse_value
 from experiments.config.hints import kinds_of
@@ -21,6 +20,7 @@ from experiments.docs.api import PACKAGES, public_names
 from experiments.docs.methods import conformance_tests
 from experiments.docs.sources import Sources
 from experiments.experiment import Experiment, configured
+from experiments.parser import command_parser
 from objectives import SyntheticSet
 from objectives.methods import available
 
@@ -120,7 +120,7 @@ def test_the_commands_of_a_document_are_commands(document: str, capsys: pytest.C
     for line in commands(document):
         words = shlex.split(line)
         try:
-            options = _parser().parse_args(words[1:])
+            options = command_parser().parse_args(words[1:])
         except SystemExit:
             pytest.fail(f"{line!r}: {capsys.readouterr().err}")
         if options.command == "run" and options.what is not None:

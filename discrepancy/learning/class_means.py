@@ -19,7 +19,7 @@ class ClassMeans(Learner, kind="class_means"):
     """A score for each class, the product with its mean point: x ↦ (⟨m₁, x⟩, ..., ⟨m_c, x⟩) with m_k = Σᵢ wᵢ yᵢₖ xᵢ / Σᵢ wᵢ
     yᵢₖ, O(m c d).
 
-    The mean of a class without mass is zero. Scores are no estimates of labels: a risk of them takes ``loss: cross_entropy``.
+    The mean of a class without mass is zero. Scores are not estimates of labels: a risk of them takes ``loss: cross_entropy``.
 
     References: CAFE: Learning to Condense Dataset by Aligning Features (Wang et al., 2022), the discrimination loss.
 

@@ -98,7 +98,7 @@ class Quantiles(SampleDiscrepancy, kind="quantiles"):
         below = mass.cumsum(1)
         if isinstance(self.levels, tuple):
             # All points and weights take part with derivative zero: whoever asks for it is not told that they are unused, and a
-            # point that is not finite is seen even where it is no quantile.
+            # point that is not finite is seen even where it is not a quantile.
             return values.gather(1, _holders(below, self.levels)) + 0 * (mass + values).sum(1, keepdim=True)
         # ∫ q over (0, u) is Σ w x up to the point that holds u, less the part of that point beyond u.
         integral = (mass * values).cumsum(1)

@@ -155,7 +155,7 @@ class Backbone(Network, kind="backbone"):
 
 @lru_cache(maxsize=64)
 def _columns(network: Backbone, shape: tuple[int, ...], outputs: int) -> int | None:
-    """The columns of the module's own output for examples of this shape; None if it is no matrix. Tried on the meta device."""
+    """The columns of the module's own output for examples of a shape; None if it is not a matrix. Tried on the meta device."""
     frame = skeleton(network.module, outputs)
     weights = {**dict(frame.named_parameters()), **_buffers(frame)}
     meta = {name: value.to("meta") for name, value in weights.items()}

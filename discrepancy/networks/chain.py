@@ -53,7 +53,7 @@ def border(shape: Sequence[int], usual: int) -> int:
 
 
 def check_image(kind: str, shape: tuple[int, ...]) -> None:
-    """Refuses examples that are no images."""
+    """Refuses examples that are not images."""
     if len(shape) != 3:
         raise InvalidInput(
             f"a {kind} needs examples of shape (channels, height, width), got {tuple(shape)}; use an mlp"

@@ -40,7 +40,7 @@ class _BlockSum(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        # The fixed tensors are held but not saved: they belong to the summary, and are no memory of the step.
+        # The fixed tensors are held but not saved: they belong to the summary, and are not memory of the step.
         ctx.term, ctx.rows, count, ctx.order, ctx.held, *tensors = inputs
         ctx.fixed = tensors[:count]
         ctx.save_for_backward(*tensors[count:])

@@ -16,7 +16,7 @@ another pass of the same kind, and a third is refused, not wrong.
 Each squared distance, and what a pair adds to a derivative, has a relative error at rounding level: near pairs are taken out
 of the products and computed by differences (:mod:`discrepancy.numerics.distances`).
 
-Kernels of wide networks, which are no such functions, are evaluated whole, block by block (:mod:`discrepancy.numerics.blocks`).
+Kernels of wide networks are not such functions: they are evaluated whole, block by block (:mod:`discrepancy.numerics.blocks`).
 
 Tiles are sized by a byte budget. Points are centred before they enter a product, squared distances are exactly zero on the
 diagonal of a self-sum, and tiles are accumulated in float64, which is what the values are returned in.

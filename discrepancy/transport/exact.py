@@ -44,7 +44,7 @@ PAIRS = 25_000_000
 
 _STARTS: WeakKeyDictionary[SampleSummary, dict[int, list[Start]]] = WeakKeyDictionary()
 """Where programs against a summary start, by m, one a group. They change the time of a comparison and never its value or
-gradient, so they are no part of the summary and of no checkpoint."""
+gradient, so they belong neither to the summary nor to a checkpoint."""
 
 
 class Plan(NamedTuple):

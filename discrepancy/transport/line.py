@@ -190,7 +190,8 @@ def line_cost(
     else:
         sizes, ends = (v * y.abs()).detach(), _with_zero(levels)
         low, high = ends[..., :-1], ends[..., 1:]
-        first, last = (torch.minimum(torch.maximum(mass, low), high) for mass in real.mass_up_to(y))
+        end = real.levels[..., -1:].detach()
+        first, last = (_within(mass, low, high, end) for mass in real.mass_up_to(y))
         turn = (first + last) / 2
         pieces = integral[..., :-1] + integral[..., 1:] - 2 * real.integral_to(turn)
         value = (y * (2 * turn - low - high) + pieces).sum(-1)
@@ -201,6 +202,13 @@ def line_cost(
         if any(cancelled):
             return _merged_cost(again(), y, levels, p)
     return value.clamp(min=0), torch.ones_like(value[:, 0])
+
+
+def _within(mass: Tensor, low: Tensor, high: Tensor, end: Tensor) -> Tensor:
+    """The mass, no less than low and no more than high. It moves with the high end where all of the real side (``end``) lies
+    below, with the low one where nothing does, and in a piece of width zero with the end on its side."""
+    inside = torch.where(low < high, torch.minimum(torch.maximum(mass, low), high), torch.where(mass > high, high, low))
+    return torch.where(mass >= end, high, torch.where(mass <= 0, low, inside))
 
 
 CANCELLED = 64 * 2.0**-52

@@ -227,10 +227,11 @@ def _gap_and_allowed(
     for part in _parts(cost):
         np.minimum(second, (cost[part] - found.first[part, None]).min(0), out=second)
     whole, rounding = paid + of_rows[rows] + of_columns[columns], ROUNDED * np.finfo(cost.dtype).eps
-    slack = paid - found.first[rows] - second[columns] - rounding * whole
     some = whole[whole > rounding**2]
     share = max(CERTIFIED * float(mass @ paid), rounding * float(np.abs(found.first).max()))
-    return float(mass @ slack.clip(min=0)), min(share, NEARLY * float(np.median(some))) if len(some) else np.inf
+    beyond = paid - rounding * whole  # costs are not negative, so potentials that are zero are feasible too
+    gap = min(float(mass @ (beyond - bound).clip(min=0)) for bound in (found.first[rows] + second[columns], 0.0))
+    return gap, min(share, NEARLY * float(np.median(some))) if len(some) else np.inf
 
 
 def least_cost(w: Float[Tensor, " n"], v: Float[Tensor, " m"], cost: Float[Tensor, "n m"]) -> float:

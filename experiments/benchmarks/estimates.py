@@ -51,7 +51,7 @@ def experiment_of(method: str, data: str, per_class: int, steps: int | None = No
 def measured(method: str, data: str, per_class: int, steps: int) -> dict[str, float]:
     """The plan and the run of a method, in this process."""
     with tempfile.TemporaryDirectory() as folder:
-        # What is imported, and what torch sets up once, is no memory of the run.
+        # What is imported, and what torch sets up once, is not memory of the run.
         run(experiment_of("random", "digits", 1), RunFolder(Path(folder) / "random"))
         run(experiment_of("dm", "digits", 1, steps=1), RunFolder(Path(folder) / "dm"))
         experiment = experiment_of(method, data, per_class, steps)

@@ -1,7 +1,7 @@
 """Training a network from scratch on 100 colour images of 32 x 32 (ConvNet-3, width 32), and testing it on 2,000 others.
 
 Ours, compiled and eager, against a plain loop over an eager ``torch.nn.Module``, written here as the papers' codes do it; each
-action is one network, and networks follow one another in all of them. The last action is no training: it is the convolutions
+action is one network, and networks follow one another in all of them. The last action is not training: it is the convolutions
 alone, forward and backward, in the layout that suits them best, which no training can be faster than.
 """
 

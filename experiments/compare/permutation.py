@@ -5,7 +5,7 @@ both are samples of one population every deal is as likely as the real one, so
 
     p = (1 + number of deals with D >= the real D) / (1 + number of deals)
 
-is at most a with probability at most a, whatever D is. A condensed set is no sample, and has no p-value.
+is at most a with probability at most a, whatever D is. A condensed set is not a sample, and has no p-value.
 
 References: A Kernel Two-Sample Test (Gretton et al., 2012), section 8; Permutation P-values Should Never Be Zero (Phipson &
 Smyth, 2010), for the added ones.

@@ -97,7 +97,7 @@ class Curve:
         return _at(self.sizes, self.means, k)
 
     def size(self, value: float, interval: Interval | None) -> Size | None:
-        """None where the curve does not fall, and so is no yardstick."""
+        """None where the curve does not fall, and so is not a yardstick."""
         falling = _falling(self.means)
         if len(falling) < 2 or falling[-1] >= falling[0] or falling[-1] <= 0:
             return None

@@ -40,7 +40,7 @@ def read(path: str | Path | Traversable) -> Tree:
         raise _failure(name, f"a configuration file ends in .yaml, .yml or .toml, got '{source.name}'")
     try:
         if isinstance(source, Path) and source.exists() and not (source.is_file() or source.is_dir()):
-            raise _failure(name, "is no regular file")
+            raise _failure(name, "is not a regular file")
         if isinstance(source, Path) and source.is_file() and source.stat().st_size > MOST_BYTES:
             raise _failure(name, f"is larger than {MOST_BYTES >> 20} MiB; a configuration is a short text")
         text = source.read_text(encoding="utf-8-sig")
@@ -141,7 +141,7 @@ def _children(node: Any) -> Iterable[Any]:
             raise ValueError(f"could not determine a constructor for the tag '{node.tag}'{_at(node.start_mark)}")
         if not known(node.value):
             kind = str(node.tag).rpartition(":")[2]
-            raise ValueError(f"'{node.value[:40]}' is no value of the tag !!{kind}{_at(node.start_mark)}")
+            raise ValueError(f"'{node.value[:40]}' is not a value of the tag !!{kind}{_at(node.start_mark)}")
         return ()
     if not isinstance(node, CollectionNode):
         return ()

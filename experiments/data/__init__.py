@@ -47,7 +47,7 @@ def source_named(text: str, root: str | None = None) -> Source:
     close = nearest(squeezed(text), [*packaged, *known])
     hint = f"did you mean {known.get(close, close)}?" if close else "correct the name or the path"
     raise InvalidInput(
-        f"no data called '{text}': it is no file or folder, and not one of {', '.join([*packaged, *SETS])}; {hint}"
+        f"no data called '{text}': it is not a file or folder, and not one of {', '.join([*packaged, *SETS])}; {hint}"
     )
 
 

@@ -31,7 +31,7 @@ class Images(Source, kind="images"):
 
     Images are turned as their camera says, and become 8-bit grey or colour. Palettes and CMYK are converted; an alpha
     channel is dropped where it is opaque throughout. Transparent images, images of more than 8 bits a channel, of several
-    pages or of more than 8,192 x 8,192 pixels, and files that are no images are refused by name.
+    pages or of more than 8,192 x 8,192 pixels, and files that are not images are refused by name.
 
     Args:
         path: the folder.

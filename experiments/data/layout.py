@@ -106,7 +106,7 @@ def _classes(folder: Path, classes: Sequence[Path], left_out: list[str]) -> File
             )
         special = [file for file in images if not file.is_file()]
         if special:
-            raise InvalidInput(f"{special[0]} is no regular file, or a link to none; replace or remove it")
+            raise InvalidInput(f"{special[0]} is not a regular file, or a link to none; replace or remove it")
         found += [(file, entry.name) for file in images]
         others += [file for file in visible if not _is_image(file)]
     if others:

@@ -29,7 +29,7 @@ def opened(path: str) -> Iterator["Members"]:
     place = user_path("path", path)
     try:
         if place.exists() and not place.is_file():
-            raise InvalidInput(f"{path} is no file; name one that numpy.savez has written")
+            raise InvalidInput(f"{path} is not a file; name one that numpy.savez has written")
         with place.open("rb") as file, contextlib.closing(Members(path, file)) as members:
             yield members
     except FileNotFoundError:
@@ -48,7 +48,7 @@ class Members:
         file: open for reading.
 
     Raises:
-        InvalidInput: if it is no such file, or the names of its arrays repeat.
+        InvalidInput: if it is not such a file, or the names of its arrays repeat.
     """
 
     def __init__(self, path: str, file: IO[bytes]) -> None:

@@ -181,7 +181,7 @@ def _both(network: Network, parameters: NetworkParameters, real: Measure, sets: 
 
 
 def _gradients(network: Network, parameters: NetworkParameters, measure: Measure) -> Measure:
-    """The gradient of the mean loss of each class by every parameter that is no vector: one point a class."""
+    """The gradient of the mean loss of each class by every parameter that is not a vector: one point a class."""
     by_class = _conditioned(measure)
     totals: dict[str, Tensor] = {}
     for part in by_class.split(GRADIENT_POINTS):

@@ -158,7 +158,7 @@ def _chosen(
     for pattern in only:
         if not any(_matches(cell, pattern) for cell in cells):
             raise InvalidInput(
-                f"'--only' has '{pattern}', which is no method, data or size of the sweep, and no pattern of DATA/SIZE/METHOD"
+                f"'--only' has '{pattern}', which is not a method, data or size of the sweep, nor a pattern of DATA/SIZE/METHOD"
             )
     if only:
         chosen = [cell for cell in chosen if any(_matches(cell, pattern) for pattern in only)]

@@ -29,8 +29,8 @@ class Bases(Parameterisation, kind="bases"):
 
     Bases have the shape of an example and begin with entries of size one, codes with Σ_k code_ik² near one: one learning rate
     moves an example further by its code than by the bases, and the solver's ``rates`` can tell them apart. Stored floats:
-    those of ``number`` examples for the bases, and ``number`` a code. The range of valid values is no box in codes, so there is
-    no ``clip``.
+    those of ``number`` examples for the bases, and ``number`` a code. The range of valid values is not a box in codes, so
+    there is no ``clip``.
 
     Args:
         per_class: stored codes of each class.

@@ -25,7 +25,7 @@ class Frequencies(Parameterisation, kind="frequencies"):
 
     B the same of the width. Rows of A and B are orthonormal: a step of a learning rate is as long in coefficients as in pixels,
     and with ``keep`` = height = width nothing is lost. Stored floats: keep² in place of height x width a channel, and so
-    ``per_class`` may be the larger. The range of valid values is no box in coefficients, so there is no ``clip``.
+    ``per_class`` may be the larger. The range of valid values is not a box in coefficients, so there is no ``clip``.
 
     Args:
         per_class: stored images of each class.

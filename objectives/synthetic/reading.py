@@ -89,7 +89,7 @@ def metadata_of(path: str | Path, metadata: Mapping[str, str], name: str, instea
     """The plain data that stand under a name in the metadata.
 
     Args:
-        instead: what the file is no example of, for messages.
+        instead: what the file is in that case, for messages.
 
     Raises:
         InvalidInput: if they are not there, no JSON, no mapping, or nested too deeply.

@@ -160,6 +160,26 @@ def test_any_unit(p: float, factor: float):
     torch.testing.assert_close(value, expected, atol=0, rtol=1e-9)
 
 
+def test_plans_of_nearest_pairs_alone_are_certified():
+    """Of few points each is often paired with its nearest, at a cost of zero beyond the minima of rows and columns."""
+    for seed in range(500):
+        x, y = sample(5, 2, seed=2 * seed), sample(5, 2, seed=2 * seed + 1)
+        costs = torch.cdist(x, y).square().numpy()
+        right = costs[scipy.optimize.linear_sum_assignment(costs)].mean()
+        assert Wasserstein()(Measure(x), Measure(y)).item() == pytest.approx(right, rel=1e-12)
+
+
+@pytest.mark.parametrize("d", [1, 2])
+@pytest.mark.parametrize("p", [1.0, 1.5, 2.0])
+def test_derivative_by_the_weight_of_a_point_without_weight(p: float, d: int):
+    """That of all costs of moving mass from the only real point."""
+    x, y = torch.zeros(1, d).double(), torch.zeros(3, d).double()
+    y[:, 0] = torch.tensor([1.0, 3.0, -2.0])
+    mass = torch.tensor([1.0, 0.0, 0.0]).double().requires_grad_()
+    (slope,) = torch.autograd.grad(Wasserstein(p=p)(Measure(x), Measure(y, mass)), mass)
+    torch.testing.assert_close(slope, y[:, 0].abs() ** p - 1)
+
+
 def test_line_in_units_whose_squares_overflow():
     x, y = sample(23, 1), sample(17, 1, seed=1)
     near, far = (Wasserstein(root=True)(Measure(factor * x), Measure(factor * y)) for factor in (1.0, 1e200))

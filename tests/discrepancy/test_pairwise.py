@@ -23,7 +23,7 @@ from discrepancy.numerics.pairwise import cross_sum, self_sum
 
 
 class Cauchy(Radial):
-    """1 / (1 + s): derivatives that are no multiples of the value."""
+    """1 / (1 + s): derivatives that are not multiples of the value."""
 
     kind = "cauchy-for-tests"
 

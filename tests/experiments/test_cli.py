@@ -331,7 +331,7 @@ def test_every_bit_of_a_checkpoint_counts(finished: Path, capsys):
         ({"state": {}}, "is of step None, but this run has steps 0 to 6; start anew"),
         ({"state": {"step": 10**9}}, "is of step 1000000000, but"),
         ({"state": {"step": 3.0}}, "is of step 3.0, but"),
-        ({"state": {"step": 3, "parameters": []}}, "is no state of this solver and problem"),
+        ({"state": {"step": 3, "parameters": []}}, "is not a state of this solver and problem"),
         ({"state": []}, "is damaged or no checkpoint"),
         (
             {"data": "0" * 64},
@@ -365,7 +365,7 @@ def test_files_of_other_origin_are_not_overwritten(tmp_path: Path, name: str, ca
     (tmp_path / name).write_text("mine: 1")
     for option in ([], ["--resume"]):
         assert run("--steps", "2", "--out", str(tmp_path), *option) == 2
-        assert f"{name}' exists already and is no file of a run" in capsys.readouterr().err
+        assert f"{name}' exists already and is not a file of a run" in capsys.readouterr().err
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "mine: 1")]
 
 

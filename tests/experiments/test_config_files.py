@@ -80,14 +80,14 @@ BOMB = "\n".join(
             "holds more than 20,000",
         ),
         ("a.toml", ".".join("a" * 2000) + " = 1", r"a\.toml: is nested too deeply$"),
-        ("a.yaml", "a: !!int ''", r"a\.yaml: line 1, column 4: '' is no value of the tag !!int$"),
-        ("a.yaml", "a: !!bool abc", r"a\.yaml: line 1, column 4: 'abc' is no value of the tag !!bool$"),
+        ("a.yaml", "a: !!int ''", r"a\.yaml: line 1, column 4: '' is not a value of the tag !!int$"),
+        ("a.yaml", "a: !!bool abc", r"a\.yaml: line 1, column 4: 'abc' is not a value of the tag !!bool$"),
         (
             "a.yaml",
             "a: !!binary ''",
             r"a\.yaml: line 1, column 4: could not determine a constructor for the tag .*binary",
         ),
-        ("a.yaml", "a: " + "9" * 400, r"a\.yaml: line 1, column 4: '9{40}' is no value of the tag !!int$"),
+        ("a.yaml", "a: " + "9" * 400, r"a\.yaml: line 1, column 4: '9{40}' is not a value of the tag !!int$"),
         ("a.yaml", "a: " + "x" * (1 << 20), r"a\.yaml: is larger than 1 MiB; a configuration is a short text$"),
         ("a.json", "{}", r"a\.json: a configuration file ends in \.yaml, \.yml or \.toml, got 'a\.json'$"),
     ],
@@ -106,7 +106,7 @@ def test_a_file_that_cannot_be_read_gives_one_line(tmp_path: Path) -> None:
         read(tmp_path / "gone.yaml")
     (tmp_path / "folder.yaml").mkdir()
     os.mkfifo(tmp_path / "pipe.yaml")
-    with pytest.raises(ConfigError, match=r"pipe\.yaml: is no regular file$"):
+    with pytest.raises(ConfigError, match=r"pipe\.yaml: is not a regular file$"):
         read(tmp_path / "pipe.yaml")
     with pytest.raises(ConfigError, match=r"folder\.yaml: cannot be read: Is a directory$"):
         read(str(tmp_path / "folder.yaml"))

@@ -211,7 +211,7 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
 
 def test_refuses_a_pipe(folder: Path) -> None:
     os.mkfifo(folder / "cat" / "odd.png")
-    with pytest.raises(InvalidInput, match=r"odd.png is no regular file"):
+    with pytest.raises(InvalidInput, match=r"odd.png is not a regular file"):
         Images(path=str(folder)).load()
 
 

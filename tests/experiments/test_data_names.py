@@ -39,7 +39,7 @@ def test_a_name_comes_before_a_folder(tmp_path: Path, monkeypatch: pytest.Monkey
             "no data called 'fashon-mnist'.*not one of digits, diabetes, MNIST, .*; did you mean FashionMNIST",
         ),
         ("digit", "did you mean digits"),
-        ("some/where/else", "it is no file or folder, .*; correct the name or the path"),
+        ("some/where/else", "it is not a file or folder, .*; correct the name or the path"),
         (__file__, "is neither an .npz file nor a folder of images"),
     ],
     ids=["typo", "digit", "path", "other-file"],

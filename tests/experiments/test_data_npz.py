@@ -135,7 +135,7 @@ def test_refuses_a_pipe_and_a_folder(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.npz")
     (tmp_path / "folder.npz").mkdir()
     for name in ("pipe.npz", "folder.npz"):
-        with pytest.raises(InvalidInput, match=rf"{name} is no file"):
+        with pytest.raises(InvalidInput, match=rf"{name} is not a file"):
             Npz(path=str(tmp_path / name)).load()
 
 

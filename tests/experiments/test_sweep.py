@@ -291,7 +291,7 @@ def test_files_of_other_origin_are_not_overwritten(
 ):
     (tmp_path / "table.csv").write_text("mine")
     assert sweep(written(tmp_path / "tiny.yaml"), tmp_path) == 2
-    assert "table.csv' exists already and is no file of a sweep" in capsys.readouterr().err
+    assert "table.csv' exists already and is not a file of a sweep" in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {"table.csv", "tiny.yaml"}
 
 

@@ -238,7 +238,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     ):
         Teacher(weights=("nowhere",), network=MLP()).taught(data.train)
     (tmp_path / "b.safetensors").write_bytes(b"no")
-    with pytest.raises(InvalidInput, match=r"which is no safetensors file"):
+    with pytest.raises(InvalidInput, match=r"which is not a safetensors file"):
         Teacher(weights=(str(tmp_path / "b.safetensors"),), network=MLP()).taught(data.train)
 
 

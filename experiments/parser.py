@@ -1,0 +1,363 @@
+"""The options of the command ``condense``: what may be written on a command line, and the help that is printed of it.
+
+Nothing is imported here but the standard library and what makes strings printable, so that help comes at once.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from discrepancy.errors import printable
+
+__all__ = ["command_parser"]
+
+T = TypeVar("T")
+
+EPILOG = """examples:
+  condense run dm --data digits                          a published method on packaged data
+  condense run dm --data fashion-mnist --per-class 10    downloads once, through torchvision
+  condense run my.yaml --set solver.lr=0.5 --dry-run     time, memory and bytes before anything starts
+  condense run --out runs/dm-digits-10 --resume          continue an interrupted run
+  condense evaluate runs/dm-digits-10                    accuracy beside its controls
+  condense compare digits runs/dm-digits-10 digits:test  how far from the real data, in real examples
+  condense compare digits runs/dm-digits-10 --report far.html
+"""
+
+COMPARED = """A data set is an artefact (FILE.safetensors), a run folder, a name, an .npz file or a folder of images;
+NAME:test is its test part. The first one is the real side. Discrepancies are named by kind (condense kinds
+discrepancy); 'mmd' has the gaussian kernel at the median distance here, and 'mean' the linear one.
+
+examples:
+  condense compare digits runs/dm-digits-10 --by class
+  condense compare mnist mnist:test runs/dm-mnist-10 --via features --networks 3 --report compared.html
+"""
+
+SWEPT = """A sweep file lists methods, data, sizes and a protocol; all that it may hold is in the docstring of
+experiments/sweeps/sweep.py (python -m pydoc experiments.sweeps.sweep).
+
+examples:
+  condense sweep matching --dry-run                      the packaged sweep: what it will do, and how long
+  condense sweep matching --out runs/matching            every method on MNIST and CIFAR-10 at 10 a class
+  condense sweep --out runs/matching --resume            continue after Ctrl-C, a kill or a crash
+  condense sweep matching --out runs/matching --resume --all --only cifar10/10
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser, as its subparsers are, that takes options by their whole names: ``--step`` is not ``--steps``."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, allow_abbrev=False)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        super()._print_message(printable(message, lines=True), file)
+
+
+def command_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="condense",
+        description="Make data sets small: condense a labelled data set by minimising a discrepancy.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, what: str, epilog: str | None = None) -> argparse.ArgumentParser:
+        form = argparse.RawDescriptionHelpFormatter
+        return commands.add_parser(name, help=what, epilog=epilog, formatter_class=form)
+
+    _run(command("run", "condense a data set"))
+    _label(command("label", "give a condensed set the soft labels of a network trained on the real data"))
+    _evaluate(command("evaluate", "train networks from scratch on a condensed set, beside its controls"))
+    _compare(
+        command("compare", "how far data sets are from a real one, by any discrepancies, with intervals", COMPARED)
+    )
+    _sweep(command("sweep", "many methods on the same data, sizes and protocol: a table, from one file", SWEPT))
+    studies = command("study", "experiments about discrepancies themselves").add_subparsers(
+        dest="study", required=True, metavar="STUDY"
+    )
+    _predict(studies.add_parser("predict", help="which discrepancy predicts the accuracy of networks?"))
+    _exact(studies.add_parser("exact", help="exact ridge regression on several features, and KIP beside it"))
+    show = command("show", "print a method as YAML that 'run' accepts, or describe an artefact")
+    show.add_argument("what", metavar="METHOD|ARTEFACT", help="a method, an artefact, or a run folder")
+    _report(show)
+    _json(show)
+    export = command("export", "write a condensed set as an image folder, or as .npz")
+    export.add_argument("artefact", metavar="ARTEFACT", help="FILE.safetensors, or a run folder")
+    export.add_argument("to", metavar="FOLDER|FILE.npz", type=Path)
+    _force(export)
+    _json(command("methods", "list the published methods"))
+    kinds = command("kinds", "list every part that a configuration can name")
+    kinds.add_argument("family", nargs="?", help="only this family, e.g. discrepancy or solver")
+    _imports(kinds)
+    _json(kinds)
+    return parser
+
+
+def _run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", metavar="METHOD|FILE", nargs="?", help="a method by name, or a YAML or TOML file")
+    parser.add_argument("--data", help="a data set by name, an .npz file, a folder of images, or YAML")
+    parser.add_argument(
+        "--validation",
+        action="store_true",
+        help="hold a tenth of the training data out, and let 'evaluate' test on it: for choices, which no test data may guide",
+    )
+    parser.add_argument("--per-class", type=int, metavar="N", help="synthetic examples a class")
+    parser.add_argument("--examples", type=int, metavar="N", help="total number of synthetic examples")
+    parser.add_argument("--features", metavar="NAME", help="one of the method's features by name, e.g. fcnn of ridge")
+    parser.add_argument("--steps", type=int, metavar="N")
+    _where(parser)
+    _changes(parser, "change any value, e.g. solver.lr=0.5")
+    parser.add_argument(
+        "--teacher", help="a network that learns the real data and labels the result: convnet, YAML, or a file"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="the run folder (default runs/METHOD-DATA-N, or runs/METHOD-DATA-N-seedSEED)",
+    )
+    parser.add_argument("--resume", action="store_true", help="continue the run in the folder")
+    parser.add_argument("--checkpoint-every", type=int, default=100, metavar="STEPS")
+    parser.add_argument("--dry-run", action="store_true", help="print time, memory and stored bytes, and stop")
+    _common(parser)
+
+
+def _label(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("artefact", metavar="ARTEFACT", help="FILE.safetensors, or a run folder")
+    parser.add_argument(
+        "--teacher",
+        default="convnet",
+        help="a network (convnet, the default), YAML such as '{network: mlp, temperature: 4}', a YAML file, or the weights of "
+        "a teacher (FILE.teacher.safetensors)",
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", required=True, help="the artefact that is written")
+    _force(parser)
+    parser.add_argument("--data", help="other data than those that were condensed, for the teacher to learn")
+    _changes(parser, "change a value of the teacher, e.g. rounds=5")
+    _where(parser, seed=0, device="auto")
+    _common(parser)
+
+
+def _evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("artefact", metavar="ARTEFACT", help="FILE.safetensors, or a run folder")
+    parser.add_argument(
+        "--protocol",
+        default="quick",
+        help="quick, vico, ncfm, table (an MLP), or a YAML file; or learner (also: ridge), what the learner of the objective "
+        "learns from the set, in closed form",
+    )
+    _changes(parser, "change a value of the protocol")
+    parser.add_argument("--networks", type=int, metavar="N", help="number of networks that are trained, or drawn")
+    parser.add_argument("--data", help="evaluate on other data than those that were condensed")
+    parser.add_argument(
+        "--controls",
+        type=_by_commas(str),
+        default=["random", "herding"],
+        help="any of random, herding, whole, by commas; or none (default random,herding)",
+    )
+    parser.add_argument(
+        "--labels",
+        choices=("own", "hard"),
+        default="own",
+        help="the labels of the set, and those of the same teacher for its controls (own); or classes for all (hard)",
+    )
+    parser.add_argument(
+        "--validation", action="store_true", help="use a part of the training data, and leave the test data"
+    )
+    _where(parser, seed=0, device="auto")
+    _report(parser)
+    _common(parser)
+
+
+def _compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "what",
+        metavar="REAL SET",
+        nargs="*",
+        help="the real data set, then those that are compared; or a YAML or TOML file",
+    )
+    parser.add_argument("--config", metavar="FILE", help="a YAML or TOML file with any of the settings")
+    parser.add_argument(
+        "--discrepancies", metavar="NAMES", help="by commas, or as YAML: '{mmd: {kernel: {kind: linear}}}'"
+    )
+    parser.add_argument("--via", metavar="EMBEDDING", help="identity, features, ..., as YAML, or a YAML file")
+    parser.add_argument("--network", metavar="NETWORK", help="whose features are taken: convnet, mlp, or as YAML")
+    parser.add_argument(
+        "--networks", type=int, metavar="N", help="number of random networks over which values are averaged"
+    )
+    parser.add_argument("--by", help="class, none, or both (the default)")
+    parser.add_argument(
+        "--resamples", type=int, metavar="N", help="halves of the real side behind an interval (default 50)"
+    )
+    parser.add_argument(
+        "--independent",
+        action=argparse.BooleanOptionalAction,
+        help="whether sets that are sources are samples independent of the real side, for p-values (found out by default)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="write the report in every form, as comparison.json, .csv, .html and .png",
+    )
+    _report(parser)
+    _changes(parser, "change any value")
+    _where(parser)
+    _common(parser)
+
+
+def _sweep(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file", nargs="?", metavar="FILE", help="a sweep file, or a packaged one: matching, best_ablation"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="where everything is kept and continued (default runs/sweep-NAME)"
+    )
+    parser.add_argument("--resume", action="store_true", help="do what is missing in the folder")
+    parser.add_argument("--all", dest="optional", action="store_true", help="optional portions too")
+    parser.add_argument(
+        "--portions", type=_by_commas(str), metavar="NAMES", help="these portions only, by commas; 'cross' is one"
+    )
+    parser.add_argument(
+        "--only",
+        type=_by_commas(str),
+        metavar="NAMES",
+        help="these methods, data or sizes, by commas, or patterns such as 'mnist/10/d*'",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check every cell, print how long each will take, and stop"
+    )
+    parser.add_argument("--report-only", action="store_true", help="make the tables of what the folder holds")
+    _changes(parser, "change any value of the file")
+    _where(parser)
+    _common(parser)
+
+
+def _predict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", nargs="?", metavar="FILE", help="a YAML or TOML file; the packaged study without")
+    parser.add_argument("--data", help="a data set by name, an .npz file, a folder of images, or YAML")
+    parser.add_argument("--per-class", type=_by_commas(int), metavar="N,...", help="sizes of the sets, by commas")
+    _where(parser)
+    _changes(parser, "change any value, e.g. protocol.networks=5")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="where results are kept and continued (default runs/predict-DATA)"
+    )
+    parser.add_argument("--rows", type=int, default=20, metavar="N", help="rows that are printed; 0 for all")
+    parser.add_argument("--show", action="store_true", help="print the configuration as YAML, and stop")
+    _common(parser)
+
+
+def _exact(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data",
+        type=_by_commas(str),
+        default=["mnist", "cifar10"],
+        metavar="NAMES",
+        help="data sets by name, by commas (default mnist,cifar10)",
+    )
+    parser.add_argument(
+        "--features",
+        type=_by_commas(str),
+        default=["linear", "fcnn", "rff"],
+        metavar="NAMES",
+        help="of the method ridge, by commas (default linear,fcnn,rff)",
+    )
+    parser.add_argument(
+        "--per-class",
+        type=_by_commas(int),
+        default=[1, 10, 50],
+        metavar="N,...",
+        help="sizes of the sets, by commas (default 1,10,50)",
+    )
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="draws of the networks and frequencies")
+    parser.add_argument(
+        "--precision", default="double", choices=("double", "mixed"), help="of the pass over the real data"
+    )
+    parser.add_argument(
+        "--kip", type=float, metavar="MINUTES", help="run KIP on the features of fcnn, for so long at most at each size"
+    )
+    parser.add_argument(
+        "--noise",
+        type=_by_commas(float),
+        metavar="STD,...",
+        help="condense again with such noise, and see what it hides of W",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    _root(parser)
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="where results are kept and continued (default runs/exact)"
+    )
+    _common(parser)
+
+
+def _by_commas(kind: Callable[[str], T]) -> Callable[[str], list[T]]:
+    """How an option of several values is read: one word, which never takes the arguments that follow it."""
+
+    def read(text: str) -> list[T]:
+        try:
+            return [kind(part.strip()) for part in _parts(text)]
+        except ValueError:
+            numbers = "whole numbers" if kind is int else "numbers"
+            raise argparse.ArgumentTypeError(f"'{text}' should be {numbers} with commas between them") from None
+
+    return read
+
+
+def _parts(text: str) -> list[str]:
+    """What stands between the commas that are in no brackets."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in "{[") - (letter in "}]")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
+
+
+def _changes(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--set", dest="changes", action="append", default=[], metavar="PATH=VALUE", help=what)
+
+
+def _where(parser: argparse.ArgumentParser, seed: int | None = None, device: str | None = None) -> None:
+    parser.add_argument("--seed", type=int, default=seed, metavar="N")
+    parser.add_argument("--device", default=device, help="auto, cpu, cuda or cuda:N")
+    _root(parser)
+
+
+def _root(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--root", help="where torchvision's data lie, or are downloaded to (or DISCREPANCY_DATA)")
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of torch on the CPU")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    _imports(parser)
+    _json(parser)
+
+
+def _imports(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--import", action="append", dest="imports", metavar="FILE.py", help="a file with parts of your own"
+    )
+
+
+def _report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--report",
+        dest="save_to",
+        type=Path,
+        metavar="FILE",
+        help="also write the report to FILE.html (with its pictures), FILE.md, FILE.csv or FILE.json",
+    )
+    _force(parser)
+
+
+def _force(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--force", action="store_true", help="overwrite files that exist")
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", dest="as_json", action="store_true", help="print results for machines")
