@@ -110,17 +110,25 @@ class Frechet(AboutMean, kind="frechet"):
         points, shares = synthetic.rows.double() - origin_of(summary)[..., None, :], synthetic.shares
         b = torch.einsum("gm,gmd->gd", shares, points)
         rays = safe_root(shares)[..., None] * (points - b[:, None])
+        origin = b.detach()
         if self.shrink == 0 and m < d:
             value = self._of_few(summary.mean, b, rays)
         else:
-            value = self._of_moments(summary.mean, total_products(Measure(points, shares)), rays)
+            mean = total_products(Measure(points - origin[:, None], shares))
+            value = self._of_moments(summary.mean, mean, origin, rays)
         return value.to(synthetic.rows.dtype)
 
-    def distance(self, real: Float[Tensor, "g p"], synthetic: Float[Tensor, "g p"]) -> Float[Tensor, " g"]:
-        return self._of_moments(real, synthetic, None)
+    def distance(
+        self, real: Float[Tensor, "g p"], synthetic: Float[Tensor, "g p"], step: Float[Tensor, "g d"] | float = 0.0
+    ) -> Float[Tensor, " g"]:
+        return self._of_moments(real, synthetic, step, None)
 
     def _of_moments(
-        self, real: Float[Tensor, "g p"], synthetic: Float[Tensor, "g p"], rays: Float[Tensor, "g m d"] | None
+        self,
+        real: Float[Tensor, "g p"],
+        synthetic: Float[Tensor, "g p"],
+        step: Float[Tensor, "g d"] | float,
+        rays: Float[Tensor, "g m d"] | None,
     ) -> Float[Tensor, " g"]:
         """With d x d matrices; a factor of B, where known, makes the roots more accurate."""
         (a, first), (b, second) = covariance(real), covariance(synthetic)
@@ -129,7 +137,7 @@ class Frechet(AboutMean, kind="frechet"):
             values, vectors = spectrum(first)
             half = (vectors * above_rounding(values).sqrt()[:, None]) @ vectors.mT
             factor = None if rays is None or self.shrink > 0 else half @ rays.mT
-        return self._value(a - b, _trace(first) + _trace(second), half @ second @ half, factor)
+        return self._value(a - b - step, _trace(first) + _trace(second), half @ second @ half, factor)
 
     def _of_few(
         self, real: Float[Tensor, "g p"], b: Float[Tensor, "g d"], rays: Float[Tensor, "g m d"]
@@ -244,13 +252,16 @@ class GaussianKL(AboutMean, kind="gaussian_kl"):
     def moved(self, total: Float[Tensor, "g p"], mass: Float[Tensor, " g"], step: Float[Tensor, "g d"]) -> Tensor:
         return (moved_products if self.covariance == "full" else moved_powers)(total, mass, step)
 
-    def distance(self, real: Float[Tensor, "g p"], synthetic: Float[Tensor, "g p"]) -> Float[Tensor, " g"]:
+    def distance(
+        self, real: Float[Tensor, "g p"], synthetic: Float[Tensor, "g p"], step: Float[Tensor, "g d"] | float = 0.0
+    ) -> Float[Tensor, " g"]:
         """The divergence of two fits.
 
         Raises:
             InvalidInput: if a covariance is singular, or ``towards`` is a rule still.
         """
-        p, q = self._fitted(real, "real"), self._fitted(synthetic, "synthetic")
+        p, (mean, spread) = self._fitted(real, "real"), self._fitted(synthetic, "synthetic")
+        q = mean + step, spread
         divergence = _divergence if self.covariance == "full" else _divergence_by_feature
         if self.direction == "jeffreys":
             return divergence(*p, *q) + divergence(*q, *p)

@@ -79,15 +79,19 @@ class AboutMean(MeanDiscrepancy):
 
     def compare_groups(self, summary: MeanSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         side = self.vectors(synthetic)
-        mass = side.weights.sum(-1, keepdim=True)
-        mean = self.total(Measure(side.rows - origin_of(summary)[..., None, :], side.weights), draws) / mass
-        return self.distance(summary.mean, mean).to(synthetic.rows.dtype)
+        mass, origin = side.weights.sum(-1, keepdim=True), _mean(side).detach()
+        mean = self.total(Measure(side.rows - origin[:, None], side.weights), draws) / mass
+        return self.distance(summary.mean, mean, origin - origin_of(summary)).to(synthetic.rows.dtype)
+
+    @abstractmethod
+    def distance(
+        self, real: Float[Tensor, "g p"], synthetic: Float[Tensor, "g p"], step: Float[Tensor, "g d"] | float = 0.0
+    ) -> Float[Tensor, " g"]:
+        """The distance of two means, of which the synthetic one is taken about a point that lies ``step`` beyond the origin of
+        the real one: each about its own mean, so that moments of a far cluster do not cancel."""
 
     def _about_mean(self, side: Measure) -> MeanSummary:
-        mass = side.weights.sum(-1)
-        origin = (
-            torch.einsum("gn,gnd->gd", side.weights, side.rows) / mass.clamp(min=torch.finfo(mass.dtype).tiny)[:, None]
-        )
+        mass, origin = side.weights.sum(-1), _mean(side)
         total = self.total(Measure(side.rows - origin[:, None], side.weights), None)
         return MeanSummary(total, mass, {"origin": origin, "points": (side.weights > 0).double().sum(-1)})
 
@@ -176,12 +180,15 @@ class Moments(AboutMean, kind="moments"):
     def moved(self, total: Float[Tensor, "g p"], mass: Float[Tensor, " g"], step: Float[Tensor, "g d"]) -> Tensor:
         return moved_powers(total, mass, step)
 
-    def distance(self, real: Float[Tensor, "g p"], synthetic: Float[Tensor, "g p"]) -> Float[Tensor, " g"]:
+    def distance(
+        self, real: Float[Tensor, "g p"], synthetic: Float[Tensor, "g p"], step: Float[Tensor, "g d"] | float = 0.0
+    ) -> Float[Tensor, " g"]:
         if isinstance(self.unit, Length):
             raise InvalidInput(
                 f"'unit' is the rule '{self.unit.kind}' and not yet a number; call resolve(sample) with real points first"
             )
-        squares = (self._central(real) - self._central(synthetic)).square().sum(-1)
+        gaps = self._central(real) - self._central(synthetic)
+        squares = torch.cat([(gaps[:, 0] - step)[:, None], gaps[:, 1:]], 1).square().sum(-1)
         terms = torch.stack([squares[:, k - 1] / self.unit ** (2 * k) for k in self.orders])
         return (safe_root(terms) if self.root else terms).sum(0)
 
@@ -228,9 +235,17 @@ class Coral(AboutMean, kind="coral"):
     def moved(self, total: Float[Tensor, "g p"], mass: Float[Tensor, " g"], step: Float[Tensor, "g d"]) -> Tensor:
         return moved_products(total, mass, step)
 
-    def distance(self, real: Float[Tensor, "g p"], synthetic: Float[Tensor, "g p"]) -> Float[Tensor, " g"]:
+    def distance(
+        self, real: Float[Tensor, "g p"], synthetic: Float[Tensor, "g p"], step: Float[Tensor, "g d"] | float = 0.0
+    ) -> Float[Tensor, " g"]:
         (mean, first), (_, second) = covariance(real), covariance(synthetic)
         return (first - second).square().sum((-1, -2)) / (4 * mean.shape[-1] ** 2)
+
+
+def _mean(side: Measure) -> Float[Tensor, "g d"]:
+    """The mean of each group; anything where there is no mass."""
+    mass = side.weights.sum(-1, keepdim=True)
+    return torch.einsum("gn,gnd->gd", side.weights, side.rows) / mass.clamp(min=torch.finfo(mass.dtype).tiny)
 
 
 def origin_of(summary: MeanSummary) -> Float[Tensor, "g #d"]:

@@ -20,7 +20,7 @@ __all__ = ["HELD_BYTES", "Cost", "Look", "half_squares", "is_steep"]
 HELD_BYTES = {"cpu": 128 << 20, "cuda": 1 << 30}
 """Bytes of costs that are kept between sweeps; above, each sweep computes them again, tile by tile."""
 
-STEEP = 0.05
+STEEP = 1e-3
 """The rounding error of an exponent C / ε from which on everything is in float64."""
 
 HELD_FROM = 16
@@ -53,8 +53,9 @@ class Cost:
         self.x = x.to(self.dtype)
         self.y = self.x if y is None else y.to(self.dtype)
         sides = (self.x,) if y is None else (self.x, self.y)
+        # In float64 as the halves: a centre that is rounded would be another one.
         centred = [
-            Centred(side - centre.to(self.dtype), (2 * half).to(self.dtype))
+            Centred((side.double() - centre).to(self.dtype), (2 * half).to(self.dtype))
             for side, half in zip(sides, halves, strict=False)
         ]
         self.centred = centred[0], centred[-1]

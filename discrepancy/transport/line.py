@@ -196,10 +196,10 @@ def line_cost(
         pieces = integral[..., :-1] + integral[..., 1:] - 2 * real.integral_to(turn)
         value = (y * (2 * turn - low - high) + pieces).sum(-1)
     if again is not None:
-        cancelled: list[bool] = []
+        cancelled = _Notes()
         size = real.size.detach() + sizes.detach().sum(-1)
         _Noted.apply(~(value.detach() - size.mul_(CANCELLED / rounding) >= 0), cancelled)  # so is what overflows
-        if any(cancelled):
+        if cancelled.found:
             return _merged_cost(again(), y, levels, p)
     return value.clamp(min=0), torch.ones_like(value[:, 0])
 
@@ -215,12 +215,18 @@ CANCELLED = 64 * 2.0**-52
 """The rounding error of sums over tables, as a share of E |x|^p + E |y|^p."""
 
 
+class _Notes:
+    """Whether any entry was true; a list would be copied within ``torch.func``."""
+
+    found = False
+
+
 class _Noted(Function):
     """Notes whether any entry is true, also within ``torch.vmap``. The host waits for it."""
 
     @staticmethod
-    def forward(flags: Tensor, notes: list[bool]) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        notes.append(bool(flags.any()))
+    def forward(flags: Tensor, notes: _Notes) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        notes.found = notes.found or bool(flags.any())
         return flags.clone()
 
     @staticmethod
@@ -228,7 +234,7 @@ class _Noted(Function):
         ctx.mark_non_differentiable(output)
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, flags: Tensor, notes: list[bool]) -> tuple[Tensor, int]:  # pyright: ignore
+    def vmap(info: Any, in_dims: Any, flags: Tensor, notes: _Notes) -> tuple[Tensor, int]:  # pyright: ignore
         return _Noted.apply(flags, notes), in_dims[0]  # pyright: ignore[reportReturnType]
 
 

@@ -44,9 +44,6 @@ ROUGH, ROUGH_SWEEPS = 0.1, 30
 """The tolerance, and the most sweeps, at each ε before the last."""
 
 
-EQUAL = 4
-"""Times the tolerance: the mass out of place up to which the potential of a measure with itself is taken between two."""
-
 Step = Callable[[Tensor, Tensor, bool], Look]
 """Takes an iterate, ε of each group, and whether the curvature is wanted."""
 
@@ -83,9 +80,12 @@ class Entropic:
         halves: tuple[Tensor, Tensor],
         known: Tensor | None = None,
     ) -> Potentials:
-        """The potentials between two measures; weights are float64 with sum one. ``known`` is tried first for those of both
-        sides: the potential of y with itself, which is right where the measures are equal."""
+        """The potentials between two measures; weights are float64 with sum one. Where the measures are equal, ``known`` is
+        that of both sides: the potential of y with itself."""
         there = Cost(self.p, x, y, centre, halves, is_steep(self.p, self.eps, x.dtype, halves, (a, b)))
+        back = there.swapped()
+        if known is not None:
+            return self.finished(back, a, b, known)
         there.hold()
         back = there.swapped()
 
@@ -97,12 +97,6 @@ class Entropic:
             return Look(f, image, g - image)
 
         scale, dtype = there.mean(a, b), there.dtype
-        if known is not None:
-            eps = torch.full_like(scale, self.eps)
-            look = step(known, eps, False)
-            error = mass_out_of_place(b, look.residual, eps) + mass_out_of_place(a, look.other - known, eps)
-            if bool((error <= EQUAL * reachable(self.tolerance, dtype, scale / eps)).all()):
-                return self.finished(back, a, b, known)
         f = self.annealed(step, torch.zeros_like(b), b, scale, dtype)
         return self.finished(back, a, b, f)
 

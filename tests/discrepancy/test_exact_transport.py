@@ -180,6 +180,16 @@ def test_derivative_by_the_weight_of_a_point_without_weight(p: float, d: int):
     torch.testing.assert_close(slope, y[:, 0].abs() ** p - 1)
 
 
+def test_line_is_exact_within_vmap_too():
+    x, y = sample(7, 1) + 1e8, torch.stack([sample(5, 1, seed=1), sample(5, 1, seed=2)]) + 1e8
+    summary = Wasserstein().summarise(Measure(x))
+
+    def value(points: torch.Tensor) -> torch.Tensor:
+        return Wasserstein().compare(summary, Measure(points))
+
+    torch.testing.assert_close(torch.vmap(value)(y), torch.stack([value(points) for points in y]), rtol=1e-12, atol=0)
+
+
 def test_line_in_units_whose_squares_overflow():
     x, y = sample(23, 1), sample(17, 1, seed=1)
     near, far = (Wasserstein(root=True)(Measure(factor * x), Measure(factor * y)) for factor in (1.0, 1e200))

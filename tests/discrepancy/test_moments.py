@@ -98,6 +98,14 @@ def test_mean_is_the_linear_mmd():
     torch.testing.assert_close(Moments(root=True)(mu, nu), MMD(root=True)(mu, nu))
 
 
+@pytest.mark.parametrize("discrepancy", [Moments(orders=(2,)), Moments(orders=(3,)), Coral()], ids=str)
+def test_central_moments_do_not_know_where_a_set_lies(discrepancy: Discrepancy):
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(n, 2, generator=generator).double() for n in (6, 5))
+    far = discrepancy(Measure(x), Measure((y * 2**20).round() / 2**20 + 1e8))
+    torch.testing.assert_close(far, discrepancy(Measure(x), Measure((y * 2**20).round() / 2**20)), rtol=1e-6, atol=0)
+
+
 def test_known_answer():
     """On 0, 2 and on 0, 0, 3, 9: means 1 and 3, variances 1 and 27/2, third moments 0 and (2·(-27) + 0 + 216)/4 = 81/2."""
     mu, nu = Measure(torch.tensor([[0.0], [2]])), Measure(torch.tensor([[0.0], [0], [3], [9]]))

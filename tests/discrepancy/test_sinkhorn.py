@@ -485,6 +485,24 @@ def test_the_potential_of_a_measure_with_itself_must_be_right_for_both_sides(p, 
     torch.testing.assert_close(value, cross - 0.5 * own - 0.5 * other)
 
 
+@pytest.mark.parametrize(
+    ("distance", "share", "blur", "dtype"),
+    [(50.0, 0.51, 0.05, torch.float32), (10.0, 0.5001, 0.05, torch.float64), (1.0, 0.505, 0.001, torch.float32)],
+)
+def test_a_little_mass_in_another_cluster_counts(distance: float, share: float, blur: float, dtype: torch.dtype):
+    """The value is that mass times half the squared distance."""
+    x = torch.tensor([[0.0], [distance]], dtype=dtype)
+    value = Sinkhorn(blur=blur)(Measure(x), Measure(x, torch.tensor([share, 1 - share], dtype=dtype)))
+    assert value.item() == pytest.approx((share - 0.5) * distance**2 / 2, rel=2e-3)
+
+
+def test_no_digit_is_lost_far_from_the_origin():
+    x, y = (sample(size, 8, seed).float() + 1e5 for size, seed in ((100, 0), (50, 1)))
+    discrepancy = Sinkhorn(blur=0.5)
+    exact = discrepancy(Measure(x.double()), Measure(y.double()))
+    torch.testing.assert_close(discrepancy(Measure(x), Measure(y)).double(), exact, rtol=2e-6, atol=0)
+
+
 @settings(max_examples=15, deadline=None)
 @given(
     n=st.integers(1, 7),
