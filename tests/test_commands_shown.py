@@ -3,6 +3,7 @@ with nothing but the user's own files, on small data and with small settings beh
 
 import shlex
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,12 @@ from test_documents import WRITTEN, commands
 from discrepancy.parts import FAMILIES
 from experiments import cli
 from experiments.cli import main
-from experiments.config import write_yaml
+from experiments.config import read, write_yaml
+from experiments.sweeps import files as sweep_files
+from experiments.sweeps import run as sweep_run
+
+sys.path.insert(0, str(Path(__file__).parent / "experiments"))
+from sweeping import here as worker_here
 
 OWN: dict[str, Any] = {
     "data": "digits",
@@ -40,7 +46,14 @@ SHOWN = {document: commands(document) for document in WRITTEN if commands(docume
     name: [line.strip().partition("  ")[0] for line in text.splitlines() if line.strip().startswith("condense ")]
     for name, text in HELP.items()
 }
-CHECKED = ("README.md", "CONTRIBUTING.md", "docs/configuration.md", "docs/exact.md", "docs/objectives.md")
+CHECKED = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/command-line.md",
+    "docs/configuration.md",
+    "docs/exact.md",
+    "docs/objectives.md",
+)
 """Those whose commands take seconds; the long ones, and the help, are parsed by ``test_documents.py`` alone."""
 TEXTS = {document: lines for document, lines in SHOWN.items() if document in CHECKED}
 BEFORE = {"COMPARED": ["condense run dm --data digits", "condense run dm --data mnist"]}
@@ -68,7 +81,7 @@ class Colours:
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder with the user's files, where the known data sets are small."""
+    """An empty folder with the user's files, where the known data sets are small, and the packaged sweep has two methods."""
     for name in ("MNIST", "FashionMNIST"):
         for part, number in (("train", 300), ("t10k", 100)):
             points, labels = images(number, 1)
@@ -80,6 +93,12 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("torchvision.datasets.CIFAR10", Colours)
     for family in FAMILIES.values():
         monkeypatch.setattr(family, "members", dict(family.members))
+    small = read(sweep_files.available()["matching"])
+    small["methods"] = {name: small["methods"][name] for name in ("random", "herding")}
+    small["protocol"] = {"name": "vico", "set": ["network.width=4", "epochs=2"], "networks": 1}
+    (tmp_path / "matching.yaml").write_text(write_yaml(small))
+    monkeypatch.setattr(sweep_files, "available", lambda: {"matching": tmp_path / "matching.yaml"})
+    monkeypatch.setattr(sweep_run, "Child", worker_here)
     here = tmp_path / "here"
     here.mkdir()
     (here / "my.yaml").write_text(write_yaml(OWN))

@@ -1,6 +1,6 @@
 """What a dry run says beside what a run takes: memory and seconds, each method in a process of its own.
 
-    python -m experiments.benchmarks.estimates [METHOD ...] [--data digits] [--per-class 10] [--steps 30]
+    python -m experiments.benchmarks.estimates [METHOD ...] [--data digits] [--per-class 10] [--steps 30] [--set PATH=VALUE ...]
 
 The exit status is 1 where the memory that was said is off by more than a factor of 1.5 and by more than 64 MiB.
 """
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,25 +37,28 @@ def is_near(said: float, taken: float) -> bool:
     return abs(said - taken) <= SLACK or max(said, taken) <= FACTOR * min(said, taken)
 
 
-def experiment_of(method: str, data: str, per_class: int, steps: int | None = None) -> Experiment:
-    """The packaged method on data, with at most so many steps where it has a number of them."""
+def experiment_of(
+    method: str, data: str, per_class: int, steps: int | None = None, assignments: Sequence[str] = ()
+) -> Experiment:
+    """The packaged method on data, with at most so many steps, or rounds, where it has a number of them."""
     changes: dict[str, Any] = {
         "data": dump(source_named(data)),
         "synthetic": {"per_class": per_class, "examples": None},
     }
-    made = build(Experiment, configured(method_tree(method), changes))
-    if steps is None or getattr(made.solver, "steps", 0) <= steps:
-        return made
-    return build(Experiment, configured(method_tree(method), {**changes, "solver": {"steps": steps}}))
+    made = build(Experiment, configured(method_tree(method), changes, assignments))
+    for name in ("steps", "rounds"):
+        if steps is not None and getattr(made.solver, name, 0) > steps:
+            changes["solver"] = {name: steps}
+    return build(Experiment, configured(method_tree(method), changes, assignments))
 
 
-def measured(method: str, data: str, per_class: int, steps: int) -> dict[str, float]:
+def measured(method: str, data: str, per_class: int, steps: int, assignments: Sequence[str]) -> dict[str, float]:
     """The plan and the run of a method, in this process."""
     with tempfile.TemporaryDirectory() as folder:
         # What is imported, and what torch sets up once, is not memory of the run.
         run(experiment_of("random", "digits", 1), RunFolder(Path(folder) / "random"))
         run(experiment_of("dm", "digits", 1, steps=1), RunFolder(Path(folder) / "dm"))
-        experiment = experiment_of(method, data, per_class, steps)
+        experiment = experiment_of(method, data, per_class, steps, assignments)
         plan = planned(experiment)
         start = time.process_time()
         outcome = run(experiment, RunFolder(Path(folder) / "run"))
@@ -73,9 +77,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", default="digits")
     parser.add_argument("--per-class", type=int, default=10)
     parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="a change of the methods")
     parser.add_argument("--here", action="store_true", help="measure one method in this process")
     given = parser.parse_args(arguments)
-    settings = (given.data, given.per_class, given.steps)
+    settings = (given.data, given.per_class, given.steps, given.set)
     if given.here:
         print(json.dumps(measured(given.methods[0], *settings)))
         return 0
@@ -83,6 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{'method':16} {'said':>9} {'taken':>9} MiB {'said':>9} {'taken':>9} s")
     for method in given.methods or available():
         options = ["--data", given.data, "--per-class", str(given.per_class), "--steps", str(given.steps), "--here"]
+        options += [f"--set={change}" for change in given.set]
         command = [sys.executable, "-m", "experiments.benchmarks.estimates", method, *options]
         environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
