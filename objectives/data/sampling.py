@@ -8,13 +8,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from discrepancy.errors import InvalidInput
+from discrepancy.numerics.squared_distances import squared_distances
 from discrepancy.parts import Part
 from objectives.data.real import RealData
 
 __all__ = ["ClusteredRows", "Look", "RandomRows", "Sampling", "centres", "nearest"]
 
 TIE = 64
-"""Squared distances count as equal if they differ by less than so many roundings of the mean square."""
+"""Distances count as equal if they differ by less than so many roundings of them and of the centre."""
 
 Look = Callable[[Int[Tensor, " k"]], Float[Tensor, "k d"]]
 """The features of real examples, given by their numbers."""
@@ -99,7 +100,7 @@ def centres(points: Float[Tensor, "n d"], start: Float[Tensor, "k d"], iteration
     """Lloyd's k-means: each point to its nearest centre, each centre to the mean of its points."""
     found, before = start, None
     for _ in range(iterations):
-        owner = _half_distances(points, found).argmin(1)
+        owner = _owners(points, found)
         if before is not None and torch.equal(owner, before):
             break
         before, count = owner, torch.bincount(owner, minlength=len(found))[:, None]
@@ -110,12 +111,19 @@ def centres(points: Float[Tensor, "n d"], start: Float[Tensor, "k d"], iteration
 
 def nearest(points: Float[Tensor, "n d"], found: Float[Tensor, "k d"]) -> Int[Tensor, " k"]:
     """The point that is nearest to each centre; the first of those that are as near but for rounding, as the two of a pair."""
-    apart = _half_distances(found, points)
-    rounding = torch.finfo(points.dtype).eps * points.square().sum(1).mean()
-    least = apart.min(1, keepdim=True).values + TIE * rounding
-    return (apart <= least).int().argmax(1)
+    apart = squared_distances(found, points)
+    least = apart.min(1, keepdim=True).values
+    rounding = TIE * torch.finfo(points.dtype).eps * (least + least.sqrt() * found.norm(dim=1, keepdim=True))
+    return (apart <= least + rounding).int().argmax(1)
 
 
-def _half_distances(a: Float[Tensor, "a d"], b: Float[Tensor, "b d"]) -> Float[Tensor, "a b"]:
-    """½ ‖a - b‖² but for ½ ‖a‖², which is the same in a row."""
-    return torch.addmm(0.5 * b.square().sum(1)[None], a, b.T, alpha=-1)
+def _owners(points: Float[Tensor, "n d"], found: Float[Tensor, "k d"]) -> Int[Tensor, " n"]:
+    """The nearest centre of each point: by expanded squares, and by exact ones where these may err about it."""
+    sizes = found.square().sum(1)
+    half = torch.addmm(0.5 * sizes[None], points, found.T, alpha=-1)
+    least, owner = half.min(1)
+    error = TIE * torch.finfo(points.dtype).eps * (points.square().sum(1) + sizes.max())
+    unsure = ((half <= (least + error)[:, None]).sum(1) > 1).nonzero()[:, 0]
+    if len(unsure):
+        owner[unsure] = squared_distances(points[unsure], found).argmin(1)
+    return owner

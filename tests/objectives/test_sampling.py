@@ -89,6 +89,18 @@ def test_the_clustering_is_that_of_scikit_learn():
     assert nearest(x, found).tolist() == pairwise_distances_argmin(theirs.cluster_centers_, x.numpy()).tolist()
 
 
+def test_near_pairs_are_told_apart_beside_points_far_away():
+    """Two clusters a thousandth wide, and as far from one another, beside one a thousand away: expanded squares in float32 are
+    off by more than that."""
+    generator = torch.Generator().manual_seed(0)
+    near = torch.cat([torch.randn(20, 5, generator=generator) / 1e4 + shift for shift in (0.0, 1e-3)])
+    x = torch.cat([near, torch.full((2, 5), 1e3), torch.full((2, 5), -1e3)])
+    found = centres(x, x[[0, 20, 40, 42]], 20)
+    torch.testing.assert_close(found[:2], torch.stack([near[:20].mean(0), near[20:].mean(0)]), rtol=0, atol=1e-6)
+    apart = torch.cdist(x.double(), found.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    assert nearest(x, found).tolist() == apart.argmin(0).tolist()
+
+
 def test_a_cluster_without_points_keeps_its_centre():
     x = torch.tensor([[0.0], [1.0], [4.0]])
     assert centres(x, torch.tensor([[0.5], [9.0], [4.0]]), 10).flatten().tolist() == [0.5, 9.0, 4.0]
