@@ -140,6 +140,16 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "LabelledData.of": lambda value: LabelledData.of(value, Y),
     "normalisation": lambda value: LabelledData.of(X, Y, normalisation=value),
     "limits": lambda value: LabelledData.of(X, Y, limits=value),
+    "names of classes": lambda value: LabelledData.of(X, Y, classes=value),
+    "points of a network": lambda value: NETWORK(PARAMETERS, value),
+    "parameters of a network": lambda value: NETWORK(value, X),
+    **{
+        f"taken of {part.__name__}": lambda value, part=part: part()(value)
+        for part in (embeddings.Identity, embeddings.Features, embeddings.Logits, embeddings.Layers)
+    },
+    "fit of ridge": learners.Ridge().fit,
+    "fit of kernel_ridge": learners.KernelRidge().fit,
+    "fit of class_means": learners.ClassMeans().fit,
     "condense": lambda value: condense(value, MATCH, **SMALL),
     "objective": lambda value: condense((X, Y), value, **SMALL),
     "Normalisation": lambda value: Normalisation(value, (1.0,)),

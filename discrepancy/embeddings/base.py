@@ -4,19 +4,24 @@ An embedding of a network does not own it. It names what it *takes* from the con
 ``"layers"``, ``"logits"``), which is computed once a step and shared by every term; ``"points"`` are the examples themselves.
 """
 
+import functools
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from discrepancy.discrepancy import Draws
-from discrepancy.errors import Unsupported
+from discrepancy.errors import InvalidInput, Unsupported
 from discrepancy.measure import Measure
 from discrepancy.networks.base import Forward, NetworkParameters
-from discrepancy.parts import Part
+from discrepancy.parts import Part, shown
 
 __all__ = ["Embedding", "Taken"]
+
+SINGLE = frozenset({"points", "features", "logits", "jacobian"})
+"""The names of what is one tensor, where ``layers``, ``activations`` and ``gradient`` are several."""
 
 Taken = Mapping[str, Tensor]
 """What a context offers for a batch of examples: ``"points"``, and what was taken from its network, each with n rows."""
@@ -31,6 +36,11 @@ class Embedding(Part, family=True):
         >>> sorted(embedding.takes), embedding.averages
         (['features'], False)
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__call__" in cls.__dict__:
+            setattr(cls, "__call__", _checked(cls.__dict__["__call__"]))  # noqa: B010  (not this signature)
 
     @property
     @abstractmethod
@@ -66,3 +76,18 @@ class Embedding(Part, family=True):
     @abstractmethod
     def __call__(self, taken: Taken, draws: Draws = None) -> Tensor | Mapping[str, Tensor]:
         """The features of n examples."""
+
+
+def _checked(call: Callable[..., Any]) -> Callable[..., Any]:
+    """An embedding's call, which refuses what no context offers."""
+
+    @functools.wraps(call)
+    def checked(self: Embedding, taken: Any, draws: Draws = None) -> Any:
+        if not isinstance(taken, Mapping) or not all(isinstance(value, Tensor) for value in taken.values()):
+            raise InvalidInput(f"'{self.kind}' embeds tensors by name, such as {{'points': x}}, got {shown(taken)}")
+        missing = sorted((self.takes & SINGLE) - taken.keys())
+        if missing:
+            raise InvalidInput(f"'{self.kind}' takes '{missing[0]}', got {', '.join(taken) or 'nothing'}")
+        return call(self, taken, draws)
+
+    return checked

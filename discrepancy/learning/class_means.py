@@ -41,7 +41,8 @@ class ClassMeans(Learner, kind="class_means"):
         draws: Draws = None,
         extras: Mapping[str, Tensor] | None = None,
     ) -> LinearPredictor:
-        mass = measure.shares[..., None] * label_rows(measure)
+        labels = label_rows(measure)  # refuses what is no measure
+        mass = measure.shares[..., None] * labels
         of_class = mass.sum(1)[..., None]
         return LinearPredictor(mass.mT @ measure.rows.double() / or_one(of_class))
 

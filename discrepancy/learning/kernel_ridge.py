@@ -118,11 +118,12 @@ class KernelRidge(Learner, kind="kernel_ridge"):
         draws: Draws = None,
         extras: Mapping[str, Tensor] | None = None,
     ) -> KernelPredictor:
+        labels = label_rows(measure, self.centred)  # refuses what is no measure
         points, shares = measure.rows.double(), measure.shares
         gram, scale = self.kernel(points, points), torch.ones_like(shares[:, :1, None])
         if self.relative:
             scale = or_one((shares * gram.diagonal(dim1=1, dim2=2)).sum(-1))[:, None, None]
-        coefficients = solve(gram / scale, shares, label_rows(measure, self.centred), self.penalty) / scale
+        coefficients = solve(gram / scale, shares, labels, self.penalty) / scale
         return KernelPredictor(self.kernel, points, coefficients)
 
     @torch.no_grad()

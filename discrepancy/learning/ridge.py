@@ -208,7 +208,8 @@ class Ridge(Learner, kind="ridge"):
         draws: Draws = None,
         extras: Mapping[str, Tensor] | None = None,
     ) -> LinearPredictor:
-        x, y, shares = measure.rows.double(), label_rows(measure, self.centred), measure.shares[..., None]
+        y = label_rows(measure, self.centred)  # refuses what is no measure
+        x, shares = measure.rows.double(), measure.shares[..., None]
         centre, rounding = None, torch.zeros_like(x[:, 0, 0])
         if self.intercept:
             rounding = ((8 + x.shape[1]) * EPS) ** 2 * (shares * x.detach().square()).sum((1, 2))

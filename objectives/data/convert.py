@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from discrepancy.errors import DataWarning, InvalidInput
+from discrepancy.parts import fits, shown
 from objectives.data.labels import Labels
 from objectives.data.pictures import eight_bits
 
@@ -212,18 +213,24 @@ def _distributions(rows: np.ndarray, name: str) -> RawLabels:
     return RawLabels(soft.argmax(1).numpy(), None if hard else soft / soft.sum(1, keepdim=True), soft.shape[1])
 
 
-def numbered(labels: RawLabels, classes: Sequence[str] | None) -> tuple[dict[Any, int], tuple[str, ...]]:
+def numbered(labels: RawLabels, classes: Any) -> tuple[dict[Any, int], tuple[str, ...]]:
     """The number of each label value, and the names of the classes.
 
     Named classes are referred to by position, or by name: whole numbers that are all positions are positions, others are
     names. Without names, the distinct values in increasing order are the classes, so gaps are closed; columns of distributions
     are classes as they stand.
+
+    Raises:
+        InvalidInput: if ``classes`` are no list of names.
     """
     if classes is None and labels.columns is not None:
         classes = [str(number) for number in range(labels.columns)]
     if classes is None:
         values = np.unique(labels.values).tolist()
         return {value: number for number, value in enumerate(values)}, tuple(str(value) for value in values)
+    classes = classes.tolist() if isinstance(classes, np.ndarray) else classes
+    if not fits(classes, Sequence[str | int]):
+        raise InvalidInput(f"'classes' must be a list of the names of classes, got {shown(classes)}")
     names = {str(name): number for number, name in enumerate(classes)}
     positions = {number: number for number in range(len(classes))}
     if labels.values.dtype.kind in "iu" and not set(np.unique(labels.values).tolist()) <= positions.keys():
