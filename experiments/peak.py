@@ -50,6 +50,13 @@ class Peak:
         highest = max(self._seen, ever) if ever > self._largest_before else self._seen
         return max(self.before, highest - self._start)
 
+    @property
+    def held(self) -> int:
+        """What is held now, less what was held before the block."""
+        if self.device.type == "cuda":
+            return torch.cuda.memory_allocated(self.device) - self._start
+        return psutil.Process().memory_info().rss - self._start
+
     def __enter__(self) -> "Peak":
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)

@@ -77,12 +77,14 @@ def planned(experiment: Experiment, data: LabelledData | None = None) -> Plan:
             )
         passes = solver.passes(problem, context)
         counted = eager_seconds(passes * context.multiplications + solving.multiplications, device)
-        memory = real.nbytes + 4 * synthetic.points.nbytes + context.working_bytes + solving.working_bytes
+        given = 0 if data is None else real.nbytes
+        working = context.working_bytes + solving.working_bytes
+        memory = max(real.nbytes + 4 * synthetic.points.nbytes + working, given + max(peak.bytes, peak.held + working))
         least = min(steps, 2 if solver.stepwise else 1)
         share = solver.with_steps(least).passes(problem, context) / passes if solver.stepwise else least / steps
         if _is_tried(counted, share, stepwise=solver.stepwise):
             seconds, later = _tried(problem, solver, context, steps)
-            memory = max(memory, peak.bytes + (0 if data is None else real.nbytes)) + later
+            memory = max(memory, given + peak.bytes) + later
         else:
             seconds = passes * _seconds_a_pass(context) + eager_seconds(solving.multiplications, device)
     if context.compiles:
