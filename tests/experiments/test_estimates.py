@@ -31,5 +31,7 @@ def test_gradients_by_the_weights_are_counted():
     experiment = build(Experiment, tree)
     context = experiment.solver.start(experiment.problem()).bound_context
     assert context is not None
-    weights = context.context.network.initial(torch.Generator(), (1, 8, 8), 10)
+    network = context.context.network
+    assert network is not None
+    weights = network.initial(torch.Generator(), (1, 8, 8), 10)
     assert context.working_bytes > 10 * 8 * sum(value.nbytes for value in weights.values())
