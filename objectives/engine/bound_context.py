@@ -103,10 +103,11 @@ class BoundContext:
 
     def _batch_bytes(self) -> int:
         """What a chunk of real examples, or of those that networks are trained on, takes."""
-        schedule, logits = self.context.training_schedule, self.logits_extractor.graph_bytes
-        trained = 0 if schedule is None else logits * min(schedule.training.batch, self.logits_extractor.chunk)
-        each = logits if self.second_order else self.extractor.graph_bytes
-        return max(trained, each * self.extractor.size(self.real_examples))
+        schedule, trained = self.context.training_schedule, 0
+        if schedule is not None:
+            trained = self.logits_extractor.graph_bytes * min(schedule.training.batch, self.logits_extractor.chunk)
+        each = self.logits_extractor if self.second_order else self.extractor
+        return max(trained, each.graph_bytes * self.extractor.size(self.real_examples))
 
     def _gradient_bytes(self, held: float) -> int:
         """What gradients by the weights take where these are compared: the mean of each class on the real side, in float64, and
