@@ -13,7 +13,7 @@ import torch
 from test_documents import WRITTEN, commands
 
 from discrepancy.parts import FAMILIES
-from experiments import cli
+from experiments import parser
 from experiments.cli import main
 from experiments.config import read, write_yaml
 from experiments.sweeps import files as sweep_files
@@ -41,7 +41,7 @@ class Own(MeanDiscrepancy, kind="own_by_test"):
     def distance(self, real, synthetic):
         return (real - synthetic).square().sum(-1)
 """
-HELP = {name: getattr(cli, name) for name in ("EPILOG", "COMPARED", "SWEPT")}
+HELP = {name: getattr(parser, name) for name in ("EPILOG", "COMPARED", "SWEPT")}
 SHOWN = {document: commands(document) for document in WRITTEN if commands(document)} | {
     name: [line.strip().partition("  ")[0] for line in text.splitlines() if line.strip().startswith("condense ")]
     for name, text in HELP.items()
