@@ -8,7 +8,7 @@ WORKERS ?= 2
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --editable ".[dev]"
+	.venv/bin/python -m pip install --quiet --no-compile --editable ".[dev]"
 	touch $(READY)
 
 demo: $(READY)  ## condense scikit-learn's digits to 10 a class and evaluate the result beside its controls
@@ -17,8 +17,8 @@ demo: $(READY)  ## condense scikit-learn's digits to 10 a class and evaluate the
 	.venv/bin/condense evaluate runs/demo/result.safetensors --controls random,herding,whole --threads 1
 
 test: $(READY)  ## all the tests; compiled code runs in a session of its own, without the shape-checking hook
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(WORKERS)
-	DISCREPANCY_UNHOOKED=1 OMP_NUM_THREADS=1 .venv/bin/python -m pytest $$(grep -rl pytest.mark.compiled tests) -m compiled -n $(WORKERS)
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(WORKERS) --dist worksteal
+	DISCREPANCY_UNHOOKED=1 OMP_NUM_THREADS=1 .venv/bin/python -m pytest $$(grep -rl --include="*.py" pytest.mark.compiled tests) -m compiled -n $(WORKERS) --dist worksteal
 
 lint: $(READY)
 	.venv/bin/ruff check .

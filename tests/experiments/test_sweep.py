@@ -264,22 +264,22 @@ WORDS = dict.fromkeys(("protocol", "protocol_hash", "labels"), "a") | dict.fromk
 TYPES = {"torch": "2", "device": "cpu", "rows": {"dm": {**WORDS, "accuracies": ["a"]}}}
 
 
-@pytest.mark.parametrize(
-    "content",
-    ["", "[]", "{}", '{"rows": {"dm": {}}, "digits/1/dm/0": 3, "reason": 1}', "\\xff", json.dumps(TYPES)],
-)
+DAMAGED = ("", "[]", "{}", '{"rows": {"dm": {}}, "digits/1/dm/0": 3, "reason": 1}', "\\xff", json.dumps(TYPES))
+
+
 @pytest.mark.parametrize(
     "name", ["cells.json", "cells/digits/1/dm/0/evaluation.json", "cells/digits/1/dm/0/failure.json"]
 )
-def test_a_damaged_file_is_named(finished: Path, name: str, content: str, capsys: pytest.CaptureFixture[str]):
-    (finished / name).write_bytes(content.encode("latin-1"))
-    before = files_in(finished)
-    for option in ("--resume", *(["--report-only"] if "/" in name else [])):
-        assert sweep(str(finished.parent / "tiny.yaml"), finished, option) == 2
-        error = capsys.readouterr().err
-        assert f"{name}' is damaged; restore it" in error
-        assert len(error.splitlines()) == 1
-    assert files_in(finished) == before
+def test_a_damaged_file_is_named(finished: Path, name: str, capsys: pytest.CaptureFixture[str]):
+    for content in DAMAGED:
+        (finished / name).write_bytes(content.encode("latin-1"))
+        before = files_in(finished)
+        for option in ("--resume", *(["--report-only"] if "/" in name else [])):
+            assert sweep(str(finished.parent / "tiny.yaml"), finished, option) == 2, content
+            error = capsys.readouterr().err
+            assert f"{name}' is damaged; restore it" in error
+            assert len(error.splitlines()) == 1
+        assert files_in(finished) == before
     (finished / name).unlink()
     assert sweep(str(finished.parent / "tiny.yaml"), finished, "--resume") == (2 if name == "cells.json" else 0)
     if name == "cells.json":
