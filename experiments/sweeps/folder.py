@@ -6,6 +6,7 @@
 A cell that has its evaluation is done, and is not touched again.
 """
 
+import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,6 +71,12 @@ class CellFiles:
         if self.failed is not None:
             return "failed"
         return "begun" if self.run.config.exists() else "open"
+
+    def tidy(self) -> None:
+        """Remove the lock of a process that was killed after its last write, unless one is still at work here."""
+        if self.evaluation.exists() and (self.run.path / ".lock").exists():
+            with contextlib.suppress(InvalidInput), self.run.locked():
+                pass
 
     @property
     def record(self) -> dict[str, Any] | None:

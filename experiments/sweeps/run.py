@@ -96,6 +96,8 @@ def run_sweep(
     with folder.locked():
         folder.check(cells)
         todo = [cell for cell in chosen if folder.files(cell).evaluated is None]
+        for cell in chosen:
+            folder.files(cell).tidy()
         estimates = _estimates(todo, folder, progress)
         folder.adopt(dump(sweep, defaults=False), cells)
         worker = worker or Child(imports=tuple(imports), threads=threads)

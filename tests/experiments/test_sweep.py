@@ -264,6 +264,13 @@ WORDS = dict.fromkeys(("protocol", "protocol_hash", "labels"), "a") | dict.fromk
 TYPES = {"torch": "2", "device": "cpu", "rows": {"dm": {**WORDS, "accuracies": ["a"]}}}
 
 
+def test_the_lock_of_a_process_that_was_killed_at_the_end_goes(finished: Path):
+    lock = finished / "cells/digits/1/dm/0/.lock"
+    lock.touch()
+    assert sweep(str(finished.parent / "tiny.yaml"), finished, "--resume") == 0
+    assert not lock.exists()
+
+
 DAMAGED = ("", "[]", "{}", '{"rows": {"dm": {}}, "digits/1/dm/0": 3, "reason": 1}', "\\xff", json.dumps(TYPES))
 
 

@@ -204,7 +204,9 @@ def images(random: Random, samples: Samples, folder: Path) -> list[str]:
                 file.rename(file.with_suffix(random.choice([".txt", "", ".PNG", ".gif"])))
             case 7:
                 names = ["train", "Train", "test", "val", "e\x1b[2Jf", "a\nb", ".hidden"]
-                file.parent.rename(own / random.choice(names))
+                to = own / random.choice(names)
+                if not to.exists():
+                    file.parent.rename(to)
             case 8:
                 mode = random.choice(["L", "1", "P", "LA", "RGBA", "CMYK", "I", "F", "I;16"])
                 Image.new(mode, (random.choice([1, 5, 300]), 6)).save(file.with_suffix(".tif"))
