@@ -153,7 +153,7 @@ def _array(random: Random, array: np.ndarray) -> Any:
             return np.array({"a": 1}, dtype=object)
         case 1:
             return array.astype(random.choice([np.longdouble, np.complex64, np.float16, np.int8, np.uint64, bool]), copy=True) \
-                if array.dtype.kind != "U" else array  # fmt: skip
+                if array.dtype.kind in "biuf" else array  # fmt: skip
         case 2:
             return np.array(3)
         case 3:
