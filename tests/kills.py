@@ -37,6 +37,7 @@ import torch
 from experiments import commands, sweeps  # noqa: F401  (all that a run imports, before there are forks)
 from experiments.cli import main as condense
 from experiments.config import build, dump
+from experiments.start import _leave
 from experiments.sweeps.cell import Job, perform
 
 TINY = ["--data", "digits", "--per-class", "1", "--quiet", "--threads", "1"]
@@ -116,12 +117,12 @@ def start(arguments: list[str], error: Path, at_write: int | None = None) -> int
     if process:
         return process
     status = 1
+    signal.signal(signal.SIGINT, _leave)  # as in a process that has just begun
     try:
         os.setsid()
         descriptor = os.open(error, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(descriptor, 2)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.stdout, sys.stderr = (os.fdopen(os.dup(number), "w", buffering=1) for number in (1, 2))
         sweeps.run.Child = in_this_process
         if at_write is not None:
