@@ -221,6 +221,7 @@ class Killer:
             for _ in range(chance.choice([1, 1, 2, 3])):
                 kind = chance.choice(KINDS)
                 at_write = chance.randrange(self.moments) if kind == "write" else None
+                error.write_text("")
                 process = start(command, error, at_write)
                 status = ended(process, None if kind == "write" else chance.uniform(0, 1.05) * self.seconds)
                 if status is None:

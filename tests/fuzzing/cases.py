@@ -188,7 +188,7 @@ def images(random: Random, samples: Samples, folder: Path) -> list[str]:
     own = folder / random.choice(["own", "ünï", "a b"])
     shutil.copytree(samples.images, own)
     for _ in range(random.randint(1, 3)):
-        files = sorted(path for path in own.rglob("*") if path.is_file())
+        files = sorted(path for path in own.rglob("*") if path.is_file() and not path.is_symlink())
         if not files:
             break
         file = random.choice(files)
