@@ -123,6 +123,7 @@ def _exponential(argument: Tensor, rate: float, order: int) -> Profile:
     """exp(-rate √s): f' = -rate/2 f / r and f'' = rate/4 f (1 / r + rate) / r²."""
     if order == 0:
         return [(1.0, argument.sqrt_().mul_(-rate).exp_())]
+    argument.clamp_(max=torch.finfo(argument.dtype).max)  # beyond, f and f' are zero all the same
     root, inverse = _roots(argument)
     values = root.mul_(-rate).exp_()
     if order == 1:

@@ -133,7 +133,7 @@ class Wasserstein(SampleDiscrepancy, kind="wasserstein"):
     def compare_groups(self, summary: SampleSummary, synthetic: Measure, draws: Draws) -> Float[Tensor, " g"]:
         points, y = synthetic.rows, synthetic.rows.double()
         if points.shape[-1] == 1:
-            tables, rounding = QuantileTables.from_tables(summary.constants), rounding_of(points)
+            tables, rounding = QuantileTables.from_tables(summary.constants), 1e-3 * rounding_of(points)
             costs, unit = line_cost(tables, y.mT, synthetic.shares, self.p, lambda: tables, rounding)
             cost = costs[:, 0]
         else:

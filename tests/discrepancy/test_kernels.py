@@ -129,6 +129,14 @@ def test_degrees():
     assert [kernel.degree for kernel in composed] == [1, 8, None, None]
 
 
+def test_a_squared_distance_that_overflows_leaves_the_other_slopes():
+    x, y = torch.tensor([[0.0, 0.0], [1.0, 0.0]]), torch.tensor([[0.5, 0.2], [1e20, 0.0]])
+    near, far = y[:1].clone().requires_grad_(), y.clone().requires_grad_()
+    (alone,) = torch.autograd.grad(Laplace()(x, near).sum(), near)
+    (beside,) = torch.autograd.grad(Laplace()(x, far).sum(), far)
+    torch.testing.assert_close(beside, torch.cat([alone, torch.zeros(1, 2)]))
+
+
 def test_affine_kernels_see_means_only():
     assert [name for name, kernel in KERNELS.items() if kernel.affine] == ["linear", "polynomial-1"]
     assert (2 * Linear() + Polynomial(power=1)).affine
