@@ -1,5 +1,6 @@
 """The public names of ``objectives``, which loads them when one of them is first used."""
 
+from objectives.attacks import APGD, FGSM, PGD, Attack
 from objectives.condensation import Progress, condense
 from objectives.contexts import Context, Fresh, Interpolated, Pool, Queue, Renewed, Trained, Watch
 from objectives.data.examples import Examples
@@ -39,9 +40,15 @@ from objectives.terms.reductions import Reduction
 from objectives.terms.weights import LinearWeight, StepWeight, WeightSchedule
 from objectives.training.augmentation import Augmentation, Chain, Siamese
 from objectives.training.mixing import CutMix, Mixing
-from objectives.training.training import Training
+from objectives.training.training import AdversarialTraining, SharpnessAwareTraining, Training
 
 __all__ = [
+    "APGD",
+    "AdversarialTraining",
+    "Attack",
+    "FGSM",
+    "PGD",
+    "SharpnessAwareTraining",
     "Augmentation",
     "Bases",
     "Chain",

@@ -89,7 +89,11 @@ class Teacher(Part, family=True, kind="teacher"):
 
     def passes(self, examples: int) -> int:
         """Forward passes of one example that training on so many takes, a backward pass counted as two."""
-        return 0 if self.weights else 3 * self.number * self.rounds * self.training.images(examples)
+        return (
+            0
+            if self.weights
+            else self.training.passes_each * self.number * self.rounds * self.training.images(examples)
+        )
 
     def check(self, data: Described) -> None:
         """Refuse data that it cannot be taught, before anything is done.
@@ -146,7 +150,7 @@ class Teacher(Part, family=True, kind="teacher"):
     ) -> "Member":
         network, report = self.network, on_round or (lambda done, total: None)
         extractor = Extractor(network, ("logits",), data.shape, data.count, runtime)
-        gradient = batch_gradient(extractor, self.training.criterion)
+        gradient = batch_gradient(extractor, self.training, data, self.training.criterion)
         trainer = NetworkTrainer(self.training, extractor.initial(runtime.rng("teacher", number, "network")))
         examples = TrainingData.of_real(data, runtime.device)
         done, total = number * self.rounds, self.number * self.rounds

@@ -34,6 +34,7 @@ ROOMS = {
     "objectives": [
         {"rng", "storage"},
         {"data"},
+        {"attacks"},
         {"synthetic"},
         {"training"},
         {"contexts"},

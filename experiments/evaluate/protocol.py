@@ -19,15 +19,18 @@ from discrepancy.errors import InvalidInput, suggestion
 from discrepancy.networks import MLP, ConvNet, Network
 from discrepancy.parts import Part, check_choice
 from experiments.config import build, dump, override, read
+from objectives.attacks import Attack, UnitSpace
 from objectives.data.labelled import LabelledData
 from objectives.training.augmentation import Augmentation, Chain, Siamese
+from objectives.training.batch_gradient import BatchGradient, PlainGradient
 from objectives.training.mixing import CutMix, Mixing
+from objectives.training.robust_gradient import AdversarialGradient
 from objectives.training.trainer import TrainingPlan
 
 __all__ = ["PROTOCOLS", "Protocol", "complete", "protocol_named", "whole_budget"]
 
 LATER = {
-    "scratch": ("optimizer", "milestones", "mix", "loss"),
+    "scratch": ("optimizer", "milestones", "mix", "loss", "attack"),
     "mlp": ("slope", "bias"),
     "convnet": ("growth", "padding"),
 }
@@ -56,6 +59,7 @@ class Protocol(Part, TrainingPlan, family=True, kind="scratch"):
             (:meth:`learning`): another protocol with another hash, under which the controls are trained too.
         augment: drawn for every batch: one operation, and its strength for each example; without mirroring where that
             changes the labels of the data.
+        attack: adversarial training: every minibatch is replaced by what this attack on the network makes of it; None for none.
         name, source: what the protocol is called and where it is from; they change nothing, and are not in the hash.
     """
 
@@ -72,6 +76,7 @@ class Protocol(Part, TrainingPlan, family=True, kind="scratch"):
     milestones: tuple[float, ...] = ()
     mix: Mixing | None = None
     loss: Literal["auto", "cross_entropy", "squared"] = "auto"
+    attack: Attack | None = None
     name: str = "own"
     source: str = ""
 
@@ -127,6 +132,13 @@ class Protocol(Part, TrainingPlan, family=True, kind="scratch"):
         """The rows of each minibatch of an epoch."""
         return iter(randperm(examples, generator=generator).split(self.batch))
 
+    def gradient(self, plain: PlainGradient, space: UnitSpace) -> BatchGradient:
+        return plain if self.attack is None else AdversarialGradient(plain, self.attack, space)
+
+    @property
+    def passes_each(self) -> int:
+        return 3 + (0 if self.attack is None else self.attack.passes)
+
     def restarts(self, rounds: int) -> bool:
         return not self.milestones and rounds == self.full_rate_epochs
 
@@ -136,7 +148,7 @@ class Protocol(Part, TrainingPlan, family=True, kind="scratch"):
 
     def passes(self, examples: int, tests: int) -> int:
         """Forward passes of one example that each network takes, a backward pass counted as two."""
-        return 3 * self.epochs * examples + tests
+        return self.passes_each * self.epochs * examples + tests
 
     @property
     def hash(self) -> str:

@@ -82,7 +82,7 @@ class NetworkEvaluator(Evaluator[Protocol]):
         )
         passes = protocol.passes(len(first), len(self.test)) * protocol.networks
         compiled = runtime.compiles(extractor.seconds(passes))
-        made.gradient = batch_gradient(extractor, made.loss, compiled=compiled, statistics=True)
+        made.gradient = batch_gradient(extractor, protocol, self.data, made.loss, compiled=compiled, statistics=True)
         extractor.compile(compiled)
         return made
 

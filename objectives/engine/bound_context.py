@@ -98,7 +98,7 @@ class BoundContext:
             extractor.compile(self.compiles)
         schedule = self.context.training_schedule if network is not None else None
         self.training_gradient = schedule and batch_gradient(
-            self.logits_extractor, schedule.training.criterion, compiled=self.compiles
+            self.logits_extractor, schedule.training, data, schedule.training.criterion, compiled=self.compiles
         )
 
     def _batch_bytes(self) -> int:
@@ -176,7 +176,7 @@ class BoundContext:
         if schedule is not None:
             learned = len(data) if schedule.training.on == "real" else examples
             rounds = context.rounds(steps)
-            training = 3 * rounds * schedule.training.images(learned)
+            training = schedule.training.passes_each * rounds * schedule.training.images(learned)
             if schedule.watch is not None:
                 training += (steps + rounds) * sum(min(n, schedule.watch.examples) for n in data.per_class)
         chosen = context.choices(steps) * len(data)

@@ -8,6 +8,7 @@ Many networks at once (vmap, grouped convolutions) were measured to be slower th
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -19,15 +20,44 @@ from torch.nn import functional
 from discrepancy.networks.base import Network, NetworkParameters
 from discrepancy.numerics.blocks import padded
 
-__all__ = ["BatchGradient", "Criterion"]
+__all__ = ["BatchGradient", "Criterion", "PlainGradient", "losses_of"]
 
 Criterion = Literal["cross_entropy", "squared", "centred"]
 """The loss of an example with output f, of c numbers, and label y: - Σ_k y_k log softmax(f)_k, or Σ_k (f_k - y_k)², or
 ½ Σ_k (f_k - y_k + 1/c)², about the mean of classes (FRePo)."""
 
 
-class BatchGradient:
-    """Σ wᵢ · loss of example i, whose gradient is added to that of the weights.
+class BatchGradient(ABC):
+    """Σ wᵢ · loss of example i, whose gradient is added to that of the weights of a network."""
+
+    criterion: Criterion
+    """The loss of an example."""
+
+    @abstractmethod
+    def size(self, largest: int) -> int:
+        """The rows of each chunk of batches of at most so many examples."""
+
+    @abstractmethod
+    def __call__(
+        self,
+        parameters: NetworkParameters,
+        points: Float[Tensor, "n ..."],
+        targets: Float[Tensor, "n c"],
+        weights: Float[Tensor, " n"],
+        size: int,
+        generator: torch.Generator,
+    ) -> dict[str, Tensor]:
+        """Adds the gradient to the parameters' own; the ``loss``, the ``logits``, and the statistics that are taken, all
+        without a graph.
+
+        Args:
+            size: of a chunk.
+            generator: of what is random in it.
+        """
+
+
+class PlainGradient(BatchGradient):
+    """The gradient at the points and weights as they are.
 
     Args:
         network: the architecture.
@@ -50,13 +80,21 @@ class BatchGradient:
         self.criterion: Criterion = criterion
         self.take = ("logits", "statistics") if statistics and not network.pointwise else ("logits",)
         self.fills = compiled is not None and network.pointwise
-        self.loss = _loss if compiled is None else compiled(_loss)
+        self.loss, self.forward = (_loss, _logits) if compiled is None else (compiled(_loss), compiled(_logits))
 
     def size(self, largest: int) -> int:
-        """The rows of each chunk of batches of at most so many examples; chunks of equal size waste least."""
+        """Chunks of equal size waste least."""
         if not self.network.pointwise:
             return largest
         return math.ceil(largest / math.ceil(largest / self.chunk))
+
+    def logits(self, parameters: NetworkParameters, points: Float[Tensor, "n ..."], size: int) -> Float[Tensor, "n c"]:
+        """The logits, differentiable in the points, in the same chunks."""
+        parts = [
+            self.forward(self.network, parameters, padded(part, size) if self.fills else part)[: len(part)]
+            for part in points.split(size)
+        ]
+        return torch.cat(parts)
 
     def __call__(
         self,
@@ -65,13 +103,8 @@ class BatchGradient:
         targets: Float[Tensor, "n c"],
         weights: Float[Tensor, " n"],
         size: int,
+        generator: torch.Generator,
     ) -> dict[str, Tensor]:
-        """Adds the gradient to the parameters' own; the ``loss``, the ``logits``, and the statistics that are taken, all
-        without a graph.
-
-        Args:
-            size: of a chunk.
-        """
         found: list[dict[str, Tensor]] = []
         for part in zip(points.split(size), targets.split(size), weights.split(size), strict=True):
             filled = _filled(*part, size) if self.fills else part
@@ -97,14 +130,21 @@ def _loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The weighted sum of the losses, and the outputs of the network."""
     outputs = network(parameters, points, take)
-    logits = outputs["logits"]
-    if criterion == "cross_entropy":
-        losses = -(targets * functional.log_softmax(logits, 1)).sum(1)
-    elif criterion == "squared":
-        losses = (logits - targets).square().sum(1)
-    else:
-        losses = 0.5 * (logits - targets + 1 / logits.shape[1]).square().sum(1)
+    losses = losses_of(criterion, outputs["logits"], targets)
     return (weights * losses).sum(), {name: value.detach() for name, value in outputs.items()}
+
+
+def losses_of(criterion: Criterion, logits: Float[Tensor, "n c"], targets: Float[Tensor, "n c"]) -> Float[Tensor, " n"]:
+    """The loss of each example."""
+    if criterion == "cross_entropy":
+        return -(targets * functional.log_softmax(logits, 1)).sum(1)
+    if criterion == "squared":
+        return (logits - targets).square().sum(1)
+    return 0.5 * (logits - targets + 1 / logits.shape[1]).square().sum(1)
+
+
+def _logits(network: Network, parameters: NetworkParameters, points: Tensor) -> Tensor:
+    return network(parameters, points, ("logits",))["logits"]
 
 
 def _filled(points: Tensor, targets: Tensor, weights: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from discrepancy.networks.base import NetworkParameters, Statistics
+from objectives.attacks import UnitSpace
 from objectives.data.real import RealData
 from objectives.synthetic.parameterisation import Decoded
 from objectives.training.augmentation import Augmentation
-from objectives.training.batch_gradient import BatchGradient
+from objectives.training.batch_gradient import BatchGradient, PlainGradient
 from objectives.training.mixing import Mixing
 
 __all__ = ["Batch", "NetworkTrainer", "TrainingData", "TrainingPlan"]
@@ -47,6 +48,15 @@ class TrainingPlan:
     def restarts(self, rounds: int) -> bool:
         """Whether the optimiser is a new one after so many rounds, without momentum."""
         return False
+
+    def gradient(self, plain: PlainGradient, space: UnitSpace) -> BatchGradient:
+        """What is followed, given the gradient at points and weights as they are, and the units of attacks."""
+        return plain
+
+    @property
+    def passes_each(self) -> int:
+        """Forward passes that each example of a minibatch takes, a backward pass counted as two."""
+        return 3
 
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -179,7 +189,7 @@ class NetworkTrainer:
             points, targets, weights = self._mixed(points, targets, weights, gradient, mixing or order)
             weights = weights / len(points) if scale is None else weights * scale
             self._optimiser.zero_grad()
-            found = gradient(self._leaves, points, targets, weights, size)
+            found = gradient(self._leaves, points, targets, weights, size, order)
             self._optimiser.step()
             total = found["loss"] if total is None else total + found["loss"]
             self._watch(found, targets)

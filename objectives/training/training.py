@@ -9,12 +9,14 @@ from torch import Tensor
 
 from discrepancy.errors import InvalidInput
 from discrepancy.parts import Part, check_choice
+from objectives.attacks import PGD, Attack, UnitSpace
 from objectives.training.augmentation import Augmentation
-from objectives.training.batch_gradient import Criterion
+from objectives.training.batch_gradient import BatchGradient, Criterion, PlainGradient
 from objectives.training.mixing import Mixing
+from objectives.training.robust_gradient import AdversarialGradient, SharpnessAwareGradient
 from objectives.training.trainer import TrainingPlan
 
-__all__ = ["Training"]
+__all__ = ["AdversarialTraining", "SharpnessAwareTraining", "Training"]
 
 
 class Training(Part, TrainingPlan, family=True, kind="sgd"):
@@ -105,3 +107,50 @@ class Training(Part, TrainingPlan, family=True, kind="sgd"):
                 order = torch.randperm(examples, generator=generator)
             rows, order = order[: self.batch], order[self.batch :]
             yield rows
+
+
+class AdversarialTraining(Training, kind="adversarial"):
+    """As ``sgd``, but every minibatch is replaced by what an attack on the network makes of it, just before the step on it
+    (:class:`~objectives.training.robust_gradient.AdversarialGradient`).
+
+    Args:
+        attack: on the points after augmentation and mixing, by the loss that is trained on.
+
+    References: Towards Deep Learning Models Resistant to Adversarial Attacks (Madry et al., 2018),
+    https://arxiv.org/abs/1706.06083.
+    """
+
+    attack: Attack = PGD(steps=7)
+
+    def gradient(self, plain: PlainGradient, space: UnitSpace) -> BatchGradient:
+        return AdversarialGradient(plain, self.attack, space)
+
+    @property
+    def passes_each(self) -> int:
+        return 3 + self.attack.passes
+
+
+class SharpnessAwareTraining(Training, kind="sam"):
+    """As ``sgd``, but every step follows the gradient at the weights that a step of length ``radius`` uphill leads to
+    (:class:`~objectives.training.robust_gradient.SharpnessAwareGradient`).
+
+    Args:
+        radius: ρ, in the norm ‖·‖₂ over all the weights.
+
+    References: Sharpness-Aware Minimization for Efficiently Improving Generalization (Foret et al., 2021),
+    https://arxiv.org/abs/2010.01412.
+    """
+
+    radius: float = 0.05
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.radius < float("inf"):
+            raise InvalidInput(f"'radius' must be > 0 and finite, got {self.radius}")
+
+    def gradient(self, plain: PlainGradient, space: UnitSpace) -> BatchGradient:
+        return SharpnessAwareGradient(plain, self.radius)
+
+    @property
+    def passes_each(self) -> int:
+        return 6

@@ -17,10 +17,10 @@ from torch.nn import functional
 from discrepancy import InvalidInput
 from objectives import CutMix, Training
 from objectives.rng import rng
-from objectives.training.batch_gradient import BatchGradient
+from objectives.training.batch_gradient import PlainGradient
 from objectives.training.trainer import NetworkTrainer, TrainingData
 
-GRADIENT = BatchGradient(NETWORK, "cross_entropy", 64)
+GRADIENT = PlainGradient(NETWORK, "cross_entropy", 64)
 
 
 def box(shape: tuple[int, int], kept: float, centre: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -14,7 +14,7 @@ from objectives import Fresh, Interpolated, Match, Queue, Renewed, Siamese, Trai
 from objectives.contexts import Context
 from objectives.rng import rng
 from objectives.solvers import Descent
-from objectives.training.batch_gradient import BatchGradient
+from objectives.training.batch_gradient import PlainGradient
 from objectives.training.trainer import NetworkTrainer, TrainingData
 
 ON_REAL = Training(on="real", steps=2, batch=8, lr=0.05, momentum=0.5)
@@ -42,7 +42,7 @@ CONTEXTS: dict[str, Context] = {
 }
 
 
-GRADIENT = BatchGradient(NETWORK, "cross_entropy", 64)
+GRADIENT = PlainGradient(NETWORK, "cross_entropy", 64)
 
 
 def solving(context: Context, steps: int = 6, **options: Any) -> Any:
@@ -244,7 +244,7 @@ def test_a_round_by_adam_on_squares():
     initial = NETWORK.initial(generator, (1, 8, 8), 3)
     network_trainer = NetworkTrainer(training, initial)
     network_trainer.round(
-        BatchGradient(NETWORK, training.criterion, 10),
+        PlainGradient(NETWORK, training.criterion, 10),
         TrainingData.of_tensors(points, labels, torch.ones(10), 3),
         rng(0, "x"),
     )

@@ -27,7 +27,7 @@ from objectives.synthetic.parameterisation import Parameterisation
 from objectives.synthetic.pixels import Pixels
 from objectives.teacher import HELD_OUT, Teacher
 from objectives.terms.match import Match
-from objectives.training.batch_gradient import BatchGradient
+from objectives.training.batch_gradient import PlainGradient
 from objectives.training.trainer import NetworkTrainer, TrainingData
 from objectives.training.training import Training
 
@@ -87,7 +87,7 @@ def test_training_is_that_of_the_contexts(tmp_path: Path) -> None:
         for turn in range(2):
             training_data = TrainingData.of_real(kept.train, torch.device("cpu"))
             network_trainer.round(
-                BatchGradient(network, "cross_entropy", 64), training_data, rng(5, "teacher", number, "train", turn)
+                PlainGradient(network, "cross_entropy", 64), training_data, rng(5, "teacher", number, "train", turn)
             )
         assert all(network_trainer.parameters[name].equal(value) for name, value in member.parameters.items())
         assert not network_trainer.parameters["linear.weight"].equal(start["linear.weight"])

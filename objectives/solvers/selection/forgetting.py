@@ -61,7 +61,7 @@ class Forgetting(Solver, kind="forgetting"):
 
     def passes(self, problem: Problem, context: BoundContext) -> int:
         n = len(problem.data)
-        return self.rounds * (3 * self.training.images(n) + n)
+        return self.rounds * (self.training.passes_each * self.training.images(n) + n)
 
     def start(self, problem: Problem) -> "_Forgetting":
         problem.data.require_classes("solver: forgetting")
@@ -86,7 +86,7 @@ class _Forgetting(Selecting):
         self.extractor = Extractor(network, ("logits",), data.shape, data.count, runtime)
         number = problem.context.at(0, runtime.seed).network
         initial = self.extractor.initial(runtime.rng("network", number))
-        self.gradient = batch_gradient(self.extractor, solver.training.criterion)
+        self.gradient = batch_gradient(self.extractor, solver.training, problem.data, solver.training.criterion)
         self.trainer = NetworkTrainer(solver.training, initial)
         n = len(data)
         self.right, self.learned = torch.zeros(n, dtype=torch.bool), torch.zeros(n, dtype=torch.bool)

@@ -1,0 +1,92 @@
+"""Gradients that train networks to withstand changes: of their inputs (adversarial training), or of their weights (SAM)."""
+
+import torch
+from torch import Tensor
+
+from discrepancy.networks.base import NetworkParameters
+from objectives.attacks import Attack, UnitSpace, attacked
+from objectives.training.batch_gradient import BatchGradient, PlainGradient, losses_of
+
+__all__ = ["AdversarialGradient", "SharpnessAwareGradient"]
+
+
+class AdversarialGradient(BatchGradient):
+    """The gradient of Σ wᵢ max_{‖δ‖ <= ε} loss(f(xᵢ + δ), yᵢ), at the points that an attack finds on the network as it is.
+
+    Args:
+        base: the gradient at given points.
+        attack: maximises the same loss.
+        space: the units of the attack.
+
+    References: Towards Deep Learning Models Resistant to Adversarial Attacks (Madry et al., 2018), equation 2.1.
+    """
+
+    def __init__(self, base: PlainGradient, attack: Attack, space: UnitSpace) -> None:
+        self.base, self.attack, self.space, self.criterion = base, attack, space, base.criterion
+
+    def size(self, largest: int) -> int:
+        return self.base.size(largest)
+
+    def __call__(
+        self,
+        parameters: NetworkParameters,
+        points: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        size: int,
+        generator: torch.Generator,
+    ) -> dict[str, Tensor]:
+        space, fixed = self.space, {name: value.detach() for name, value in parameters.items()}
+        found = attacked(
+            self.attack,
+            lambda unit: self.base.logits(fixed, space.to_normalised(unit), size),
+            space.to_unit(points),
+            targets,
+            space.ball,
+            generator,
+            losses=lambda logits, labels: losses_of(self.criterion, logits, labels),
+        )
+        return self.base(parameters, space.to_normalised(found.points), targets, weights, size, generator)
+
+
+class SharpnessAwareGradient(BatchGradient):
+    """The gradient of the loss L at θ + ρ ∇L(θ) / ‖∇L(θ)‖, near the largest loss within a ball of radius ρ around the weights.
+
+    Args:
+        base: the gradient at given weights.
+        radius: ρ.
+
+    References: Sharpness-Aware Minimization for Efficiently Improving Generalization (Foret et al., 2021),
+    https://arxiv.org/abs/2010.01412, equation 2 and algorithm 1.
+    """
+
+    def __init__(self, base: PlainGradient, radius: float) -> None:
+        self.base, self.radius, self.criterion = base, radius, base.criterion
+
+    def size(self, largest: int) -> int:
+        return self.base.size(largest)
+
+    def __call__(
+        self,
+        parameters: NetworkParameters,
+        points: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        size: int,
+        generator: torch.Generator,
+    ) -> dict[str, Tensor]:
+        there = {name: value.detach().clone().requires_grad_() for name, value in parameters.items()}
+        found = self.base(there, points, targets, weights, size, generator)
+        slopes = {name: value.grad for name, value in there.items() if value.grad is not None}
+        length = torch.stack([slope.square().sum() for slope in slopes.values()]).sum().sqrt()
+        scale = self.radius / length.clamp(min=torch.finfo(length.dtype).tiny)
+        with torch.no_grad():
+            for name, slope in slopes.items():
+                there[name].add_(scale * slope)
+                there[name].grad = None
+        self.base(there, points, targets, weights, size, generator)
+        for name, value in parameters.items():
+            slope = there[name].grad
+            if slope is not None:
+                value.grad = slope if value.grad is None else value.grad + slope
+        return found
