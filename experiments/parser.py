@@ -5,6 +5,7 @@ Nothing is imported here but the standard library and what makes strings printab
 
 import argparse
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -166,6 +167,29 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--validation", action="store_true", help="use a part of the training data, and leave the test data"
     )
+    robust = parser.add_argument_group("accuracy under attack")
+    robust.add_argument("--robust", action="store_true", help="attack the networks too, and show them corrupted images")
+    robust.add_argument(
+        "--eps",
+        type=_by_commas(_fraction),
+        metavar="E,...",
+        help="radii in the norm linf for values in 0 .. 1, such as 2/255,8/255 (default: those usual for the data)",
+    )
+    robust.add_argument(
+        "--attacks",
+        type=_by_commas(str),
+        metavar="NAMES",
+        help="any of fgsm, pgd, apgd, autoattack (slow; needs the extra 'robust'), by commas (default fgsm,pgd,apgd)",
+    )
+    robust.add_argument(
+        "--attacked", type=int, metavar="N", help="number of test examples that are attacked (default 200)"
+    )
+    robust.add_argument(
+        "--training",
+        type=_by_commas(str),
+        metavar="WAYS",
+        help="how networks are trained: natural, adversarial, by commas (default both)",
+    )
     _where(parser, seed=0, device="auto")
     _report(parser)
     _common(parser)
@@ -303,6 +327,11 @@ def _by_commas(kind: Callable[[str], T]) -> Callable[[str], list[T]]:
             raise argparse.ArgumentTypeError(f"'{text}' should be {numbers} with commas between them") from None
 
     return read
+
+
+def _fraction(text: str) -> float:
+    """A number, or a fraction such as 8/255."""
+    return float(Fraction(text.replace(" ", "")))
 
 
 def _parts(text: str) -> list[str]:

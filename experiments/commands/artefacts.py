@@ -29,7 +29,9 @@ from experiments.report import Report, curves, grid
 from experiments.report.evaluation import evaluation_report, teacher_in_words
 from experiments.report.files import made, save_png
 from experiments.report.progress import shown
+from experiments.report.robust import robust_report
 from experiments.report.summary import artefact_report, facts_report, listing_report, text_report
+from experiments.robust import RobustEvaluator, suite_for, trained_by
 from experiments.teaching import beside, labelled, teacher_of, teacher_tree
 from objectives.data.labelled import LabelledData
 from objectives.engine.runtime import Runtime
@@ -94,16 +96,30 @@ def evaluate(
     controls: Sequence[str] = ("random", "herding"),
     labels: Literal["own", "hard"] = "own",
     validation: bool = False,
+    robust: bool = False,
+    eps: Sequence[float] | None = None,
+    attacks: Sequence[str] | None = None,
+    attacked: int | None = None,
+    training: Sequence[str] | None = None,
     seed: int = 0,
     device: str = "auto",
     quiet: bool = False,
 ) -> Report:
     """Train networks from scratch, or the learner of the objective, on an artefact and on its controls; the values are those of
-    ``condense evaluate``. ``controls`` are any of random, herding and whole."""
+    ``condense evaluate``. ``controls`` are any of random, herding and whole.
+
+    With ``robust`` the networks are attacked too: in balls of the radii ``eps``, by ``attacks``, on as many test examples as
+    ``attacked`` says, after each way of ``training`` (natural, adversarial)."""
+    given = {"eps": eps, "attacks": attacks, "attacked": attacked, "training": training}
+    unused = [name for name, value in given.items() if value is not None and not robust]
+    if unused:
+        raise InvalidInput(f"'--{unused[0]}' is a setting of a robust evaluation; add --robust")
     path = artefact_path(artefact)
     synthetic = SyntheticSet.load(path)
     if labels == "hard":
         synthetic = synthetic.hardened()
+    if robust and protocol in NAMES:
+        raise InvalidInput("a robust evaluation attacks networks; name a protocol that trains them, such as quick")
     if protocol in NAMES:
         own = by_learner(changes, networks)
         evaluator_of = functools.partial(LearnerEvaluator, synthetic, protocol=own)
@@ -122,16 +138,28 @@ def evaluate(
                 device=chosen,
                 on_round=lambda done, total: advance(0, f"teacher {done}/{total}"),
             )
-        evaluator = evaluator_of(data=loaded, runtime=Runtime(seed, chosen), validation=validation, teacher=teacher)
-        found = comparison(
-            synthetic,
-            evaluator,
-            controls=controls,
-            on_progress=lambda done, note: advance(int(1000 * done), note),
-        )
-    note = note_of_others(synthetic, loaded)
-    found = replace(found, notes=() if note is None else (note,))
-    return evaluation_report(found, grid.picture(synthetic))
+        options = {"data": loaded, "runtime": Runtime(seed, chosen), "validation": validation, "teacher": teacher}
+        evaluators = {"": evaluator_of(**options)}
+        if robust:
+            suite = suite_for(loaded, eps=eps, attacks=attacks, examples=200 if attacked is None else attacked)
+            named = protocol_named(protocol, changes, networks)
+            evaluators = {
+                way: RobustEvaluator(protocol=own, suite=suite, **options)
+                for way, own in trained_by(
+                    named, suite, ("natural", "adversarial") if training is None else training
+                ).items()
+            }
+        note, found = note_of_others(synthetic, loaded), {}
+        for place, (way, evaluator) in enumerate(evaluators.items()):
+            compared = comparison(
+                synthetic,
+                evaluator,
+                controls=controls,
+                on_progress=lambda done, what, place=place: advance(int(1000 * (place + done) / len(evaluators)), what),
+            )
+            found[way] = replace(compared, notes=() if note is None else (note,))
+    drawn = grid.picture(synthetic)
+    return robust_report(found, suite, drawn) if robust else evaluation_report(found[""], drawn)
 
 
 def _loaded(synthetic: SyntheticSet, artefact: str | Path, data: str | None, root: str | None) -> LabelledData:

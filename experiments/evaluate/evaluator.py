@@ -86,7 +86,7 @@ class Evaluator(ABC, Generic[P]):
         return self
 
     @abstractmethod
-    def score(self, examples: TrainingSet, trial: int, report: Progress) -> tuple[float, ...]:
+    def score(self, examples: TrainingSet, trial: int, report: Progress) -> tuple[Any, ...]:
         """The scores of a set in a trial, by the names of :attr:`measures`."""
 
     @abstractmethod

@@ -1,5 +1,6 @@
 """What goes into an evaluation and what comes out of it."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from statistics import fmean, stdev
 from typing import Any
@@ -165,7 +166,8 @@ class Evaluation:
     ``loss`` by what they were learned: ``cross_entropy`` or ``squared``. ``risk`` is the mean squared error ‖f(x) - y‖² on the
     test examples, of what a learner learned of classes. Of a regression there are
     root mean squared errors ``rmse`` in the units of the targets and coefficients of determination ``r2`` instead, each the
-    mean over the targets where these are several; ``mean`` and ``std`` are those of the errors.
+    mean over the targets where these are several; ``mean`` and ``std`` are those of the errors. ``robust`` holds what
+    :class:`~experiments.robust.RobustEvaluator` measured of each network.
     """
 
     accuracies: tuple[float, ...]
@@ -184,6 +186,7 @@ class Evaluation:
     risk: tuple[float, ...] = ()
     rmse: tuple[float, ...] = ()
     r2: tuple[float, ...] = ()
+    robust: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def values(self) -> tuple[float, ...]:
@@ -210,7 +213,7 @@ class Evaluation:
         kept = {
             name: value
             for name, value in plain.items()
-            if name in measured or not isinstance(value, list) or (name == "risk" and value)
+            if name in measured or not isinstance(value, list) or (name in ("risk", "robust") and value)
         }
         return kept | {"mean": self.mean, "std": self.std, "n": self.n}
 

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -97,12 +98,18 @@ class NetworkEvaluator(Evaluator[Protocol]):
         match = Match(MMD(kernel=Linear()), via=Features(), by="class" if self.data.classes else "none")
         return match, Pool(network=self.protocol.network, size=1)
 
-    def score(self, examples: TrainingSet, trial: int, report: Progress) -> tuple[float, ...]:
-        try:
-            trained = self.trained(examples, trial, report)
-        except NonFinite as error:
-            raise NonFinite(f"network {trial} of {self.protocol.networks}, {error}") from None
+    def score(self, examples: TrainingSet, trial: int, report: Progress) -> tuple[Any, ...]:
+        trained = self.checked(examples, trial, report)
         return (self.accuracy(*trained),) if self.data.classes else self.errors(*trained)
+
+    def checked(
+        self, examples: TrainingSet, network: int, report: Progress
+    ) -> tuple[NetworkParameters, Statistics | None]:
+        """:meth:`trained`, whose error names the network."""
+        try:
+            return self.trained(examples, network, report)
+        except NonFinite as error:
+            raise NonFinite(f"network {network} of {self.protocol.networks}, {error}") from None
 
     def trained(
         self, examples: TrainingSet, network: int, report: Progress = lambda share: None
