@@ -1,5 +1,6 @@
 """From what people have (tensors, numpy arrays, nested lists, what has ``__array__``) to tensors that lose no digit."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from discrepancy.errors import InvalidInput
 
-__all__ = ["as_tensor", "check_numbers", "exactly", "in_floats"]
+__all__ = ["are_tensors", "as_tensor", "check_numbers", "exactly", "in_floats"]
 
 EXACT = 1 << 53
 """Whole numbers up to this size are float64 numbers too."""
@@ -28,6 +29,11 @@ def as_tensor(value: Any, name: str) -> Tensor:
             f"'{name}' must be a dense tensor of real numbers, got {kind}; use torch.view_as_real, .dequantize() or .to_dense()"
         )
     return value
+
+
+def are_tensors(value: Any) -> bool:
+    """Whether a value is a mapping from names to tensors."""
+    return isinstance(value, Mapping) and all(isinstance(item, Tensor) for item in value.values())
 
 
 def _as_array(value: Any, name: str) -> np.ndarray:

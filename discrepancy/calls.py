@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from discrepancy.arrays import are_tensors
 from discrepancy.errors import InvalidInput, NonFinite, Unsupported
 from discrepancy.measure import Measure, as_measure
 from discrepancy.parts import Part
@@ -85,14 +86,13 @@ class TwoSided(Part):
         if isinstance(real.points, Mapping):
             return BlockSummary({name: self.summarise(block, draws) for name, block in real.blocks()})
         with _settled(real):
-            return self._summarised(_normal(real), _normal_draws(draws))
-
-    def _summarised(self, real: Measure, draws: Draws) -> Any:
-        if real.grouped and (not self.labelled or real.has_label_vectors):
-            return self.summarise_groups(real, draws)
-        classes = real.classes if self.labelled else None
-        side = real if classes is None else real.with_label_vectors(classes)
-        return SideSummary(self.summarise_groups(side.as_groups(), draws), not real.grouped, Space.of(real), classes)
+            real, draws, labelled = _normal(real), _normal_draws(draws), self.labelled
+            if real.grouped and (not labelled or real.has_label_vectors):
+                return self.summarise_groups(real, draws)
+            classes = real.classes if labelled else None
+            side = real if classes is None else real.with_label_vectors(classes)
+            groups = self.summarise_groups(side.as_groups(), draws)
+            return SideSummary(groups, not real.grouped, Space.of(real), classes)
 
     def compare(self, summary: Any, synthetic: Measure, draws: Draws = None) -> Tensor:
         """The discrepancy, differentiable in the synthetic points and weights: a scalar for flat measures, one value a group
@@ -111,7 +111,8 @@ class TwoSided(Part):
         """
         synthetic = as_measure(synthetic, "synthetic")
         _check_summary(summary)
-        _check_draws(draws)
+        if draws is not None:
+            _check_draws(draws)
         if isinstance(summary, BlockSummary):
             parts = summary.paired(dict(synthetic.blocks()))
             return _summed(self.compare(part, block, draws) for part, block in parts)
@@ -273,7 +274,7 @@ def _summed(values: Iterable[Tensor]) -> Tensor:
 def _settled(side: Measure | None = None) -> AbstractContextManager[Any]:
     """Without autocast on the device of a measure (on any, without one), and out of inference mode but without gradient."""
     stack = ExitStack()
-    for kind in ("cpu", "cuda") if side is None else (side.weights.device.type,):
+    for kind in filter(autocasts, ("cpu", "cuda") if side is None else (side.weights.device.type,)):
         stack.enter_context(without_autocast(kind))
     if torch.is_inference_mode_enabled():
         stack.enter_context(torch.inference_mode(False))
@@ -282,9 +283,7 @@ def _settled(side: Measure | None = None) -> AbstractContextManager[Any]:
 
 
 def _check_draws(draws: Any) -> None:
-    if draws is not None and not (
-        isinstance(draws, Mapping) and all(isinstance(item, Tensor) for item in draws.values())
-    ):
+    if not are_tensors(draws):
         raise InvalidInput(f"'draws' must be what draw(generator, shape) gave, got a {type(draws).__name__}")
 
 
@@ -299,5 +298,7 @@ def _normal(side: Measure) -> Measure:
 
 
 def _normal_draws(draws: Draws) -> Draws:
+    if draws is None:
+        return None
     _check_draws(draws)
-    return None if draws is None else {name: normal(value) for name, value in draws.items()}
+    return {name: normal(value) for name, value in draws.items()}

@@ -9,7 +9,7 @@ which is exact, so whoever writes a discrepancy writes no loop over classes.
 Points may also be named blocks that share n (the layers of a network): a mapping from names to tensors.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -132,22 +132,27 @@ class Measure:
         if not weights.is_floating_point():
             weights = weights.double()
         labels = None if labels is None else as_tensor(labels, "labels")
-        for name, value in (
-            ("points", tensors if isinstance(points, Mapping) else first),
-            ("weights", weights),
-            ("labels", labels),
-            ("tensors", tensors),
-        ):
-            object.__setattr__(self, name, value)
         if weights.ndim not in (1, 2):
             raise InvalidInput(f"'weights' must have shape (n,) or (groups, n), got {tuple(weights.shape)}")
         lead = weights.shape
-        for name, tensor in self.tensors.items():
+        for name, tensor in tensors.items():
             if tensor.shape[: len(lead)] != lead:
                 what = f"block '{name}'" if name else "'points'"
                 raise InvalidInput(f"{what} of shape {tuple(tensor.shape)} does not fit weights of shape {tuple(lead)}")
         if labels is not None and labels.shape[: len(lead)] != lead:
             raise InvalidInput(f"'labels' of shape {tuple(labels.shape)} do not fit {lead[-1]} points")
+        points = tensors if isinstance(points, Mapping) else first
+        vars(self).update(points=points, weights=weights, labels=labels, tensors=tensors)
+
+    @classmethod
+    def unchecked(
+        cls, points: Tensor | Mapping[str, Tensor], weights: Tensor, labels: Tensor | None = None
+    ) -> "Measure":
+        """A measure of tensors that are known to fit, without a look at them."""
+        made = object.__new__(cls)
+        tensors = points if isinstance(points, Mapping) else {"": points}
+        vars(made).update(points=points, weights=weights, labels=labels, tensors=tensors)
+        return made
 
     @property
     def grouped(self) -> bool:
@@ -203,7 +208,7 @@ class Measure:
             return self
         _check_numbers(labels)
         dtype = next((item.dtype for item in self.tensors.values() if item.is_floating_point()), torch.float32)
-        return Measure(self.points, self.weights, functional.one_hot(labels.long(), classes).to(dtype))
+        return Measure.unchecked(self.points, self.weights, functional.one_hot(labels.long(), classes).to(dtype))
 
     def __len__(self) -> int:
         """Number of points (of a group, with its padding, when grouped)."""
@@ -219,15 +224,14 @@ class Measure:
         """Memory of all tensors, in bytes."""
         return sum(tensor.nbytes for tensor in self.every)
 
-    def split(self, size: int) -> Iterator["Measure"]:
+    def split(self, size: int) -> list["Measure"]:
         """This measure in parts of at most so many points (of each group), in order."""
         _check_whole("size", size)
-        if len(self) <= size:
-            yield self
-            return
-        for start in range(0, len(self), size):
-            rows = (slice(None),) * (self.weights.ndim - 1) + (slice(start, start + size),)
-            yield self._mapped(lambda tensor, rows=rows: tensor[rows])
+        n, groups = self.weights.shape[-1], (slice(None),) * (self.weights.ndim - 1)
+        if n <= size:
+            return [self]
+        parts = [(*groups, slice(start, start + size)) for start in range(0, n, size)]
+        return [self._mapped(lambda tensor, rows=rows: tensor[rows]) for rows in parts]
 
     def select(self, groups: Tensor) -> "Measure":
         """The groups of these numbers only."""
@@ -239,7 +243,7 @@ class Measure:
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> "Measure":
         """The measure of every tensor changed in the same way."""
         points = {name: change(tensor) for name, tensor in self.tensors.items()}
-        return Measure(
+        return Measure.unchecked(
             points if isinstance(self.points, Mapping) else points[""],
             change(self.weights),
             None if self.labels is None else change(self.labels),
@@ -249,13 +253,11 @@ class Measure:
         """The same measure without gradient."""
         return self._mapped(lambda tensor: tensor.detach())
 
-    def blocks(self) -> Iterator[tuple[str, "Measure"]]:
+    def blocks(self) -> list[tuple[str, "Measure"]]:
         """Every named block as a measure of its own, with the same weights and labels."""
         if not isinstance(self.points, Mapping):
-            yield "", self
-            return
-        for name, tensor in self.tensors.items():
-            yield name, Measure(tensor, self.weights, self.labels)
+            return [("", self)]
+        return [(name, Measure.unchecked(part, self.weights, self.labels)) for name, part in self.points.items()]
 
     def conditioned(self, grouping: Grouping) -> "Measure":
         """The conditional measures given the group, as one grouped measure (differentiable in points and weights)."""
@@ -273,7 +275,7 @@ class Measure:
     ) -> "Measure":
         """The conditional measures given the group of flat points, weights and labels; padding has weight zero."""
         own = weights[grouping.index]
-        return Measure(
+        return Measure.unchecked(
             {name: tensor[grouping.index] for name, tensor in points.items()}
             if isinstance(points, Mapping)
             else points[grouping.index],
@@ -317,7 +319,7 @@ class Measure:
             raise InvalidInput(
                 "some of the measures to be merged have labels and some have none; give all of them labels"
             )
-        return Measure(
+        return Measure.unchecked(
             points if isinstance(parts[0].points, Mapping) else points[""],
             torch.cat([part.weights for part in parts], axis),
             torch.cat(labels, axis) if labels else None,

@@ -25,7 +25,18 @@ from typing import Any, ClassVar, Literal, Union, dataclass_transform, get_args,
 
 from discrepancy.errors import InvalidInput
 
-__all__ = ["FAMILIES", "Part", "check_choice", "check_least", "fits", "named", "shown", "user_path", "word"]
+__all__ = [
+    "FAMILIES",
+    "Part",
+    "check_choice",
+    "check_least",
+    "explain_failures",
+    "fits",
+    "named",
+    "shown",
+    "user_path",
+    "word",
+]
 
 FAMILIES: dict[str, type["Part"]] = {}
 """Every family by its name in lower case."""
@@ -102,6 +113,24 @@ def _after_check(check: Callable[[Any], None]) -> Callable[[Any], None]:
         check(self)
 
     return checked
+
+
+def explain_failures(cls: type[Part], check: Callable[..., None]) -> None:
+    """Where a call of this class fails, ``check`` is asked first whether its arguments were to blame, and raises if so. A call
+    that succeeds costs no checks."""
+    call = vars(cls).get("__call__")
+    if call is None:
+        return
+
+    @functools.wraps(call)
+    def called(*args: Any, **named: Any) -> Any:
+        try:
+            return call(*args, **named)
+        except Exception:
+            check(*args, **named)
+            raise
+
+    setattr(cls, "__call__", called)  # noqa: B010  (of another signature)
 
 
 @functools.cache

@@ -4,19 +4,19 @@ An embedding of a network does not own it. It names what it *takes* from the con
 ``"layers"``, ``"logits"``), which is computed once a step and shared by every term; ``"points"`` are the examples themselves.
 """
 
-import functools
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from discrepancy.arrays import are_tensors
 from discrepancy.discrepancy import Draws
 from discrepancy.errors import InvalidInput, Unsupported
 from discrepancy.measure import Measure
 from discrepancy.networks.base import Forward, NetworkParameters
-from discrepancy.parts import Part, shown
+from discrepancy.parts import Part, explain_failures, shown
 
 __all__ = ["Embedding", "Taken"]
 
@@ -39,8 +39,7 @@ class Embedding(Part, family=True):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "__call__" in cls.__dict__:
-            setattr(cls, "__call__", _checked(cls.__dict__["__call__"]))  # noqa: B010  (not this signature)
+        explain_failures(cls, _check)
 
     @property
     @abstractmethod
@@ -78,16 +77,9 @@ class Embedding(Part, family=True):
         """The features of n examples."""
 
 
-def _checked(call: Callable[..., Any]) -> Callable[..., Any]:
-    """An embedding's call, which refuses what no context offers."""
-
-    @functools.wraps(call)
-    def checked(self: Embedding, taken: Any, draws: Draws = None) -> Any:
-        if not isinstance(taken, Mapping) or not all(isinstance(value, Tensor) for value in taken.values()):
-            raise InvalidInput(f"'{self.kind}' embeds tensors by name, such as {{'points': x}}, got {shown(taken)}")
-        missing = sorted((self.takes & SINGLE) - taken.keys())
-        if missing:
-            raise InvalidInput(f"'{self.kind}' takes '{missing[0]}', got {', '.join(taken) or 'nothing'}")
-        return call(self, taken, draws)
-
-    return checked
+def _check(embedding: Embedding, taken: Any = None, *rest: Any, **named: Any) -> None:
+    if not are_tensors(taken):
+        raise InvalidInput(f"'{embedding.kind}' embeds tensors by name, such as {{'points': x}}, got {shown(taken)}")
+    missing = sorted((embedding.takes & SINGLE) - taken.keys())
+    if missing:
+        raise InvalidInput(f"'{embedding.kind}' takes '{missing[0]}', got {', '.join(taken) or 'nothing'}")

@@ -4,7 +4,6 @@ A fresh random network is then nothing but new inputs to the same, once compiled
 evaluated at any parameters (interpolated, one step further) without touching an object.
 """
 
-import functools
 import itertools
 import math
 from abc import abstractmethod
@@ -16,8 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from discrepancy.arrays import are_tensors
 from discrepancy.errors import InvalidInput
-from discrepancy.parts import Part, shown
+from discrepancy.parts import Part, explain_failures, shown
 
 __all__ = [
     "ACTIVATIONS",
@@ -72,8 +72,7 @@ class Network(Part, family=True):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "__call__" in cls.__dict__:
-            setattr(cls, "__call__", _checked(cls.__dict__["__call__"]))  # noqa: B010  (not this signature)
+        explain_failures(cls, _check)
 
     largest: ClassVar[Mapping[str, int]] = {"width": 1 << 16, "depth": 1000, "growth": 1 << 10, "side": 1 << 13}
 
@@ -127,18 +126,11 @@ class Network(Part, family=True):
         )
 
 
-def _checked(call: Callable[..., dict[str, Tensor]]) -> Callable[..., dict[str, Tensor]]:
-    """The forward pass of a network, which refuses points and parameters of other types."""
-
-    @functools.wraps(call)
-    def checked(self: Network, parameters: Any, points: Any, *rest: Any, **named: Any) -> dict[str, Tensor]:
-        if not isinstance(points, Tensor) or not points.is_floating_point():
-            raise InvalidInput(f"'points' of '{self.kind}' must be a tensor of floats (n, *shape), got {shown(points)}")
-        if not isinstance(parameters, Mapping) or not all(isinstance(item, Tensor) for item in parameters.values()):
-            raise InvalidInput(f"'parameters' of '{self.kind}' must be tensors by name, got {shown(parameters)}")
-        return call(self, parameters, points, *rest, **named)
-
-    return checked
+def _check(network: Network, parameters: Any = None, points: Any = None, *rest: Any, **named: Any) -> None:
+    if not isinstance(points, Tensor) or not points.is_floating_point():
+        raise InvalidInput(f"'points' of '{network.kind}' must be a tensor of floats (n, *shape), got {shown(points)}")
+    if not are_tensors(parameters):
+        raise InvalidInput(f"'parameters' of '{network.kind}' must be tensors by name, got {shown(parameters)}")
 
 
 def uniform(generator: torch.Generator, shape: tuple[int, ...], fan_in: int) -> Tensor:
