@@ -1,5 +1,6 @@
 """What may be known of a data set without looking at an example."""
 
+import functools
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -69,7 +70,7 @@ class Described(ABC):
     def name(self) -> str:
         return self.spec.name
 
-    @property
+    @functools.cached_property
     def shape(self) -> tuple[int, ...]:
         """The shape of one example."""
         return self.spec.shape
@@ -79,7 +80,7 @@ class Described(ABC):
         """Names of the classes; empty where there are none."""
         return self.spec.classes
 
-    @property
+    @functools.cached_property
     def normalisation(self) -> Normalisation:
         return self.spec.normalisation
 
@@ -95,10 +96,10 @@ class Described(ABC):
     def target_units(self) -> Normalisation | None:
         return self.spec.target_units
 
-    @property
+    @functools.cached_property
     def count(self) -> int:
         """The number of classes; 1 where there are none."""
-        return len(self.spec.classes) or 1
+        return self.spec.count
 
     @property
     def outputs(self) -> int:

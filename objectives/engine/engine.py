@@ -16,7 +16,7 @@ from torch import Tensor
 from discrepancy.discrepancy import Adversary
 from discrepancy.errors import InvalidInput
 from discrepancy.measure import Measure
-from discrepancy.networks.base import Forward, NetworkParameters
+from discrepancy.networks.base import NetworkParameters
 from discrepancy.numerics.blocks import padded
 from objectives.contexts import Context
 from objectives.data.examples import Examples
@@ -89,11 +89,15 @@ class Engine(TermEngine):
             raise InvalidInput(
                 f"'world' is {runtime.world}, but these real data are not divided among processes; use a world of 1"
             )
-        self._data, self.objective, self._context, self.runtime = data, objective, context, runtime
+        self.data, self.objective, self.context, self.runtime = data, objective, context, runtime
+        self.device, self.dtype = runtime.device, runtime.dtype
         self.examples, self.steps = examples, steps
         self.bound_context = BoundContext(
             data, context, objective.takes, runtime, examples=examples, steps=steps, held=held
         )
+        extractor = self.bound_context.extractor
+        self.shapes, self.whole_batches = extractor.shapes, extractor.whole_batches
+        self.logits = self.bound_context.logits_extractor.once
         self.batches = Batches(context, runtime.seed)
         self.networks = NetworkStates(self.bound_context, self.batches)
         for name, term in objective.terms:
@@ -101,6 +105,9 @@ class Engine(TermEngine):
         self.terms: dict[str, BoundTerm] = {name: term.bind(name, self) for name, term in objective.terms}
         self.real_side = RealSide(self.bound_context, self.networks, self.batches, self.terms)
         self.learned_draws = self._learned_draws()
+        self._networks_of = {
+            name: {taken.startswith(TRAINED) for taken in term.takes - {"points"}} for name, term in objective.terms
+        }
         if self.bound_context.recompute and any(term.needs_graph for term in self.terms.values()):
             self.bound_context.recompute = False
 
@@ -113,26 +120,6 @@ class Engine(TermEngine):
         return LearnedDraws(players, starts)
 
     # --- what terms may use -------------------------------------------------------------------------------------------
-
-    @property
-    def data(self) -> RealData:
-        return self._data
-
-    @property
-    def context(self) -> Context:
-        return self._context
-
-    @property
-    def device(self) -> torch.device:
-        return self.runtime.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.runtime.dtype
-
-    @property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        return self.bound_context.shapes
 
     @property
     def sample(self) -> tuple[Measure, NetworkParameters]:
@@ -149,14 +136,6 @@ class Engine(TermEngine):
         draw = self.networks.draw(0)
         parameters = context.initial(draw.network) if settled else self.networks.parameters(draw)
         return Measure(context.taken(numbers, parameters), labels=context.label_vectors(numbers)), parameters
-
-    @property
-    def logits(self) -> Forward:
-        return self.bound_context.logits_extractor.once
-
-    @property
-    def whole_batches(self) -> bool:
-        return self.bound_context.extractor.whole_batches
 
     def chunk(self, n: int) -> int:
         return self.bound_context.extractor.size(n)
@@ -201,7 +180,7 @@ class Engine(TermEngine):
         With ``only``, the objective of that class alone, to which all the decoded examples belong; with ``terms``, that of the
         terms with these names alone.
         """
-        chosen = [name for name in self.terms if terms is None or name in terms]
+        chosen = [*self.terms] if terms is None else [name for name in self.terms if name in terms]
         at = self.real_side.at(step)
         leaves = {
             name: value.detach().requires_grad_(True) for name, value in decoded.tensors.items() if value.requires_grad
@@ -273,8 +252,7 @@ class Engine(TermEngine):
 
     def _taken(self, at: DrawView, augmented: Tensor, chosen: Sequence[str]) -> dict[str, Tensor]:
         """What the chosen terms take of synthetic examples, of the networks that they ask for."""
-        takes = dict(self.objective.terms)
-        asked = {name.startswith(TRAINED) for term in chosen for name in takes[term].takes - {"points"}}
+        asked = set[bool]().union(*map(self._networks_of.__getitem__, chosen))
         taken = {"points": augmented}
         if False in asked:
             taken |= self.bound_context.extractor(at.parameters, augmented)
@@ -282,24 +260,26 @@ class Engine(TermEngine):
 
     def _augmented(self, points: Tensor, slots: Tensor, at: DrawView, first: int = 0) -> Tensor:
         """Synthetic examples, numbered from ``first`` on after the real ones, under the augmentation of the draw."""
-        return self.augmented(at, points, slots, self.bound_context.real_examples + first)
+        context = self.bound_context
+        return context.augmented(points, at.augmentation, slots, context.real_examples + first)
 
     def _values(self, view: View, step: int, chosen: Sequence[str]) -> dict[str, Tensor]:
         """The weighted values of terms."""
         terms, values = dict(self.objective.terms), {}
         for name in chosen:
             bound = self.terms[name]
-            learned = self.learned_draws.of(name)
+            learned = self.learned_draws.of_terms.get(name)
             value = bound.reduced(bound.value(replace(view, learned=learned) if learned else view))
             values[name] = terms[name].weight_at(step, self.steps) * value
         return values
 
 
 def _collected(total: Tensor, terms: Mapping[str, Tensor], leaves: Mapping[str, Tensor], gradients: Any) -> Values:
-    by_name, idle = {}, set[str]()
+    by_name, idle, measured = {}, set[str](), {}
     for (name, leaf), gradient in zip(leaves.items(), gradients, strict=False):
         by_name[name] = torch.zeros_like(leaf) if gradient is None else gradient
         if gradient is None and name != "points":
             idle.add(name)
-    measured = {name: value.detach() for name, value in terms.items()}
+    for name, value in terms.items():
+        measured[name] = value.detach()
     return Values(total.detach(), measured, by_name, gradients[len(leaves) :], frozenset(idle))

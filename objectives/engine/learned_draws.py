@@ -27,23 +27,22 @@ class LearnedDraws:
     """
 
     def __init__(self, players: Mapping[Place, Adversary], starts: Mapping[Place, Mapping[str, Tensor]]) -> None:
-        self._parameters = {
-            place: {name: value.clone().requires_grad_(True) for name, value in starts[place].items()}
-            for place in players
-        }
+        self.of_terms: dict[str, dict[str, dict[str, Tensor]]] = {}
+        """Their parameters by term, by block and by name; they ask for gradients."""
+        for term, block in players:
+            start = starts[term, block].items()
+            own = {name: value.clone().requires_grad_(True) for name, value in start}
+            self.of_terms.setdefault(term, {})[block] = own
+        self._parameters = [self.of_terms[term][block] for term, block in players]
         self._optimisers = [
-            torch.optim.Adam(self._parameters[place].values(), lr=player.rate, maximize=True)
-            for place, player in players.items()
+            torch.optim.Adam(parameters.values(), lr=player.rate, maximize=True)
+            for parameters, player in zip(self._parameters, players.values(), strict=True)
         ]
-        self.leaves = [value for parameters in self._parameters.values() for value in parameters.values()]
+        self.leaves = [value for parameters in self._parameters for value in parameters.values()]
         """All their parameters."""
 
     def __len__(self) -> int:
         return len(self._parameters)
-
-    def of(self, term: str) -> dict[str, Mapping[str, Tensor]]:
-        """The parameters of the adversaries of a term, by block; they ask for gradients."""
-        return {block: found for (name, block), found in self._parameters.items() if name == term}
 
     def ascend(self, gradients: Sequence[Sequence[Tensor | None]]) -> None:
         """One step uphill, given the gradients at the leaves: once, or once for every class."""
@@ -60,12 +59,12 @@ class LearnedDraws:
                 "parameters": {name: value.detach().clone() for name, value in parameters.items()},
                 "optimiser": copy.deepcopy(optimiser.state_dict()),
             }
-            for parameters, optimiser in zip(self._parameters.values(), self._optimisers, strict=True)
+            for parameters, optimiser in zip(self._parameters, self._optimisers, strict=True)
         ]
 
     def restore(self, state: Sequence[Mapping[str, Any]]) -> None:
         """Continue from a state."""
-        for saved, parameters, optimiser in zip(state, self._parameters.values(), self._optimisers, strict=True):
+        for saved, parameters, optimiser in zip(state, self._parameters, self._optimisers, strict=True):
             with torch.no_grad():
                 for name, value in parameters.items():
                     value.copy_(saved["parameters"][name])

@@ -14,7 +14,7 @@ from torch import Tensor
 from discrepancy.measure import Measure
 from objectives.contexts import Draw
 from objectives.data.examples import Examples
-from objectives.data.real import Query, RealData
+from objectives.data.real import Accumulator, Query, RealData
 from objectives.engine.batches import Batches
 from objectives.engine.bound_context import BoundContext
 from objectives.engine.network_states import NetworkStates
@@ -71,9 +71,13 @@ class RealSide:
     def _viewed(self, draw: Draw) -> DrawView:
         context, networks = self.context, self.networks
         parameters, augmentation = networks.parameters(draw), context.augmentation(draw.augmentation)
-        random = {name: self.random(name, draw) for name in self.terms}
-        accumulators = {name: term.accumulator(parameters, random[name]) for name, term in self.terms.items()}
-        asked = {name: accumulator for name, accumulator in accumulators.items() if accumulator is not None}
+        random: dict[str, Random] = {}
+        asked: dict[str, Accumulator] = {}
+        for name, term in self.terms.items():
+            random[name] = self.random(name, draw)
+            accumulator = term.accumulator(parameters, random[name])
+            if accumulator is not None:
+                asked[name] = accumulator
         summaries = context.data.summaries(self._query(draw, parameters, augmentation, asked)) if asked else {}
         trained = networks.trained(draw) if context.trained_take else {}
         accuracy = networks.accuracy(draw) if self.asks_accuracy else None
@@ -89,7 +93,6 @@ class RealSide:
     ) -> Query:
         """What is asked of the real data at a draw."""
         context = self.context
-        size = context.extractor.size(context.real_examples)
 
         def choose(data: RealData) -> Tensor:
             return self.batches.rows(data, draw, lambda members: context.features(members, parameters))
@@ -97,7 +100,7 @@ class RealSide:
         def embed(examples: Examples, places: Tensor) -> dict[str, Tensor]:
             points = context.data.normalised(examples, context.runtime.device, context.runtime.dtype)
             augmented = context.augmented(points, augmentation, examples.numbers("class"), places)
-            return {"points": augmented} | context.extractor(parameters, augmented, size)
+            return {"points": augmented} | context.extractor(parameters, augmented, context.chunk)
 
         return Query(choose, embed, part or context.part_examples, accumulators)
 
@@ -131,8 +134,7 @@ class RealSide:
         )
         part = max(1, STREAMED_BYTES.get(context.runtime.device.type, STREAMED_BYTES["cuda"]) // largest)
         if context.take:
-            size = context.extractor.size(context.real_examples)
-            part = max(1, part // size) * size
+            part = max(1, part // context.chunk) * context.chunk
         parameters, augmentation = self.networks.parameters(draw), context.augmentation(draw.augmentation)
         query = self._query(draw, parameters, augmentation, {}, part)
         data = context.data

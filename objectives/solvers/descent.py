@@ -345,12 +345,12 @@ class _Descending(Solving):
         return values
 
     def _decoded(self, leaves: dict[str, Tensor], only: int | None) -> Decoded:
-        layout, shared = self.problem.layout, self.problem.shared
+        layout = self.problem.layout
         if only is not None:
             rows = (self.slots == only).nonzero()[:, 0]
             layout = layout.rows(rows)
             if not self._own_state:
-                own = rows.to(self.problem.runtime.device)
+                own, shared = rows.to(self.problem.runtime.device), self.problem.shared
                 leaves = {name: value if name in shared else value[own] for name, value in leaves.items()}
         everything = self.problem.synthetic.decode(leaves, layout)
         if self.solver.batch is None:

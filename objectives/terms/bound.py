@@ -77,45 +77,25 @@ class Candidates:
 class TermEngine(ABC):
     """What a term may know when it is bound, and use when it is evaluated."""
 
-    @property
-    @abstractmethod
-    def data(self) -> RealData:
-        """The real side."""
-
-    @property
-    @abstractmethod
-    def context(self) -> Context:
-        """The context, as it was declared."""
-
-    @property
-    @abstractmethod
-    def device(self) -> torch.device:
-        """Where everything is computed."""
-
-    @property
-    @abstractmethod
-    def dtype(self) -> torch.dtype:
-        """The precision of examples, networks and gradients."""
-
-    @property
-    @abstractmethod
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """The shape, for one example, of everything that the terms take."""
+    data: RealData
+    """The real side."""
+    context: Context
+    """The context, as it was declared."""
+    device: torch.device
+    """Where everything is computed."""
+    dtype: torch.dtype
+    """The precision of examples, networks and gradients."""
+    shapes: Mapping[str, tuple[int, ...]]
+    """The shape, for one example, of everything that the terms take."""
+    logits: Forward
+    """(parameters, points) -> {"logits": ...}, for one batch of any size that is always the same."""
+    whole_batches: bool
+    """Whether an example's outputs depend on the others of its batch, so that batches are not divided."""
 
     @property
     @abstractmethod
     def sample(self) -> tuple[Measure, NetworkParameters]:
         """A balanced sample of real examples as the first network sees them, and the weights of that network."""
-
-    @property
-    @abstractmethod
-    def logits(self) -> Forward:
-        """(parameters, points) -> {"logits": ...}, for one batch of any size that is always the same."""
-
-    @property
-    @abstractmethod
-    def whole_batches(self) -> bool:
-        """Whether an example's outputs depend on the others of its batch, so that batches are not divided."""
 
     @abstractmethod
     def chunk(self, n: int) -> int:

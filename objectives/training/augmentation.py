@@ -193,7 +193,7 @@ class Siamese(Augmentation, kind="siamese"):
         height, width = x.shape[2:]
         return _affine(x, angle.cos(), -angle.sin() * height / width, angle.sin() * width / height, angle.cos())
 
-    _applied: ClassVar[Mapping[Operation, Callable[["Siamese", Tensor, Tensor], Tensor]]] = {
+    _applied: ClassVar[Mapping[Operation, Callable[..., Tensor]]] = {
         "colour": _colour,
         "crop": _crop,
         "cutout": _cutout,

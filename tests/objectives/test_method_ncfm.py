@@ -92,7 +92,7 @@ def test_value_and_gradient(settings: tuple[str, ...], variant: tuple[str, ...],
     if variant:
         scales = torch.randn(3, 3, 16, generator=torch.Generator().manual_seed(1)).to(dtype)
         with torch.no_grad():
-            some.engine.learned_draws.of("features")[""]["scales"].copy_(scales)
+            some.engine.learned_draws.of_terms["features"][""]["scales"].copy_(scales)
 
     def loss(sight: Sight, parameters: Mapping[str, Tensor]) -> Tensor:
         points, normal = some.points(parameters), drawn(sight)
@@ -161,7 +161,7 @@ def test_three_steps_take_turns_on_one_optimiser(settings: tuple[str, ...], vari
         agree(some.run.parameters["images"], stored, torch.float64)
         if variant:
             scales = scales + up.move(slopes)
-            agree(some.engine.learned_draws.of("features")[""]["scales"].detach(), scales, torch.float64)
+            agree(some.engine.learned_draws.of_terms["features"][""]["scales"].detach(), scales, torch.float64)
         if total < best * (1 - 1e-4):
             best = total
         else:
