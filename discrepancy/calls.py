@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -41,15 +41,18 @@ class Adversary:
 class TwoSided(Part):
     """What is computed in two steps: a summary of the real side, then comparisons with it."""
 
-    @property
-    @abstractmethod
-    def labelled(self) -> bool:
-        """Whether it looks at labels."""
+    labelled: ClassVar[bool] = False
+    """Whether it looks at labels."""
 
     @property
     @abstractmethod
+    def tags(self) -> frozenset[Any]:
+        """The laws that it obeys."""
+
+    @functools.cached_property
     def differentiable(self) -> bool:
-        """Whether its value has a gradient; one without is for reports."""
+        """Whether its value has a gradient: the tag ``differentiable``."""
+        return "differentiable" in self.tags
 
     @property
     @abstractmethod
@@ -86,10 +89,12 @@ class TwoSided(Part):
         if isinstance(real.points, Mapping):
             return BlockSummary({name: self.summarise(block, draws) for name, block in real.blocks()})
         with _settled(real):
-            real, draws, labelled = _normal(real), _normal_draws(draws), self.labelled
-            if real.grouped and (not labelled or real.has_label_vectors):
+            real = _normal(real)
+            if draws is not None:
+                draws = _normal_draws(draws)
+            if real.grouped and (not self.labelled or real.has_label_vectors):
                 return self.summarise_groups(real, draws)
-            classes = real.classes if labelled else None
+            classes = real.classes if self.labelled else None
             side = real if classes is None else real.with_label_vectors(classes)
             groups = self.summarise_groups(side.as_groups(), draws)
             return SideSummary(groups, not real.grouped, Space.of(real), classes)
@@ -127,7 +132,8 @@ class TwoSided(Part):
         kind = synthetic.weights.device.type
         if torch.is_inference_mode_enabled():
             with _settled(synthetic):
-                return self.compare_groups(summary, _normal(synthetic), _normal_draws(draws))
+                draws = None if draws is None else _normal_draws(draws)
+                return self.compare_groups(summary, _normal(synthetic), draws)
         if not autocasts(kind):
             return self.compare_groups(summary, synthetic, draws)
         names = [*(draws or {})]
@@ -163,11 +169,12 @@ class TwoSided(Part):
             )
         if isinstance(first, SideSummary):
             with _settled():
-                return first.merged(second, functools.partial(self.merge_groups, draws=_normal_draws(draws)))
+                kept = None if draws is None else _normal_draws(draws)
+                return first.merged(second, functools.partial(self.merge_groups, draws=kept))
         if isinstance(second, SideSummary | BlockSummary):
             return self.merge(second, first, draws)
         with _settled():
-            return self.merge_groups(first, second, _normal_draws(draws))
+            return self.merge_groups(first, second, None if draws is None else _normal_draws(draws))
 
     def sharpened(self, summary: Any, synthetic: Measure, draws: Draws = None) -> Draws:
         """The draws after the adversary, one for each group, has moved uphill; the same where there is none.
@@ -181,7 +188,7 @@ class TwoSided(Part):
             raise Unsupported(f"each block has an adversary of its own; call '{self.kind}' for one block at a time")
         groups, synthetic = self._grouped(summary, as_measure(synthetic, "synthetic"))
         with _settled(synthetic):
-            return self.sharpen_groups(groups, _normal(synthetic.detached()), _normal_draws(draws) or draws)
+            return self.sharpen_groups(groups, _normal(synthetic.detached()), _normal_draws(draws))
 
     def sharpen_groups(self, summary: Any, synthetic: Measure, draws: Mapping[str, Tensor]) -> Draws:
         """:meth:`sharpened` for grouped measures and a discrepancy with an adversary."""
@@ -297,8 +304,6 @@ def _normal(side: Measure) -> Measure:
     return side._mapped(normal) if any(map(Tensor.is_inference, side.every)) else side
 
 
-def _normal_draws(draws: Draws) -> Draws:
-    if draws is None:
-        return None
+def _normal_draws(draws: Mapping[str, Tensor]) -> dict[str, Tensor]:
     _check_draws(draws)
     return {name: normal(value) for name, value in draws.items()}

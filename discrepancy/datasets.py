@@ -79,9 +79,7 @@ class DataSetDistance(SampleDiscrepancy, kind="data_set_distance"):
     def tags(self) -> frozenset[Tag]:
         return frozenset({"zero-at-equality", "nonnegative", "symmetric", "translation-invariant", "splits"})
 
-    @property
-    def labelled(self) -> bool:
-        return True
+    labelled = True
 
     @property
     def degree(self) -> float:
@@ -216,9 +214,7 @@ class ClassesDistance(Discrepancy, kind="measure_of_classes"):
             kept |= {"zero-at-equality"}
         return self.of.tags & kept
 
-    @property
-    def labelled(self) -> bool:
-        return True
+    labelled = True
 
     @property
     def degree(self) -> float | None:

@@ -91,20 +91,10 @@ class Discrepancy(TwoSided, family=True):
     def tags(self) -> frozenset[Tag]:
         """The laws that this instance obeys."""
 
-    @property
+    @functools.cached_property
     def mergeable(self) -> bool:
         """Whether summaries of batches merge exactly into that of the whole, in bounded memory: the tag ``mergeable``."""
         return "mergeable" in self.tags
-
-    @property
-    def differentiable(self) -> bool:
-        """Whether its value has a gradient: the tag ``differentiable``."""
-        return "differentiable" in self.tags
-
-    @property
-    def labelled(self) -> bool:
-        """Whether it looks at labels."""
-        return False
 
     @property
     def needs_classes(self) -> bool:

@@ -59,9 +59,7 @@ class Joint(Discrepancy, kind="joint"):
     def tags(self) -> frozenset[Tag]:
         return self.of.tags
 
-    @property
-    def labelled(self) -> bool:
-        return True
+    labelled = True
 
     @property
     def bound(self) -> float | None:

@@ -64,10 +64,15 @@ class Grouping:
             raise InvalidInput(
                 f"'groups' must be whole numbers (n,), got {groups.dtype} of shape {tuple(groups.shape)}"
             )
-        groups = groups.long()
         for extreme in (groups.min(), groups.max()) if len(groups) else ():
             if not 0 <= int(extreme) < count:
                 raise InvalidInput(f"group numbers must lie in 0 .. {count - 1}, got {int(extreme)}")
+        return cls.unchecked(groups, count)
+
+    @classmethod
+    def unchecked(cls, groups: Int[Tensor, " n"], count: int) -> "Grouping":
+        """:meth:`of` numbers that are known to lie in 0 .. count - 1, without a look at them."""
+        groups = groups.long()
         order = torch.argsort(groups, stable=True)
         sizes = torch.bincount(groups, minlength=count)
         starts = torch.cumsum(sizes, 0) - sizes
@@ -226,10 +231,10 @@ class Measure:
 
     def split(self, size: int) -> list["Measure"]:
         """This measure in parts of at most so many points (of each group), in order."""
-        _check_whole("size", size)
         n, groups = self.weights.shape[-1], (slice(None),) * (self.weights.ndim - 1)
-        if n <= size:
+        if isinstance(size, int) and n <= size:
             return [self]
+        _check_whole("size", size)
         parts = [(*groups, slice(start, start + size)) for start in range(0, n, size)]
         return [self._mapped(lambda tensor, rows=rows: tensor[rows]) for rows in parts]
 

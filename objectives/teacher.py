@@ -32,7 +32,7 @@ from objectives.engine.batch_gradient import batch_gradient
 from objectives.engine.bound_context import PART_EXAMPLES
 from objectives.engine.extractor import Extractor
 from objectives.engine.runtime import Runtime
-from objectives.rng import shuffled
+from objectives.rng import rng, shuffled
 from objectives.storage import write_bytes
 from objectives.synthetic.artefact import SyntheticSet
 from objectives.training.trainer import NetworkTrainer, TrainingData
@@ -125,7 +125,7 @@ class Teacher(Part, family=True, kind="teacher"):
         data.require_rows("a teacher")
         runtime, part = Runtime(seed, torch.device(device)), "test"
         if test is None and not self.weights:
-            kept, held = data.divided(HELD_OUT, shuffled(runtime.rng("teacher", "held out")))
+            kept, held = data.divided(HELD_OUT, shuffled(rng(runtime.seed, "teacher", "held out")))
             data, test, part = Subset(data, kept), Subset(data, held), "held-out training"
         elif test is None:
             test, part = data, "training"
@@ -151,17 +151,17 @@ class Teacher(Part, family=True, kind="teacher"):
         network, report = self.network, on_round or (lambda done, total: None)
         extractor = Extractor(network, ("logits",), data.shape, data.count, runtime)
         gradient = batch_gradient(extractor, self.training, data, self.training.criterion)
-        trainer = NetworkTrainer(self.training, extractor.initial(runtime.rng("teacher", number, "network")))
+        trainer = NetworkTrainer(self.training, extractor.initial(rng(runtime.seed, "teacher", number, "network")))
         examples = TrainingData.of_real(data, runtime.device)
         done, total = number * self.rounds, self.number * self.rounds
         report(done, total)
         for turn in range(self.rounds):
-            trainer.round(gradient, examples, runtime.rng("teacher", number, "train", turn))
+            trainer.round(gradient, examples, rng(runtime.seed, "teacher", number, "train", turn))
             report(done + turn + 1, total)
         parameters = trainer.parameters
         if network.pointwise:
             return Member(parameters)
-        order = torch.randperm(len(data), generator=runtime.rng("teacher", number, "statistics"))
+        order = torch.randperm(len(data), generator=rng(runtime.seed, "teacher", number, "statistics"))
         parts = order.split(self.training.batch)
         batches = [rows for rows in parts[:BATCHES] if len(rows) == len(parts[0])]
         return Member(parameters, _statistics(network, parameters, [examples.batch(rows)[0] for rows in batches]))

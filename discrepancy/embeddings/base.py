@@ -6,7 +6,7 @@ An embedding of a network does not own it. It names what it *takes* from the con
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -47,10 +47,8 @@ class Embedding(Part, family=True):
         """The names it needs among ``points``, ``features``, ``layers``, ``activations``, ``logits``, ``jacobian`` and
         ``gradient``."""
 
-    @property
-    def averages(self) -> bool:
-        """Whether the mean over a measure is made at once, by ``mean_of``, and features of single examples never are."""
-        return False
+    averages: ClassVar[bool] = False
+    """Whether the mean over a measure is made at once, by ``mean_of``, and features of single examples never are."""
 
     def mean_of(self, network: Forward, parameters: NetworkParameters, measure: Measure) -> Mapping[str, Tensor]:
         """The mean of φ over a flat, labelled measure of examples, by block, where the embedding ``averages``."""

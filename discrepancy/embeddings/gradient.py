@@ -47,9 +47,7 @@ class LossGradient(Embedding, kind="loss_gradient"):
     def takes(self) -> frozenset[str]:
         return frozenset({"gradient"})
 
-    @property
-    def averages(self) -> bool:
-        return True
+    averages = True
 
     def __call__(self, taken: Taken, draws: Draws = None) -> Mapping[str, Tensor]:
         """The gradients of single examples, where they are offered as ``gradient.NAME``."""

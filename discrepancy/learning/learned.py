@@ -159,9 +159,7 @@ class Parameters(Discrepancy, kind="parameters"):
             claimed |= {"translation-invariant"}
         return frozenset(claimed)
 
-    @property
-    def labelled(self) -> bool:
-        return True
+    labelled = True
 
     @property
     def learners(self) -> tuple[Learner, Learner]:
@@ -258,9 +256,7 @@ class Risk(Discrepancy, kind="risk"):
             claimed |= {"translation-invariant"}
         return frozenset(claimed)
 
-    @property
-    def labelled(self) -> bool:
-        return True
+    labelled = True
 
     @property
     def needs_classes(self) -> bool:

@@ -117,9 +117,7 @@ class JointMMD(Discrepancy, kind="joint_mmd"):
         claimed = self._of_points.tags
         return claimed if self.kernel.radial else claimed - {"translation-invariant"}
 
-    @property
-    def labelled(self) -> bool:
-        return True
+    labelled = True
 
     @property
     def degree(self) -> float | None:

@@ -102,9 +102,11 @@ class ChainNetwork(Network):
         self, generator: Generator, shape: tuple[int, ...], classes: int, *, affine: bool = True
     ) -> dict[str, Tensor]:
         steps = self.steps(shape)
-        _check_fits(self.kind, steps, shape)
+        check_image(self.kind, shape)
         parameters: dict[str, Tensor] = {}
         channels, maps = shape[0], sides(steps, *shape[1:])
+        if min(maps[-1]) < 1:
+            raise _too_small(self.kind, steps, shape)
         for layer, (step, side) in enumerate(zip(steps, maps[:-1], strict=True), 1):
             fan_in = step.kernel**2 * channels
             kernel = (step.channels, channels, step.kernel, step.kernel)
@@ -150,13 +152,11 @@ class ChainNetwork(Network):
         return outputs | read_out(parameters, x, take)
 
 
-def _check_fits(kind: str, steps: Sequence[Step], shape: tuple[int, ...]) -> None:
-    """Refuses images of which nothing is left after the last step."""
-    check_image(kind, shape)
-    if min(sides(steps, *shape[1:])[-1]) < 1:
-        least = next(side for side in range(1, 1025) if min(sides(steps, side, side)[-1]) > 0)
-        halvings = min(shape[1:]).bit_length() - 1
-        raise InvalidInput(
-            f"images of {shape[1]} x {shape[2]} are too small for a {kind}; use {least} x {least} or more, or a convnet "
-            f"with {f'depth {halvings} or less, or ' if halvings else ''}pooling 'none'"
-        )
+def _too_small(kind: str, steps: Sequence[Step], shape: tuple[int, ...]) -> InvalidInput:
+    """Of images of this shape nothing is left after the last step."""
+    least = next(side for side in range(1, 1025) if min(sides(steps, side, side)[-1]) > 0)
+    halvings = min(shape[1:]).bit_length() - 1
+    return InvalidInput(
+        f"images of {shape[1]} x {shape[2]} are too small for a {kind}; use {least} x {least} or more, or a convnet "
+        f"with {f'depth {halvings} or less, or ' if halvings else ''}pooling 'none'"
+    )

@@ -14,6 +14,7 @@ from objectives.engine.bound_context import PART_EXAMPLES
 from objectives.engine.engine import RESOLVE_SAMPLE
 from objectives.engine.extractor import Extractor
 from objectives.engine.runtime import Runtime
+from objectives.rng import rng
 
 __all__ = ["Embedded", "default_network"]
 
@@ -41,11 +42,11 @@ class Embedded:
             )
         self.extractor = Extractor(network, take, real.shape, max(len(real.classes), 2), runtime, affine=False)
         self.extractor.compile(runtime.compiles(self.extractor.seconds(len(real))))
-        self.parameters = self.extractor.initial(runtime.rng("network", number))
+        self.parameters = self.extractor.initial(rng(runtime.seed, "network", number))
         self.draws: Draws = None
-        sample = torch.randperm(len(real), generator=runtime.rng("resolve"))[:RESOLVE_SAMPLE].sort().values
+        sample = torch.randperm(len(real), generator=rng(runtime.seed, "resolve"))[:RESOLVE_SAMPLE].sort().values
         self.via = via.resolve(Measure(self._taken(self._normalised(real, sample))))
-        drawn = self.via.draw(runtime.rng("random", "via", number), self.extractor.shapes)
+        drawn = self.via.draw(rng(runtime.seed, "random", "via", number), self.extractor.shapes)
         self.draws = None if drawn is None else {name: value.to(runtime.device) for name, value in drawn.items()}
 
     def _normalised(self, side: Side, rows: Tensor | slice) -> Tensor:

@@ -206,7 +206,7 @@ class LearnerEvaluator(Evaluator[ByLearner]):
         gradient, trainer = self.context.training_gradient, NetworkTrainer(schedule.training, initial)
         assert gradient is not None
         for number in range(evaluation_draw.rounds):
-            generator = self.runtime.rng("judge", evaluation_draw.draw.network, number)
+            generator = rng(self.runtime.seed, "judge", evaluation_draw.draw.network, number)
             trainer.round(gradient, examples, generator)
         mixture = evaluation_draw.draw.mixture
         return {name: torch.lerp(initial[name], value, mixture) for name, value in trainer.parameters.items()}

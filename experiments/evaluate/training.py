@@ -22,6 +22,7 @@ from objectives.data.labelled import LabelledData
 from objectives.engine.batch_gradient import batch_gradient
 from objectives.engine.extractor import Extractor
 from objectives.engine.runtime import Runtime
+from objectives.rng import rng
 from objectives.teacher import Taught
 from objectives.terms.match import Match
 from objectives.training.batch_gradient import BatchGradient
@@ -121,7 +122,7 @@ class NetworkEvaluator(Evaluator[Protocol]):
         """
         protocol, shape, device = self.protocol, self.data.shape, self.runtime.device
         augment = None if protocol.augment is None else protocol.augment.for_data(mirror=self.data.mirror)
-        streams = [self.runtime.rng("evaluate", network, name) for name in ("network", "order", "augment", "mix")]
+        streams = [rng(self.runtime.seed, "evaluate", network, name) for name in ("network", "order", "augment", "mix")]
         initial = protocol.network.initial(streams[0], shape, self.data.outputs)
         parameters = {name: value.to(device) for name, value in initial.items()}
         trainer = NetworkTrainer(replace(protocol, augment=augment), parameters, counted=False)

@@ -1,7 +1,8 @@
 """Labels of examples: of which kind they are, and their values."""
 
+import functools
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -15,6 +16,9 @@ from objectives.data.units import Normalisation
 __all__ = ["Kind", "Labels"]
 
 Kind = Literal["hard", "soft", "scores", "teacher", "targets", "none"]
+
+AXES = {"hard": 1, "soft": 2, "scores": 2, "teacher": 2, "targets": 2, "none": None}
+"""Of the values of each kind."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +49,9 @@ class Labels:
     slots: Int[Tensor, " n"] | None = None
 
     def __post_init__(self) -> None:
-        check_choice("kind", self.kind, get_args(Kind))
-        axes = {"hard": 1, "none": None}.get(self.kind, 2)
+        if self.kind not in AXES:
+            check_choice("kind", self.kind, AXES)
+        axes = AXES[self.kind]
         found = None if self.values is None else self.values.ndim
         if found != axes:
             raise InvalidInput(f"labels of kind '{self.kind}' must have {axes or 'no'} axes, got {found or 'none'}")
@@ -62,7 +67,7 @@ class Labels:
         """Whether there are any."""
         return self.values is not None
 
-    @property
+    @functools.cached_property
     def of_classes(self) -> bool:
         """Whether they are those of classes: numbers, distributions or scores."""
         return self.kind not in ("targets", "none")
@@ -77,7 +82,7 @@ class Labels:
         assert self.values is not None
         return self.values
 
-    @property
+    @functools.cached_property
     def numbers(self) -> Int[Tensor, " n"]:
         """The class of each example: the one that it was made for where that is known, else its most likely one."""
         assert self.values is not None

@@ -31,7 +31,7 @@ class Batches:
     """The real batches of a context's draws."""
 
     def __init__(self, context: Context, seed: int) -> None:
-        self.context, self.seed = context, seed
+        self.context, self.seed, self.interval = context, seed, context.sampling.lasts
         self._kept: dict[int, Kept] = {}
 
     def rows(self, data: RealData, draw: Draw, look: Look) -> Tensor:
@@ -39,7 +39,7 @@ class Batches:
         context = self.context
         if context.batch == "all":
             return torch.cat(data.members)
-        kept, interval = self._kept.get(draw.network), context.sampling.lasts
+        kept, interval = self._kept.get(draw.network), self.interval
         if kept is not None and kept.batch == draw.batch:
             return kept.rows
         steps = 0 if kept is None else kept.steps + 1

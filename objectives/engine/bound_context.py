@@ -17,6 +17,7 @@ from objectives.engine.compile import eager_seconds
 from objectives.engine.extractor import Extractor
 from objectives.engine.memory import graph_bytes
 from objectives.engine.runtime import Runtime
+from objectives.rng import rng
 from objectives.terms.objective import TRAINED
 
 __all__ = ["PART_EXAMPLES", "BoundContext"]
@@ -181,7 +182,7 @@ class BoundContext:
 
     def initial(self, number: int) -> NetworkParameters:
         """The initial weights of the context's network of this number."""
-        return self.extractor.initial(self.runtime.rng("network", number))
+        return self.extractor.initial(rng(self.runtime.seed, "network", number))
 
     # --- augmentation -------------------------------------------------------------------------------------------------
 
@@ -192,7 +193,7 @@ class BoundContext:
         if self.augment is None:
             return {}
         rows = self.data.count if self.augment.per == "class" else self.real_examples + self.examples
-        return self.augment.draw(self.runtime.rng("augment", number), rows, self.data.shape)
+        return self.augment.draw(rng(self.runtime.seed, "augment", number), rows, self.data.shape)
 
     def augmented(
         self, points: Tensor, augmentation: Mapping[str, Tensor], labels: Tensor, places: int | Tensor

@@ -27,6 +27,7 @@ from objectives.engine.learned_draws import LearnedDraws
 from objectives.engine.network_states import NetworkStates
 from objectives.engine.real_side import RealSide
 from objectives.engine.runtime import Runtime
+from objectives.rng import rng
 from objectives.synthetic.parameterisation import Decoded
 from objectives.terms.bound import BoundTerm, DrawView, TermEngine, View
 from objectives.terms.objective import TRAINED, Objective
@@ -47,6 +48,18 @@ class Values:
     gradients: Mapping[str, Tensor]
     uphill: Sequence[Tensor | None] = ()
     idle: frozenset[str] = frozenset()
+
+    @staticmethod
+    def added(parts: "Sequence[Values]") -> tuple[Tensor, Mapping[str, Tensor]]:
+        """The total of these values, and that of each term."""
+        if len(parts) == 1:
+            return parts[0].total, parts[0].terms
+        each: dict[str, list[Tensor]] = {}
+        for part in parts:
+            for name, value in part.terms.items():
+                each.setdefault(name, []).append(value)
+        terms = {name: torch.stack(values).sum() for name, values in each.items()}
+        return torch.stack([part.total for part in parts]).sum(), terms
 
     @staticmethod
     def check(parts: "Sequence[Values]") -> None:
@@ -141,7 +154,7 @@ class Engine(TermEngine):
         return self.bound_context.extractor.size(n)
 
     def rng(self, *names: str | int) -> torch.Generator:
-        return self.runtime.rng(*names)
+        return rng(self.runtime.seed, *names)
 
     def extract(self, view: DrawView, points: Tensor) -> dict[str, Tensor]:
         context = self.bound_context
@@ -195,7 +208,7 @@ class Engine(TermEngine):
     def view(self, decoded: Decoded, step: int, name: str) -> View:
         """What the term of this name sees of decoded examples in a step."""
         at = self.real_side.at(step)
-        taken = self._taken(at, self._augmented(decoded.points, decoded.slots, at), [name])
+        taken = self._taken(at, decoded.points, decoded.slots, [name])
         return self._view(taken, decoded, at, None)
 
     def _view(self, taken: Mapping[str, Tensor], here: Decoded, at: DrawView, only: int | None) -> View:
@@ -211,8 +224,8 @@ class Engine(TermEngine):
         only: int | None,
         chosen: Sequence[str],
     ) -> Values:
-        augmented = self._augmented(here.points, here.slots, at)
-        terms = self._values(self._view(self._taken(at, augmented, chosen), here, at, only), step, chosen)
+        taken = self._taken(at, here.points, here.slots, chosen)
+        terms = self._values(self._view(taken, here, at, only), step, chosen)
         total = torch.stack(list(terms.values())).sum()
         wanted = [*leaves.values(), *self.learned_draws.leaves]
         return _collected(total, terms, leaves, torch.autograd.grad(total, wanted, allow_unused=True))
@@ -229,8 +242,7 @@ class Engine(TermEngine):
         """The same in the memory of one chunk's graph: the features without a graph, the gradient at the features, and then
         each chunk once more with its graph (one extra forward pass)."""
         with torch.no_grad():
-            augmented = self._augmented(here.points, here.slots, at)
-            features = self._taken(at, augmented, chosen)
+            features = self._taken(at, here.points, here.slots, chosen)
         inner = {name: value.detach().requires_grad_(True) for name, value in features.items()}
         terms = self._values(self._view(inner, here, at, only), step, chosen)
         total = torch.stack(list(terms.values())).sum()
@@ -244,24 +256,30 @@ class Engine(TermEngine):
         for first in range(0, len(here.points), size):
             rows = slice(first, first + size)
             part = here.points[rows].detach().requires_grad_(True)
-            augmented = self._augmented(part, here.slots[rows], at, first)
-            taken = self._taken(at, padded(augmented, size), chosen)
+            taken = self._taken(at, part, here.slots[rows], chosen, first, size)
             outputs = [taken[name][: len(part)] for name in at_inner]
             back += torch.autograd.grad(outputs, [part], [g[rows] for g in at_inner.values()])
         return replace(values, gradients={**values.gradients, "points": values.gradients["points"] + torch.cat(back)})
 
-    def _taken(self, at: DrawView, augmented: Tensor, chosen: Sequence[str]) -> dict[str, Tensor]:
-        """What the chosen terms take of synthetic examples, of the networks that they ask for."""
+    def _taken(
+        self,
+        at: DrawView,
+        points: Tensor,
+        slots: Tensor,
+        chosen: Sequence[str],
+        first: int = 0,
+        size: int = 0,
+    ) -> dict[str, Tensor]:
+        """What the chosen terms take of synthetic examples, augmented, of the networks that they ask for. The examples are
+        numbered from ``first`` on after the real ones, and filled up to ``size``."""
+        context = self.bound_context
+        augmented = context.augmented(points, at.augmentation, slots, context.real_examples + first)
+        augmented = padded(augmented, size) if size else augmented
         asked = set[bool]().union(*map(self._networks_of.__getitem__, chosen))
         taken = {"points": augmented}
         if False in asked:
-            taken |= self.bound_context.extractor(at.parameters, augmented)
+            taken |= context.extractor(at.parameters, augmented)
         return taken | self._of_trained(at, augmented) if True in asked else taken
-
-    def _augmented(self, points: Tensor, slots: Tensor, at: DrawView, first: int = 0) -> Tensor:
-        """Synthetic examples, numbered from ``first`` on after the real ones, under the augmentation of the draw."""
-        context = self.bound_context
-        return context.augmented(points, at.augmentation, slots, context.real_examples + first)
 
     def _values(self, view: View, step: int, chosen: Sequence[str]) -> dict[str, Tensor]:
         """The weighted values of terms."""

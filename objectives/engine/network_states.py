@@ -15,6 +15,7 @@ from discrepancy.networks.base import NetworkParameters
 from objectives.contexts import Draw, TrainingSchedule, Watch
 from objectives.engine.batches import Batches
 from objectives.engine.bound_context import BoundContext
+from objectives.rng import rng
 from objectives.synthetic.parameterisation import Decoded
 from objectives.training.trainer import NetworkTrainer, TrainingData
 
@@ -40,12 +41,9 @@ class NetworkStates:
     def __init__(self, context: BoundContext, batches: Batches) -> None:
         self.context, self.batches = context, batches
         self.training_schedule = context.context.training_schedule if context.has_network else None
+        self._seed = context.runtime.seed
         self._trainers: dict[int, NetworkTrainer] = {}
         self._watched = Watched()
-
-    @property
-    def _seed(self) -> int:
-        return self.context.runtime.seed
 
     def draw(self, step: int) -> Draw:
         """The draw that is current at a step, which is the step after the last one."""
@@ -122,7 +120,7 @@ class NetworkStates:
     def _accuracy(self, trainer: NetworkTrainer, watch: Watch, *names: str | int) -> float:
         """The mean over the classes of the accuracy on fresh real examples."""
         context, data = self.context, self.context.data
-        rows = data.class_batch(context.runtime.rng("watch", *names), watch.examples)
+        rows = data.class_batch(rng(context.runtime.seed, "watch", *names), watch.examples)
         found = context.output(rows, trainer.parameters, "logits").argmax(1).cpu()
         labels = data.strata[rows]
         correct = torch.bincount(labels, (found == labels).double(), minlength=data.count)
@@ -132,7 +130,7 @@ class NetworkStates:
         self, number: int, trainer: NetworkTrainer, schedule: TrainingSchedule, synthetic: Decoded | None
     ) -> None:
         context = self.context
-        generator = context.runtime.rng("train", number, trainer.rounds)
+        generator = rng(context.runtime.seed, "train", number, trainer.rounds)
         if schedule.training.on == "real":
             examples = TrainingData.of_real(context.data, context.runtime.device, context.runtime.dtype)
         else:

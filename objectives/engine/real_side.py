@@ -18,6 +18,7 @@ from objectives.data.real import Accumulator, Query, RealData
 from objectives.engine.batches import Batches
 from objectives.engine.bound_context import BoundContext
 from objectives.engine.network_states import NetworkStates
+from objectives.rng import rng
 from objectives.terms.bound import BoundTerm, Candidates, DrawView, Random
 from objectives.terms.match import BoundMatch
 
@@ -45,6 +46,7 @@ class RealSide:
         self, context: BoundContext, networks: NetworkStates, batches: Batches, terms: Mapping[str, BoundTerm]
     ) -> None:
         self.context, self.networks, self.batches, self.terms = context, networks, batches, terms
+        self.n_draws = context.context.n_draws
         self.asks_accuracy = any(term.asks_accuracy for term in terms.values())
         self.kept: OrderedDict[Draw, DrawView] = OrderedDict()
 
@@ -52,7 +54,7 @@ class RealSide:
         """The draw that is current at a step, with its summaries; made now, or kept from an earlier step."""
         draw = self.networks.draw(step)
         if draw not in self.kept:
-            if self.context.context.n_draws is None:
+            if self.n_draws is None:
                 self.kept.clear()
             self.kept[draw] = self._viewed(draw)
             while len(self.kept) > 1 and sum(view.nbytes for view in self.kept.values()) > CACHE_BYTES:
@@ -62,7 +64,7 @@ class RealSide:
 
     def later_bytes(self, steps: int) -> int:
         """What the summaries of draws that are not made yet will take, in so many steps in all; for an estimate."""
-        draws, held = self.context.context.n_draws, sum(view.nbytes for view in self.kept.values())
+        draws, held = self.n_draws, sum(view.nbytes for view in self.kept.values())
         if draws is None or not self.kept:
             return 0
         return max(0, min(CACHE_BYTES, held * min(draws, steps) // len(self.kept)) - held)
@@ -109,7 +111,7 @@ class RealSide:
 
         They are keyed by the whole draw and never by the step, so that a summary that comes back belongs to the same ones, and
         that they are new wherever anything of the draw is new."""
-        return self.terms[name].random(self.context.runtime.rng("random", name, *map(str, astuple(draw))))
+        return self.terms[name].random(rng(self.context.runtime.seed, "random", name, *map(str, astuple(draw))))
 
     def batch(self, draw: Draw, what: str) -> Examples:
         """The real examples of a draw, in the units of their source.

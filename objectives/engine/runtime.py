@@ -9,7 +9,6 @@ from discrepancy.errors import InvalidInput
 from discrepancy.parts import check_choice, fits
 from objectives.engine.compile import Policy, compiles
 from objectives.engine.memory import available_bytes
-from objectives.rng import rng
 
 __all__ = ["Runtime", "as_device"]
 
@@ -62,10 +61,6 @@ class Runtime:
             raise InvalidInput(f"'memory' must be at least 1 byte, got {self.memory}")
         if not 0 <= self.rank < self.world:
             raise InvalidInput(f"'rank' must lie in 0 .. {self.world - 1} for a world of {self.world}, got {self.rank}")
-
-    def rng(self, *names: str | int) -> torch.Generator:
-        """The random stream of this name."""
-        return rng(self.seed, *names)
 
     @property
     def free_bytes(self) -> int:

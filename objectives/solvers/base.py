@@ -17,6 +17,7 @@ from objectives.data.real import RealData
 from objectives.engine.bound_context import BoundContext
 from objectives.engine.engine import Engine
 from objectives.engine.runtime import Runtime
+from objectives.rng import rng
 from objectives.synthetic.parameterisation import EXTRA, Decoded, Layout, Parameterisation
 from objectives.terms.objective import Objective
 
@@ -90,7 +91,7 @@ class Problem:
         context = BoundContext(self.data, self.context, frozenset({"features"}), runtime, examples=1, steps=1)
         first = context.initial(self.context.at(0, runtime.seed).network)
         return self.context.sampling.rows(
-            self.data, each, runtime.rng("start"), lambda members: context.features(members, first)
+            self.data, each, rng(runtime.seed, "start"), lambda members: context.features(members, first)
         )
 
     @cached_property

@@ -123,8 +123,9 @@ class Descent(Solver, kind="descent"):
             if not bool(torch.isfinite(leaf).all()):
                 raise InvalidInput(f"'options' make steps of torch's {type(optimiser).__name__} that are not finite")
             try:
-                for _ in range(min(self.steps, MOST_TRIED) if scheduler is not None else 0):
-                    _scheduled(scheduler, 1.0)
+                if scheduler is not None:
+                    for _ in range(min(self.steps, MOST_TRIED)):
+                        _scheduled(scheduler, 1.0)
             except Exception as error:
                 raise _unsuitable("scheduler_options", type(scheduler), error) from error
 
@@ -247,11 +248,11 @@ def _unsuitable(field: str, kind: type, error: Exception) -> InvalidInput:
     return InvalidInput(f"'{field}' do not suit torch's {kind.__name__}: {reason}")
 
 
-def _scheduled(scheduler: lr_scheduler.LRScheduler | None, loss: Tensor | float) -> None:
-    """A step of the scheduler, if there is one; one that looks at the loss is told it."""
+def _scheduled(scheduler: lr_scheduler.LRScheduler, loss: Tensor | float) -> None:
+    """A step of the scheduler; one that looks at the loss is told it."""
     if isinstance(scheduler, lr_scheduler.ReduceLROnPlateau):
         scheduler.step(float(loss))
-    elif scheduler is not None:
+    else:
         scheduler.step()
 
 
@@ -320,14 +321,12 @@ class _Descending(Solving):
                     self.problem.synthetic.project(leaves, self.problem.data)
         if self.solver.solve_labels and self.step + 1 == self.steps:
             solve_labels(self.problem, self.engine, self.leaves[0], self.step)
-        self.engine.learned_draws.ascend([value.uphill for value in values])
-        loss = torch.stack([value.total for value in values]).sum()
+        if self.engine.learned_draws.leaves:
+            self.engine.learned_draws.ascend([value.uphill for value in values])
+        loss, terms = Values.added(values)
         for scheduler in self.schedulers:
-            _scheduled(scheduler, loss)
-        terms = {
-            name: torch.stack([value.terms[name] for value in values if name in value.terms]).sum()
-            for name, _ in self.problem.objective.terms
-        }
+            if scheduler is not None:
+                _scheduled(scheduler, loss)
         record = Record(self.step, loss, terms)
         self.engine.after(self.step, lambda: decoded(self.problem, self.parameters))
         self.step += 1
@@ -339,8 +338,8 @@ class _Descending(Solving):
         optimiser.zero_grad(set_to_none=False)
         now = self._decoded(leaves, only)
         values = self.engine.evaluate(now, self.step, only, terms)
-        outputs = [now.tensors[name] for name in values.gradients]
-        torch.autograd.backward(outputs, list(values.gradients.values()))
+        outputs = map(now.tensors.__getitem__, values.gradients)
+        torch.autograd.backward(list(outputs), list(values.gradients.values()))
         optimiser.step()
         return values
 

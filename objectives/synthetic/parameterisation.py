@@ -9,7 +9,7 @@ is shown is in the source's own units.
 import functools
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import torch
@@ -102,16 +102,16 @@ class Decoded:
         labels = self.labels
         return labels if labels.ndim == 2 else functional.one_hot(labels, classes).to(self.points.dtype)
 
-    @property
+    @functools.cached_property
     def tensors(self) -> dict[str, Tensor]:
         """What may be learned, by name: ``points``, ``weights``, ``labels``, and the extras under their own names."""
         return {"points": self.points, "weights": self.weights, "labels": self.labels, **self.extras}
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> "Decoded":
         """The same with some of these in other tensors."""
-        extras = {name: tensors.get(name, value) for name, value in self.extras.items()}
-        own = {name: value for name, value in tensors.items() if name not in extras}
-        return replace(self, extras=extras, **own)
+        found = {**self.tensors, **tensors}
+        points, weights, labels = found.pop("points"), found.pop("weights"), found.pop("labels")
+        return Decoded(points, weights, labels, self.slots, self.groups, found)
 
 
 class Parameterisation(Part, family=True):
@@ -240,7 +240,7 @@ class Parameterisation(Part, family=True):
         points = self.points(parameters, layout)
         labels = parameters.get("labels", layout.slots.to(points.device))
         labels = labels.softmax(-1) if self.labels == "soft" else labels
-        weights = parameters["weights"].exp() if self.weights == "learned" else points.new_ones(len(layout))
+        weights = parameters["weights"].exp() if self.weights == "learned" else points.new_ones(len(layout.slots))
         rows = weights, labels, layout.slots, layout.groups
         if self.copies > 1:
             rows = (value.repeat_interleave(self.copies, 0) for value in rows)

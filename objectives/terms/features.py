@@ -70,7 +70,7 @@ def grouped(
     features: Tensor | Mapping[str, Tensor], weights: Tensor, labels: Tensor | None, groups: Tensor, count: int
 ) -> Measure:
     """The conditional measures given the group, 0 .. count - 1; groups on the CPU spare a GPU the wait for the sizes."""
-    grouping, device = Grouping.of(groups, count), weights.device
+    grouping, device = Grouping.unchecked(groups, count), weights.device
     there = Grouping(grouping.index.to(device), grouping.mask.to(device))
     return Measure.conditional(features, weights, labels, there)
 

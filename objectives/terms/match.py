@@ -175,6 +175,10 @@ class BoundMatch(BoundTerm):
     def labelled(self) -> bool:
         return self.embedding.averages or any(discrepancy.labelled for discrepancy in self.discrepancies.values())
 
+    @functools.cached_property
+    def block_weights(self) -> Mapping[str, float]:
+        return {block: self.match.block_weight(block) for block in self.discrepancies}
+
     @property
     def resolved(self) -> dict[str, Any]:
         return {"via": self.embedding, "match": dict(self.discrepancies)}
@@ -182,7 +186,8 @@ class BoundMatch(BoundTerm):
     # --- the synthetic side -------------------------------------------------------------------------------------------
 
     def value(self, view: View) -> Float[Tensor, " g"]:
-        groups, count = self._groups(view), len(self.share)
+        slots, groups, count = view.synthetic.slots, view.synthetic.groups, len(self.share)
+        groups = {"class": slots, "group": groups, "none": torch.zeros_like(slots)}[self.match.by]
         if view.only is None:
             return self._compared(view, groups, count)
         chosen = torch.tensor([view.only], device=self.engine.device)
@@ -197,20 +202,15 @@ class BoundMatch(BoundTerm):
             if chosen is not None:
                 summary, learned = summary.select(chosen), {key: value[chosen] for key, value in learned.items()}
             draws = {**(random.blocks[block] or {}), **learned} or None
-            values.append(self.match.block_weight(block) * self.discrepancies[block].compare(summary, part, draws))
+            values.append(self.block_weights[block] * self.discrepancies[block].compare(summary, part, draws))
         return torch.stack(values).sum(0)
 
     def reduced(self, values: Float[Tensor, " g"]) -> Float[Tensor, ""]:
         return self.match.reduce(values, self.share)
 
-    def _groups(self, view: View) -> Tensor:
-        """The group of each synthetic example."""
-        slots, groups = view.synthetic.slots, view.synthetic.groups
-        return {"class": slots, "group": groups, "none": torch.zeros_like(slots)}[self.match.by]
-
     def _synthetic(self, view: View, groups: Tensor, count: int) -> Measure:
         labels = view.labels if self.labelled else None
-        offered = Measure(view.taken, view.synthetic.weights, labels)
+        offered = Measure.unchecked(view.taken, view.synthetic.weights, labels)
         return self.features(offered, groups, count, view.at.random[self.name].embedding, view.at.parameters)
 
     @torch.no_grad()
@@ -241,7 +241,7 @@ class BoundMatch(BoundTerm):
         if self.labelled:
             vectors = examples.labels.vectors(self.engine.data.count, self.engine.dtype)
             labels = None if vectors is None else vectors.to(self.engine.device, self.engine.dtype)
-        return Measure(taken, torch.ones(len(examples), device=self.engine.device), labels)
+        return Measure.unchecked(taken, torch.ones(len(examples), device=self.engine.device), labels)
 
     # --- the real side ------------------------------------------------------------------------------------------------
 
@@ -279,7 +279,7 @@ class BoundMatch(BoundTerm):
                 summary = made[block].select(torch.tensor([label], device=device))
             elif summaries:
                 summary = discrepancy.summarise(part.as_groups(), draws)
-            factor = self.match.weight_at(0, 1) * self.match.block_weight(block) * share
+            factor = self.match.weight_at(0, 1) * self.block_weights[block] * share
             found.append(Candidates(part, discrepancy, summary, draws, factor))
         return found
 
@@ -304,12 +304,14 @@ class BoundMatch(BoundTerm):
         return found
 
 
+@dataclass(eq=False)
 class _Merging(Accumulator):
     """Summaries that merge: each part is summarised and added."""
 
-    def __init__(self, bound: BoundMatch, parameters: NetworkParameters, random: Random) -> None:
-        self.bound, self.parameters, self.drawn = bound, parameters, random
-        self.made: dict[str, Any] = {}
+    bound: BoundMatch
+    parameters: NetworkParameters
+    drawn: Random
+    made: dict[str, Any] = field(default_factory=dict)
 
     def add(self, taken: Mapping[str, Tensor], examples: Examples) -> None:
         bound, groups = self.bound, examples.numbers(self.bound.match.by)
@@ -324,13 +326,15 @@ class _Merging(Accumulator):
         return self.made
 
 
+@dataclass(eq=False)
 class _Collecting(Accumulator):
     """Summaries of points: all the parts are kept, and summarised together."""
 
-    def __init__(self, bound: BoundMatch, parameters: NetworkParameters, random: Random) -> None:
-        self.bound, self.drawn = bound, random
-        self.parts: list[Measure] = []
-        self.groups: list[Tensor] = []
+    bound: BoundMatch
+    parameters: NetworkParameters
+    drawn: Random
+    parts: list[Measure] = field(default_factory=list)
+    groups: list[Tensor] = field(default_factory=list)
 
     def add(self, taken: Mapping[str, Tensor], examples: Examples) -> None:
         bound = self.bound

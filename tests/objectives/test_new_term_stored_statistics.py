@@ -18,6 +18,7 @@ from discrepancy.networks import ConvNet
 from objectives.contexts import Fresh
 from objectives.data.examples import Examples
 from objectives.data.in_memory import InMemory
+from objectives.rng import rng
 from objectives.solvers import Descent
 from objectives.terms.bound import BoundTerm, TermEngine, View
 from objectives.terms.objective import Term
@@ -61,7 +62,7 @@ def stored(seed: int = 5) -> str:
     """Statistics of the real data in the first network of a run, under a name."""
     data = images().train
     some = problem(StoredStatistics("none"), Fresh(network=NETWORK, batch=5))
-    initial = NETWORK.initial(some.runtime.rng("network", 0), data.shape, data.count, affine=False)
+    initial = NETWORK.initial(rng(some.runtime.seed, "network", 0), data.shape, data.count, affine=False)
     double = {name: value.double() for name, value in initial.items()}
     points = data.normalised(torch.arange(len(data)), dtype=torch.float64)
     outputs = NETWORK(double, points, ("statistics",))

@@ -13,6 +13,7 @@ from discrepancy.parts import check_choice
 from objectives.engine.batch_gradient import batch_gradient
 from objectives.engine.bound_context import BoundContext
 from objectives.engine.extractor import Extractor
+from objectives.rng import rng
 from objectives.solvers.base import Problem, Solver
 from objectives.solvers.selection.base import Selecting
 from objectives.training.trainer import NetworkTrainer, TrainingData
@@ -85,7 +86,7 @@ class _Forgetting(Selecting):
         data, runtime = problem.data, replace(problem.runtime, dtype=torch.float32, compile="never")
         self.extractor = Extractor(network, ("logits",), data.shape, data.count, runtime)
         number = problem.context.at(0, runtime.seed).network
-        initial = self.extractor.initial(runtime.rng("network", number))
+        initial = self.extractor.initial(rng(runtime.seed, "network", number))
         self.gradient = batch_gradient(self.extractor, solver.training, problem.data, solver.training.criterion)
         self.trainer = NetworkTrainer(solver.training, initial)
         n = len(data)
@@ -106,7 +107,7 @@ class _Forgetting(Selecting):
 
     def _advance(self) -> Tensor:
         data, runtime = self.problem.data, self.problem.runtime
-        self.trainer.round(self.gradient, self._examples(), runtime.rng("forgetting", self.step))
+        self.trainer.round(self.gradient, self._examples(), rng(runtime.seed, "forgetting", self.step))
         right = self._predictions(self.trainer.parameters) == data.strata.cpu()
         self.events += self.right & ~right
         self.right, self.learned = right, self.learned | right
