@@ -6,9 +6,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from discrepancy.networks import ConvNet
 from experiments.benchmarks import __main__ as benchmarks
-from experiments.benchmarks import distribution_matching, evaluation, levels, pairwise, summarising, timing
+from experiments.benchmarks import calls, distribution_matching, evaluation, levels, pairwise, summarising, timing
 from experiments.benchmarks.timing import alternating, beside
+from objectives import Fresh
 
 
 def test_actions_take_turns_after_a_round_that_is_not_counted():
@@ -34,6 +36,17 @@ def test_step_of_dm(monkeypatch: pytest.MonkeyPatch):
     rows = distribution_matching.rows(rounds=1, policy="never", side=8)
     assert len(rows) == 6
     assert all(row["seconds"] > 0 for row in rows)
+
+
+def test_calls_of_a_step():
+    """Its two sides go through the network once each, deeper than the step itself, and torch's own frames are not counted."""
+    context = Fresh(network=ConvNet(width=4, depth=1), batch=2)
+    step = distribution_matching.started(distribution_matching.random_images(100, 8), context, "never", {}, "")
+    found = calls.calls(step)
+    assert found[0] == calls.Call(0, "objectives/solvers/descent.py", "_Descending.advance")
+    assert sum(call.function == "ChainNetwork.__call__" for call in found) == 2
+    assert min(call.depth for call in found[1:]) == 1
+    assert {call.module.split("/")[0] for call in found} == {"discrepancy", "objectives"}
 
 
 def test_summarising():
