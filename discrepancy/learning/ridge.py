@@ -216,14 +216,24 @@ class Ridge(Learner, kind="ridge"):
             centre = (shares * x).sum(1, keepdim=True), (shares * y).sum(1, keepdim=True)
             x, y = x - centre[0], y - centre[1]
         if self.number == 0:
-            root = safe_root(shares)
-            weights = (pseudo_inverse(root * x, RANK**0.5) @ (root * y)).mT
+            weights = self._least_norm(shares, x, y)
         elif x.shape[1] >= x.shape[2]:
             weights = self._primal((shares * x).mT @ x, (shares * x).mT @ y, rounding)
         else:
             scale = self._scale((shares * x.square()).sum((1, 2)), rounding)
             weights = (solve(x @ x.mT / scale, shares[..., 0], y, self.number).mT @ x) / scale
         return _predictor(weights, centre)
+
+    @staticmethod
+    def _least_norm(
+        shares: Float[Tensor, "g m 1"], x: Float[Tensor, "g m d"], y: Float[Tensor, "g m c"]
+    ) -> Float[Tensor, "g c d"]:
+        """(Xᵀ D X)⁺ Xᵀ D Y from the roots of the weights, which have no derivative at zero: there it is added."""
+        root = safe_root(shares)
+        inverse = pseudo_inverse(root * x, RANK**0.5)
+        table = inverse @ (root * y)
+        joining = torch.where(shares == 0, shares - shares.detach(), torch.zeros_like(shares))
+        return (table + inverse @ (inverse.mT @ (x.mT @ (joining * (y - x @ table))))).mT
 
     def summarise(self, real: Measure) -> MeanSummary:
         moments = Moments(self)

@@ -182,19 +182,18 @@ def line_cost(
     levels = v.cumsum(-1)
     if real.integral is None:
         return _merged_cost(real, y, levels, p)
-    integral = _with_zero(real.integral_to(levels))
     assert real.size is not None
     if p == 2:
         sizes = v * y.square()
-        value = (sizes - 2 * y * integral.diff(dim=-1)).sum(-1) + real.size
+        value = (sizes - 2 * y * _with_zero(real.integral_to(levels)).diff(dim=-1)).sum(-1) + real.size
     else:
-        sizes, ends = (v * y.abs()).detach(), _with_zero(levels)
+        sizes, fixed = (v * y.abs()).detach(), levels.detach()
+        ends, integral = _with_zero(fixed), _with_zero(real.integral_to(fixed))
         low, high = ends[..., :-1], ends[..., 1:]
-        end = real.levels[..., -1:].detach()
-        first, last = (_within(mass, low, high, end) for mass in real.mass_up_to(y))
+        first, last = (torch.minimum(torch.maximum(mass, low), high) for mass in real.mass_up_to(y))
         turn = (first + last) / 2
         pieces = integral[..., :-1] + integral[..., 1:] - 2 * real.integral_to(turn)
-        value = (y * (2 * turn - low - high) + pieces).sum(-1)
+        value = (y * (2 * turn - low - high) + pieces + (levels - fixed) * _slopes(real, y, fixed, 1.0)).sum(-1)
     if again is not None:
         cancelled = _Notes()
         size = real.size.detach() + sizes.detach().sum(-1)
@@ -202,13 +201,6 @@ def line_cost(
         if cancelled.found:
             return _merged_cost(again(), y, levels, p)
     return value.clamp(min=0), torch.ones_like(value[:, 0])
-
-
-def _within(mass: Tensor, low: Tensor, high: Tensor, end: Tensor) -> Tensor:
-    """The mass, no less than low and no more than high. It moves with the high end where all of the real side (``end``) lies
-    below, with the low one where nothing does, and in a piece of width zero with the end on its side."""
-    inside = torch.where(low < high, torch.minimum(torch.maximum(mass, low), high), torch.where(mass > high, high, low))
-    return torch.where(mass >= end, high, torch.where(mass <= 0, low, inside))
 
 
 CANCELLED = 64 * 2.0**-52
@@ -241,11 +233,7 @@ class _Noted(Function):
 def _merged_cost(
     real: QuantileTables, y: Float[Tensor, "g l m"], levels: Float[Tensor, "g l m"], p: float
 ) -> tuple[Float[Tensor, "g l"], Float[Tensor, " g"]]:
-    """Σ over the pieces between two levels, of either side, in order; and the unit.
-
-    A level V of y moves the value by |xᵢ - yⱼ|^p - |xᵢ - yⱼ₊₁|^p, with i below V or above it where V is a level of x too: the
-    mean of both is its derivative, which is zero at equality.
-    """
+    """Σ over the pieces between two levels, of either side, in order; and the unit."""
     assert real.points is not None
     of_real = real.levels[..., 1:].detach().expand(*levels.shape[:-1], -1)
     n, last = of_real.shape[-1], real.last - 1
@@ -259,15 +247,31 @@ def _merged_cost(
     unit = unit_of_powers(gaps.flatten(1).amax(1), p)
     scale = unit[:, None, None]
     value = (widths * power(gaps / scale, p)).sum(-1)
+    return value + ((levels - levels.detach()) * _slopes(real, y, fixed, p, scale)).sum(-1), unit
+
+
+def _slopes(
+    real: QuantileTables,
+    y: Float[Tensor, "g l m"],
+    levels: Float[Tensor, "g l m"],
+    p: float,
+    scale: Tensor | float = 1.0,
+) -> Float[Tensor, "g l m"]:
+    """The derivative of the cost by each level of y, which moves it by |xᵢ - yⱼ|^p - |xᵢ - yⱼ₊₁|^p, with i below the level or
+    above it where it is a level of x too: the mean of both, which is zero at equality."""
+    assert real.points is not None
+    of_real, last = real.levels[..., 1:].detach(), real.last - 1
+    of_real = of_real.expand(*levels.shape[:-1], -1).contiguous()
+    fixed = _aligned(of_real, levels)
     following = torch.cat([y[..., 1:], y[..., -1:]], -1)
     open_end = torch.ones_like(y)
     open_end[..., -1] = 0
     slope = torch.zeros_like(y)
     for right in (False, True):
-        x = _take(real.points, torch.minimum(_search(of_real.contiguous(), fixed, right), last))
+        x = _take(real.points, torch.minimum(_search(of_real, fixed, right), last))
         here, beyond = (power((x - end).abs() / scale, p).clamp(max=LARGEST) for end in (y, following))
         slope = slope + 0.5 * (here - open_end * beyond)
-    return value + ((levels - levels.detach()) * slope).sum(-1), unit
+    return slope
 
 
 def _aligned(of_real: Float[Tensor, "g l n"], levels: Float[Tensor, "g l m"]) -> Float[Tensor, "g l m"]:

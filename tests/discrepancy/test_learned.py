@@ -218,6 +218,21 @@ def test_a_line_is_learned_from_two_points():
         assert discrepancy(mu, nu).item() == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.parametrize("intercept", [False, True])
+def test_least_squares_have_a_slope_by_the_weight_of_a_point_without_weight(intercept: bool):
+    discrepancy = Parameters(learner=Ridge(penalty=0.0, intercept=intercept))
+    mu, nu = data(9), data(6, seed=1)
+    weights = nu.weights.clone()
+    weights[2] = 0
+    leaf = weights.clone().requires_grad_()
+    value = discrepancy(mu, Measure(nu.points, leaf, nu.labels))
+    (slope,) = torch.autograd.grad(value, leaf)
+    ahead = weights + 1e-7 * torch.eye(6)[2]
+    difference = (discrepancy(mu, Measure(nu.points, ahead, nu.labels)) - value.detach()).item() / 1e-7
+    assert abs(difference) > 0.01
+    assert slope[2].item() == pytest.approx(difference, rel=1e-4)
+
+
 @pytest.mark.parametrize("m", [3, 5, 11], ids=["m=k", "m<d", "m>d"])
 def test_theorem_of_chen_et_al(m: int):
     """Theorem 4.1.2: without penalty on the synthetic side X_S = D⁺ with D = Y_S⁺ W + (I - Y_S⁺ Y_S) Z learns W exactly.

@@ -249,6 +249,23 @@ def test_derivatives_at_coincident_points_are_finite(p: float, tables: bool, mon
     assert bool(torch.isfinite(bend).all())
 
 
+@pytest.mark.parametrize("tables", [True, False], ids=["tables", "merged"])
+@pytest.mark.parametrize("p", [1.0, 2.0, 3.0])
+def test_slopes_by_weights_at_equal_levels_are_subgradients(p: float, tables: bool, monkeypatch: pytest.MonkeyPatch):
+    """Four points beside two, all of them equally heavy: the value, convex in the shares, has a kink there."""
+    monkeypatch.setattr(line.QuantileTables, "pays", lambda points, slices: tables)
+    mu = Measure(torch.tensor([[-1.2], [1.0]]).double())
+    y, v, discrepancy = torch.tensor([[1.6], [0.5], [-2.8], [-2.1]]).double(), torch.ones(4).double(), Wasserstein(p=p)
+    leaf = v.clone().requires_grad_()
+    value = discrepancy(mu, Measure(y, leaf))
+    (slope,) = torch.autograd.grad(value, leaf)
+    for j, step in enumerate(1e-6 * torch.eye(4).double()):
+        ahead, behind = (
+            sign * (discrepancy(mu, Measure(y, v + sign * step)) - value.detach()).item() / 1e-6 for sign in (1, -1)
+        )
+        assert behind - 1e-4 <= slope[j].item() <= ahead + 1e-4
+
+
 # Summaries and memory
 
 
