@@ -16,6 +16,7 @@ flag ``family=True`` does.
 import functools
 import numbers
 import os
+import re
 import types
 from abc import ABC
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -39,7 +40,7 @@ __all__ = [
 ]
 
 FAMILIES: dict[str, type["Part"]] = {}
-"""Every family by its name in lower case."""
+"""Every family by its name, such as ``weight_schedule`` for ``WeightSchedule``."""
 
 LONGEST_NAME, LONGEST_PATH = 255, 4000
 """Bytes of a file's name, and characters of its path, that Linux takes."""
@@ -51,6 +52,7 @@ class Part(ABC):
 
     kind: ClassVar[str]
     family: ClassVar[type["Part"]]
+    family_name: ClassVar[str]
     members: ClassVar[dict[str, type["Part"]]]
     paths: ClassVar[tuple[str, ...]] = ()
     """The fields that name files or folders."""
@@ -61,7 +63,8 @@ class Part(ABC):
         super().__init_subclass__(**kwargs)
         if family:
             cls.family, cls.members = cls, {}
-            FAMILIES[cls.__name__.lower()] = cls
+            cls.family_name = re.sub(r"\B(?=[A-Z])", "_", cls.__name__).lower()
+            FAMILIES[cls.family_name] = cls
         if "__post_init__" in cls.__dict__:
             setattr(cls, "__post_init__", _after_check(cls.__dict__["__post_init__"]))  # noqa: B010  (not this signature)
         if kind is None:

@@ -4,12 +4,13 @@ Nothing is imported here but the standard library and what makes strings printab
 """
 
 import argparse
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
-from discrepancy.errors import printable
+from discrepancy.errors import printable, suggestion
 
 __all__ = ["command_parser"]
 
@@ -51,6 +52,30 @@ class _Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings, allow_abbrev=False)
 
+    def parse_known_args(  # pyright: ignore[reportIncompatibleMethodOverride]  (its overloads)
+        self, args: Any = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """Refuses unknown arguments here, so that the message has the usage of the command, and the most similar option."""
+        first = (sys.argv[1:] if args is None else [*args])[:1]
+        if self._has_commands and first and first[0].startswith("-") and first[0] not in ("-h", "--help"):
+            self.error(f"options stand behind the command: {self.prog} COMMAND ... {first[0]}")
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            known = self._option_string_actions
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{suggestion(unknown[0].partition('=')[0], known)}")
+        return found, unknown
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            known = [str(choice) for choice in action.choices]
+            raise argparse.ArgumentError(
+                action, f"'{value}' is not one of {', '.join(known)}{suggestion(value, known)}"
+            )
+
+    @property
+    def _has_commands(self) -> bool:
+        return self._subparsers is not None
+
     def _print_message(self, message: str, file: Any = None) -> None:
         super()._print_message(printable(message, lines=True), file)
 
@@ -86,11 +111,16 @@ def command_parser() -> argparse.ArgumentParser:
     _json(show)
     export = command("export", "write a condensed set as an image folder, or as .npz")
     export.add_argument("artefact", metavar="ARTEFACT", help="FILE.safetensors, or a run folder")
-    export.add_argument("to", metavar="FOLDER|FILE.npz", type=Path)
+    export.add_argument(
+        "to",
+        metavar="FOLDER|FILE.npz",
+        type=Path,
+        help="a new or empty folder for PNG images, or FILE.npz for exact numbers",
+    )
     _force(export)
     _json(command("methods", "list the published methods"))
     kinds = command("kinds", "list every part that a configuration can name")
-    kinds.add_argument("family", nargs="?", help="only this family, e.g. discrepancy or solver")
+    kinds.add_argument("family", metavar="FAMILY", nargs="?", help="only this family, e.g. discrepancy or solver")
     _imports(kinds)
     _json(kinds)
     return parser
@@ -102,12 +132,14 @@ def _run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--validation",
         action="store_true",
-        help="hold a tenth of the training data out, and let 'evaluate' test on it: for choices, which no test data may guide",
+        help="hold a tenth of the training data out, on which 'evaluate' then tests: for choosing settings without test data",
     )
     parser.add_argument("--per-class", type=int, metavar="N", help="synthetic examples a class")
     parser.add_argument("--examples", type=int, metavar="N", help="total number of synthetic examples")
-    parser.add_argument("--features", metavar="NAME", help="one of the method's features by name, e.g. fcnn of ridge")
-    parser.add_argument("--steps", type=int, metavar="N")
+    parser.add_argument(
+        "--features", metavar="NAME", help="features that the method has by name: fcnn, cnn, ... for ridge"
+    )
+    parser.add_argument("--steps", type=int, metavar="N", help="steps of the solver")
     _where(parser)
     _changes(parser, "change any value, e.g. solver.lr=0.5")
     parser.add_argument(
@@ -120,7 +152,9 @@ def _run(parser: argparse.ArgumentParser) -> None:
         help="the run folder (default runs/METHOD-DATA-N, or runs/METHOD-DATA-N-seedSEED)",
     )
     parser.add_argument("--resume", action="store_true", help="continue the run in the folder")
-    parser.add_argument("--checkpoint-every", type=int, default=100, metavar="STEPS")
+    parser.add_argument(
+        "--checkpoint-every", type=int, default=100, metavar="STEPS", help="steps between two checkpoints (default 100)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print time, memory and stored bytes, and stop")
     _common(parser)
 
@@ -146,11 +180,11 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--protocol",
         default="quick",
-        help="quick, vico, ncfm, table (an MLP), or a YAML file; or learner (also: ridge), what the learner of the objective "
-        "learns from the set, in closed form",
+        help="quick, vico, ncfm, table (an MLP), or a YAML file: networks are trained; or learner (also: ridge): the learner "
+        "of the objective is fitted to the set in closed form",
     )
     _changes(parser, "change a value of the protocol")
-    parser.add_argument("--networks", type=int, metavar="N", help="number of networks that are trained, or drawn")
+    parser.add_argument("--networks", type=int, metavar="N", help="number of networks")
     parser.add_argument("--data", help="evaluate on other data than those that were condensed")
     parser.add_argument(
         "--controls",
@@ -165,7 +199,7 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
         help="the labels of the set, and those of the same teacher for its controls (own); or classes for all (hard)",
     )
     parser.add_argument(
-        "--validation", action="store_true", help="use a part of the training data, and leave the test data"
+        "--validation", action="store_true", help="evaluate on a part of the training data in place of the test data"
     )
     robust = parser.add_argument_group("accuracy under attack")
     robust.add_argument("--robust", action="store_true", help="attack the networks too, and show them corrupted images")
@@ -204,21 +238,29 @@ def _compare(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--config", metavar="FILE", help="a YAML or TOML file with any of the settings")
     parser.add_argument(
-        "--discrepancies", metavar="NAMES", help="by commas, or as YAML: '{mmd: {kernel: {kind: linear}}}'"
+        "--discrepancies", metavar="NAMES", help="kinds by commas, or YAML: '{mmd: {kernel: {kind: linear}}}'"
     )
-    parser.add_argument("--via", metavar="EMBEDDING", help="identity, features, ..., as YAML, or a YAML file")
-    parser.add_argument("--network", metavar="NETWORK", help="whose features are taken: convnet, mlp, or as YAML")
+    parser.add_argument(
+        "--via", metavar="EMBEDDING", help="the embedding: identity, features, ..., as YAML, or a YAML file"
+    )
+    parser.add_argument("--network", metavar="NETWORK", help="the network of the embedding: convnet, mlp, or as YAML")
     parser.add_argument(
         "--networks", type=int, metavar="N", help="number of random networks over which values are averaged"
     )
-    parser.add_argument("--by", help="class, none, or both (the default)")
     parser.add_argument(
-        "--resamples", type=int, metavar="N", help="halves of the real side behind an interval (default 50)"
+        "--by", help="compare class by class (class), all examples at once (none), or both (the default)"
+    )
+    parser.add_argument(
+        "--resamples",
+        type=int,
+        metavar="N",
+        help="random halves of the real side, from which intervals are computed (default 50)",
     )
     parser.add_argument(
         "--independent",
         action=argparse.BooleanOptionalAction,
-        help="whether sets that are sources are samples independent of the real side, for p-values (found out by default)",
+        help="treat named data as samples that are (not) independent of the real side; only independent samples get p-values "
+        "(default: decided from shared examples)",
     )
     parser.add_argument(
         "--out",
@@ -239,8 +281,8 @@ def _sweep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="where everything is kept and continued (default runs/sweep-NAME)"
     )
-    parser.add_argument("--resume", action="store_true", help="do what is missing in the folder")
-    parser.add_argument("--all", dest="optional", action="store_true", help="optional portions too")
+    parser.add_argument("--resume", action="store_true", help="run the cells that are missing in the folder")
+    parser.add_argument("--all", dest="optional", action="store_true", help="run the optional portions too")
     parser.add_argument(
         "--portions", type=_by_commas(str), metavar="NAMES", help="these portions only, by commas; 'cross' is one"
     )
@@ -253,14 +295,16 @@ def _sweep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="check every cell, print how long each will take, and stop"
     )
-    parser.add_argument("--report-only", action="store_true", help="make the tables of what the folder holds")
+    parser.add_argument(
+        "--report-only", action="store_true", help="write the tables of the cells that are done, and stop"
+    )
     _changes(parser, "change any value of the file")
     _where(parser)
     _common(parser)
 
 
 def _predict(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", nargs="?", metavar="FILE", help="a YAML or TOML file; the packaged study without")
+    parser.add_argument("file", nargs="?", metavar="FILE", help="a YAML or TOML file (default: the packaged study)")
     parser.add_argument("--data", help="a data set by name, an .npz file, a folder of images, or YAML")
     parser.add_argument("--per-class", type=_by_commas(int), metavar="N,...", help="sizes of the sets, by commas")
     _where(parser)
@@ -286,7 +330,7 @@ def _exact(parser: argparse.ArgumentParser) -> None:
         type=_by_commas(str),
         default=["linear", "fcnn", "rff"],
         metavar="NAMES",
-        help="of the method ridge, by commas (default linear,fcnn,rff)",
+        help="features of the method ridge, by commas (default linear,fcnn,rff)",
     )
     parser.add_argument(
         "--per-class",
@@ -295,18 +339,30 @@ def _exact(parser: argparse.ArgumentParser) -> None:
         metavar="N,...",
         help="sizes of the sets, by commas (default 1,10,50)",
     )
-    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="draws of the networks and frequencies")
     parser.add_argument(
-        "--precision", default="double", choices=("double", "mixed"), help="of the pass over the real data"
+        "--seeds",
+        type=int,
+        default=1,
+        metavar="N",
+        help="number of random draws of the networks and frequencies (default 1)",
     )
     parser.add_argument(
-        "--kip", type=float, metavar="MINUTES", help="run KIP on the features of fcnn, for so long at most at each size"
+        "--precision",
+        default="double",
+        choices=("double", "mixed"),
+        help="precision of the pass over the real data (default double)",
+    )
+    parser.add_argument(
+        "--kip",
+        type=float,
+        metavar="MINUTES",
+        help="run KIP too, on the features of fcnn: at most so many minutes for each size",
     )
     parser.add_argument(
         "--noise",
         type=_by_commas(float),
         metavar="STD,...",
-        help="condense again with such noise, and see what it hides of W",
+        help="condense again with noise of these standard deviations, and measure how well W is recovered",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     _root(parser)
@@ -351,7 +407,7 @@ def _changes(parser: argparse.ArgumentParser, what: str) -> None:
 
 
 def _where(parser: argparse.ArgumentParser, seed: int | None = None, device: str | None = None) -> None:
-    parser.add_argument("--seed", type=int, default=seed, metavar="N")
+    parser.add_argument("--seed", type=int, default=seed, metavar="N", help="seed of all random numbers (default 0)")
     parser.add_argument("--device", default=device, help="auto, cpu, cuda or cuda:N")
     _root(parser)
 

@@ -155,8 +155,8 @@ def _check_folder(experiment: Experiment, folder: RunFolder, resume: bool) -> No
     changed = difference(completed(Experiment, read(folder.config)), dump(experiment))
     if changed:
         raise InvalidInput(
-            f"'{folder.path}' was begun with another configuration: {'; '.join(changed)}; resume it as it was, or start "
-            "anew with --out"
+            f"'{folder.path}' was begun with another configuration: {'; '.join(changed)}; continue it as it was with: "
+            f"{folder.continuation()}, or name another folder with --out"
         )
 
 

@@ -86,10 +86,13 @@ def writing_folder(path: Path) -> Iterator[Path]:
         StorageError: if the disk is full, or a folder cannot be made or written.
     """
     target = Path(os.path.realpath(path))
-    if target.exists() and (not target.is_dir() or any(target.iterdir()) or target.samefile(Path.cwd())):
-        raise InvalidInput(
-            f"'{path}' exists already, and is not an empty folder or is the one you work in; name another"
-        )
+    if target.exists():
+        if not target.is_dir():
+            raise InvalidInput(f"'{path}' is a file; name a new folder")
+        if any(target.iterdir()):
+            raise InvalidInput(f"'{path}' is not an empty folder; name a new folder")
+        if target.samefile(Path.cwd()):
+            raise InvalidInput(f"'{path}' is the folder that you work in; name a new folder")
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

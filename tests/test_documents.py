@@ -185,7 +185,7 @@ def test_every_public_name_has_a_docstring():
 
 
 def test_every_kind_is_in_a_table():
-    skipped = ("bylearner", "protocol", "recipe")  # of evaluations and studies, not of a run
+    skipped = ("by_learner", "protocol", "recipe")  # of evaluations and studies, not of a run
     kinds = [
         (family, kind)
         for family, owner in FAMILIES.items()

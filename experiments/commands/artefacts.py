@@ -31,7 +31,7 @@ from experiments.report.files import made, save_png
 from experiments.report.progress import shown
 from experiments.report.robust import robust_report
 from experiments.report.summary import artefact_report, facts_report, listing_report, text_report
-from experiments.robust import RobustEvaluator, suite_for, trained_by
+from experiments.robust import WAYS, RobustEvaluator, suite_for, trained_by
 from experiments.teaching import beside, labelled, teacher_of, teacher_tree
 from objectives.data.labelled import LabelledData
 from objectives.engine.runtime import Runtime
@@ -128,7 +128,7 @@ def evaluate(
     loaded = _loaded(synthetic, artefact, data, root)
     controls = [] if list(controls) == ["none"] else list(controls)
     chosen = chosen_device(device)
-    with shown("evaluating", 1000, quiet) as advance:
+    with shown("evaluating (%)", 100, quiet) as advance:
         teacher = None
         if synthetic.labelling.kind == "teacher" and controls:
             teacher = teacher_of(
@@ -139,27 +139,22 @@ def evaluate(
                 on_round=lambda done, total: advance(0, f"teacher {done}/{total}"),
             )
         options = {"data": loaded, "runtime": Runtime(seed, chosen), "validation": validation, "teacher": teacher}
-        evaluators = {"": evaluator_of(**options)}
+        suite, evaluators = None, {"": evaluator_of(**options)}
         if robust:
             suite = suite_for(loaded, eps=eps, attacks=attacks, examples=200 if attacked is None else attacked)
-            named = protocol_named(protocol, changes, networks)
-            evaluators = {
-                way: RobustEvaluator(protocol=own, suite=suite, **options)
-                for way, own in trained_by(
-                    named, suite, ("natural", "adversarial") if training is None else training
-                ).items()
-            }
+            ways = trained_by(protocol_named(protocol, changes, networks), suite, training or WAYS)
+            evaluators = {way: RobustEvaluator(protocol=own, suite=suite, **options) for way, own in ways.items()}
         note, found = note_of_others(synthetic, loaded), {}
         for place, (way, evaluator) in enumerate(evaluators.items()):
             compared = comparison(
                 synthetic,
                 evaluator,
                 controls=controls,
-                on_progress=lambda done, what, place=place: advance(int(1000 * (place + done) / len(evaluators)), what),
+                on_progress=lambda done, what, place=place: advance(int(100 * (place + done) / len(evaluators)), what),
             )
             found[way] = replace(compared, notes=() if note is None else (note,))
     drawn = grid.picture(synthetic)
-    return robust_report(found, suite, drawn) if robust else evaluation_report(found[""], drawn)
+    return evaluation_report(found[""], drawn) if suite is None else robust_report(found, suite, drawn)
 
 
 def _loaded(synthetic: SyntheticSet, artefact: str | Path, data: str | None, root: str | None) -> LabelledData:

@@ -69,8 +69,8 @@ def compare(
     request = request_of(override(tree, changes, ComparisonRequest))
     if out is not None:
         prepare_all(Path(out), force)
-    with shown("comparing", 1000, quiet) as advance:
-        answer = compared(request, lambda done, note: advance(int(1000 * done), note))
+    with shown("comparing (%)", 100, quiet) as advance:
+        answer = compared(request, lambda done, note: advance(int(100 * done), note))
     report = comparison_report(answer)
     if out is not None:
         save_all(report, Path(out))

@@ -60,6 +60,8 @@ def run(
     tree = _named(what, Path(out) if resume and out is not None else None)
     if data is not None:
         tree = tree | {"data": dump(source_named(data, root))}
+    elif "data" not in tree and not any(change.startswith("data") for change in changes):
+        raise InvalidInput("name the data with --data, such as --data digits, or as 'data' in a configuration file")
     given = _given(None if data is not None else root, per_class, examples, steps, teacher)
     given |= {name: value for name, value in (("seed", seed), ("device", device)) if value is not None}
     tree = configured(tree, given, changes, features)

@@ -170,7 +170,7 @@ class Bound:
                         halves[place].append((self.value(first, other), self.value(second, other)))
                     advance(0.05 + 0.6 * (number + 1) / self.splits)
             except InvalidInput as error:
-                reason, halves = f"no interval: {error}", [[] for _ in sets]
+                reason, halves = f"no interval, because {error}", [[] for _ in sets]
             yardstick = None
             if seed is not None:
                 draws, largest = rng(seed, "yardstick", group), self._largest(real)
@@ -267,7 +267,7 @@ def _by_pairs(
     return Measured(
         tuple(values),
         yardstick.rooted() if mmd.root else yardstick,
-        None if sides else f"no interval: halves need at least 4 real points, got {n}",
+        None if sides else f"no interval, because halves need at least 4 real points, got {n}",
     )
 
 

@@ -276,7 +276,7 @@ def _changes(default: Any, hint: Any, tree: Any) -> bool:
 
 def _unknown(hint: type[Part], name: Any) -> str:
     kinds = kinds_of(hint)
-    family = hint.family.__name__.lower()
+    family = hint.family_name
     if not isinstance(name, str):
         return f"the kind of {family} must be text, got {received(name)} {listed(kinds)}"
     return f"unknown kind '{name}' of {family}{suggestion(name, kinds)} {listed(kinds)}"

@@ -127,7 +127,7 @@ def words(hint: Any) -> str:
     if is_leaf(hint):
         return _SINGULAR[hint]
     if is_part(hint):
-        name = hint.family.__name__.lower()
+        name = hint.family_name
         article = "an" if name[0] in "aeiou" else "a"
         return f"{article} {name} ({', '.join(kinds_of(hint)) or 'none is registered'})"
     if is_plain_dataclass(hint):

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from discrepancy.errors import InvalidInput
+from discrepancy.errors import InvalidInput, suggestion
 from experiments.evaluate.by_learner import ByLearner
 from experiments.evaluate.evaluator import Evaluator, Progress, evaluate_each
 from experiments.evaluate.protocol import Protocol
@@ -72,7 +72,9 @@ def comparison(
     """
     unknown = [name for name in controls if name not in CONTROLS]
     if unknown:
-        raise InvalidInput(f"'controls' must be any of {', '.join(CONTROLS)}, got '{unknown[0]}'")
+        raise InvalidInput(
+            f"'controls' must be any of {', '.join(CONTROLS)}, got '{unknown[0]}'{suggestion(unknown[0], CONTROLS)}"
+        )
     taught = synthetic.labelling.kind == "teacher"
     if taught and evaluator.teacher is None and controls:
         raise InvalidInput(

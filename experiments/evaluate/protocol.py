@@ -248,8 +248,10 @@ def protocol_named(name: str, changes: Sequence[str] = (), networks: int | None 
     elif Path(name).suffix in (".yaml", ".yml", ".toml"):
         protocol = build(Protocol, read(name))
     else:
-        hint = suggestion(name, PROTOCOLS)
-        raise InvalidInput(f"'protocol' must be one of {', '.join(PROTOCOLS)}, or a YAML file, got '{name}'{hint}")
+        known = [*PROTOCOLS, "learner"]
+        raise InvalidInput(
+            f"'protocol' must be one of {', '.join(known)}, or a YAML file, got '{name}'{suggestion(name, known)}"
+        )
     if changes:
         protocol = build(Protocol, override(dump(protocol), changes))
     return protocol if networks is None else replace(protocol, networks=networks)

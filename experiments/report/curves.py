@@ -65,7 +65,9 @@ def drawn(lines: Sequence[Mapping[str, Any]]) -> Figure:
     axes.set_xlabel("step", color=INK)
     axes.set_ylabel("loss" if len(names) != 1 else verbatim(f"loss, {names[0]}"), color=INK)
     if window > 1:
-        axes.set_title(f"mean of {window} measurements over single ones", loc="left", size=8, color=PALE)
+        axes.set_title(
+            f"bold: mean of {window} measurements   pale: single measurements", loc="left", size=8, color=PALE
+        )
     if len(curves) > 1:
         _label_ends(figure, axes, ends, shades)
     return figure

@@ -24,8 +24,8 @@ def prepare(path: Path, force: bool = True) -> Path:
     """
     if path.suffix not in ENDINGS:
         raise InvalidInput(
-            f"'{path}' must end in one of {', '.join(ENDINGS)}, which is the form of the report, got "
-            f"'{path.suffix}'{suggestion(path.suffix, ENDINGS)}"
+            f"'{path}' must end in one of {', '.join(ENDINGS)}: the ending gives the format of the report"
+            f"{suggestion(path.suffix, ENDINGS)}"
         )
     check_free([path], force)
     made(path.parent)

@@ -86,7 +86,7 @@ def _lines(title: str, total: int, out: Console) -> Advance:
         known = first is not None and first[0] < done < total
         left = f", {(now - first[1]) / (done - first[0]) * (total - done):.0f} s left" if known and first else ""
         out.print(
-            f"{title}: {done}/{total}, {now - start:.0f} s{left} {note}".rstrip(),
+            f"{title}: {done}/{total}, {now - start:.0f} s{left}{f', {note}' if note else ''}",
             highlight=False,
             markup=False,
             soft_wrap=True,

@@ -16,11 +16,14 @@ from objectives.attacks.base import Classify
 from objectives.attacks.threat import Norm
 from objectives.data.spec import Described
 
-__all__ = ["ATTACKS", "Suite", "survivors", "suite_for", "trained_by"]
+__all__ = ["ATTACKS", "WAYS", "Suite", "survivors", "suite_for", "trained_by"]
 
 ATTACKS = ("fgsm", "pgd", "apgd", "autoattack")
 """``apgd`` is APGD on the cross-entropy and then, on what is left, APGD-T: the first two of the four attacks of AutoAttack.
-``autoattack`` is all four, by its authors' code: up to 5,000 further predictions for each example that withstands the others."""
+``autoattack`` is all four, by its authors' code: up to 5,000 more predictions of each example that withstands the others."""
+
+WAYS = ("natural", "adversarial")
+"""Of training."""
 
 INSTALL = "pip install 'discrepancy[robust]'"
 

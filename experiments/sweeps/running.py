@@ -53,7 +53,8 @@ def run_cells(
     Raises:
         KeyboardInterrupt: when the user stops; the run under way has written its checkpoint.
     """
-    before, total = 0.0, sum(estimates[cell.key].seconds for cell in cells)
+    before, total = 0.0, int(sum(estimates[cell.key].seconds for cell in cells))
+    unfinished = max(0, total - 1)
     for position, cell in enumerate(cells, 1):
         estimate, title = estimates[cell.key], f"{position}/{len(cells)} {cell.key}"
 
@@ -61,13 +62,13 @@ def run_cells(
             part = share * estimate.condensing
             if stage == "evaluating":
                 part = estimate.condensing + share * estimate.evaluating
-            advance(min(int(before + part), int(total) - 1), f"{title}: {stage} {note}".rstrip())
+            advance(min(int(before + part), unfinished), f"{title}: {stage}{f', {note}' if note else ''}")
 
-        advance(min(int(before), int(total) - 1), title)
+        advance(min(int(before), unfinished), title)
         _do(cell, folder, worker, advancing)
         on_cell()
         before += estimate.seconds
-    advance(max(1, int(total)), "")
+    advance(max(1, total), "")
 
 
 def _do(cell: Cell, folder: SweepFolder, worker: Worker, advancing: Advancing) -> None:

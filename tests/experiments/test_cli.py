@@ -118,7 +118,7 @@ def test_every_mistake_of_a_configuration_in_one_report(tmp_path: Path, capsys: 
     [
         (["run", "dmm", "--data", "digits"], "'dmm' is neither a method nor a file; did you mean 'dm'?"),
         (["run", "dm", "--data", "minst"], "did you mean MNIST?"),
-        (["run", "dm"], "data: is missing; expected a source (diabetes, digits, held_out, images, npz, torchvision)"),
+        (["run", "dm"], "name the data with --data, such as --data digits"),
         (["run"], "name a method or a configuration file"),
         (["run", "dm", "--data", "digits", "--per-class", "0"], "'per_class' must be at least 1, got 0"),
         (["run", "random", "--data", "digits", "--per-class", "999"], "needs 999 examples of each class"),
@@ -450,6 +450,35 @@ def test_a_shortened_option_is_refused(shortened: str, capsys):
         main(["run", "dm", shortened, "3"])
     assert stopped.value.code == 2
     assert f"unrecognized arguments: {shortened}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["run", "dm", "--stpes", "3"],
+            "condense run: error: unrecognized arguments: --stpes 3; did you mean '--steps'?",
+        ),
+        (
+            ["study", "exact", "--seed=3"],
+            "study exact: error: unrecognized arguments: --seed=3; did you mean '--seeds'?",
+        ),
+        (["methods", "--Json"], "condense methods: error: unrecognized arguments: --Json; did you mean '--json'?"),
+        (
+            ["runn", "dm"],
+            "'runn' is not one of run, label, evaluate, compare, sweep, study, show, export, methods, kinds; "
+            "did you mean 'run'?",
+        ),
+        (["study", "predit"], "'predit' is not one of predict, exact; did you mean 'predict'?"),
+        (["--data", "digits", "run", "dm"], "options stand behind the command: condense COMMAND ... --data"),
+        (["evaluate", "a", "--labels", "hrad"], "'hrad' is not one of own, hard; did you mean 'hard'?"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistyped_word_of_the_command_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert message in capsys.readouterr().err
 
 
 # --- the other commands ---------------------------------------------------------------------------------------------------

@@ -432,7 +432,7 @@ def test_progress_goes_to_standard_error(capsys: pytest.CaptureFixture[str]):
         main(["compare", "digits", "digits:test", "--by", "none", "--discrepancies", "mean", "--resamples", "10"]) == 0
     )
     captured = capsys.readouterr()
-    assert "1000/1000" in captured.err
+    assert "comparing (%): 100/100" in captured.err
     assert "mean" in captured.out
 
 

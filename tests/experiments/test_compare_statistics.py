@@ -204,7 +204,7 @@ def test_what_halves_say_nothing_of_has_no_interval(kind, generator):
     (value,) = found.values
     assert value.interval(0.95) is None
     assert value.estimate == value.value
-    assert found.reason.startswith("no interval: it ")
+    assert found.reason.startswith("no interval, because it ")
 
 
 # --- the yardstick ------------------------------------------------------------------------------------------------------------

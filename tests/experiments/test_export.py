@@ -102,9 +102,12 @@ def test_a_folder_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: py
     for taken in ("out", "."):
         with pytest.raises(InvalidInput, match="is not an empty folder"):
             export(made(("a", "b")), Path(taken))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidInput, match="'file' is a file; name a new folder"):
+        export(made(("a", "b")), Path("file"))
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    with pytest.raises(InvalidInput, match="is the one you work in"):
+    with pytest.raises(InvalidInput, match="is the folder that you work in"):
         export(made(("a", "b")), Path())
 
 

@@ -238,4 +238,4 @@ def test_long_runs_show_a_running_mean() -> None:
     assert raw.tolist() == losses
     expected = [np.mean(losses[max(i - 2, 0) : i + 3]) for i in range(200)]
     np.testing.assert_allclose(smooth, expected, rtol=1e-12)
-    assert axes.get_title("left") == "mean of 5 measurements over single ones"
+    assert axes.get_title("left") == "bold: mean of 5 measurements   pale: single measurements"

@@ -242,7 +242,7 @@ def test_the_ending_of_a_file_chooses_its_form(tmp_path: Path) -> None:
     assert '![a "picture" &lt;i>](x-blank.png)' in (tmp_path / "x.md").read_text()
     with Image.open(tmp_path / "x-blank.png") as image:
         assert image.size == (300, 150)
-    with pytest.raises(InvalidInput, match=r"must end in one of .md, .html, .csv, .json, .* got '.htm'; did you mean"):
+    with pytest.raises(InvalidInput, match=r"must end in one of .md, .html, .csv, .json: .*; did you mean '.html'"):
         save(whole, tmp_path / "x.htm")
 
 
@@ -370,6 +370,6 @@ def test_the_time_left_leaves_out_what_comes_only_once(
                 now[0] = seconds
                 advance(done, "loss 1")
         lines = capsys.readouterr().err.splitlines()
-        assert lines[0] == f"condensing: {first - 1}/501, 0 s compiling"
-        assert lines[1] == f"condensing: {first}/501, 22 s loss 1"
+        assert lines[0] == f"condensing: {first - 1}/501, 0 s, compiling"
+        assert lines[1] == f"condensing: {first}/501, 22 s, loss 1"
         assert expected in lines[2]

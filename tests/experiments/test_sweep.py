@@ -1,7 +1,8 @@
 """Sweeps: every cell once, whatever happens in between; tables that say what the run folders say."""
 
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -13,6 +14,7 @@ from sweeping import TINY, files_in, finished, here, in_process, lines_of, rows_
 from discrepancy.errors import InvalidInput
 from experiments.cli import main
 from experiments.folder import RunFolder
+from experiments.report.progress import Advance
 from experiments.sweeps import plan_sweep, read_results, read_sweep, run, run_sweep
 from experiments.sweeps.cell import Advancing, Job
 from objectives.synthetic.artefact import SyntheticSet
@@ -350,7 +352,15 @@ def test_a_sweep_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert not (tmp_path / "out").exists()
     with pytest.raises(InvalidInput, match="holds no sweep; run it first"):
         read_results(asked, tmp_path / "out")
-    first = run_sweep(asked, tmp_path / "out", only=["dm"], worker=here())
+    seen: list[tuple[int, int]] = []
+
+    @contextlib.contextmanager
+    def progress(title: str, total: int) -> Iterator[Advance]:
+        yield lambda done, note="": seen.append((done, total))
+
+    first = run_sweep(asked, tmp_path / "out", only=["dm"], worker=here(), progress=progress)
+    assert seen
+    assert all(0 <= done <= total for done, total in seen)
     assert [(row.name, row.n, row.done) for row in first.rows] == [("dm", 1, 1)]
     assert first.failures == ()
     with pytest.raises(InvalidInput, match="holds a sweep already"):
