@@ -140,7 +140,8 @@ class Discrepancy(TwoSided, family=True):
 
     @property
     def adversary(self) -> Adversary | None:
-        """Who takes the supremum, where there is one. It sees the real points at every step."""
+        """How the supremum is computed, for a discrepancy that is one: which draws are moved to increase the value. None for
+        others. It reads the real points at every step."""
         return None
 
     @property

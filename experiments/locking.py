@@ -1,8 +1,8 @@
 """One process at a time in a folder.
 
-The file ``.lock`` is locked while the folder is in use. It is removed before it is unlocked, and whoever has locked a file that
-is no longer there by then, since another process has removed it meanwhile, tries again: so no two processes hold two files of
-one name.
+The file ``.lock`` is locked while the folder is in use. It is removed before it is unlocked, and a process that has locked a
+file that is no longer there by then, since another process has removed it meanwhile, tries again: so no two processes hold two
+files of one name.
 """
 
 import contextlib

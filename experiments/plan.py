@@ -25,19 +25,19 @@ __all__ = ["Plan", "planned"]
 COMPILING_SECONDS = 25.0
 COMPILED_SPEEDUP = 2.0
 COMPILING_BYTES = 256 << 20
-"""Measured on two cores; on other machines they differ, and the estimate with them."""
+"""Measured on two cores. On other machines these numbers differ, so estimates of compiled runs are rougher there."""
 
 TRYING_SECONDS = 0.3
 TRIED_STEPS, TRIAL_SECONDS, TRIED_BATCHES = 20, 1.0, 4
 SHORT_SECONDS, LONG_SECONDS, SMALL_SHARE = 5.0, 60.0, 0.05
-"""First steps that are likely to take longer are taken if they are a small share of the run and not that long; else the passes
-through the network are counted, and one chunk is timed."""
+"""The first steps are run if they will take at most SHORT_SECONDS, or at most LONG_SECONDS and this small share of the run.
+Otherwise the passes through the network are counted, and one chunk is timed."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """An estimate; the time is good to a factor of about two. ``examples`` are the decoded ones, ``stored_bytes`` what they are
-    decoded from."""
+    """An estimate; the time is good to a factor of about two. ``examples`` counts decoded examples, ``stored_bytes`` what is
+    stored."""
 
     device: str
     steps: int
@@ -53,13 +53,13 @@ class Plan:
 
 
 def planned(experiment: Experiment, data: LabelledData | None = None) -> Plan:
-    """Load the data, begin, take the first steps without compilation, and count what the others are beside them.
+    """Load the data, run the first steps without compilation, and estimate the cost of all the steps from them.
 
     Args:
-        data: the experiment's, where they are loaded already.
+        data: the data of the experiment, if they are loaded already.
 
     Raises:
-        InvalidInput: if the configuration cannot be run, or even the least memory that it needs is not there.
+        InvalidInput: if the configuration cannot be run, or needs more memory than there is in any case.
     """
     available, solver = experiment.runtime.free_bytes, experiment.solver
     with Peak(experiment.runtime.device) as peak:
@@ -112,15 +112,16 @@ def planned(experiment: Experiment, data: LabelledData | None = None) -> Plan:
 
 
 def _is_tried(seconds: float, share: float, *, stepwise: bool) -> bool:
-    """Whether the first steps are taken, where the run is likely to take so long, and they this share of it."""
+    """Whether the first steps are run: the whole run is expected to take so many ``seconds``, and the first steps this
+    ``share`` of it."""
     if share >= 1 and not stepwise:
         return False
     return seconds * share <= SHORT_SECONDS or (share <= SMALL_SHARE and seconds * share <= LONG_SECONDS)
 
 
 def _tried(problem: Problem, solver: Solver, context: BoundContext, steps: int) -> tuple[float, int]:
-    """The time of all the steps, the first ones as they are and the others in proportion to their passes through the network;
-    and the memory that these others hold beyond the first ones."""
+    """The time of all the steps, and the memory that later steps need beyond the first ones. The first steps are timed; the
+    time of the others is in proportion to their passes through the network."""
 
     def passes(count: int) -> float:
         return solver.with_steps(count).passes(problem, context) if solver.stepwise else count
@@ -139,7 +140,7 @@ def _tried(problem: Problem, solver: Solver, context: BoundContext, steps: int) 
 
 
 def _seconds_of(teacher: Teacher, data: RealData, device: torch.device) -> float:
-    """The time of teaching, in proportion to that of a few minibatches."""
+    """The time of training the teacher, from that of a few minibatches."""
     passes, one = teacher.passes(len(data)), Subset(data, torch.arange(1))
     tried, times = list[Teacher](), list[float]()
     for steps in (1, 1, 1 + TRIED_BATCHES) if passes else ():  # the first one sets up what the others use
@@ -151,8 +152,8 @@ def _seconds_of(teacher: Teacher, data: RealData, device: torch.device) -> float
 
 
 def _took(action: Callable[[], object], device: torch.device) -> float:
-    """The time of an action. On a CPU it is not more than that of the process itself, so that other processes on the machine
-    count little."""
+    """The time of an action. On a CPU it is at most the processor time of this process, so that other processes on the machine
+    have little influence."""
     start, own = time.perf_counter(), time.process_time()
     action()
     if device.type == "cuda":
@@ -162,7 +163,7 @@ def _took(action: Callable[[], object], device: torch.device) -> float:
 
 
 def _seconds_a_pass(context: BoundContext) -> float:
-    """The time of an eager forward pass of one example, whatever the terms take of it: the best of several chunks."""
+    """The time of an eager forward pass of one example, up to the outputs that the terms use: the least of several chunks."""
     indices = torch.arange(min(context.extractor.chunk, len(context.data)))
     parameters, network, device = context.initial(0), context.context.network, context.runtime.device
     if not context.has_network or network is None:
@@ -173,7 +174,7 @@ def _seconds_a_pass(context: BoundContext) -> float:
 
 
 def _best(action: Callable[[], object], device: torch.device) -> float:
-    """The least time of several tries; more of them where they are short."""
+    """The least time of several repetitions; short actions are repeated more often."""
     times, began = list[float](), time.perf_counter()
     while len(times) < 3 or (time.perf_counter() - began < TRYING_SECONDS and len(times) < 50):
         times.append(_took(action, device))

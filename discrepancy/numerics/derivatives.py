@@ -27,7 +27,7 @@ def first_order_only(tensor: Tensor, kind: str) -> Tensor:
 
 
 def refused(tensor: Tensor, message: str) -> Tensor:
-    """``tensor`` itself, through which no derivative goes: whoever asks for one gets the message as an error."""
+    """``tensor`` itself, through which no derivative goes: asking for one raises the message as an error."""
     return _Refused.apply(tensor, message)  # pyright: ignore[reportReturnType]
 
 

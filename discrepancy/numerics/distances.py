@@ -1,12 +1,12 @@
-"""Squared distances of which each has a relative error at rounding level, whatever else is in the cloud.
+"""Squared distances, each with a relative error at rounding level, wherever the other points lie.
 
 By expansion, ‖x - y‖² = ‖x‖² + ‖y‖² - 2⟨x, y⟩ is one matrix product, with an error of a few roundings of ‖x‖² + ‖y‖². So
 the pairs with ‖x - y‖² < τ (‖x‖² + ‖y‖²), which are called *near*, are computed again from their differences. The origin is
 a mean of points, and τ (:func:`threshold`) is so small that few pairs of an ordinary cloud are near.
 
 Where many pairs are near (clusters that lie far apart), or points have three coordinates at most, everything in a tile is
-computed by differences: the tile is *direct*. On an accelerator a list of pairs makes the host wait for its length, so there a
-tile is direct wherever all its differences would fit into a block, and the host waits once for each larger tile.
+computed by differences: the tile is *direct*. On an accelerator the host has to wait for the length of a list of pairs. So
+there a tile is direct wherever all its differences fit into a block, and the host waits once for each larger tile.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """Symmetric matrices by LAPACK: sums of outer products, and systems of one matrix with many penalties.
 
-What torch has for them does twice the work or more: it multiplies both triangles, and has no way from a matrix to many
-penalties but all its eigenvectors.
+torch's own functions do at least twice the work: they multiply both triangles, and solve for many penalties only through all
+the eigenvectors.
 """
 
 from collections.abc import Iterable, Sequence
@@ -31,7 +31,8 @@ class OuterProducts:
     """Σ w z zᵀ of each group, for weights >= 0, in float64: O(n z²), and z² numbers beside ``ROWS`` rows.
 
     Args:
-        products: what is multiplied in; float32 has half the digits to move, and an error of 1e-7 of the largest moment.
+        products: the type in which products are computed; float32 moves half the bytes, and has an error of 1e-7 of the
+            largest moment.
     """
 
     def __init__(self, products: torch.dtype = torch.float64) -> None:
@@ -109,7 +110,7 @@ class Penalised:
         self._reflectors = np.asfortranarray(made[1:, :-1])
 
     def solutions(self, right: Float[Tensor, "d c"], numbers: Iterable[float]) -> dict[float, Float[Tensor, "d c"]]:
-        """By λ, those left out with which the matrix is not positive definite to working precision."""
+        """The solution for each λ, without those λ with which the matrix is not positive definite to working precision."""
         turned = self._turned(right.detach().cpu().double().numpy(), "T")
         found = {number: self._solved(turned, number) for number in numbers}
         positive = {number: solution for number, solution in found.items() if solution is not None}

@@ -19,7 +19,7 @@ __all__ = ["Pairs", "Tile"]
 
 
 class Tile(NamedTuple):
-    """A block of pairs: where it lies, what stands for its rows in a product, their weights, and t of each pair."""
+    """A block of pairs: its position, the vectors of its rows in a product, their weights, and t of each pair."""
 
     groups: slice
     rows: slice
@@ -32,7 +32,7 @@ class Tile(NamedTuple):
     distances: Float[Tensor, "g b c"] | None = None
     """‖x - y‖ of a tile that is computed by differences; anything where there are few coordinates."""
     gap: Float[Tensor, "g b c"] | None = None
-    """Memory for such a tile: memory that is new costs as much as ten passes."""
+    """Memory that such a tile reuses: allocating it anew costs as much as ten passes."""
 
     @property
     def at(self) -> tuple[slice, slice]:

@@ -1,9 +1,9 @@
 """Entropic transport by other libraries, behind the methods of :class:`~discrepancy.transport.potentials.Entropic`.
 
-Their usual schedule anneals ε and stops where it arrives, which leaves gradients wrong by half and more where the blur is a
-twentieth of the distances. So all their steps are made at the final ε, and one sweep of ours then says how much mass is still
-out of place. Both give the gradient that holds the potentials fixed. A term of a measure with itself is their OT(ν, ν) with one
-side fixed, so that the real side's own is computed once here too.
+Their usual schedule anneals ε and stops as soon as ε has its final value. Where the blur is a twentieth of the distances,
+gradients are then wrong by half or more. So all their steps are made at the final ε, and one sweep of our own then measures how
+much mass is still out of place. Both libraries give the gradient that holds the potentials fixed. A term of a measure with
+itself is their OT(ν, ν) with one side fixed, so the term of the real side is computed only once, as in our own solver.
 """
 
 import importlib
@@ -31,7 +31,7 @@ DENSE_PAIRS = 5_000**2
 """Pairs of points (of all groups) up to which geomloss holds matrices of them; above, it needs KeOps."""
 
 NEARLY = 1e-8
-"""log(first blur / last blur): as good as none, so that all steps are made at the final ε."""
+"""log(first blur / last blur): nearly zero, so that all steps are made at the final ε."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Borrowed:
         half: Float[Tensor, "g m"],
         slopes: bool = True,
     ) -> Potentials:
-        """OT of a measure with itself, with its derivatives where it stands in one of the two places."""
+        """OT of a measure with itself, with its derivatives with respect to one of its two arguments."""
         return self.across(y, b, y, b, centre, (half, half))
 
     def loss(self, x: Float[Tensor, "g n d"], y: Float[Tensor, "g m d"]) -> Callable[..., Tensor]:

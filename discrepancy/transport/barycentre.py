@@ -31,8 +31,9 @@ def barycentre(
 
         min over y of  Σₖ λₖ W₂²(μₖ, ν_y),       ν_y = 1/count Σⱼ δ_{yⱼ},       yⱼ <- Σₖ λₖ E_{πₖ}[x | yⱼ]
 
-    Each atom moves to the mean of what the best plans send to it: no step increases the objective, and it ends where no plan
-    changes, at a stationary point and not always at the minimum. For one measure it quantises it with equal masses.
+    Each atom moves to the mean of the points that the optimal plans send to it. No step increases the objective. The iteration
+    ends where no plan changes: at a stationary point, which need not be the minimum. For a single measure the result is a
+    quantisation with equal masses.
 
     Grouped measures give a grouped barycentre, one a group. A step solves one linear program for every measure and group, see
     :class:`~discrepancy.transport.Wasserstein`.
@@ -92,7 +93,7 @@ def barycentre(
 
 
 def _checked(measures: Sequence[Measure], count: int, importance: Sequence[float] | None) -> list[float]:
-    """λ, after a look at everything that was given."""
+    """The weights λ, after all arguments are checked."""
     if not measures:
         raise InvalidInput("'measures' must hold at least one measure, got none")
     if count < 1:

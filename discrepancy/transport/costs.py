@@ -21,7 +21,7 @@ HELD_BYTES = {"cpu": 128 << 20, "cuda": 1 << 30}
 """Bytes of costs that are kept between sweeps; above, each sweep computes them again, tile by tile."""
 
 STEEP = 1e-3
-"""The rounding error of an exponent C / ε from which on everything is in float64."""
+"""Where the rounding error of an exponent C / ε is larger than this, everything is computed in float64."""
 
 HELD_FROM = 16
 """Coordinates from which on it pays to keep costs."""
@@ -105,7 +105,7 @@ class Cost:
         return found
 
     def of_squares(self, squared: Float[Tensor, "g b c"]) -> Float[Tensor, "g b c"]:
-        """-C from squared distances, in their place."""
+        """-C from squared distances, written over them."""
         return squared.mul_(-0.5) if self.p == 2 else squared.sqrt_().neg_()
 
     def tiles(self, whole_rows: bool = False) -> Iterator[tuple[slice, slice, slice]]:
@@ -167,7 +167,8 @@ class Cost:
         return softmin, (slope / masses[..., None] if slopes else slope).to(self.dtype)
 
     def exponents(self, b: Tensor, g: Tensor, eps: Tensor) -> tuple[Float[Tensor, "g m"], Float[Tensor, "g 1"]]:
-        """What an exponent has from its column alone, log b + g / ε, and by how much it was lowered to be at most 0."""
+        """The part of an exponent that depends on its column alone, log b + g / ε, and by how much it was lowered so that it is
+        at most 0."""
         exponents = b.log() + g / eps[:, None]
         shift = exponents.amax(-1, keepdim=True)
         return (exponents - shift).to(self.dtype), shift

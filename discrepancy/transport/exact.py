@@ -2,8 +2,8 @@
 
     W_p^p(μ, ν) = min_π Σᵢⱼ πᵢⱼ ‖xᵢ - yⱼ‖^p = max_{φ,ψ} Σᵢ wᵢ φᵢ + Σⱼ vⱼ ψⱼ,      φᵢ + ψⱼ <= ‖xᵢ - yⱼ‖^p
 
-A vertex of the polytope has at most n + m - 1 pairs with mass, and these are all that is kept of the plan. By the envelope
-theorem the derivative in the points holds π fixed, and the derivative in the weights is ψ.
+A vertex of the polytope has mass on at most n + m - 1 pairs, and only these are kept of the plan. By the envelope theorem the
+derivative in the points holds π fixed, and the derivative in the weights is ψ.
 """
 
 from collections.abc import Sequence
@@ -37,14 +37,14 @@ from discrepancy.transport.simplex import Start, optimal
 __all__ = ["PAIRS", "Plan", "Wasserstein", "optimal_plan"]
 
 SLIGHTEST = 1e-300
-"""Powers of lengths below this are taken for it where a potential is divided by them."""
+"""The least power of a length by which a potential is divided."""
 
 PAIRS = 25_000_000
 """Pairs n m of points that have weight up to which a program is solved: some 1.5 GB, and ten seconds."""
 
 _STARTS: WeakKeyDictionary[SampleSummary, dict[int, list[Start]]] = WeakKeyDictionary()
-"""Where programs against a summary start, by m, one a group. They change the time of a comparison and never its value or
-gradient, so they belong neither to the summary nor to a checkpoint."""
+"""The starts of the programs against a summary, by m, one for each group. They change the time of a comparison and never its
+value or gradient, so they belong neither to the summary nor to a checkpoint."""
 
 
 class Plan(NamedTuple):
@@ -61,19 +61,20 @@ class Wasserstein(SampleDiscrepancy, kind="wasserstein"):
     """W_p^p with the cost ‖x - y‖^p: the p-th power of a metric (the metric itself for p = 1 or ``root``).
 
     Exact up to rounding in float64: a linear program on the CPU for every group and comparison, whatever the device. Its
-    potentials certify each plan; where costs differ by so many powers of ten that they do not, a NumericalWarning says so. In
-    one dimension it is solved by sorting, with no limit on size and no such limit either, in O(m log(n m)) a comparison for
-    p = 1 and p = 2 (:mod:`discrepancy.transport.line`).
+    potentials certify each plan. Where they cannot, since costs differ by too many powers of ten, a NumericalWarning says so.
+    In one dimension it is solved by sorting: there is no limit on the number of points or on the range of the costs, and a
+    comparison takes O(m log(n m)) for p = 1 and p = 2 (:mod:`discrepancy.transport.line`).
 
-    Gradients hold the optimal plan fixed (points) and are dual potentials (weights): right wherever plan and potentials are
-    unique, a choice of subgradient elsewhere, such as equal weights on both sides. Second derivatives are refused for d > 1.
+    The gradient in the points holds the optimal plan fixed. The gradient in the weights is the dual potentials. Both are right
+    wherever plan and potentials are unique; elsewhere, for example with equal weights on both sides, they are one of several
+    subgradients. Second derivatives are refused for d > 1.
 
     Summary: the real points; its sensitivity is not bounded (it is, by diameter^p / n, only on a bounded
     domain, which is not assumed). Cost: O(n m d) for the costs and about O((n m)^1.5) for the program in time, some
-    60 bytes a pair in memory; O((n + m) d) is kept for the backward pass. Points without weight cost nothing. A program of
-    n >= 4 m and n m >= 100,000 starts from the potentials of the last comparison with the same summary, if it is compared again
-    (real data that are kept, weights that are not learned): two to five times fewer milliseconds where the points moved little,
-    and the same bits (:mod:`discrepancy.transport.simplex`).
+    60 bytes a pair in memory; O((n + m) d) is kept for the backward pass. Points without weight cost nothing. A program with
+    n >= 4 m and n m >= 100,000 starts from the potentials of the last comparison with the same summary, if there was one (the
+    real data are kept, and weights are not learned). It is then two to five times as fast where the points have moved little,
+    with the same bits (:mod:`discrepancy.transport.simplex`).
 
     Args:
         p: the power of the cost, at least 1.
@@ -197,7 +198,7 @@ def optimal_plan(
     Raises:
         InvalidInput: beyond the cap.
         NonFinite: if points or weights are not finite.
-        Unsupported: if the simplex does not arrive.
+        Unsupported: if the simplex does not converge.
 
     Warns:
         NumericalWarning: where the potentials do not certify the plan, since costs differ by more than float64 can tell.

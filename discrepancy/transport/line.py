@@ -4,15 +4,15 @@ With the quantile functions Q of two measures,
 
     W_p^p(μ, ν) = ∫₀¹ |Q_μ(t) - Q_ν(t)|^p dt = Σ over the pieces between two levels, of either side, |xᵢ - yⱼ|^p x its width,
 
-a sum of terms that are not negative: exact to rounding, O((n + m) log(n + m)). Levels that differ by their rounding are one.
-There is a faster way where p is 1 or 2. With A(t) = ∫₀ᵗ Q_μ and V₀ = 0 ≤ V₁ ≤ ... the cumulative weights of ν's
-sorted atoms,
+a sum of terms that are not negative: exact to rounding, O((n + m) log(n + m)). Levels that differ only by rounding count as
+one. There is a faster way where p is 1 or 2. With A(t) = ∫₀ᵗ Q_μ and V₀ = 0 ≤ V₁ ≤ ... the cumulative weights of ν's sorted
+atoms,
 
     p = 2:      Σⱼ vⱼ yⱼ² - 2 Σⱼ yⱼ (A(Vⱼ) - A(Vⱼ₋₁)) + E_μ x²
     p = 1:      Σⱼ yⱼ (2tⱼ - Vⱼ - Vⱼ₋₁) + A(Vⱼ) + A(Vⱼ₋₁) - 2 A(tⱼ),       tⱼ = F_μ(yⱼ) within [Vⱼ₋₁, Vⱼ]
 
-A is piecewise linear, so a table of it made once answers by binary search, O(m log(n m)) a comparison. These sums cancel: where
-the value is so small that this may show, the pieces are added up.
+A is piecewise linear. A table of it is made once, and a comparison looks its values up by binary search, in O(m log(n m)). The
+terms of these sums cancel. Where the value is so small that their rounding could matter, the pieces are added up instead.
 
 The order of the points is locally constant: the value is a piecewise smooth function of points and weights, and so are all
 its derivatives, which automatic differentiation has right between the kinks (ties of points; equal levels of both sides).
@@ -35,7 +35,7 @@ from discrepancy.scale import unit_of_powers
 __all__ = ["QuantileTables", "check_power", "in_units", "line_cost", "power", "rounding_of", "shared_levels"]
 
 LARGEST = 1e300
-"""Powers beyond this are taken for it in a derivative by a level."""
+"""The largest power in a derivative with respect to a level."""
 
 
 def check_power(p: float) -> None:
@@ -106,7 +106,7 @@ class QuantileTables:
 
     @staticmethod
     def pays(points: Float[Tensor, "g n d"], slices: int) -> bool:
-        """Whether the faster way is worth a wait of the host, which only an accelerator makes one do."""
+        """Whether the faster way pays: it makes the host wait, which costs time on an accelerator only."""
         entries, cpu = slices * points.shape[0] * points.shape[1], points.device.type == "cpu"
         return cpu or 8 * entries > block_bytes(points.device)
 
@@ -116,7 +116,7 @@ class QuantileTables:
         return cls(tables.get("points"), tables["levels"], tables.get("integral"), tables.get("size"))
 
     def tables(self) -> dict[str, Tensor]:
-        """What there is, by name."""
+        """The tables that exist, by name."""
         every = {"points": self.points, "levels": self.levels, "integral": self.integral, "size": self.size}
         return {name: table for name, table in every.items() if table is not None}
 

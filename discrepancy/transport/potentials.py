@@ -9,8 +9,8 @@ soft minimum of the other, damped by λ = 1 or ρ / (ρ + ε):
 
 For λ = 1 a *sweep* (:mod:`discrepancy.transport.costs`) goes once through the pairs, with one exponential each: it normalises
 the rows of a tile, which is f = T(g), and adds up its columns, which is T(f). Between sweeps, Anderson's mixing of the last
-iterates alternates with Newton steps, which have a ridge, on the concave function of g that is left when f = T(g); ε falls to
-its value by a factor at a time.
+iterates alternates with Newton steps with a ridge. These maximise the concave function of g that remains when f = T(g) is
+inserted. ε is lowered to its final value by a constant factor at a time.
 """
 
 import math
@@ -38,7 +38,8 @@ HISTORY = 6
 """Earlier iterates that are mixed into the next one."""
 
 CURVATURE = 50
-"""Columns up to which a Hessian costs no more than a sweep; it is asked for so much more rarely as it costs more."""
+"""Columns up to which a Hessian costs no more than a sweep. With more columns it is computed less often, in proportion to its
+cost."""
 
 ROUGH, ROUGH_SWEEPS = 0.1, 30
 """The tolerance, and the most sweeps, at each ε before the last."""
@@ -150,10 +151,11 @@ class Entropic:
 
 
 class _Search:
-    """From iterate to iterate, each group on its own.
+    """The iteration, for each group on its own.
 
-    A move is plain (the image), mixed (Anderson's, of the last iterates) or Newton's with a ridge, which costs most and is
-    made as often as it costs no more than the rest. One that made things worse is taken back: the next is plain.
+    A move is plain (the image of the iterate), mixed (Anderson's, of the last iterates) or Newton's with a ridge. Newton moves
+    cost most, and are made so rarely that they take no more time than the others together. A move that increased the error is
+    undone, and the next one is plain.
 
     References: Iterative procedures for nonlinear integral equations (Anderson, 1965).
     """
@@ -218,7 +220,7 @@ class _Search:
         return eps[:, None] * unit * torch.linalg.solve_ex(matrix, missing[..., None])[0][..., 0]
 
     def remember(self, gap: Tensor, better: Tensor) -> None:
-        """The last move, and how it turned the gap; a group whose move is taken back forgets."""
+        """Store the last move, and the change of the gap that it made; a group whose move is undone loses its history."""
         nothing, known = torch.zeros_like(gap), (better & self.follows)[:, None]
         self.moves = [torch.where(better[:, None], move, nothing) for move in self.moves[1 - HISTORY :]]
         self.turns = [torch.where(better[:, None], turn, nothing) for turn in self.turns[1 - HISTORY :]]

@@ -1,15 +1,16 @@
-"""The network simplex of POT, started cold, or from the potentials of a similar program without any effect on the result.
+"""The network simplex of POT, started cold, or from the potentials of a similar program; the result is the same.
 
-A warm start saves pivots and may end at another optimal plan, or at the same with other rounding, so that a run that was
-interrupted would differ from one that was not. Two things exclude that. Masses are whole numbers (of units 2⁻⁵²), of which
-every sum of a pivot is exact. And a plan found from a warm start is used only if it is seen to be the only optimal one, by
-:func:`_unique`; otherwise the program is solved again, cold.
+A warm start saves pivots. It may end at another optimal plan, or at the same plan with other rounding; an interrupted run would
+then differ from an uninterrupted one. Two measures exclude that. Masses are whole multiples of 2⁻⁵², so that every sum of a
+pivot is exact. And a plan found from a warm start is used only if it is shown to be the only optimal one, by :func:`_unique`;
+otherwise the program is solved again, cold.
 
-Costs are made small before: less the minimum of their row, then of their column, which an optimal plan does not see, and in
-units of the largest that is left, since POT has absolute tolerances. So a point that lies far from all others does not blur
-them. A plan is *certified* if the potentials, made feasible, show that it costs at most 1e-7 more than an optimal one, beyond
-those minima. If they do not (clusters that lie 1e7 times their size apart), the program is solved again with all costs cut off
-far above the mean: a plan that has no mass there is optimal for the full costs too.
+Costs are made small first, since POT has absolute tolerances: the minimum of each row, and then of each column, is subtracted,
+which does not change the optimal plan, and the largest remaining cost becomes the unit. So a point that lies far from all
+others does not make the costs of the others inexact. A plan is *certified* if the potentials, made feasible, show that it costs
+at most 1e-7 more than an optimal one, beyond those minima. If they do not (clusters that lie 1e7 times their size apart), the
+program is solved again with all costs cut off far above the mean: a plan that has no mass there is optimal for the full costs
+too.
 """
 
 import warnings
@@ -37,7 +38,7 @@ STOPPED = 4e-15
 of its potentials, which are as large as that, and these are rounded (3.5e-16 measured, at 20,000 x 1,000)."""
 
 PATIENCE = 3
-"""Warm starts in a row that end in a plan which may not be the only one, after which they are left."""
+"""After so many warm starts in a row that end in a plan which may not be the only optimal one, programs are started cold."""
 
 
 CERTIFIED = 1e-7
@@ -50,7 +51,7 @@ ROUNDED = 16
 """Roundings of a pair's cost that may remain when those minima are taken off."""
 
 CUT = 1e5
-"""Times the mean cost of the plan, where costs are cut off."""
+"""Costs are cut off at so many times the mean cost of the plan."""
 
 
 class Solution(NamedTuple):
@@ -83,7 +84,7 @@ class Start:
         """The solution for the masses rounded to whole units, from these potentials ψ, or cold where there are none.
 
         Raises:
-            Unsupported: if the simplex does not arrive.
+            Unsupported: if the simplex does not converge.
         """
         a, b, found = _whole(a), _whole(b), None
         if second is not None and self.failures < PATIENCE:
@@ -132,7 +133,7 @@ def simplex(
     """The optimal plan and both potentials, from the potentials of a start if there is one.
 
     Raises:
-        Unsupported: if the simplex does not arrive; POT itself warns only, and returns what it has.
+        Unsupported: if the simplex does not converge; POT itself only warns, and returns its last plan.
     """
     import ot  # slow to import, so only where a program is solved
 
@@ -158,7 +159,7 @@ def optimal(
     ``cost`` is overwritten.
 
     Raises:
-        Unsupported: if the simplex does not arrive.
+        Unsupported: if the simplex does not converge.
 
     Warns:
         NumericalWarning: if the potentials do not certify the plan.
@@ -238,7 +239,7 @@ def least_cost(w: Float[Tensor, " n"], v: Float[Tensor, " m"], cost: Float[Tenso
     """min E_π cost over the couplings π of two measures, for costs of any kind; no gradient.
 
     Raises:
-        Unsupported: if the simplex does not arrive.
+        Unsupported: if the simplex does not converge.
     """
     table = cost.double().cpu().numpy()
     plan = optimal((w.double() / w.sum()).cpu().numpy(), (v.double() / v.sum()).cpu().numpy(), table.copy()).plan

@@ -49,13 +49,13 @@ class Sinkhorn(SampleDiscrepancy, kind="sinkhorn"):
     Args:
         p: the cost is ‖x - y‖ᵖ / p.
         blur: the length at which transport is blurred, or a rule such as :class:`~discrepancy.kernels.Median`.
-        reach: the length beyond which mass is rather left behind; None for balanced transport.
+        reach: the length beyond which it is cheaper to leave mass behind than to move it; None for balanced transport.
         scaling: the factor between two lengths of the annealing that comes first; higher is slower and safer.
         debias: False gives OT(μ, ν) alone, which is not zero at equality.
-        tolerance: the iteration ends when no more of the mass than this is out of place, Σⱼ |Σᵢ πᵢⱼ - νⱼ|, or than rounding
-            lets be known. The error of the value is at most that mass times the largest difference of potentials: of the order
-            of the square of the tolerance for one cluster, of its first power for clusters further apart than ``blur``. That of
-            the gradient is of the order of the first power.
+        tolerance: the iteration ends when no more of the mass than this is out of place, Σⱼ |Σᵢ πᵢⱼ - νⱼ|, or than rounding can
+            resolve. The error of the value is at most that mass times the largest difference of potentials: of the order of the
+            square of the tolerance for one cluster, of its first power for clusters further apart than ``blur``. That of the
+            gradient is of the order of the first power.
         iterations: the most passes after the annealing; beyond, a NumericalWarning says what was reached.
         backend: ``own``, ``geomloss`` or ``flash_sinkhorn`` (the extra ``flash``).
 

@@ -27,15 +27,15 @@ __all__ = ["MaxSlicedWasserstein", "SlicedWasserstein"]
 class SlicedWasserstein(SampleDiscrepancy, kind="sliced_wasserstein"):
     """Mean of W_p^p over random directions: the p-th power of a metric, once averaged over all directions.
 
-    For the finitely many directions of one draw it is the p-th power of a pseudo-metric: it sees what lies in their span.
-    At most W_p^p; for p = 2 and Diracs it is ‖x - y‖² / d on average.
+    For the finitely many directions of one draw it is the p-th power of a pseudo-metric: it compares the measures in the span
+    of these directions only. It is at most W_p^p; for p = 2 and Diracs it is ‖x - y‖² / d on average.
 
     Summary: the real points, and for each direction their sorted projections as tables, 8 bytes an entry: one table of
     (n, L) for p = 2, two for p = 1, and one more where the real weights differ. 50,000 points and 500 directions are
     200 MB for p = 2. Its sensitivity is not bounded.
 
     Cost of a comparison for m points in d dimensions: O(m L (d + log(n m))) time and O(m L) memory for p = 1 and p = 2,
-    whatever n but for the search; other powers O((n + m) L log(n + m)) time and O((n + m) L) memory.
+    independent of n except for the search; other powers O((n + m) L log(n + m)) time and O((n + m) L) memory.
 
     The gradient is right almost everywhere, in points and weights, and so are second derivatives (order and levels are locally
     constant); for 1 < p < 2 these grow without limit where a projected point meets its target, and are taken as zero there.
@@ -211,7 +211,8 @@ class MaxSlicedWasserstein(SampleDiscrepancy, kind="max_sliced_wasserstein"):
 
 @dataclass(frozen=True, kw_only=True)
 class _Climb(SampleDiscrepancy):
-    """The sum over the starts, whose ascent is that of each of them, as a share of its value: Adam sees no units."""
+    """The sum over the starts of their relative values. Its ascent is the ascent of each start, and does not depend on
+    units."""
 
     of: MaxSlicedWasserstein
 
@@ -252,8 +253,8 @@ def _origin(points: Float[Tensor, "g n d"], weights: Float[Tensor, "g n"]) -> Fl
 def _projected(
     points: Float[Tensor, "g n d"], origin: Float[Tensor, "g 1 d"], directions: Float[Tensor, "*g l d"]
 ) -> Float[Tensor, "g l n"]:
-    """Projections on the directions, whose lengths do not count, in float64: points that are near to each other beside others
-    that are far stay apart by what they are apart."""
+    """Projections on the normalised directions, in float64: small distances between points stay exact where other points are
+    far away."""
     directions = directions.to(origin)
     directions = directions / torch.linalg.vector_norm(directions, dim=-1, keepdim=True)
     return torch.cat(

@@ -1,8 +1,8 @@
-"""What a dry run says beside what a run takes: memory and seconds, each method in a process of its own.
+"""Estimates of a dry run beside the memory and seconds that the run takes, each method in a process of its own.
 
     python -m experiments.benchmarks.estimates [METHOD ...] [--data digits] [--per-class 10] [--steps 30] [--set PATH=VALUE ...]
 
-The exit status is 1 where the memory that was said is off by more than a factor of 1.5 and by more than 64 MiB.
+The exit status is 1 where the estimate of memory is wrong by more than a factor of 1.5 and by more than 64 MiB.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def experiment_of(
 
 
 def measured(method: str, data: str, per_class: int, steps: int, assignments: Sequence[str]) -> dict[str, float]:
-    """The plan and the run of a method, in this process."""
+    """The estimate and the measurement for one method, in this process."""
     with tempfile.TemporaryDirectory() as folder:
         # What is imported, and what torch sets up once, is not memory of the run.
         run(experiment_of("random", "digits", 1), RunFolder(Path(folder) / "random"))

@@ -3,8 +3,8 @@ intervals contain the distance of the population.
 
     python -m experiments.benchmarks.levels [KIND ...] [--repetitions 200] [--seconds 2] [--markdown FILE]
 
-Tests: two samples of one population, Student's t with 3 degrees of freedom in 64 features, dealt out 19 times in units of
-both; a test at 5 % rejects in 5 % of the repetitions. Intervals: a fixed set of m points, and n real points drawn anew, with
+Tests: two samples of one population, Student's t with 3 degrees of freedom in 64 features, with 19 random assignments, in units
+of both; a test at 5 % rejects in 5 % of the repetitions. Intervals: a fixed set of m points, and n real points drawn anew, with
 replacement, from a population of 2,000 points in three clusters of unequal spread; an interval of 95 % contains the distance
 between population and set in 95 %. Data-dependent constants are those of the population. Figures stand with their standard
 error. A cell has fewer repetitions than were asked for where they take more processor time than the seconds.

@@ -1,4 +1,5 @@
-"""D of a real sample and several sets, with the halves that say how uncertain it is; in three ways, by what D is.
+"""D between a real sample and several sets, with its uncertainty from random halves of the sample; in three ways, for three
+sorts of D.
 
 - MMD: the sums of the kernel over pairs of blocks of real points are taken once, and every half is a sum of them.
 - D that merge: every block of real points is summarised once, and every half merges half of the summaries.
@@ -130,7 +131,7 @@ class Bound:
 
     @property
     def _smooth(self) -> bool:
-        """What is for reports only (nearest neighbours, classifiers) has a bias of another form than c / n, or none."""
+        """Discrepancies for reports only (nearest neighbours, classifiers) have a bias of another form than c / n, or none."""
         return "differentiable" in self.discrepancy.tags
 
     def _by_summaries(

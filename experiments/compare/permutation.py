@@ -1,14 +1,14 @@
 """Whether two independent real samples come from one population: the permutation test.
 
-The value of D is compared with its values after the points have been dealt out anew to the two sides. Under the hypothesis that
-both are samples of one population every deal is as likely as the real one, so
+The value of D is compared with its values after the points have been assigned to the two sides at random. If both are samples
+of one population, every assignment is as likely as the real one, so
 
-    p = (1 + number of deals with D >= the real D) / (1 + number of deals)
+    p = (1 + number of assignments with D >= the real D) / (1 + number of assignments)
 
 is at most a with probability at most a, whatever D is. A condensed set is not a sample, and has no p-value.
 
 References: A Kernel Two-Sample Test (Gretton et al., 2012), section 8; Permutation P-values Should Never Be Zero (Phipson &
-Smyth, 2010), for the added ones.
+Smyth, 2010), for the 1 that is added to both numbers.
 """
 
 from collections.abc import Callable

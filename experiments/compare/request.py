@@ -32,7 +32,7 @@ PRESETS: Mapping[str, Tree] = {
     "mmd": {"kind": "mmd", "kernel": {"kind": "gaussian", "lengthscale": {"median": 1.0}}},
     "mean": {"kind": "mmd", "kernel": {"kind": "linear"}},
 }
-"""Names that stand for more than a kind with its defaults; a configuration file can name and build all that it likes."""
+"""Short names for kinds with settings other than their defaults; a configuration file can define names of its own."""
 
 DEFAULT = ("mmd", "mean", "energy_distance", "sliced_wasserstein", "moments", "covering_radius")
 """What is measured when nothing is named: all of them cheap in any number of features."""
@@ -51,7 +51,7 @@ class ComparisonRequest:
         by: every class, all points together (``none``), or both.
         resamples: halves of the real side from which the intervals are made; see :mod:`experiments.compare.halves`.
         confidence: of the intervals.
-        permutations: deals of a permutation test.
+        permutations: random assignments in a permutation test.
         independent: whether the sets that are sources are samples independent of the real side, which permits p-values; None
             finds out whether they share examples.
         root: where torchvision's data lie.

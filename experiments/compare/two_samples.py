@@ -1,8 +1,8 @@
 """The two samples of a permutation test, in units of both together.
 
-A test is sound where every deal of the points is treated as the real one. So units, and all constants that an embedding takes
-from data, are measured on the points of both samples that are dealt out; those of the real side alone would put that side
-into a better place, and small samples of many features would differ where nothing does.
+A permutation test is valid only if every assignment of the points to the two sides is treated like the real one. So units, and
+all constants that an embedding takes from data, are measured on the points of both samples together. Measured on the real side
+alone they would fit that side better, and small samples with many features would seem to differ.
 """
 
 from dataclasses import replace

@@ -1,6 +1,6 @@
-"""What a discrepancy is worth: how large it is, on average, for a fresh real sample of size k.
+"""A scale for discrepancies: how large a discrepancy is, on average, for a new real sample of size k.
 
-A number such as MMD² = 0.013 says little. "As close as 37 real examples" says much, and says it alike for every discrepancy.
+A number such as MMD² = 0.013 says little. "As close as 37 real examples" says more, and can be compared between discrepancies.
 For squared distances of mean embeddings the expectation is known: with Q_k the empirical measure of k independent points of P,
 
     E MMD²(P, Q_k) = (E k(x, x) - E k(x, x')) / k.
@@ -28,7 +28,7 @@ LARGEST = 256
 """The largest of them where the cost of a comparison grows faster than the number of points."""
 N_DRAWS = 8
 REFERENCE = 4096
-"""Real points, at most, that stand for P where the yardstick is simulated."""
+"""The most real points that represent P where the yardstick is simulated."""
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ UNSEEN = 1_000_000_000
 """The first number of the networks that no step of a run has met."""
 
 STEPS = 5000
-"""Steps of a run after which the ages of the networks that it meets are taken to stay as they are."""
+"""Steps of a run after which the ages of its networks are treated as constant."""
 
 
 @dataclass(frozen=True)

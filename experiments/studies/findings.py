@@ -43,7 +43,7 @@ class Correlation:
         left_out: ρ without each family in turn.
         above_reference: the share of resamples in which ρ is larger than that of the reference, on the sets of both.
         missing: why sets have no value, and how many.
-        notes: warnings on the way.
+        notes: warnings that were raised.
         seconds: that all the sets together took.
     """
 

@@ -1,9 +1,9 @@
 """Which discrepancy predicts accuracy? For families of small sets of varying quality: every discrepancy, in several views,
 beside the accuracy of networks trained on each set, and their rank correlation within one size.
 
-A condensed set is made by minimising a discrepancy, and evaluated by an accuracy. This asks how good a stand-in the one is for
-the other, for sets that no method made and for sets of several methods, leaving one family out at a time, since a
-discrepancy may well order the sets of one method and fail between methods.
+A condensed set is made by minimising a discrepancy, and evaluated by an accuracy. The study measures how well the discrepancy
+predicts the accuracy, for sets that no method made and for sets of several methods. One family of sets is left out at a time,
+since a discrepancy may order the sets of one method well and still fail between methods.
 """
 
 from collections import Counter

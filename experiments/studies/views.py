@@ -162,7 +162,7 @@ def embedded(
 
 
 def _divided(measure: Measure, lengths: list[int]) -> Iterator[Measure]:
-    """Stretches of a flat measure, in order."""
+    """Consecutive parts of a flat measure."""
     start = 0
     for length in lengths:
         yield measure.select(torch.arange(start, start + length, device=measure.weights.device))

@@ -50,7 +50,7 @@ class Cell:
         return join_key(self.base, self.network)
 
     def describe(self) -> dict[str, Any]:
-        """All that its result follows from, as plain data; not where it is computed, and where the data lie."""
+        """All that determines its result, as plain data: not the device, and not the folder of the data."""
         return plain_cell(None if self.experiment is None else dump(self.experiment), dump(self.protocol))
 
 
@@ -78,7 +78,7 @@ def cells_of(sweep: Sweep) -> list[Cell]:
 
 
 class _Cells:
-    """The cells of a sweep, and the mistakes on the way."""
+    """The cells of a sweep, and the mistakes that were found in them."""
 
     def __init__(self, sweep: Sweep) -> None:
         self.sweep, self.mistakes = sweep, dict[str, list[str]]()

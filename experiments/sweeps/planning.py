@@ -1,4 +1,4 @@
-"""What a sweep will take, and whether every cell can be run: data are read once, and every run is set up without a step."""
+"""How long a sweep will take, and whether every cell can be run: data are read once, and every run is set up without a step."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass

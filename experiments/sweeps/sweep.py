@@ -10,7 +10,7 @@
     controls: [random, whole]                 # random, herding, whole: those of 'condense evaluate'
     protocol: {name: vico, set: [network.width=32], networks: 3}      # or a name alone
     sets: 1                                   # condensed sets of each method, with the seeds seed, seed + 1, ...
-    portions:                                 # stretches of the sweep; without, all methods on all data at all sizes
+    portions:                                 # parts of the sweep; without them, all methods on all data at all sizes
       first: {per_class: [10]}
       rest: {data: [fashion-mnist], per_class: [1, 10], methods: [dm], optional: true}    # with --all
     cross:                                    # the sets again, under other networks: the cross-architecture table
@@ -79,7 +79,8 @@ class ProtocolChoice:
 
 @dataclass(frozen=True, kw_only=True)
 class Portion:
-    """A stretch of a sweep; what is left out is all that the sweep names. An optional one runs with ``--all``, or by name."""
+    """A part of a sweep. A field that is left out means everything that the sweep names. An optional portion runs with
+    ``--all``, or if it is named."""
 
     data: tuple[str, ...] = ()
     per_class: tuple[int, ...] = ()
