@@ -9,7 +9,7 @@ from torch import Tensor
 
 from discrepancy.errors import InvalidInput
 
-__all__ = ["are_tensors", "as_tensor", "check_numbers", "exactly", "in_floats"]
+__all__ = ["are_tensors", "as_tensor", "check_dense", "check_numbers", "check_unmasked", "exactly", "in_floats"]
 
 EXACT = 1 << 53
 """Whole numbers up to this size are float64 numbers too."""
@@ -23,11 +23,7 @@ def as_tensor(value: Any, name: str) -> Tensor:
     """
     if not isinstance(value, Tensor):
         value = torch.from_numpy(_as_array(value, name))
-    if value.is_complex() or value.is_quantized or value.layout != torch.strided:
-        kind = "complex numbers" if value.is_complex() else f"a tensor that is quantized or of layout {value.layout}"
-        raise InvalidInput(
-            f"'{name}' must be a dense tensor of real numbers, got {kind}; use torch.view_as_real, .dequantize() or .to_dense()"
-        )
+    check_dense(value, f"'{name}'")
     return value
 
 
@@ -36,12 +32,34 @@ def are_tensors(value: Any) -> bool:
     return isinstance(value, Mapping) and all(isinstance(item, Tensor) for item in value.values())
 
 
+def check_dense(tensor: Tensor, what: str) -> None:
+    """Refuse complex, quantized and sparse tensors; ``what`` begins the message."""
+    if tensor.is_complex() or tensor.is_quantized or tensor.layout != torch.strided:
+        kind = "complex numbers" if tensor.is_complex() else f"a tensor that is quantized or of layout {tensor.layout}"
+        raise InvalidInput(
+            f"{what} must be a dense tensor of real numbers, got {kind}; use torch.view_as_real, .dequantize() or .to_dense()"
+        )
+
+
+def check_unmasked(value: Any, what: str) -> None:
+    """Refuse masked values, which numpy would read as what lies below the mask; ``what`` begins the message."""
+    masked = _masked(value)
+    if masked:
+        raise InvalidInput(f"{what} have {masked} masked values; fill them, or drop these points")
+
+
+def _masked(value: Any) -> int:
+    """The number of masked values of a numpy array, or of a list of such arrays."""
+    if isinstance(value, np.ma.MaskedArray):
+        return int(np.ma.count_masked(value))
+    if isinstance(value, list | tuple):
+        return sum(_masked(item) for item in value if isinstance(item, np.ma.MaskedArray | list | tuple))
+    return 0
+
+
 def _as_array(value: Any, name: str) -> np.ndarray:
     """A copy in native byte order."""
-    if np.ma.isMaskedArray(value) and np.ma.is_masked(value):
-        raise InvalidInput(
-            f"'{name}' has {int(np.ma.count_masked(value))} masked values; fill them, or drop these points"
-        )
+    check_unmasked(value, f"'{name}'")
     try:
         array = np.array(value)
         torch.empty(0, dtype=getattr(torch, array.dtype.name))  # the types that both have

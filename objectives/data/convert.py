@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
+from discrepancy.arrays import check_dense, check_unmasked
 from discrepancy.errors import DataWarning, InvalidInput
 from discrepancy.parts import fits, shown
 from objectives.data.labels import Labels
@@ -82,12 +83,9 @@ def _item(value: Any, number: int, name: str) -> np.ndarray:
 
 def _array(data: Any, name: str) -> np.ndarray:
     """A numpy array of native byte order; arrays of Python strings become arrays of text."""
-    masked = _masked(data)
-    if masked:
-        raise InvalidInput(f"{name} have {masked} masked values, which numpy would read as what lies below; fill them")
+    check_unmasked(data, name)
     if isinstance(data, Tensor):
-        if data.layout != torch.strided or data.is_quantized:
-            raise InvalidInput(f"{name} must be a dense tensor, got layout {data.layout}; use .to_dense()")
+        check_dense(data, name)
         tensor = data.detach().cpu()
         return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
     try:
@@ -104,15 +102,6 @@ def _array(data: Any, name: str) -> np.ndarray:
             "it first"
         )
     return array
-
-
-def _masked(data: Any) -> int:
-    """The number of masked values of a numpy array, or of a list of such arrays."""
-    if isinstance(data, np.ma.MaskedArray):
-        return int(np.ma.count_masked(data))
-    if isinstance(data, list | tuple):
-        return sum(_masked(item) for item in data if isinstance(item, np.ma.MaskedArray | list | tuple))
-    return int(data is np.ma.masked)
 
 
 def _text(array: np.ndarray, name: str) -> np.ndarray:
