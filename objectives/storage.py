@@ -2,6 +2,7 @@
 can read."""
 
 import contextlib
+import errno
 import io
 import json
 import math
@@ -251,9 +252,9 @@ def _unwritten(path: Path, error: OSError) -> StorageError:
         return error
     if not path.parent.exists():
         return StorageError(f"'{path}' could not be written: its folder is gone; restore it, or choose another folder")
-    return StorageError(
-        f"'{path}' could not be written ({error.strerror or error}); free space or choose another folder"
-    )
+    forbidden = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    remedy = "choose another folder" if forbidden else "free space or choose another folder"
+    return StorageError(f"'{path}' could not be written ({error.strerror or error}); {remedy}")
 
 
 def json_text(value: Any, indent: int | None = None) -> str:

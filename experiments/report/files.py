@@ -1,5 +1,6 @@
 """Reports as files: the ending of the name chooses the renderer."""
 
+import os
 from pathlib import Path
 
 from discrepancy.errors import InvalidInput
@@ -20,7 +21,7 @@ def prepare(path: Path, force: bool = True) -> Path:
 
     Raises:
         InvalidInput: if no renderer has the ending, or the file exists and is not to be overwritten.
-        StorageError: if the folder cannot be made.
+        StorageError: if the folder cannot be made, or cannot be written to.
     """
     if path.suffix not in ENDINGS:
         raise InvalidInput(
@@ -28,7 +29,8 @@ def prepare(path: Path, force: bool = True) -> Path:
             f"{suggestion(path.suffix, ENDINGS)}"
         )
     check_free([path], force)
-    made(path.parent)
+    if not os.access(made(path.parent), os.W_OK):
+        raise StorageError(f"'{path}' could not be written (its folder is read-only); choose another folder")
     return path
 
 

@@ -41,10 +41,12 @@ from experiments.report import (
 )
 from experiments.report.evaluation import evaluation_report
 from experiments.report.figures import blank
+from experiments.report.files import prepare
 from experiments.report.lists import kinds_report, methods_report
 from experiments.report.record import BYTES, COUNT, SECONDS, Cell, Form, fixed, scientific, significant
 from experiments.report.summary import facts_report, plan_report
 from experiments.report.values import shown
+from objectives.storage import StorageError
 
 TABLE = Table(
     columns=(Column("set"), Column("accuracy", fixed(1), unit="%", key="mean"), Column("stored", BYTES)),
@@ -244,6 +246,14 @@ def test_the_ending_of_a_file_chooses_its_form(tmp_path: Path) -> None:
         assert image.size == (300, 150)
     with pytest.raises(InvalidInput, match=r"must end in one of .md, .html, .csv, .json: .*; did you mean '.html'"):
         save(whole, tmp_path / "x.htm")
+
+
+def test_a_folder_without_write_permission_is_said_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.report.files.os.access", lambda path, mode: False)
+    with pytest.raises(StorageError, match=r"x.csv' could not be written \(its folder is read-only\)"):
+        prepare(tmp_path / "x.csv")
 
 
 # --- what commands show -------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Files are written whole or not at all, with the permissions of the umask, and damaged files are named."""
 
+import errno
 import json
 import os
 import resource
@@ -70,6 +71,15 @@ def test_a_full_disk_leaves_the_old_file(path: Path, no_space: None, writer: str
         write()
     assert path.read_bytes() == b"old"
     assert_alone(path)
+
+
+def test_where_writing_is_forbidden_no_space_is_asked_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "replace", refused)
+    with pytest.raises(StorageError, match=r"could not be written \(Permission denied\); choose another folder$"):
+        write_bytes(path, b"new")
 
 
 def test_a_full_disk_leaves_whole_lines(path: Path, no_space: None) -> None:
