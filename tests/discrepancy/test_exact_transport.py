@@ -2,12 +2,9 @@
 
 Properties (Hypothesis):
 1. equals scipy's linear program for any sizes, weights with zeros, dimensions and powers;
-2. in one dimension equals scipy's W₁ for any sizes and weights with zeros;
-3. masses in whole units are those of the measure to 2⁻⁵¹;
-4. |E f(P) - E f(Q)| <= Lip(f) W₁(P, Q) <= Lip(f) W₂(P, Q).
+2. |E f(P) - E f(Q)| <= Lip(f) W₁(P, Q) <= Lip(f) W₂(P, Q).
 """
 
-import gc
 import math
 from typing import ClassVar
 
@@ -18,11 +15,12 @@ import scipy.optimize
 import scipy.stats
 import torch
 from contract import DiscrepancyContract
+from exact_plans import drawn, sample, weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from discrepancy import Discrepancy, InvalidInput, Measure, NonFinite, NumericalWarning, Unsupported
-from discrepancy.transport import Wasserstein, exact, simplex
+from discrepancy.transport import Wasserstein, simplex
 from discrepancy.transport.exact import optimal_plan
 
 
@@ -64,14 +62,6 @@ class TestWassersteinOnTheLine(TestWasserstein):
     instances: ClassVar = {name: TestWasserstein.instances[name] for name in ("two-root", "one", "three")}
     shape = (1,)
     other_shapes = ()
-
-
-def sample(n: int, d: int = 3, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-def weights(n: int, seed: int = 0) -> torch.Tensor:
-    return torch.rand(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 # Other libraries
@@ -137,16 +127,6 @@ def test_a_point_may_stand_for_several():
             assert Wasserstein(p=p)(*sides).item() == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize("p", [1.0, 1.5, 2.0])
-def test_line_is_the_program(p: float):
-    """One coordinate by sorting; the same with a second coordinate that is zero, by the simplex."""
-    x, y = sample(13, 1), sample(9, 1, seed=1)
-    w, v = weights(13), weights(9, 1)
-    flat = Wasserstein(p=p)(Measure(x, w), Measure(y, v))
-    wide = Wasserstein(p=p)(*(Measure(torch.cat([a, 0 * a], 1), b) for a, b in ((x, w), (y, v))))
-    torch.testing.assert_close(flat, wide)
-
-
 # Numerics
 
 
@@ -178,33 +158,6 @@ def test_derivative_by_the_weight_of_a_point_without_weight(p: float, d: int):
     mass = torch.tensor([1.0, 0.0, 0.0]).double().requires_grad_()
     (slope,) = torch.autograd.grad(Wasserstein(p=p)(Measure(x), Measure(y, mass)), mass)
     torch.testing.assert_close(slope, y[:, 0].abs() ** p - 1)
-
-
-def test_line_is_exact_within_vmap_too():
-    x, y = sample(7, 1) + 1e8, torch.stack([sample(5, 1, seed=1), sample(5, 1, seed=2)]) + 1e8
-    summary = Wasserstein().summarise(Measure(x))
-
-    def value(points: torch.Tensor) -> torch.Tensor:
-        return Wasserstein().compare(summary, Measure(points))
-
-    torch.testing.assert_close(torch.vmap(value)(y), torch.stack([value(points) for points in y]), rtol=1e-12, atol=0)
-
-
-def test_line_in_units_whose_squares_overflow():
-    x, y = sample(23, 1), sample(17, 1, seed=1)
-    near, far = (Wasserstein(root=True)(Measure(factor * x), Measure(factor * y)) for factor in (1.0, 1e200))
-    torch.testing.assert_close(far / 1e200, near)
-
-
-@pytest.mark.parametrize("p", [1.0, 1.5, 2.0])
-def test_line_is_exact_beside_far_points(p: float):
-    x = sample(40, 1)
-    x[::2] += 1e12
-    y = x.flip(0) + 0.25
-    moves = (y.flip(0).numpy().astype(np.longdouble) - x.numpy()).astype(np.longdouble)
-    assert Wasserstein(p=p)(Measure(x), Measure(y)).item() == pytest.approx(
-        float((np.abs(moves) ** p).mean()), rel=1e-14
-    )
 
 
 def best_pairs(x: torch.Tensor, y: torch.Tensor) -> np.ndarray:
@@ -283,105 +236,6 @@ def test_what_is_kept_for_backward_does_not_grow_with_the_pairs():
     assert saved(800) < 5 * saved(200)
 
 
-# Warm starts
-
-
-def descent(n: int, m: int, steps: int, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """The points after so many steps against one summary, as a run makes them."""
-    summary, v = Wasserstein().summarise(Measure(x).as_groups()), weights(m)[None] + 0.1
-    for _ in range(steps):
-        leaf = y.clone().requires_grad_()
-        (slope,) = torch.autograd.grad(Wasserstein().compare(summary, Measure(leaf[None], v)).sum(), leaf)
-        y = y - 0.05 * m * slope
-    return y
-
-
-@pytest.fixture
-def used(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, bool]]:
-    """Of each program: whether it started warm, and whether its plan is the only optimal one."""
-    seen: list[tuple[bool, bool]] = []
-    solve = simplex.simplex
-
-    def watched(a, b, cost, start=None):
-        found = solve(a, b, cost, start)
-        seen.append((start is not None, simplex._unique(cost, found)))
-        return found
-
-    monkeypatch.setattr(simplex, "simplex", watched)
-    return seen
-
-
-@pytest.mark.parametrize("ties", [False, True], ids=["in general position", "with ties"])
-def test_a_run_that_is_interrupted_is_the_same_to_the_bit(ties: bool, used):
-    """3 + 3 steps, of which the fourth starts cold, equal 6; whole numbers and repeated points have many optimal plans."""
-    n, m = 700, 150
-    x, y = sample(n, 5), sample(m, 5, seed=1)
-    if ties:
-        x, y = x.round(), x.round()[:m]
-    whole = descent(n, m, 6, y, x)
-    warm = [each for start, each in used if start]
-    assert any(warm) != ties
-    assert torch.equal(descent(n, m, 3, descent(n, m, 3, y, x), x), whole)
-
-
-def test_a_warm_start_changes_neither_value_nor_gradient(used):
-    x, y = sample(900, 7), sample(120, 7, seed=1)
-    summary, found = Wasserstein().summarise(Measure(x).as_groups()), []
-    Wasserstein().compare(summary, Measure(y + 0.01 * sample(120, 7, seed=2)).as_groups())
-    for against in (summary, Wasserstein().summarise(Measure(x).as_groups())):
-        leaf = y.clone().requires_grad_()
-        value = Wasserstein().compare(against, Measure(leaf).as_groups())
-        found.append((value.detach(), torch.autograd.grad(value.sum(), leaf)[0]))
-    assert [start for start, _ in used] == [False, True, False]
-    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
-    theirs = ot.emd2([], [], (torch.cdist(x, y) ** 2).numpy())
-    assert found[0][0].item() == pytest.approx(float(theirs), rel=1e-11)
-
-
-def test_learned_weights_start_cold(used):
-    """The potentials, which are the gradient, are one choice of many where the plan is degenerate."""
-    summary, y = Wasserstein().summarise(Measure(sample(900)).as_groups()), sample(120, seed=1)[None]
-    for _ in range(3):
-        Wasserstein().compare(summary, Measure(y, torch.ones(1, 120).requires_grad_()))
-    assert not any(start for start, _ in used)
-
-
-def test_a_summary_that_goes_takes_its_potentials_along():
-    before = len(exact._STARTS)
-    summary = Wasserstein().summarise(Measure(sample(900)).as_groups())
-    Wasserstein().compare(summary, Measure(sample(120, seed=1)).as_groups())
-    assert len(exact._STARTS) == before + 1
-    del summary
-    gc.collect()
-    assert len(exact._STARTS) == before
-
-
-def test_warm_starts_that_fail_are_left(used):
-    """Points on a grid: no plan is the only one, so after three times the cold solver is left alone."""
-    x = sample(900, 2).round()
-    summary = Wasserstein().summarise(Measure(x).as_groups())
-    for _ in range(6):
-        Wasserstein().compare(summary, Measure(x[:120]).as_groups())
-    assert sum(start for start, _ in used) == simplex.PATIENCE
-
-
-@settings(max_examples=30, deadline=None)
-@given(n=st.integers(1, 40), seed=st.integers(0, 99), equal=st.booleans())
-def test_masses_in_whole_units(n: int, seed: int, equal: bool):
-    mass = np.ones(n) if equal else weights(n, seed).numpy()
-    whole = simplex._whole(mass)
-    assert whole.sum() == simplex.UNITS
-    assert np.array_equal(whole, np.round(whole))
-    np.testing.assert_allclose(whole / simplex.UNITS, mass / mass.sum(), rtol=0, atol=2.0**-51)
-
-
-def test_a_cycle_of_ties_is_not_unique():
-    """Two points against two: all pairs cost the same, so any plan is optimal; and not if one pair costs more."""
-    masses = np.full(2, simplex.UNITS / 2)
-    for cost, expected in ((np.ones((2, 2)), False), (np.array([[0.0, 1.0], [1.0, 1.0]]), True)):
-        assert simplex._unique(cost, simplex.simplex(masses, masses, cost)) is expected
-
-
 # Refusals
 
 
@@ -435,14 +289,6 @@ def test_no_global_generator_is_touched():
 # Properties
 
 
-masses = st.sampled_from([0.0, 0.5, 1.0, 3.0])
-
-
-def drawn(data: st.DataObject, n: int) -> torch.Tensor:
-    some = data.draw(st.lists(masses, min_size=n - 1, max_size=n - 1))
-    return torch.tensor([*some, 1.0], dtype=torch.float64)
-
-
 @settings(max_examples=60, deadline=None)
 @given(
     n=st.integers(1, 7),
@@ -459,17 +305,6 @@ def test_equals_the_program_of_scipy(n: int, m: int, d: int, p: float, offset: f
     mu, nu = Measure(x, drawn(data, n)), Measure(y, drawn(data, m))
     expected = linear_program(distances(mu, nu) ** p, mu.shares.numpy(), nu.shares.numpy())
     assert Wasserstein(p=p)(mu, nu).item() == pytest.approx(expected, rel=1e-8, abs=1e-7)
-
-
-@settings(max_examples=60, deadline=None)
-@given(n=st.integers(1, 9), m=st.integers(1, 9), ties=st.booleans(), data=st.data())
-def test_line_equals_scipy(n: int, m: int, ties: bool, data: st.DataObject):
-    x, y = sample(n, 1), sample(m, 1, 1)
-    if ties:
-        x, y = x.round(), y.round()
-    mu, nu = Measure(x, drawn(data, n)), Measure(y, drawn(data, m))
-    expected = scipy.stats.wasserstein_distance(x[:, 0], y[:, 0], mu.weights, nu.weights)
-    assert Wasserstein(p=1.0)(mu, nu).item() == pytest.approx(expected, abs=1e-12)
 
 
 @settings(max_examples=30, deadline=None)

@@ -1,39 +1,24 @@
-"""The engine against the published loss written out in plain torch, and its own laws: groups, summaries, chunks, cache."""
+"""The engine against the published loss written out in plain torch: groups, embeddings, terms that are added."""
 
-import contextlib
 from typing import Any
 
 import pytest
 import torch
-from small import NETWORK, SIZES, decoded, images, problem, table
-from torch import Tensor, nn
+from engines import batch_of, means, module
+from small import NETWORK, decoded, images, problem, table
+from torch import Tensor
 
-from discrepancy import MMD, Gaussian, MeanGradients
-from discrepancy.embeddings import Features, Identity, Layers, LossGradient, RandomFourier, Standardised
-from discrepancy.errors import InvalidInput, NumericalWarning
+from discrepancy import MMD, Gaussian
+from discrepancy.embeddings import Features, Identity, Layers, RandomFourier, Standardised
 from discrepancy.kernels import Median
-from discrepancy.networks import ConvNet
 from objectives.contexts import Context, Fresh, Pool
-from objectives.data.labelled import LabelledData
-from objectives.engine.engine import Engine, Values
-from objectives.rng import rng
+from objectives.engine.engine import Engine
 from objectives.synthetic.parameterisation import Decoded
 from objectives.synthetic.pixels import Pixels
-from objectives.terms.match import BoundMatch, Match
-from objectives.terms.objective import Summand
+from objectives.terms.match import Match
 from objectives.terms.penalties import CrossEntropy, TotalVariation
 from objectives.terms.reductions import CVaR, Max, Mean, Proportional, Reduction, Sum
 from objectives.training.augmentation import Siamese
-
-
-def module(parameters: dict[str, Tensor], channels: int) -> nn.Sequential:
-    """The published ConvNet up to its features, of torch's own modules, with these weights."""
-    layers: list[nn.Module] = []
-    for number in (1, 2):
-        convolution = nn.Conv2d(channels if number == 1 else 8, 8, 3, padding=1, bias=False)
-        convolution.weight.data = parameters[f"conv{number}.weight"]
-        layers += [convolution, nn.GroupNorm(8, 8), nn.ReLU(), nn.AvgPool2d(2)]
-    return nn.Sequential(*layers, nn.Flatten())
 
 
 def published(engine: Engine, here: Decoded, step: int, rows: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
@@ -51,32 +36,6 @@ def published(engine: Engine, here: Decoded, step: int, rows: dict[int, Tensor])
         loss = loss + ((network(real).detach().mean(0) - network(own).mean(0)) ** 2).sum()
     (gradient,) = torch.autograd.grad(loss, points)
     return loss.detach(), gradient
-
-
-def batch_of(data: LabelledData, size: int, seed: int, number: int) -> dict[int, Tensor]:
-    """The real examples of each class in the batch of this number."""
-    indices = data.train.class_batch(rng(seed, "batch", number), size)
-    return {c: indices[data.train.labels.numbers[indices] == c] for c in range(data.count)}
-
-
-def assert_same(first: Values, second: Values, rtol: float = 1e-5, atol: float = 1e-6) -> None:
-    torch.testing.assert_close(first.total, second.total, rtol=rtol, atol=atol)
-    torch.testing.assert_close(dict(first.terms), dict(second.terms), rtol=rtol, atol=atol)
-    torch.testing.assert_close(dict(first.gradients), dict(second.gradients), rtol=rtol, atol=atol)
-
-
-def counting(engine: Engine) -> list[int]:
-    """How many real examples pass through the network, call by call."""
-    calls: list[int] = []
-    extractor = engine.bound_context.extractor
-    forward = extractor._plain
-
-    def counted(parameters: Any, points: Tensor) -> Any:
-        calls.append(len(points))
-        return forward(parameters, points)
-
-    extractor._plain = counted
-    return calls
 
 
 # --- the published loss ----------------------------------------------------------------------------------------------
@@ -133,10 +92,6 @@ def test_augmentation_by_image_gives_every_image_its_own_row() -> None:
 
 
 # --- groups and reductions ------------------------------------------------------------------------------------------------
-
-
-def means(points: Tensor, labels: Tensor, count: int) -> Tensor:
-    return torch.stack([points[labels == c].double().mean(0).flatten() for c in range(count)])
 
 
 GROUPS = torch.tensor([0, 1] * 15 + [1])
@@ -288,158 +243,6 @@ def test_standardised_features_use_real_numbers() -> None:
     torch.testing.assert_close(engine.evaluate(here, 0).total.double(), expected, rtol=1e-4, atol=0)
 
 
-# --- summaries, cache, chunks -----------------------------------------------------------------------------------------
-
-
-def test_a_pool_summarises_each_draw_once() -> None:
-    some = problem(images(), context=Pool(network=NETWORK, size=3))
-    engine, here = some.engine(40), decoded(some)
-    calls = counting(engine)
-    for step in range(40):
-        engine.evaluate(here, step)
-    assert sum(calls) == 3 * sum(SIZES)
-
-
-def test_a_network_that_is_kept_on_all_data_is_summarised_once() -> None:
-    some = problem(images(), context=Fresh(network=NETWORK, batch="all", keep=4))
-    engine, here = some.engine(8), decoded(some)
-    calls = counting(engine)
-    for step in range(8):
-        engine.evaluate(here, step)
-    assert sum(calls) == 2 * sum(SIZES)
-    assert len(engine.real_side.kept) == 1
-
-
-def test_fresh_summarises_at_every_step_but_once_a_step() -> None:
-    some = problem(images(), context=Fresh(network=NETWORK, batch=4))
-    engine, here = some.engine(3), decoded(some)
-    calls = counting(engine)
-    for step in (0, 0, 1, 1, 2):
-        engine.evaluate(here, step)
-    assert sum(calls) == 3 * 12
-
-
-def test_a_cached_summary_equals_a_new_one() -> None:
-    some = problem(images(), context=Pool(network=NETWORK, size=2, augment=Siamese(), augmentations=2))
-    used, here = some.engine(20), decoded(some)
-    for step in range(20):
-        used.evaluate(here, step)
-    for step in (3, 19):
-        old, new = used.evaluate(here, step), some.engine(20).evaluate(here, step)
-        assert old.total.equal(new.total)
-        assert old.gradients["points"].equal(new.gradients["points"])
-
-
-def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    some = problem(images(), context=Pool(network=NETWORK, size=4))
-    engine, here = some.engine(30), decoded(some)
-    size = engine.real_side.at(0).nbytes
-    monkeypatch.setattr("objectives.engine.real_side.CACHE_BYTES", 2 * size)
-    for step in range(30):
-        engine.evaluate(here, step)
-        assert len(engine.real_side.kept) <= 2
-        assert engine.context.at(step, 0) in engine.real_side.kept
-
-
-def test_what_was_used_last_stays_longest(monkeypatch: pytest.MonkeyPatch) -> None:
-    some = problem(images(), context=Pool(network=NETWORK, size=3))
-    engine, here = some.engine(200), decoded(some)
-    first = {some.context.at(step, 0).network: step for step in range(30)}
-    monkeypatch.setattr("objectives.engine.real_side.CACHE_BYTES", 2 * engine.real_side.at(first[0]).nbytes)
-    calls = counting(engine)
-    for network in (1, 0, 2, 0):  # 0 was used after 1, so 2 takes the place of 1
-        engine.evaluate(here, first[network])
-    assert sum(calls) == 2 * sum(SIZES)
-
-
-def test_chunks_do_not_matter_where_every_image_has_its_own_row() -> None:
-    context = Pool(network=NETWORK, size=1, augment=Siamese(per="image"))
-    some = problem(images(), context=context)
-    here, at_once, in_chunks = decoded(some), some.engine(1), some.engine(1)
-    in_chunks.bound_context.extractor.chunk = 4
-    assert_same(at_once.evaluate(here, 0), in_chunks.evaluate(here, 0))
-
-
-@pytest.mark.parametrize("kernel", [None, Gaussian(lengthscale=2.0)], ids=["means", "points"])
-@pytest.mark.parametrize(("batch", "chunk"), [(9, 4), ("all", 1), ("all", 31)])
-def test_chunks_do_not_matter(kernel: Gaussian | None, batch: Any, chunk: int) -> None:
-    match = Match(MMD() if kernel is None else MMD(kernel=kernel), via=Features())
-    context = Pool(network=NETWORK, size=1, batch=batch, augment=Siamese())
-    some = problem(images(), match + CrossEntropy(), context=context)
-    here = decoded(some)
-    at_once, in_chunks = some.engine(1), some.engine(1)
-    in_chunks.bound_context.extractor.chunk = chunk
-    assert_same(at_once.evaluate(here, 0), in_chunks.evaluate(here, 0))
-
-
-@pytest.mark.parametrize(("via", "part"), [(Identity(), 14), (Features(), 20)], ids=["points", "features"])
-def test_parts_hold_the_classes_in_proportion(via: Any, part: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("objectives.engine.bound_context.PART_EXAMPLES", part)  # of features whole chunks, of 14
-    data = images(sizes=(16, 32, 64)).train
-    some = problem(LabelledData(data), Match(MMD(), via=via), context=Pool(network=NETWORK, size=1))
-    engine = some.engine(1)
-    engine.bound_context.extractor.chunk = 14
-    parts, taken = [], data.rows
-    monkeypatch.setattr(data, "rows", lambda numbers: parts.append(numbers) or taken(numbers))
-    engine.real_side.at(0)
-    labels = [torch.bincount(data.labels.numbers[rows], minlength=3).tolist() for rows in parts]
-    assert labels == [[2, 4, 8]] * 8
-    assert torch.cat(parts).sort().values.tolist() == list(range(112))
-
-
-def test_the_network_sees_chunks_of_one_shape() -> None:
-    some = problem(images(sizes=(5, 9, 3)), Match(MMD(), via=Features()), context=Pool(network=NETWORK, size=1))
-    engine = some.engine(1)
-    engine.bound_context.extractor.chunk = 4
-    seen = counting(engine)
-    engine.real_side.at(0)
-    assert seen == [4, 4, 4, 4, 4]
-
-
-def test_learned_labels_that_no_term_looks_at_are_refused() -> None:
-    synthetic = Pixels(per_class=2, labels="soft")
-    some = problem(images(), Match(MMD(), via=Identity()), context=Fresh(batch=5), synthetic=synthetic)
-    with pytest.raises(InvalidInput, match="'labels' are learned, but no term depends on them"):
-        some.engine(1).evaluate(decoded(some), 0)
-
-
-def test_a_large_sample_is_embedded_only_where_something_is_to_be_resolved() -> None:
-    data = images(sizes=(300, 300, 300))
-    plain = problem(data, Match(MMD(), via=Identity()), context=Fresh(batch=5)).engine(1)
-    median = Match(MMD(kernel=Gaussian(lengthscale=Median())), via=Identity())
-    ruled = problem(data, median, context=Fresh(batch=5)).engine(1)
-    assert len(plain.sample[0].tensors["points"]) == 3
-    assert len(ruled.sample[0].tensors["points"]) == 900
-    bound = ruled.terms["mmd"]
-    assert isinstance(bound, BoundMatch)
-    assert bound.discrepancies[""].resolved
-
-
-@pytest.mark.parametrize("chunk", [4, 5, 64], ids=["even", "ragged", "whole"])
-def test_recomputing_gives_the_same(chunk: int) -> None:
-    objective = (
-        Match(MMD(), via=Features())
-        + Match(MMD(kernel=Gaussian(lengthscale=3.0)), via=Identity(), by="none").named("pixels")
-        + 0.3 * TotalVariation()
-        + CrossEntropy()
-    )
-    synthetic = Pixels(per_class=3, labels="soft", weights="learned")
-    some = problem(images(), objective, context=Fresh(network=NETWORK, batch=5, augment=Siamese()), synthetic=synthetic)
-    engine, here = some.engine(1), decoded(some)
-    plain = engine.evaluate(here, 0)
-    engine.bound_context.recompute, engine.bound_context.extractor.chunk = True, chunk
-    assert_same(plain, engine.evaluate(here, 0))
-
-
-@pytest.mark.parametrize("augment", [None, Siamese(), Siamese(per="image")], ids=["plain", "class", "image"])
-def test_recomputing_one_class_gives_the_same(augment: Siamese | None) -> None:
-    some = problem(images(), context=Fresh(network=NETWORK, batch=5, augment=augment), synthetic=Pixels(per_class=5))
-    engine, here = some.engine(1), decoded(some).rows(torch.arange(5, 10))
-    plain = engine.evaluate(here, 0, only=1)
-    engine.bound_context.recompute, engine.bound_context.extractor.chunk = True, 2
-    assert_same(plain, engine.evaluate(here, 0, only=1))
-
-
 # --- one class at a time, adding terms --------------------------------------------------------------------------------
 
 
@@ -481,110 +284,3 @@ def test_seeds_differ(other: int) -> None:
     here = decoded(some)
     first, second = (problem(images(), seed=seed).engine(1).evaluate(here, 0).total for seed in (0, other))
     assert not first.equal(second)
-
-
-# --- batch normalisation ------------------------------------------------------------------------------------------------
-
-BATCH = ConvNet(width=8, depth=2, norm="batch")
-
-
-@pytest.mark.parametrize(("per_class", "warned"), [(10, True), (11, False)])
-def test_batch_statistics_of_few_examples_are_warned_of(per_class: int, warned: bool):
-    some = problem(
-        images(sizes=(11, 11, 11)), context=Fresh(network=BATCH, batch=4), synthetic=Pixels(per_class=per_class)
-    )
-    remedies = "a synthetic set of 30 examples, which are few .*; use norm: instance .*, more examples a class, or"
-    with pytest.warns(NumericalWarning, match=remedies) if warned else contextlib.nullcontext():
-        some.engine(1)
-
-
-@pytest.mark.parametrize(("per_class", "warned"), [(31, True), (32, False)])
-def test_gradients_take_batch_statistics_of_each_class_alone(per_class: int, warned: bool):
-    some = problem(
-        images(sizes=(32, 32, 32)),
-        Match(MeanGradients(), via=LossGradient()),
-        context=Fresh(network=BATCH, batch=4),
-        synthetic=Pixels(per_class=per_class),
-    )
-    remedies = "a class of 31 examples, which are few .*; use norm: instance"
-    with pytest.warns(NumericalWarning, match=remedies) if warned else contextlib.nullcontext():
-        some.engine(1)
-
-
-@pytest.mark.filterwarnings("ignore:batch normalisation of")
-def test_batch_normalisation_sees_whole_batches() -> None:
-    data = images()
-    some = problem(data, context=Fresh(network=BATCH, batch=5))
-    engine, here = some.engine(1), decoded(some)
-    engine.bound_context.extractor.chunk = 4
-    network = module(dict(engine.real_side.at(0).parameters), 1)
-    for position in (1, 5):
-        network[position] = nn.BatchNorm2d(8, affine=False)
-    rows = torch.cat(list(batch_of(data, 5, 0, 0).values()))
-    real, own = network(data.normalisation.apply(data.train.points[rows])), network(here.points.detach())
-    expected = (means(real, data.train.labels.numbers[rows], 3) - means(own, here.slots, 3)).square().sum()
-    torch.testing.assert_close(engine.evaluate(here, 0).total.double(), expected.detach(), rtol=1e-4, atol=0)
-
-
-# --- refused ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("data", "objective", "context", "message"),
-    [
-        (images, Match(MMD(), via=Features()), Fresh(), "takes 'features' of the context's network, but it has none"),
-        (
-            images,
-            Match(MMD(), via=Features()) + CrossEntropy(),
-            Fresh(),
-            "takes 'features' and 'logits' of the context's network, but it has none",
-        ),
-        (
-            images,
-            Match(MMD(), via=Features()),
-            Pool(network=BATCH),
-            "'convnet' with batch normalisation is not pointwise, so 'all' real data",
-        ),
-        (
-            table,
-            Match(MMD()),
-            Fresh(augment=Siamese()),
-            r"'augment' needs images \(C, H, W\); these examples have shape \(5,\)",
-        ),
-        (
-            table,
-            Match(MMD(), via=Features()),
-            Fresh(network=NETWORK),
-            r"a convnet needs examples of shape .*use an mlp",
-        ),
-        (images, Match(MMD(), by="group"), Pool(), "term 'mmd' is by: group, but these data have no groups"),
-        (
-            images,
-            Match(MMD(), via=Layers(), layer_weights=(("layer3", 1.0),)),
-            Fresh(network=NETWORK),
-            r"'layer_weights' of term 'mmd' name \['layer3'\], but the blocks are: layer1, layer2",
-        ),
-        (
-            images,
-            Match(MMD(), layer_weights=(("layer1", 1.0),)),
-            Fresh(),
-            r"name \['layer1'\], but the blocks are: one without a name",
-        ),
-    ],
-    ids=["network", "networks", "batch-norm", "augment", "shape", "groups", "layers", "no-layers"],
-)
-def test_what_does_not_fit(data: Any, objective: Summand, context: Context, message: str) -> None:
-    with pytest.raises(InvalidInput, match=message):
-        problem(data(), objective, context=context).engine(1)
-
-
-@pytest.mark.parametrize(("batch", "works"), [(2, False), (12, False), (13, True), ("all", True)])
-def test_groups_must_be_in_every_batch(batch: Any, works: bool) -> None:
-    groups = torch.zeros(31).long()
-    groups[images().train.members[2][4]] = 1  # one example, in the class of 13
-    some = problem(images(groups=groups), Match(MMD(), by="group"), context=Pool(batch=batch))
-    if works:
-        some.engine(1)
-        return
-    with pytest.raises(InvalidInput, match=rf"group 1 can be missing from the real batch \({batch} a class\)"):
-        some.engine(1)
