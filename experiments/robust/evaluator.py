@@ -18,6 +18,7 @@ from objectives.attacks import PGD, Threat, UnitSpace, attacked
 from objectives.attacks.corruptions import CORRUPTIONS, corrupted
 from objectives.data.labelled import LabelledData
 from objectives.engine.runtime import Runtime
+from objectives.rng import rng
 from objectives.teacher import Taught
 
 __all__ = ["HUGE", "RobustEvaluator", "calibration_error"]
@@ -80,7 +81,7 @@ class RobustEvaluator(NetworkEvaluator):
             if transferred is not None:
                 transfer[threat.name] = transferred
             report((2 + number) * share)
-        generator = self.runtime.rng("evaluate", trial, "robust", "huge")
+        generator = rng(self.runtime.seed, "evaluate", trial, "robust", "huge")
         found = attacked(PGD(eps=HUGE), classify, units, labels, self.space.ball, generator, stop=True)
         measured = {
             "examples": len(rows),
@@ -95,7 +96,7 @@ class RobustEvaluator(NetworkEvaluator):
     def _chosen(self, most: int) -> Tensor:
         """Test examples, as many of each class, the same for every set and network."""
         each = -(-most // self.data.count)
-        return self.test.class_batch(self.runtime.rng("robust", "examples"), each)
+        return self.test.class_batch(rng(self.runtime.seed, "robust", "examples"), each)
 
     def _units(self, rows: Tensor) -> Float[Tensor, "n ..."]:
         points = self.space.to_unit(self.test.normalised(rows, self.runtime.device))
@@ -111,7 +112,7 @@ class RobustEvaluator(NetworkEvaluator):
             return {"none": _share(right)}, None
         found, transferred = {}, None
         for name in self.suite.attacks:
-            generator = self.runtime.rng("evaluate", trial, "robust", name, threat.name)
+            generator = rng(self.runtime.seed, "evaluate", trial, "robust", name, threat.name)
             survived, points = survivors(name, self.suite, threat, classify, units, labels, self.space, generator)
             found[name] = _share(survived)
             if name != "pgd":
@@ -132,7 +133,7 @@ class RobustEvaluator(NetworkEvaluator):
         for name in CORRUPTIONS:
             found[name] = []
             for severity in range(1, 6):
-                generator = self.runtime.rng("robust", name, severity)
+                generator = rng(self.runtime.seed, "robust", name, severity)
                 points = self.space.to_normalised(corrupted(units, name, severity, generator))
                 logits = self.extractor(parameters, points, self.extractor.size(len(points)), statistics)["logits"]
                 found[name].append(_share(logits.argmax(1) == numbers))
