@@ -25,7 +25,7 @@ def robust_report(found: Mapping[str, Comparison], suite: Suite, picture: Pictur
     for training, comparison in found.items():
         plain = evaluation_report(comparison, picture if not sections else None)
         sections.append(Section(f"{training} training", plain.sections[0].parts))
-        sections.append(_section(training, comparison, suite))
+        sections += _sections(training, comparison, suite)
     first = next(iter(found.values()))
     drawn = Picture("accuracy under attack over the radius", "robust", lambda: _drawn(found, suite))
     return Report(
@@ -35,7 +35,7 @@ def robust_report(found: Mapping[str, Comparison], suite: Suite, picture: Pictur
     )
 
 
-def _section(training: str, found: Comparison, suite: Suite) -> Section:
+def _sections(training: str, found: Comparison, suite: Suite) -> list[Section]:
     checks = {name: failed_checks(row, suite) for name, row in found.rows.items()}
     rows, records = [], []
     for name, row in found.rows.items():
@@ -45,8 +45,7 @@ def _section(training: str, found: Comparison, suite: Suite) -> Section:
             rows.append((marked, attack, *cells))
         records += _records(training, name, row, suite)
     columns = (Column("set"), Column("attack"), *(Column(item.name, fixed(1), unit="%") for item in suite.threats))
-    parts: list[Any] = [Table(columns=columns, rows=tuple(rows), records=tuple(records), name="robust")]
-    parts.append(_beyond(found))
+    table = Table(columns=columns, rows=tuple(rows), records=tuple(records), name="robust")
     n = next(iter(found.rows.values())).robust[0]["examples"]
     strongest = "" if "autoattack" in suite.attacks else "; AutoAttack was not run, and apgd is APGD-CE and then APGD-T"
     notes = [
@@ -54,7 +53,7 @@ def _section(training: str, found: Comparison, suite: Suite) -> Section:
         f"0 .. 1; pgd: {suite.steps} steps, {suite.restarts} restarts{strongest}"
     ]
     notes += [f"{name}{MARK}: {problem}" for name, problems in checks.items() for problem in problems]
-    return Section("", (*parts, Notes(tuple(notes))))
+    return [Section(parts=(table, Notes(tuple(notes)))), Section(parts=(_beyond(found),))]
 
 
 def _under(row: Evaluation, threat: Threat, attack: str) -> MeanStd:

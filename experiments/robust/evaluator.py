@@ -15,6 +15,7 @@ from experiments.evaluate.records import TrainingSet
 from experiments.evaluate.training import NetworkEvaluator
 from experiments.robust.suite import Suite, survivors
 from objectives.attacks import PGD, Threat, UnitSpace, attacked
+from objectives.attacks.base import Classify
 from objectives.attacks.corruptions import CORRUPTIONS, corrupted
 from objectives.data.labelled import LabelledData
 from objectives.engine.runtime import Runtime
@@ -62,36 +63,41 @@ class RobustEvaluator(NetworkEvaluator):
         self._before: dict[str, Tensor] = {}
 
     def score(self, examples: TrainingSet, trial: int, report: Progress) -> tuple[Any, ...]:
-        suite, share = self.suite, 1 / (1 + len(self.suite.threats))
+        share = 1 / (1 + len(self.suite.threats))
         parameters, statistics = self.checked(examples, trial, lambda done: report(share * done))
-        if trial == 0:
-            self._before = {}
-        rows = self._chosen(suite.examples)
-        units, labels = self._units(rows), functional.one_hot(self.test.strata[rows], self.data.count).float()
-        labels = labels.to(units)
 
         def classify(points: Tensor) -> Tensor:
-            normalised = self.space.to_normalised(points)
-            size = min(self.extractor.chunk, len(rows))
-            return self.extractor(parameters, normalised, size, statistics)["logits"]
+            size = min(self.extractor.chunk, self.suite.examples)
+            return self.extractor(parameters, self.space.to_normalised(points), size, statistics)["logits"]
 
-        attacks, transfer = {}, {}
-        for number, threat in enumerate(suite.threats):
-            attacks[threat.name], transferred = self._under(threat, classify, units, labels, trial)
-            if transferred is not None:
-                transfer[threat.name] = transferred
-            report((2 + number) * share)
-        generator = rng(self.runtime.seed, "evaluate", trial, "robust", "huge")
-        found = attacked(PGD(eps=HUGE), classify, units, labels, self.space.ball, generator, stop=True)
         measured = {
-            "examples": len(rows),
-            "attacks": attacks,
-            "transfer": transfer,
-            "huge": _share(~found.won),
-            "corruptions": self._under_corruptions(parameters, statistics) if suite.corrupted else {},
+            **self.under_attack(classify, trial, lambda done: report(share + (1 - share) * done)),
+            "corruptions": self._under_corruptions(parameters, statistics) if self.suite.corrupted else {},
             **self._clean(parameters, statistics),
         }
         return self.accuracy(parameters, statistics), measured
+
+    def under_attack(self, classify: Classify, trial: int, report: Progress = lambda share: None) -> dict[str, Any]:
+        """What is measured of a network by attacks: ``examples``, ``attacks``, ``transfer`` and ``huge``.
+
+        Args:
+            classify: the network.
+            trial: its number; points found on the network before are kept for it.
+        """
+        if trial == 0:
+            self._before = {}
+        rows = self._chosen(self.suite.examples)
+        units = self._units(rows)
+        labels = functional.one_hot(self.test.strata[rows], self.data.count).to(units)
+        attacks, transfer = {}, {}
+        for number, threat in enumerate(self.suite.threats):
+            attacks[threat.name], transferred = self._under(threat, classify, units, labels, trial)
+            if transferred is not None:
+                transfer[threat.name] = transferred
+            report((1 + number) / len(self.suite.threats))
+        generator = rng(self.runtime.seed, "evaluate", trial, "robust", "huge")
+        found = attacked(PGD(eps=HUGE), classify, units, labels, self.space.ball, generator, stop=True)
+        return {"examples": len(rows), "attacks": attacks, "transfer": transfer, "huge": _share(~found.won)}
 
     def _chosen(self, most: int) -> Tensor:
         """Test examples, as many of each class, the same for every set and network."""
@@ -103,7 +109,7 @@ class RobustEvaluator(NetworkEvaluator):
         return points.clamp(self.space.low, self.space.high)  # units are rounded on the way
 
     def _under(
-        self, threat: Threat, classify: Any, units: Tensor, labels: Tensor, trial: int
+        self, threat: Threat, classify: Classify, units: Tensor, labels: Tensor, trial: int
     ) -> tuple[dict[str, float], float | None]:
         """The accuracy under each attack, and on the points of the network before."""
         with torch.no_grad():

@@ -1,14 +1,16 @@
-"""Corruptions of images by chance, each at five severities, by torchvision's transforms.
+"""Corruptions of images by chance, each at five severities, by torchvision's transforms, and by Pillow's JPEG.
 
 The parameters are near those of the corruptions of Hendrycks and Dietterich ("Benchmarking Neural Network Robustness to Common
 Corruptions and Perturbations", 2019) where these have a counterpart. The images are not those of CIFAR-10-C.
 """
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
@@ -62,7 +64,13 @@ def corrupted(
         noise = torch.randn(images.shape, generator=generator, dtype=images.dtype).to(images.device)
         return (images + parameter * noise).clamp(0, 1)
     if name == "jpeg":
-        bytes_ = (images * 255).round().to(torch.uint8).cpu()
-        files = torch.stack([functional.jpeg(image, int(parameter)) for image in bytes_])
-        return files.to(images.device, images.dtype) / 255
+        return torch.stack([_as_jpeg(image, int(parameter)) for image in images.cpu()]).to(images)
     return APPLIED[name](images, parameter).clamp(0, 1)
+
+
+def _as_jpeg(image: Float[Tensor, "channels height width"], quality: int) -> Float[Tensor, "channels height width"]:
+    """What is read back of an image that is written as a JPEG file."""
+    file = io.BytesIO()
+    functional.to_pil_image(image).save(file, "JPEG", quality=quality)
+    with Image.open(file) as read:
+        return functional.pil_to_tensor(read) / 255

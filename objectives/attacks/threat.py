@@ -44,9 +44,10 @@ class Threat:
 
 
 def written(eps: float) -> str:
-    """A radius as people write it: a multiple of 1/255 where it is one."""
+    """A radius as people write it: a multiple of 1/255 where it is one, unless it has one digit, such as 0.2."""
     steps = eps * 255
-    return f"{round(steps)}/255" if steps >= 0.5 and abs(steps - round(steps)) < 1e-6 else f"{eps:g}"
+    whole = steps >= 0.5 and abs(steps - round(steps)) < 1e-6 and round(eps, 1) != eps
+    return f"{round(steps)}/255" if whole else f"{eps:g}"
 
 
 @dataclass(frozen=True, eq=False)
