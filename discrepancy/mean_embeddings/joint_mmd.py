@@ -26,6 +26,7 @@ from discrepancy.mean_embeddings.mmd import (
     merged_squares,
     squares_of,
     summary_of_means,
+    without_rounding,
 )
 from discrepancy.measure import Measure
 from discrepancy.numerics.derivatives import safe_root
@@ -167,7 +168,10 @@ class JointMMD(Discrepancy, kind="joint_mmd"):
             InvalidInput: with estimator "u" and a finite kernel, if a group of the summary has only one point.
         """
         if isinstance(summary, MeanSummary):
-            value = distance_of_means(summary, self._total(synthetic, synthetic.shares), self.estimator)
+            mean = self._total(synthetic, synthetic.shares)
+            value = distance_of_means(summary, mean, self.estimator)
+            if self.root:
+                value = without_rounding(value, mean)
         else:
             value = self._of_pairs(summary, synthetic)
         return (safe_root(value) if self.root else value).to(synthetic.rows.dtype)

@@ -148,6 +148,8 @@ class MMD(Discrepancy, kind="mmd"):
         if isinstance(summary, MeanSummary):
             mean = torch.einsum("gm,gmp->gp", synthetic.shares, self.kernel.features(points).double())
             value = distance_of_means(summary, mean, self.estimator)
+            if self.root:
+                value = without_rounding(value, mean)
         else:
             value = self._of_pairs(summary, points, synthetic.shares)
         return (safe_root(value) if self.root else value).to(points.dtype)
@@ -218,6 +220,12 @@ def distance_of_means(
     spread, squares = real.sums["spread"] / real.mass, real.sums["squares"] / real.mass
     own = debiased(mean.square().sum(-1), spread, torch.ones_like(squares), squares)
     return value + (own - mean.square().sum(-1))
+
+
+def without_rounding(value: Float[Tensor, " g"], mean: Float[Tensor, "g p"]) -> Float[Tensor, " g"]:
+    """A squared distance from this mean, zero where it is one of rounding, whose root has a direction that means nothing."""
+    rounding = 16 * torch.finfo(torch.float64).eps * torch.linalg.vector_norm(mean.detach(), dim=-1)
+    return torch.where(value < rounding.square(), torch.zeros_like(value), value)
 
 
 def debiased(

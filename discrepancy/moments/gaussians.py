@@ -154,10 +154,13 @@ class Frechet(AboutMean, kind="frechet"):
         factor: Tensor | None,
     ) -> Float[Tensor, " g"]:
         bures = traces - 2 * trace_root(matrix, factor)
+        apart = gap.square().sum(-1)
         if not self.root:
-            return gap.square().sum(-1) + bures
-        equal = bures <= torch.finfo(bures.dtype).eps * matrix.shape[-1] * traces
-        return safe_root(gap.square().sum(-1) + torch.where(equal, torch.zeros_like(bures), bures))
+            return apart + bures
+        eps = torch.finfo(bures.dtype).eps
+        apart = torch.where(apart < (16 * eps) ** 2 * traces, torch.zeros_like(apart), apart)
+        equal = bures <= eps * matrix.shape[-1] * traces
+        return safe_root(apart + torch.where(equal, torch.zeros_like(bures), bures))
 
     def _warn_of_few_points(self, summary: MeanSummary, m: int, d: int) -> None:
         if torch.compiler.is_compiling() or summary in _told:
