@@ -73,7 +73,13 @@ def planned(experiment: Experiment, data: LabelledData | None = None) -> Plan:
         if context is None:
             runtime = Runtime(problem.runtime.seed, device, compile="never")
             context = BoundContext(
-                real, problem.context, solver.takes | {"points"}, runtime, examples=examples, steps=steps
+                real,
+                problem.context,
+                solver.takes | {"points"},
+                runtime,
+                examples=examples,
+                steps=steps,
+                sides=problem.objective.real_sides,
             )
         passes = solver.passes(problem, context)
         counted = eager_seconds(passes * context.multiplications + solving.multiplications, device)

@@ -10,6 +10,7 @@ from objectives.data.labels import Labels
 from objectives.data.real import RealData
 from objectives.data.sampling import ClusteredRows, RandomRows, Sampling
 from objectives.data.spec import DataSpec
+from objectives.data.transform import RealTransform
 from objectives.data.units import Normalisation
 from objectives.engine.runtime import Runtime
 from objectives.solvers import (
@@ -41,8 +42,13 @@ from objectives.terms.weights import LinearWeight, StepWeight, WeightSchedule
 from objectives.training.augmentation import Augmentation, Chain, Siamese
 from objectives.training.mixing import CutMix, Mixing
 from objectives.training.training import AdversarialTraining, SharpnessAwareTraining, Training
+from objectives.transforms import Adversarial, Corrupted, Reweighted
 
 __all__ = [
+    "Adversarial",
+    "Corrupted",
+    "RealTransform",
+    "Reweighted",
     "APGD",
     "AdversarialTraining",
     "Attack",

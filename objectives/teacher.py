@@ -232,11 +232,12 @@ class Taught:
         found, device = [], self.runtime.device
         for chunk in points.split(self._extractor.chunk):
             x = self.spec.normalisation.apply(chunk.to(device))
-            each = [self._logits(member, x) / self.teacher.temperature for member in self.members]
+            each = [self.logits(member, x) / self.teacher.temperature for member in self.members]
             found.append(torch.stack([logits.softmax(-1) for logits in each]).mean(0).cpu())
         return torch.cat(found)
 
-    def _logits(self, member: Member, points: Tensor) -> Tensor:
+    def logits(self, member: "Member", points: Float[Tensor, "m ..."]) -> Float[Tensor, "m c"]:
+        """The logits of one network for points in normalised units, differentiable in these."""
         statistics = member.statistics and {
             name: (mean.to(points), variance.to(points)) for name, (mean, variance) in member.statistics.items()
         }

@@ -42,6 +42,7 @@ ROOMS = {
         {"engine"},
         {"solvers"},
         {"teacher", "methods"},
+        {"transforms"},
         {"condensation"},
         {"public"},
     ],

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Int, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from discrepancy.errors import InvalidInput
@@ -19,7 +19,7 @@ Grouped = Literal["class", "group", "none"]
 @dataclass(frozen=True, eq=False)
 class Examples:
     """n examples: ``points`` (n, *shape) in the units of the source, ``labels``, and ``groups`` (n,), the numbers 0 .. g-1 of a
-    further division, where the source has one.
+    further division, where the source has one; ``weights`` (n,), where a transform gives them other than equal ones.
 
     Raises:
         InvalidInput: without examples, for sizes that differ, negative class or group numbers, points that are not finite.
@@ -28,6 +28,7 @@ class Examples:
     points: Shaped[Tensor, "..."]
     labels: Labels = Labels()  # noqa: RUF009  (frozen)
     groups: Int[Tensor, " _"] | None = None
+    weights: Float[Tensor, " _"] | None = None
 
     def __len__(self) -> int:
         return len(self.points)
@@ -63,7 +64,19 @@ class Examples:
         points = self.points.index_select(
             0, rows.to(self.points.device)
         )  # of bytes, eight times faster than points[rows]
-        return Examples(points, self.labels.take(rows), groups)
+        return Examples(points, self.labels.take(rows), groups, None if self.weights is None else self.weights[rows])
+
+    def masses(self, device: torch.device) -> Float[Tensor, " n"]:
+        """The weights on a device; ones where there are none."""
+        return torch.ones(len(self), device=device) if self.weights is None else self.weights.to(device)
+
+    def with_points(self, points: Shaped[Tensor, "..."]) -> "Examples":
+        """The same examples with other points."""
+        return Examples(points, self.labels, self.groups, self.weights)
+
+    def with_weights(self, weights: Float[Tensor, " _"]) -> "Examples":
+        """The same examples with these weights."""
+        return Examples(self.points, self.labels, self.groups, weights)
 
     def numbers(self, by: Grouped) -> Int[Tensor, " n"]:
         """The class or group of each example; zeros where examples are not divided, or have no classes."""

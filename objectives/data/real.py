@@ -11,7 +11,7 @@ disk, hold a part of them, or answer ``summaries`` alone.
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -53,12 +53,22 @@ class Query:
         embed: what the context offers of examples, given the place of each of them in the batch.
         part: how many examples are embedded together.
         accumulators: one for each term that asks for a summary, by name.
+        changed: the real side of a term, by name, where it is a transform of this one.
     """
 
     choose: Callable[["RealData"], Int[Tensor, " b"]]
     embed: Callable[[Examples, Int[Tensor, " k"]], Taken]
     part: int
     accumulators: Mapping[str, Accumulator]
+    changed: Mapping[str, "RealData"] = field(default_factory=dict)
+
+    def sides(self, data: "RealData") -> list[tuple["RealData", list[Accumulator]]]:
+        """Each real side that is asked for, with the accumulators of its terms: terms of one side share its embedding."""
+        found: dict[int, tuple[RealData, list[Accumulator]]] = {}
+        for name, accumulator in self.accumulators.items():
+            side = self.changed.get(name, data)
+            found.setdefault(id(side), (side, []))[1].append(accumulator)
+        return list(found.values())
 
 
 class RealData(Described):
@@ -217,19 +227,25 @@ class RealData(Described):
 
     def summaries(self, query: Query) -> Summaries:
         """For every term, the summary of the examples that take part."""
-        for examples, places in self.parts(query.choose(self), query.part):
-            taken = query.embed(examples, places)
-            for accumulator in query.accumulators.values():
-                accumulator.add(taken, examples)
+        numbers, sides = query.choose(self), query.sides(self)
+        for places in self._places(numbers, query.part):
+            for side, accumulators in sides:
+                examples = side.rows(numbers[places])
+                taken = query.embed(examples, places)
+                for accumulator in accumulators:
+                    accumulator.add(taken, examples)
         return {name: accumulator.summaries() for name, accumulator in query.accumulators.items()}
 
     def parts(self, numbers: Int[Tensor, " b"], size: int) -> Iterator[tuple[Examples, Int[Tensor, " k"]]]:
         """The examples with these numbers in parts of at most ``size``, with the places of each part's examples among them.
 
         If there are several parts, the classes are mixed in proportion."""
-        places = torch.arange(len(numbers)) if len(numbers) <= size else _mixed(self.strata[numbers])
-        for part in places.split(size):
+        for part in self._places(numbers, size):
             yield self.rows(numbers[part]), part
+
+    def _places(self, numbers: Int[Tensor, " b"], size: int) -> Sequence[Int[Tensor, " k"]]:
+        places = torch.arange(len(numbers)) if len(numbers) <= size else _mixed(self.strata[numbers])
+        return places.split(size)
 
 
 def _mixed(labels: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from discrepancy.arrays import as_tensor
 from discrepancy.errors import InvalidInput
 from discrepancy.parts import fits, shown
 
-__all__ = ["Normalisation"]
+__all__ = ["Normalisation", "to_source"]
 
 COARSE = 1e-4
 """Part of a standard deviation by which values may be rounded on the way back to the units of the source."""
@@ -97,3 +97,10 @@ class Normalisation:
         column = (-1, *[1] * (points.ndim - 2))
         mean = torch.tensor(self.mean, dtype=dtype, device=points.device).reshape(column)
         return mean, torch.tensor(self.std, dtype=dtype, device=points.device).reshape(column)
+
+
+def to_source(points: Shaped[Tensor, "n ..."], moved: Float[Tensor, "n ..."]) -> Shaped[Tensor, "n ..."]:
+    """Points moved so far, in the type of the source; where these are whole numbers, the move is rounded towards zero."""
+    if points.is_floating_point():
+        return points + moved.to(points.dtype)
+    return (points.double() + moved.double().mul(1 + 1e-6).trunc()).to(points.dtype)

@@ -1,7 +1,7 @@
 """A context bound to real data: its network's extractors, its augmentation, and what a step costs."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from discrepancy.networks.norms import warn_of_few
 from discrepancy.networks.tangent import JACOBIAN
 from objectives.contexts import Context
 from objectives.data.real import RealData
+from objectives.data.transform import RealTransform
 from objectives.engine.batch_gradient import batch_gradient
 from objectives.engine.compile import eager_seconds
 from objectives.engine.extractor import Extractor
@@ -40,6 +41,7 @@ class BoundContext:
         examples: synthetic examples of a step.
         steps: steps that are planned; with them ``compile: auto`` decides whether compilation pays.
         held: synthetic examples whose graph is held at once; by default all.
+        sides: the real sides that are compared: None for the data as they are, and transforms of them.
 
     Raises:
         InvalidInput: if the context does not suit the data or what is taken, or a step does not fit into the memory.
@@ -55,7 +57,9 @@ class BoundContext:
         examples: int,
         steps: int,
         held: int | None = None,
+        sides: Collection[RealTransform | None] = (None,),
     ) -> None:
+        self.sides = sides
         held = examples if held is None else held
         self.data, self.context, self.runtime, self.examples = data, context, runtime, examples
         self.real_examples = sum(n if context.batch == "all" else min(n, context.batch) for n in data.per_class)
@@ -168,7 +172,7 @@ class BoundContext:
     def images(self, steps: int, examples: int) -> int:
         """Forward passes of one example that so many steps take, a backward pass counted as two."""
         context, data = self.context, self.data
-        passes = steps if context.n_draws is None else min(steps, context.n_draws)
+        passes = len(self.sides) * (steps if context.n_draws is None else min(steps, context.n_draws))
         schedule, training = context.training_schedule, 0
         if schedule is not None:
             learned = len(data) if schedule.training.on == "real" else examples
@@ -178,7 +182,8 @@ class BoundContext:
                 training += (steps + rounds) * sum(min(n, schedule.watch.examples) for n in data.per_class)
         chosen = context.choices(steps) * len(data)
         both = bool(self.trained_take) and (bool(self.take) or self.second_order)
-        return passes * self.real_examples + steps * 3 * (1 + both) * examples + training + chosen
+        changed = sum(transform.passes(data) for transform in self.sides if transform is not None)
+        return passes * self.real_examples + steps * 3 * (1 + both) * examples + training + chosen + changed
 
     def initial(self, number: int) -> NetworkParameters:
         """The initial weights of the context's network of this number."""

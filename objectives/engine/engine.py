@@ -106,7 +106,14 @@ class Engine(TermEngine):
         self.device, self.dtype = runtime.device, runtime.dtype
         self.examples, self.steps = examples, steps
         self.bound_context = BoundContext(
-            data, context, objective.takes, runtime, examples=examples, steps=steps, held=held
+            data,
+            context,
+            objective.takes,
+            runtime,
+            examples=examples,
+            steps=steps,
+            held=held,
+            sides=objective.real_sides,
         )
         extractor = self.bound_context.extractor
         self.shapes, self.whole_batches = extractor.shapes, extractor.whole_batches
@@ -116,7 +123,13 @@ class Engine(TermEngine):
         for name, term in objective.terms:
             term.check(name, data, context)
         self.terms: dict[str, BoundTerm] = {name: term.bind(name, self) for name, term in objective.terms}
-        self.real_side = RealSide(self.bound_context, self.networks, self.batches, self.terms)
+        made = {
+            transform: transform.applied(data, runtime.seed, runtime.device)
+            for transform in objective.real_sides
+            if transform is not None
+        }
+        changed = {name: made[term.real_transform] for name, term in objective.terms if term.real_transform is not None}
+        self.real_side = RealSide(self.bound_context, self.networks, self.batches, self.terms, changed)
         self.learned_draws = self._learned_draws()
         self._networks_of = {
             name: {taken.startswith(TRAINED) for taken in term.takes - {"points"}} for name, term in objective.terms

@@ -6,6 +6,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -40,12 +41,19 @@ class RealSide:
         networks: the weights of its networks.
         batches: which real examples belong to a draw.
         terms: the bound terms, by name.
+        changed: the real side of a term, by name, where it is a transform of the data.
     """
 
     def __init__(
-        self, context: BoundContext, networks: NetworkStates, batches: Batches, terms: Mapping[str, BoundTerm]
+        self,
+        context: BoundContext,
+        networks: NetworkStates,
+        batches: Batches,
+        terms: Mapping[str, BoundTerm],
+        changed: Mapping[str, RealData] = MappingProxyType({}),
     ) -> None:
         self.context, self.networks, self.batches, self.terms = context, networks, batches, terms
+        self.changed = changed
         self.n_draws = context.context.n_draws
         self.asks_accuracy = any(term.asks_accuracy for term in terms.values())
         self.kept: OrderedDict[Draw, DrawView] = OrderedDict()
@@ -104,7 +112,7 @@ class RealSide:
             augmented = context.augmented(points, augmentation, examples.numbers("class"), places)
             return {"points": augmented} | context.extractor(parameters, augmented, context.chunk)
 
-        return Query(choose, embed, part or context.part_examples, accumulators)
+        return Query(choose, embed, part or context.part_examples, accumulators, self.changed)
 
     def random(self, name: str, draw: Draw) -> Random:
         """Frequencies and directions of a term in a draw.
@@ -139,9 +147,9 @@ class RealSide:
             part = max(1, part // context.chunk) * context.chunk
         parameters, augmentation = self.networks.parameters(draw), context.augmentation(draw.augmentation)
         query = self._query(draw, parameters, augmentation, {}, part)
-        data = context.data
-        for examples, places in data.parts(query.choose(data), query.part):
-            mass = torch.ones(len(examples), device=context.runtime.device)
+        data = self.changed.get(bound.name, context.data)
+        for examples, places in data.parts(query.choose(context.data), query.part):
+            mass = examples.masses(context.runtime.device)
             vectors = examples.labels.vectors(data.count, context.runtime.dtype)
             labels = None if vectors is None else vectors.to(context.runtime.device, context.runtime.dtype)
             yield bound.embedded(Measure(query.embed(examples, places), mass, labels), draws).as_groups()
@@ -153,7 +161,7 @@ class RealSide:
         context, draw = self.context, self.networks.draw(0)
         examples, parameters = context.data.rows(numbers), self.networks.parameters(draw)
         taken = context.taken(numbers, parameters)
-        view = self.at(0) if summaries and context.context.batch != "all" else None
+        view = self.at(0) if summaries and (context.context.batch != "all" or self.changed) else None
         found = []
         for name, term in self.terms.items():
             made = None if view is None else view.summaries[name]

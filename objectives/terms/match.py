@@ -22,6 +22,7 @@ from objectives.contexts import Context
 from objectives.data.examples import Examples, Grouped
 from objectives.data.real import Accumulator
 from objectives.data.spec import Described
+from objectives.data.transform import RealTransform
 from objectives.terms.bound import BoundTerm, Candidates, Random, TermEngine, View
 from objectives.terms.features import averaged, grouped, moved, sample_features
 from objectives.terms.objective import Term
@@ -41,6 +42,7 @@ class Match(Term, kind="match"):
             (a hospital, a writer), ``none`` the two sets as wholes.
         reduce: how the values of the groups become one.
         layer_weights: a factor for each named block; 1 where none is given.
+        transform: changes the real side before it is embedded; None takes it as it is.
         weight: w in the sum above; a number, or a schedule over the steps.
     """
 
@@ -49,6 +51,7 @@ class Match(Term, kind="match"):
     by: Grouped = "class"
     reduce: Reduction = Sum()
     layer_weights: tuple[tuple[str, float], ...] = ()
+    transform: RealTransform | None = None
     weight: float | WeightSchedule = 1.0
 
     def __post_init__(self) -> None:
@@ -67,6 +70,10 @@ class Match(Term, kind="match"):
     @property
     def default_name(self) -> str:
         return self.match.kind
+
+    @property
+    def real_transform(self) -> RealTransform | None:
+        return self.transform
 
     @property
     def settled(self) -> bool:
@@ -124,6 +131,8 @@ class Match(Term, kind="match"):
     def check(self, name: str, data: Described, context: Context) -> None:
         if self.by == "class":
             data.require_classes(f"term '{name}' is by: class, which", "compare the sets as wholes with by: none")
+        if self.transform is not None:
+            self.transform.check(data)
         if "gradient" in self.via.takes:
             data.require_classes(f"term '{name}' takes the gradient of a cross-entropy, which")
         if self.match.labelled and not data.classes and data.target_units is None:
@@ -241,7 +250,7 @@ class BoundMatch(BoundTerm):
         if self.labelled:
             vectors = examples.labels.vectors(self.engine.data.count, self.engine.dtype)
             labels = None if vectors is None else vectors.to(self.engine.device, self.engine.dtype)
-        return Measure.unchecked(taken, torch.ones(len(examples), device=self.engine.device), labels)
+        return Measure.unchecked(taken, examples.masses(self.engine.device), labels)
 
     # --- the real side ------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from discrepancy.parts import Part, named
 from objectives.contexts import Context
 from objectives.data.examples import Grouped
 from objectives.data.spec import Described
+from objectives.data.transform import RealTransform
 from objectives.terms.bound import BoundTerm, TermEngine
 from objectives.terms.weights import WeightSchedule
 
@@ -132,6 +133,11 @@ class Term(Part, Summand, family=True):
         return False
 
     @property
+    def real_transform(self) -> RealTransform | None:
+        """What changes the real side before it is embedded; None where it is taken as it is."""
+        return None
+
+    @property
     def extras(self) -> Mapping[str, float]:
         """Further parameters that are learned beside the synthetic examples (a step size), by name, with their start values."""
         return {}
@@ -190,6 +196,12 @@ class Objective(Summand):
     def takes(self) -> frozenset[str]:
         """What all the terms together need of the context."""
         return frozenset().union(*(term.takes for _, term in self.terms))
+
+    @property
+    def real_sides(self) -> tuple[RealTransform | None, ...]:
+        """The different transforms of the real side, and None where a term compares the data as they are."""
+        found = [term.real_transform for _, term in self.terms if term.compares is not None]
+        return tuple(dict.fromkeys(found)) or (None,)
 
     def check_scores(self, context: Context) -> None:
         """Refuse terms, and training of the context's networks, that treat labels as probabilities of classes, where labels are

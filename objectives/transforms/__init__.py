@@ -1,0 +1,7 @@
+"""Transforms of the real side: what is matched is not P but what an attack, a corruption or other weights make of it."""
+
+from objectives.transforms.adversarial import Adversarial
+from objectives.transforms.corrupted import Corrupted
+from objectives.transforms.reweighted import Reweighted
+
+__all__ = ["Adversarial", "Corrupted", "Reweighted"]
