@@ -42,6 +42,8 @@ KNOWN: Mapping[str, tuple[type, ...]] = {
     "decoder.per_class": WHOLE,
     "teacher": MAPPING,
     "teacher.config": MAPPING,
+    "teacher.config.network": MAPPING,
+    "teacher.config.network.kind": TEXT,
     "teacher.networks": WHOLE,
     "teacher.seed": WHOLE,
     "teacher.hash": TEXT,
@@ -286,8 +288,11 @@ class Content:
             stored = decoder.get("examples") or decoder.get("per_class")
             if type(stored) is not int or stored < 1:
                 self._refuse("a 'decoder' in its record that does not say how many examples are stored")
-        if self.labels.kind == "teacher" and not {"config", "hash", "seed"} <= self.record.get("teacher", {}).keys():
+        teacher = self.record.get("teacher", {})
+        if self.labels.kind == "teacher" and not {"config", "hash", "seed"} <= teacher.keys():
             self._refuse("the labels of a teacher, of which its record says nothing")
+        if teacher.get("config") and "kind" not in teacher["config"].get("network", {}):
+            self._refuse("a teacher in its record without the kind of its network")
 
 
 _ABSENT = object()

@@ -35,6 +35,19 @@ def itself(random: np.random.Generator, mu: Arrays, nu: Arrays) -> None:
     nu[:] = mu
 
 
+def reweighted(random: np.random.Generator, mu: Arrays, nu: Arrays) -> None:
+    nu[:] = mu[0], random.random(len(mu[0])) + 0.1
+
+
+def levels(random: np.random.Generator, mu: Arrays, nu: Arrays) -> None:
+    """Equal weights, the points of one side so many times those of the other."""
+    nu[0] = np.concatenate([nu[0], nu[0] + random.normal(size=nu[0].shape)])[: max(2, len(nu[0]))]
+    mu[0] = mu[0][: len(nu[0]) // random.integers(1, 3)]
+    nu[0] = nu[0][: len(nu[0]) // len(mu[0]) * len(mu[0])]
+    for side in (mu, nu):
+        side[1] = np.ones(len(side[0]))
+
+
 def weightless(random: np.random.Generator, mu: Arrays, nu: Arrays) -> None:
     for side in (mu, nu):
         side[1] = side[1] * (random.random(len(side[1])) < 0.5)
@@ -74,6 +87,8 @@ SITUATIONS: dict[str, Situation] = {
     "ties": ties,
     "coincident": coincident,
     "itself": itself,
+    "reweighted": reweighted,
+    "levels": levels,
     "weightless": weightless,
     "scaled": scaled,
     "uneven": uneven,

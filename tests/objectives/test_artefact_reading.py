@@ -60,6 +60,11 @@ def test_a_sound_one_is_read(tmp_path: Path) -> None:
         ({"slots": NUMBERS - 1}, {}, r"slots outside of 0 \.\. 1"),
         ({}, {"labels": "loud"}, "labels of a kind that is not known"),
         ({}, {"labels": "teacher"}, "the labels of a teacher, of which its record says nothing"),
+        (
+            {},
+            {"labels": "teacher", "teacher": {"config": {"network": {"width": 3}}, "hash": "a", "seed": 0}},
+            "a teacher in its record without the kind of its network",
+        ),
         ({}, {"labels": "none"}, "though it says that it has no labels"),
         ({}, {"classes": ["a", "a"]}, "two classes of the same name"),
         ({}, {"classes": ["a", 3]}, "'classes' that are not a list of names"),
