@@ -1,5 +1,6 @@
 """A context bound to real data: its network's extractors, its augmentation, and what a step costs."""
 
+import functools
 import math
 from collections.abc import Collection, Mapping
 
@@ -71,12 +72,6 @@ class BoundContext:
         self._check()
         self.augment = context.augment and context.augment.for_data(mirror=data.mirror)
         self._set_extractors(steps)
-        self.chunk = self.extractor.size(self.real_examples)
-        """Rows of a chunk of real examples."""
-        of_bytes = PART_BYTES.get(runtime.device.type, PART_BYTES["cuda"])
-        most = min(PART_EXAMPLES, max(1, of_bytes // (runtime.dtype.itemsize * math.prod(data.shape))))
-        self.part_examples = max(1, most // self.chunk) * self.chunk if self.take else most
-        """Real examples that are embedded together: whole chunks."""
         free = runtime.free_bytes
         pointwise = not self.extractor.whole_batches
         self.recompute = bool(named) and not self.second_order and pointwise and held * self.graph_bytes > free // 2
@@ -118,7 +113,7 @@ class BoundContext:
         if schedule is not None:
             trained = self.logits_extractor.graph_bytes * min(schedule.training.batch, self.logits_extractor.chunk)
         each = self.logits_extractor if self.second_order else self.extractor
-        return max(trained, each.graph_bytes * self.chunk)
+        return max(trained, each.graph_bytes * self.extractor.size(self.real_examples))
 
     def _gradient_bytes(self, held: float) -> int:
         """What gradients by the weights take where these are compared: the mean of each class on the real side, in float64, and
@@ -168,6 +163,18 @@ class BoundContext:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape, for one example, of the points and of everything that is taken of the current network."""
         return self.extractor.shapes
+
+    @functools.cached_property
+    def chunk(self) -> int:
+        """Rows of a chunk of real examples."""
+        return self.extractor.size(self.real_examples)
+
+    @functools.cached_property
+    def part_examples(self) -> int:
+        """Real examples that are embedded together: whole chunks."""
+        of_bytes = PART_BYTES.get(self.runtime.device.type, PART_BYTES["cuda"])
+        most = min(PART_EXAMPLES, max(1, of_bytes // (self.runtime.dtype.itemsize * math.prod(self.data.shape))))
+        return max(1, most // self.chunk) * self.chunk if self.take else most
 
     def images(self, steps: int, examples: int) -> int:
         """Forward passes of one example that so many steps take, a backward pass counted as two."""

@@ -123,8 +123,8 @@ class Siamese(Augmentation, kind="siamese"):
         table = torch.rand(rows, 1 + sum(NUMBERS.values()), generator=generator)
         # All numbers are drawn, used or not, so that leaving out an operation changes nothing in the others.
         operation, *numbers = table.split([1, *NUMBERS.values()], 1)
-        chosen = (operation[:, 0] * len(self.operations)).long()
-        return {"operation": chosen, **dict(zip(NUMBERS, numbers, strict=True))}
+        draws = {name: part for name, part in zip(NUMBERS, numbers, strict=True) if name in self.operations}
+        return {"operation": (operation[:, 0] * len(self.operations)).long()} | draws
 
     def draw_batch(self, generator: torch.Generator, images: int, shape: tuple[int, ...]) -> dict[str, Tensor]:
         draws = self.draw(generator, images, shape)
