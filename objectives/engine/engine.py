@@ -222,11 +222,7 @@ class Engine(TermEngine):
         """What the term of this name sees of decoded examples in a step."""
         at = self.real_side.at(step)
         taken = self._taken(at, decoded.points, decoded.slots, [name])
-        return self._view(taken, decoded, at, None)
-
-    def _view(self, taken: Mapping[str, Tensor], here: Decoded, at: DrawView, only: int | None) -> View:
-        share = 1.0 if only is None else len(here.points) / self.examples
-        return View(self, at, taken, here, only, share)
+        return View(self, at, taken, decoded)
 
     def _evaluate_at_once(
         self,
@@ -238,7 +234,7 @@ class Engine(TermEngine):
         chosen: Sequence[str],
     ) -> Values:
         taken = self._taken(at, here.points, here.slots, chosen)
-        terms = self._values(self._view(taken, here, at, only), step, chosen)
+        terms = self._values(taken, here, at, step, only, chosen)
         total = torch.stack(list(terms.values())).sum()
         wanted = [*leaves.values(), *self.learned_draws.leaves]
         return _collected(total, terms, leaves, torch.autograd.grad(total, wanted, allow_unused=True))
@@ -257,7 +253,7 @@ class Engine(TermEngine):
         with torch.no_grad():
             features = self._taken(at, here.points, here.slots, chosen)
         inner = {name: value.detach().requires_grad_(True) for name, value in features.items()}
-        terms = self._values(self._view(inner, here, at, only), step, chosen)
+        terms = self._values(inner, here, at, step, only, chosen)
         total = torch.stack(list(terms.values())).sum()
         wanted = [*inner.values(), *leaves.values(), *self.learned_draws.leaves]
         gradients = torch.autograd.grad(total, wanted, allow_unused=True)
@@ -294,8 +290,18 @@ class Engine(TermEngine):
             taken |= context.extractor(at.parameters, augmented)
         return taken | self._of_trained(at, augmented) if True in asked else taken
 
-    def _values(self, view: View, step: int, chosen: Sequence[str]) -> dict[str, Tensor]:
+    def _values(
+        self,
+        taken: Mapping[str, Tensor],
+        here: Decoded,
+        at: DrawView,
+        step: int,
+        only: int | None,
+        chosen: Sequence[str],
+    ) -> dict[str, Tensor]:
         """The weighted values of terms."""
+        share = 1.0 if only is None else len(here.points) / self.examples
+        view = View(self, at, taken, here, only, share)
         terms, values = dict(self.objective.terms), {}
         for name in chosen:
             bound = self.terms[name]
