@@ -13,6 +13,7 @@ from experiments.evaluate import (
     Protocol,
     protocol_named,
 )
+from objectives.attacks import FGSM
 from objectives.training.augmentation import Siamese
 from objectives.training.mixing import CutMix
 
@@ -37,6 +38,7 @@ CHANGES = {
     "milestones": (0.5,),
     "mix": CutMix(),
     "loss": "squared",
+    "attack": FGSM(),
 }
 
 
@@ -65,7 +67,8 @@ def test_protocol_by_name_with_changes() -> None:
     assert (changed.epochs, changed.network, changed.networks) == (11, ConvNet(width=8), 2)
     assert changed.augment == Siamese()
     with pytest.raises(
-        InvalidInput, match=r"one of quick, vico, ncfm, table, or a YAML file, got 'vicco'; did you mean 'vico'\?"
+        InvalidInput,
+        match=r"one of quick, vico, ncfm, table, learner, or a YAML file, got 'vicco'; did you mean 'vico'\?",
     ):
         protocol_named("vicco")
 
