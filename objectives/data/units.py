@@ -100,7 +100,8 @@ class Normalisation:
 
 
 def to_source(points: Shaped[Tensor, "n ..."], moved: Float[Tensor, "n ..."]) -> Shaped[Tensor, "n ..."]:
-    """Points moved so far, in the type of the source; where these are whole numbers, the move is rounded towards zero."""
+    """Points moved so far, in the type of the source; where these are whole numbers, the move is rounded towards zero,
+    unless it is a whole number but for the rounding of float32."""
     if points.is_floating_point():
         return points + moved.to(points.dtype)
-    return (points.double() + moved.double().mul(1 + 1e-6).trunc()).to(points.dtype)
+    return (points.double() + (moved.double() + 1e-4 * moved.sign()).trunc()).to(points.dtype)
