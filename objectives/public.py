@@ -38,13 +38,19 @@ from objectives.terms.objective import Objective, Term
 from objectives.terms.penalties import CrossEntropy, LabelMargin, TotalVariation
 from objectives.terms.penalty import Penalised, Penalty
 from objectives.terms.reductions import Reduction
+from objectives.terms.smoothness import Curvature, InputGradient, Jacobian
 from objectives.terms.weights import LinearWeight, StepWeight, WeightSchedule
+from objectives.terms.worst import Worst
 from objectives.training.augmentation import Augmentation, Chain, Siamese
 from objectives.training.mixing import CutMix, Mixing
-from objectives.training.training import AdversarialTraining, SharpnessAwareTraining, Training
+from objectives.training.training import AdversarialTraining, FlatTraining, SharpnessAwareTraining, Training
 from objectives.transforms import Adversarial, Corrupted, Reweighted
 
 __all__ = [
+    "Worst",
+    "Curvature",
+    "InputGradient",
+    "Jacobian",
     "Adversarial",
     "Corrupted",
     "RealTransform",
@@ -53,6 +59,7 @@ __all__ = [
     "AdversarialTraining",
     "Attack",
     "FGSM",
+    "FlatTraining",
     "PGD",
     "SharpnessAwareTraining",
     "Augmentation",

@@ -43,6 +43,7 @@ class BoundContext:
         steps: steps that are planned; with them ``compile: auto`` decides whether compilation pays.
         held: synthetic examples whose graph is held at once; by default all.
         sides: the real sides that are compared: None for the data as they are, and transforms of them.
+        real_passes: forward passes of the real batch at every step beside those of the summaries.
 
     Raises:
         InvalidInput: if the context does not suit the data or what is taken, or a step does not fit into the memory.
@@ -59,8 +60,9 @@ class BoundContext:
         steps: int,
         held: int | None = None,
         sides: Collection[RealTransform | None] = (None,),
+        real_passes: int = 0,
     ) -> None:
-        self.sides = sides
+        self.sides, self.real_passes = sides, real_passes
         held = examples if held is None else held
         self.data, self.context, self.runtime, self.examples = data, context, runtime, examples
         self.real_examples = sum(n if context.batch == "all" else min(n, context.batch) for n in data.per_class)
@@ -180,6 +182,7 @@ class BoundContext:
         """Forward passes of one example that so many steps take, a backward pass counted as two."""
         context, data = self.context, self.data
         passes = len(self.sides) * (steps if context.n_draws is None else min(steps, context.n_draws))
+        passes += steps * self.real_passes
         schedule, training = context.training_schedule, 0
         if schedule is not None:
             learned = len(data) if schedule.training.on == "real" else examples

@@ -114,6 +114,7 @@ class Engine(TermEngine):
             steps=steps,
             held=held,
             sides=objective.real_sides,
+            real_passes=sum(term.real_passes for _, term in objective.terms),
         )
         extractor = self.bound_context.extractor
         self.shapes, self.whole_batches = extractor.shapes, extractor.whole_batches

@@ -138,6 +138,11 @@ class Term(Part, Summand, family=True):
         return None
 
     @property
+    def real_passes(self) -> int:
+        """Forward passes of the real batch at every step, beside those of the summaries; a backward pass counts as two."""
+        return 0
+
+    @property
     def extras(self) -> Mapping[str, float]:
         """Further parameters that are learned beside the synthetic examples (a step size), by name, with their start values."""
         return {}

@@ -1,6 +1,7 @@
 """Penalties: terms that look at the synthetic side alone."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -9,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from discrepancy.embeddings.base import Taken
-from discrepancy.errors import InvalidInput
+from discrepancy.errors import InvalidInput, Unsupported
 from discrepancy.parts import Part, check_choice
 from objectives.contexts import Context
 from objectives.data.spec import Described
@@ -32,9 +33,24 @@ class Penalty(Part, Summand, family=True):
     def takes(self) -> frozenset[str]:
         """What it needs of the context, as a term does."""
 
+    @property
+    def differentiates(self) -> bool:
+        """Whether it differentiates the context's network, and so is given that: :meth:`of_network`."""
+        return False
+
     @abstractmethod
     def __call__(self, taken: Taken, labels: Tensor, weights: Float[Tensor, " m"]) -> Float[Tensor, ""]:
         """The penalty, given what the context offers of the m synthetic examples, their labels (m,) or (m, c), weights."""
+
+    def of_network(
+        self,
+        classify: Callable[[Tensor], Float[Tensor, "m c"]],
+        points: Float[Tensor, "m ..."],
+        labels: Float[Tensor, "m c"],
+        weights: Float[Tensor, " m"],
+    ) -> Float[Tensor, ""]:
+        """The penalty, given the logits of the context's network as a function of points, where it differentiates these."""
+        raise Unsupported(f"'{self.kind}' looks at what is taken of a network; call it")
 
     def as_objective(self) -> Objective:
         return Penalised(penalty=self).as_objective()
@@ -84,7 +100,7 @@ class Penalised(Term, kind="penalty"):
 
     def bind(self, name: str, engine: TermEngine) -> "BoundPenalty":
         self.check(name, engine.data, engine.context)
-        return BoundPenalty(name, self, self.times_accuracy)
+        return BoundPenalty(name, self, self.times_accuracy, self.penalty.differentiates)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +113,7 @@ class BoundPenalty(BoundTerm):
     name: str
     term: Penalised
     asks_accuracy: bool = False
+    needs_graph: bool = False
 
     def value(self, view: View) -> Float[Tensor, " 1"]:
         value = self._penalty(view)
@@ -105,13 +122,24 @@ class BoundPenalty(BoundTerm):
         return value[None]
 
     def _penalty(self, view: View) -> Float[Tensor, ""]:
-        here, penalty = view.synthetic, self.term.penalty
-        taken = {**view.taken, "points": here.points}
+        here = view.synthetic
         if self.term.by == "none":
-            return view.share * penalty(taken, here.labels, here.weights)
-        values = []
-        for label in here.slots.unique():
-            rows = (here.slots == label).nonzero()[:, 0].to(here.points.device)
-            own = {name: value[rows] for name, value in taken.items()}
-            values.append(penalty(own, here.labels[rows], here.weights[rows]))
-        return torch.stack(values).sum()
+            return view.share * self._of(view, slice(None))
+        slots = here.slots.unique()
+        rows = [(here.slots == label).nonzero()[:, 0].to(here.points.device) for label in slots]
+        return torch.stack([self._of(view, own) for own in rows]).sum()
+
+    def _of(self, view: View, rows: Tensor | slice) -> Float[Tensor, ""]:
+        """The penalty of these examples."""
+        here, penalty = view.synthetic, self.term.penalty
+        points, weights = here.points[rows], here.weights[rows]
+        if not penalty.differentiates:
+            taken = {name: value[rows] for name, value in view.taken.items()}
+            return penalty({**taken, "points": points}, here.labels[rows], weights)
+        network, parameters = view.engine.context.network, view.at.parameters
+        assert network is not None
+
+        def classify(x: Tensor) -> Tensor:
+            return network(parameters, x, ("logits",))["logits"]
+
+        return penalty.of_network(classify, points, view.labels[rows], weights)

@@ -6,8 +6,9 @@ from torch import Tensor
 from discrepancy.networks.base import NetworkParameters
 from objectives.attacks import Attack, UnitSpace, attacked
 from objectives.training.batch_gradient import BatchGradient, PlainGradient, losses_of
+from objectives.training.smoothness import Order, curvatures
 
-__all__ = ["AdversarialGradient", "SharpnessAwareGradient"]
+__all__ = ["AdversarialGradient", "FlatGradient", "SharpnessAwareGradient"]
 
 
 class AdversarialGradient(BatchGradient):
@@ -90,3 +91,44 @@ class SharpnessAwareGradient(BatchGradient):
             if slope is not None:
                 value.grad = slope if value.grad is None else value.grad + slope
         return found
+
+
+class FlatGradient(BatchGradient):
+    """The gradient of Σ wᵢ (loss(f(xᵢ), yᵢ) + λ rᵢ), with the curvature rᵢ of the loss along its steepest direction
+    (:func:`~objectives.training.smoothness.curvatures`).
+
+    Args:
+        base: the gradient without the curvature.
+        step, order: of the curvature, in the units of the points.
+        factor: λ.
+
+    References: GUARD (Xue et al., 2024), https://arxiv.org/abs/2403.10045.
+    """
+
+    def __init__(self, base: PlainGradient, step: float, order: Order, factor: float) -> None:
+        self.base, self.step, self.factor, self.criterion = base, step, factor, base.criterion
+        self.order: Order = order
+
+    def size(self, largest: int) -> int:
+        return self.base.size(largest)
+
+    def __call__(
+        self,
+        parameters: NetworkParameters,
+        points: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        size: int,
+        generator: torch.Generator,
+    ) -> dict[str, Tensor]:
+        found = self.base(parameters, points, targets, weights, size, generator)
+        network, bent = self.base.network, torch.zeros_like(found["loss"])
+        for x, y, w in zip(points.split(size), targets.split(size), weights.split(size), strict=True):
+
+            def losses(unit: Tensor, y: Tensor = y) -> Tensor:
+                return losses_of(self.criterion, network(parameters, unit, ("logits",))["logits"], y)
+
+            value = self.factor * torch.dot(w, curvatures(losses, x, self.step, self.order).to(w))
+            value.backward()
+            bent += value.detach()
+        return found | {"loss": found["loss"] + bent}

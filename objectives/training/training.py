@@ -13,10 +13,11 @@ from objectives.attacks import PGD, Attack, UnitSpace
 from objectives.training.augmentation import Augmentation
 from objectives.training.batch_gradient import BatchGradient, Criterion, PlainGradient
 from objectives.training.mixing import Mixing
-from objectives.training.robust_gradient import AdversarialGradient, SharpnessAwareGradient
+from objectives.training.robust_gradient import AdversarialGradient, FlatGradient, SharpnessAwareGradient
+from objectives.training.smoothness import Order
 from objectives.training.trainer import TrainingPlan
 
-__all__ = ["AdversarialTraining", "SharpnessAwareTraining", "Training"]
+__all__ = ["AdversarialTraining", "FlatTraining", "SharpnessAwareTraining", "Training"]
 
 
 class Training(Part, TrainingPlan, family=True, kind="sgd"):
@@ -154,3 +155,34 @@ class SharpnessAwareTraining(Training, kind="sam"):
     @property
     def passes_each(self) -> int:
         return 6
+
+
+class FlatTraining(Training, kind="flat"):
+    """As ``sgd``, but λ times the curvature of the loss along its steepest direction is added to the loss
+    (:class:`~objectives.training.robust_gradient.FlatGradient`), so that the loss surface is flat around the examples.
+
+    Args:
+        step: h of the curvature, in normalised units.
+        order: ``second`` or ``first``.
+        factor: λ.
+
+    References: GUARD (Xue et al., 2024), https://arxiv.org/abs/2403.10045, which trains teachers so.
+    """
+
+    step: float = 3.0
+    order: Order = "second"
+    factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("order", self.order, get_args(Order))
+        for name in ("step", "factor"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise InvalidInput(f"'{name}' must be > 0 and finite, got {getattr(self, name)}")
+
+    def gradient(self, plain: PlainGradient, space: UnitSpace) -> BatchGradient:
+        return FlatGradient(plain, self.step, self.order, self.factor)
+
+    @property
+    def passes_each(self) -> int:
+        return 15 if self.order == "second" else 12  # a backward pass through a gradient counts as two of each
