@@ -174,9 +174,9 @@ def characteristic(discrepancy: Any, mu: Exact, nu: Exact, draws: Mapping[str, T
         if scales is not None:
             reach = digits.log(10)
             t = t * exact([digits.exp(reach * digits.tanh(s / reach)) for s in exact(scales[index % len(scales)])])
-        waves = [sum(w * digits.expj((t * x).sum()) for x, w in zip(side.x, side.w, strict=True)) for side in (mu, nu)]
-        r, s = map(abs, waves)
-        inner = (waves[0] * digits.conj(waves[1])).real
+        waves = [side.w @ exact([digits.cos_sin(angle) for angle in side.x @ t]) for side in (mu, nu)]
+        r, s = (digits.sqrt((wave**2).sum()) for wave in waves)
+        inner = (waves[0] * waves[1]).sum()
         value = digits.mpf(discrepancy.amplitude) * (r - s) ** 2 + 2 * digits.mpf(discrepancy.phase) * (r * s - inner)
         parts.append(Part(value, 1, digits.one / count, 2 if discrepancy.root else 1))
     return parts
