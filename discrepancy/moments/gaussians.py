@@ -159,7 +159,7 @@ class Frechet(AboutMean, kind="frechet"):
             return apart + bures
         eps = torch.finfo(bures.dtype).eps
         apart = torch.where(apart < (16 * eps) ** 2 * traces, torch.zeros_like(apart), apart)
-        equal = bures <= eps * matrix.shape[-1] * traces
+        equal = (bures <= eps * matrix.shape[-1] * traces) & (apart < traces)
         return safe_root(apart + torch.where(equal, torch.zeros_like(bures), bures))
 
     def _warn_of_few_points(self, summary: MeanSummary, m: int, d: int) -> None:

@@ -330,7 +330,7 @@ def smoothed(discrepancy: Any, mu: Exact, nu: Exact, draws: Mapping[str, Tensor]
                     for other in (mu, nu)
                 )
                 total += w * abs(p - q) / (p + q) / 2 if w else 0
-    return [Part(total / (2 * len(noise)), 1)]
+    return [Part(total / (2 * len(noise)), 10)]
 
 
 def joint(discrepancy: Any, mu: Exact, nu: Exact, draws: Any) -> Parts:

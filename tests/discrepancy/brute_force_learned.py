@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from brute_force import Exact, Part, Parts, digits, exact, gram, mean, root, solved, truths
 
-from discrepancy.learning.learners import ClassMeans
+from discrepancy.kernels import Linear
+from discrepancy.learning.learners import ClassMeans, KernelRidge
 from discrepancy.learning.ridge import Ridge
 
 
@@ -76,6 +77,8 @@ def risk(discrepancy: Any, mu: Exact, nu: Exact, draws: Any) -> Parts:
     value = risk_of(learner, mu, nu, discrepancy.loss)
     own = risk_of(learner, mu, mu) if discrepancy.excess else digits.zero
     condition = digits.mpf(100)
+    if isinstance(learner, KernelRidge) and isinstance(learner.kernel, Linear):
+        condition += max((side.x**2).max() for side in (mu, nu)) / digits.mpf(learner.penalty)
     if isinstance(learner, Ridge):
         condition = max(linear(learner, side)[2] for side in ((mu, nu) if discrepancy.excess else (nu,)))
     return [Part(value - own, (value + own + 1) * condition)]
@@ -87,7 +90,7 @@ def parameters(discrepancy: Any, mu: Exact, nu: Exact, draws: Any) -> Parts:
         value = ((first - second) ** 2).sum() + ((a - b) ** 2).sum()
     else:
         value = mu.w @ ((mu.x @ (first - second) + a - b) ** 2).sum(1)
-    return [Part(value, value * max(one, other))]
+    return [Part(value, (value + root(value)) * max(one, other))]
 
 
 truths |= {"risk": risk, "parameters": parameters}

@@ -190,7 +190,9 @@ def sinkhorn(discrepancy: Any, mu: Exact, nu: Exact, draws: Any) -> Parts:
         terms += [-entropic(discrepancy, side, side) / 2 for side in (mu, nu)]
     high = [float(term) for term in terms]
     value = sum(digits.mpf(one) + digits.mpf(float(term - one)) for one, term in zip(high, terms, strict=True))
-    return [Part(value, sum(map(abs, high)) + digits.mpf(discrepancy.blur) ** discrepancy.p / 100)]
+    # Costs are expanded about a centre: their rounding is that of the largest.
+    largest = max(gaps(*pair, discrepancy.p).max() for pair in ((mu, mu), (mu, nu), (nu, nu)))
+    return [Part(value, sum(map(abs, high)) + digits.mpf(discrepancy.blur) ** discrepancy.p / 100 + largest)]
 
 
 truths |= {

@@ -256,3 +256,16 @@ def test_covariance_undoes_the_products():
     mean, matrix = covariance(discrepancy.statistic(x, None).mean(1))
     torch.testing.assert_close(mean, x.mean(1))
     torch.testing.assert_close(matrix[0], torch.from_numpy(np.cov(x[0].numpy().T, bias=True)))
+
+
+@few_points
+@pytest.mark.parametrize("shrink", [0.0, 0.3])
+def test_a_weight_of_zero_beside_two_lone_points_has_its_slope(shrink: float):
+    """Both covariances are zero, and grow with that weight: the root of D has the slope of D over twice the root."""
+    mu, y = Measure(sample(1)), sample(2, seed=1)
+    slopes = []
+    for root in (False, True):
+        leaf = torch.tensor([1.0, 0.0]).double().requires_grad_()
+        value = Frechet(shrink=shrink, root=root)(mu, Measure(y, leaf))
+        slopes.append(torch.autograd.grad(value, leaf)[0] * (2 * value.detach() if root else 1))
+    torch.testing.assert_close(*slopes)
