@@ -14,10 +14,13 @@ from discrepancy.numerics.derivatives import safe_root
 from discrepancy.numerics.distances import block_bytes, squares
 from discrepancy.parts import check_choice
 
-__all__ = ["CoveringRadius"]
+__all__ = ["ORDERS", "CoveringRadius", "Norm"]
 
 Norm = Literal["l1", "l2", "linf"]
 Side = Literal["cover", "hausdorff"]
+
+ORDERS = {"l1": 1.0, "l2": 2.0, "linf": math.inf}
+"""p of each norm."""
 
 
 class CoveringRadius(SampleDiscrepancy, kind="covering_radius"):
@@ -37,6 +40,8 @@ class CoveringRadius(SampleDiscrepancy, kind="covering_radius"):
     Args:
         norm: ``l1``, ``l2`` or ``linf``.
         side: ``cover`` or ``hausdorff``.
+
+    :class:`~discrepancy.SmoothCover` moves all points.
 
     References: Is Adversarial Training with Compressed Datasets Effective? (Chen, Selvan, 2024),
     https://arxiv.org/abs/2402.05675, "minimal finite covering".
@@ -63,7 +68,7 @@ class CoveringRadius(SampleDiscrepancy, kind="covering_radius"):
 
     @property
     def order(self) -> float:
-        return {"l1": 1.0, "l2": 2.0, "linf": math.inf}[self.norm]
+        return ORDERS[self.norm]
 
     @property
     def tags(self) -> frozenset[Tag]:

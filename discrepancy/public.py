@@ -29,6 +29,7 @@ from discrepancy.learning.learners import ClassMeans, KernelRidge, Ridge, Valida
 from discrepancy.mean_embeddings import MMD, CharacteristicFunction, EnergyDistance, JointMMD
 from discrepancy.measure import Grouping, Measure
 from discrepancy.moments import Coral, Frechet, GaussianKL, LinearHypotheses, Moments, Quantiles
+from discrepancy.smooth_cover import SmoothCover
 from discrepancy.transport import MaxSlicedWasserstein, Sinkhorn, SlicedWasserstein, Wasserstein
 
 __all__ = [
@@ -73,6 +74,7 @@ __all__ = [
     "SampleDiscrepancy",
     "Sinkhorn",
     "SlicedWasserstein",
+    "SmoothCover",
     "SmoothedTotalVariation",
     "Unsupported",
     "Validation",

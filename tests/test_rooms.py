@@ -29,6 +29,7 @@ ROOMS = {
             "datasets",
             "joint",
         },
+        {"smooth_cover"},
         {"public"},
     ],
     "objectives": [

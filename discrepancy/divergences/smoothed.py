@@ -15,6 +15,7 @@ from discrepancy.divergences.neighbours import blocks, check_count
 from discrepancy.errors import InvalidInput, Unsupported
 from discrepancy.kernels.lengths import Length, check_length, number
 from discrepancy.measure import Measure
+from discrepancy.numerics.derivatives import one_by_one
 from discrepancy.numerics.distances import pull, squares, table
 from discrepancy.precision import normals
 
@@ -133,29 +134,7 @@ def _log_density(
     return _LogDensity.apply(fixed, z, y, v)  # pyright: ignore[reportReturnType]
 
 
-def _one_by_one(function: type[Function]) -> type[Function]:
-    """``function`` with a rule for ``torch.vmap``: one call after another, which needs no memory for the batch."""
-
-    def rule(info: Any, dims: tuple[int | None, ...], fixed: bool, *tensors: Tensor) -> tuple[Any, Any]:
-        outputs = [
-            function.apply(
-                fixed,
-                *(
-                    tensor if dim is None else tensor.select(dim, i)
-                    for tensor, dim in zip(tensors, dims[1:], strict=True)
-                ),
-            )
-            for i in range(info.batch_size)
-        ]
-        if isinstance(outputs[0], Tensor):
-            return torch.stack(outputs), 0
-        return tuple(map(torch.stack, zip(*outputs, strict=True))), (0,) * len(outputs[0])
-
-    function.vmap = staticmethod(rule)  # pyright: ignore[reportAttributeAccessIssue]
-    return function
-
-
-@_one_by_one
+@one_by_one
 class _LogDensity(Function):
     @staticmethod
     def forward(fixed: bool, z: Tensor, y: Tensor, v: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -178,7 +157,7 @@ class _LogDensity(Function):
         return (None, *slopes, *([None] * (3 - len(slopes))))  # pyright: ignore
 
 
-@_one_by_one
+@one_by_one
 class _Slopes(Function):
     """The gradient of a weighted sum of log densities: of z, or of z, y and v."""
 

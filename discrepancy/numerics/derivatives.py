@@ -8,7 +8,7 @@ from torch.autograd import Function
 
 from discrepancy.errors import Unsupported
 
-__all__ = ["first_order_only", "refused", "safe_root"]
+__all__ = ["first_order_only", "one_by_one", "refused", "safe_root"]
 
 
 def safe_root(value: Tensor) -> Tensor:
@@ -29,6 +29,24 @@ def first_order_only(tensor: Tensor, kind: str) -> Tensor:
 def refused(tensor: Tensor, message: str) -> Tensor:
     """``tensor`` itself, through which no derivative goes: asking for one raises the message as an error."""
     return _Refused.apply(tensor, message)  # pyright: ignore[reportReturnType]
+
+
+def one_by_one(function: type[Function]) -> type[Function]:
+    """``function`` with a rule for ``torch.vmap``: one call after another, which needs no memory for the batch."""
+
+    def rule(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
+        outputs = [
+            function.apply(
+                *(item if dim is None else item.select(dim, i) for item, dim in zip(arguments, dims, strict=True))
+            )
+            for i in range(info.batch_size)
+        ]
+        if isinstance(outputs[0], Tensor):
+            return torch.stack(outputs), 0
+        return tuple(map(torch.stack, zip(*outputs, strict=True))), (0,) * len(outputs[0])
+
+    function.vmap = staticmethod(rule)  # pyright: ignore[reportAttributeAccessIssue]
+    return function
 
 
 class _Once(Function):

@@ -45,6 +45,7 @@ CAPS: Mapping[str, int | None] = {
     "wasserstein": 2000,
     "sliced_wasserstein": None,
     "covering_radius": None,
+    "smooth_cover": None,
     "quantiles": None,
 }
 """Points a side, by kind, above which a random part of them is compared; None for a cost that is linear in them."""
@@ -54,7 +55,7 @@ KEPT_CAP = 5000
 YARDSTICK_WORK = 1 << 31
 """Points of a sample times entries of the reference, for the largest sample of a simulated yardstick."""
 
-SUPREMA = frozenset({"covering_radius"})
+SUPREMA = frozenset({"covering_radius", "smooth_cover"})
 """Kinds that look at the extreme real points alone: they grow with the sample, and halves say nothing of their error."""
 
 Advance = Callable[[float], None]

@@ -306,14 +306,24 @@ def quantiles(discrepancy: Any, mu: Exact, nu: Exact, draws: Any) -> Parts:
     return [Part(value, power=2 if discrepancy.root else 1)]
 
 
-def covering(discrepancy: Any, mu: Exact, nu: Exact, draws: Any) -> Parts:
-    def apart(a: Numbers, b: Numbers) -> Any:
-        gap = abs(a - b)
-        return {"l1": gap.sum, "linf": gap.max, "l2": lambda: digits.sqrt((gap**2).sum())}[discrepancy.norm]()
+def apart(norm: str, a: Numbers, b: Numbers) -> Any:
+    gap = abs(a - b)
+    return {"l1": gap.sum, "linf": gap.max, "l2": lambda: digits.sqrt((gap**2).sum())}[norm]()
 
-    table = exact([[apart(a, b) for b in nu.held.x] for a in mu.held.x])
+
+def covering(discrepancy: Any, mu: Exact, nu: Exact, draws: Any) -> Parts:
+    table = exact([[apart(discrepancy.norm, a, b) for b in nu.held.x] for a in mu.held.x])
     cover = table.min(1).max()
     return [Part(cover if discrepancy.side == "cover" else max(cover, table.min(0).max()))]
+
+
+def smooth_covering(discrepancy: Any, mu: Exact, nu: Exact, draws: Any) -> Parts:
+    low, high = digits.mpf(discrepancy.min_temperature), digits.mpf(discrepancy.max_temperature)
+    total = digits.zero
+    for a, w in zip(mu.x, mu.w, strict=True):
+        near = sum(v * digits.exp(-apart(discrepancy.norm, a, b) / low) for b, v in zip(nu.x, nu.w, strict=True))
+        total += w * digits.exp(-low * digits.log(near) / high) if w else 0
+    return [Part(high * digits.log(total), low + high)]
 
 
 def smoothed(discrepancy: Any, mu: Exact, nu: Exact, draws: Mapping[str, Tensor]) -> Parts:
@@ -353,6 +363,7 @@ truths: dict[str, Truth] = {
     "mean_gradients": mean_gradients,
     "quantiles": quantiles,
     "covering_radius": covering,
+    "smooth_cover": smooth_covering,
     "smoothed_total_variation": smoothed,
     "joint": joint,
 }
