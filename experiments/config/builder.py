@@ -97,6 +97,8 @@ class _Walk:
 
     def value(self, hint: Any, tree: Any, path: str) -> Any:
         members = alternatives(hint)
+        if isinstance(tree, str) and float in members and str not in members:
+            tree = _of_fraction(tree)
         if all(is_leaf(item) for item in members):
             try:
                 return _leaf(hint, tree)
@@ -295,6 +297,14 @@ def _names_kind(hint: type[Part], tree: Any) -> bool:
     """Whether the tree, text or mapping, names a kind of this family."""
     named = tree.get("kind", tree) if isinstance(tree, Mapping) else [tree]
     return any(name in kinds_of(hint) for name in ([named] if isinstance(named, str) else named))
+
+
+def _of_fraction(text: str) -> str | float:
+    """The number that a fraction such as 8/255 is; other text as it is."""
+    if not re.fullmatch(r"\s*\d+(\.\d+)?\s*/\s*\d+(\.\d+)?\s*", text):
+        return text
+    above, below = map(float, text.split("/"))
+    return above / below if below else text
 
 
 def _number(text: str) -> float | None:

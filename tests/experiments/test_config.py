@@ -16,6 +16,7 @@ from experiments.config import (
     dump,
 )
 from experiments.config.hints import settings_of
+from objectives.attacks import PGD, Attack
 
 # --- building -----------------------------------------------------------------------------------------------------------
 
@@ -256,3 +257,16 @@ def test_what_a_part_says_of_itself_can_be_built(part: Part) -> None:
 def test_dump_refuses_what_would_be_lost() -> None:
     with pytest.raises(InvalidInput, match="names must differ, got a, a"):
         dump(Layers(named=(("a", Red()), ("a", Grey()))))
+
+
+@pytest.mark.parametrize(
+    ("written", "number"), [("8/255", 8 / 255), (" 1 / 3 ", 1 / 3), ("0.5/2", 0.25), (0.1, 0.1), (1, 1.0)]
+)
+def test_numbers_may_be_fractions(written: object, number: float) -> None:
+    assert build(Attack, {"kind": "pgd", "eps": written}) == PGD(eps=number)
+
+
+@pytest.mark.parametrize("written", ["8/0", "8/255/2", "eight/255", "1/-2"])
+def test_what_is_no_fraction_is_refused(written: str) -> None:
+    with pytest.raises(ConfigError, match="eps: expected a number"):
+        build(Attack, {"kind": "pgd", "eps": written})
