@@ -16,6 +16,7 @@ from objectives.engine.runtime import Runtime
 from objectives.solvers import (
     ClosedForm,
     Descent,
+    ExactCover,
     Forgetting,
     GreedyMMD,
     Herding,
@@ -85,6 +86,7 @@ __all__ = [
     "GreedyMMD",
     "Herding",
     "Interpolated",
+    "ExactCover",
     "KCentre",
     "KernelThinning",
     "LabelSolve",

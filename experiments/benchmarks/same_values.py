@@ -31,11 +31,12 @@ SETTINGS: Mapping[str, list[str]] = {
     "best": [*NETWORK, "--set", "teacher.rounds=1", "--set", "teacher.training.steps=5"],
     "forgetting": [*NETWORK, "--set", "solver.rounds=3", "--set", "solver.training.steps=20"],
     "kip": [],
+    "mfc": [],
     "random": [],
     "ridge": [],
     "ncfm": [*NETWORK, "--set", "context.trained=2", "--set", "context.size=2", "--set", "context.training.steps=5"],
 }
-STEPLESS = ("forgetting", "greedy_mmd", "herding", "k_centre", "kernel_thinning", "random", "ridge")
+STEPLESS = ("forgetting", "greedy_mmd", "herding", "k_centre", "kernel_thinning", "mfc", "random", "ridge")
 
 COMMANDS: Mapping[str, list[str]] = {
     **{

@@ -4,11 +4,12 @@ from objectives.solvers.base import Problem, Record, Solver, Solving
 from objectives.solvers.closed_form.closed_form import ClosedForm
 from objectives.solvers.descent import Descent
 from objectives.solvers.labels import LabelSolve
-from objectives.solvers.selection import Forgetting, GreedyMMD, Herding, KCentre, KernelThinning, Random
+from objectives.solvers.selection import ExactCover, Forgetting, GreedyMMD, Herding, KCentre, KernelThinning, Random
 
 __all__ = [
     "ClosedForm",
     "Descent",
+    "ExactCover",
     "Forgetting",
     "GreedyMMD",
     "Herding",

@@ -17,7 +17,17 @@ from objectives.condensation import result, solve
 from objectives.contexts import Context, Fresh, Pool
 from objectives.data.labelled import LabelledData
 from objectives.data.real import RealData
-from objectives.solvers import Forgetting, GreedyMMD, Herding, KCentre, KernelThinning, Random, Solver, Solving
+from objectives.solvers import (
+    ExactCover,
+    Forgetting,
+    GreedyMMD,
+    Herding,
+    KCentre,
+    KernelThinning,
+    Random,
+    Solver,
+    Solving,
+)
 from objectives.synthetic.pixels import Pixels
 from objectives.terms.match import Match
 from objectives.terms.objective import Summand
@@ -227,6 +237,7 @@ def test_herding_refuses(objective: Summand, context: Context, message: str) -> 
         Random(),
         Herding(),
         KCentre(),
+        ExactCover(time_limit=None),
         GreedyMMD(weights="equal"),
         KernelThinning(),
         Forgetting(rounds=2, training=Training(steps=5, batch=8)),

@@ -18,7 +18,17 @@ from objectives.condensation import condense
 from objectives.contexts import Fresh, Pool, Trained
 from objectives.data.labelled import LabelledData, Normalisation
 from objectives.rng import rng
-from objectives.solvers import Descent, Forgetting, GreedyMMD, Herding, KCentre, KernelThinning, Random, Solver
+from objectives.solvers import (
+    Descent,
+    ExactCover,
+    Forgetting,
+    GreedyMMD,
+    Herding,
+    KCentre,
+    KernelThinning,
+    Random,
+    Solver,
+)
 from objectives.solvers.base import decoded
 from objectives.synthetic.artefact import SyntheticSet
 from objectives.synthetic.formation import Formation
@@ -219,7 +229,7 @@ def test_groups_need_no_classes() -> None:
 
 # --- selections -------------------------------------------------------------------------------------------------------
 
-SELECTIONS = [Random(), Herding(), KCentre(), GreedyMMD(weights="equal"), KernelThinning()]
+SELECTIONS = [Random(), Herding(), KCentre(), ExactCover(time_limit=None), GreedyMMD(weights="equal"), KernelThinning()]
 
 
 @pytest.mark.parametrize("solver", SELECTIONS, ids=lambda solver: solver.kind)

@@ -2,8 +2,8 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -24,11 +24,12 @@ NOTHING = -200.0
 @dataclass(frozen=True, eq=False)
 class Choice:
     """The chosen ones among the n candidates of a class, by number and in order; what they reach; and their weights, which
-    average to one, where these are not equal."""
+    average to one, where these are not equal; and what was found out, for the record."""
 
     rows: Int[Tensor, " m"]
     value: Float[Tensor, ""]
     weights: Float[Tensor, " m"] | None = None
+    found: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Selecting(Solving):
@@ -41,6 +42,7 @@ class Selecting(Solving):
         self.problem, self.steps, self.sizes = problem, steps, problem.synthetic.sizes(problem.data)
         self._chosen = torch.zeros(0, dtype=torch.long)
         self._weights: Tensor | None = None
+        self._findings: dict[str, list[Any]] = {}
 
     @property
     def parameters(self) -> dict[str, Tensor]:
@@ -60,6 +62,10 @@ class Selecting(Solving):
         return self._chosen
 
     @property
+    def findings(self) -> dict[str, Any]:
+        return self._findings
+
+    @property
     def resolved(self) -> dict[str, Any]:
         return {}
 
@@ -73,18 +79,23 @@ class Selecting(Solving):
         """Do one step, and say what was reached."""
 
     def state(self) -> dict[str, Any]:
-        return {"step": self.step, "chosen": self._chosen, "weights": self._weights}
+        found = {"step": self.step, "chosen": self._chosen, "weights": self._weights}
+        return {**found, "findings": {name: list(values) for name, values in self._findings.items()}}
 
     def restore(self, state: dict[str, Any]) -> None:
         self.step, self._chosen, weights = state["step"], state["chosen"].cpu(), state["weights"]
         self._weights = None if weights is None else weights.cpu()
+        self._findings = {name: list(values) for name, values in state["findings"].items()}
 
 
 class WithinClasses(Selecting):
-    """One class a step, by a rule ``choose(engine, candidates, label, count)``."""
+    """One class a step, by a rule ``choose(engine, candidates, label, count)``, which holds so many bytes of its own."""
 
-    def __init__(self, problem: Problem, kind: str, choose: Callable[[Engine, Tensor, int, int], Choice]) -> None:
+    def __init__(
+        self, problem: Problem, kind: str, choose: Callable[[Engine, Tensor, int, int], Choice], held: int = 0
+    ) -> None:
         super().__init__(problem, kind, problem.data.count)
+        self.held = held
         self.choose, self.engine = choose, problem.engine(self.steps, held=0)
 
     @property
@@ -102,8 +113,8 @@ class WithinClasses(Selecting):
 
     @property
     def working_bytes(self) -> int:
-        """The features of a class, as they are taken and as they are compared."""
-        return 2 * self.engine.dtype.itemsize * self._numbers * max(map(len, self.problem.data.members))
+        """The features of a class, as they are taken and as they are compared, and what the rule holds."""
+        return self.held + 2 * self.engine.dtype.itemsize * self._numbers * max(map(len, self.problem.data.members))
 
     @property
     def multiplications(self) -> float:
@@ -118,6 +129,8 @@ class WithinClasses(Selecting):
         if choice.weights is not None:
             weights = choice.weights.to("cpu", self.problem.runtime.dtype)
             self._weights = weights if self._weights is None else torch.cat([self._weights, weights])
+        for name, value in choice.found.items():
+            self._findings.setdefault(name, []).append(value)
         return choice.value.float().cpu()
 
 

@@ -1,5 +1,8 @@
 """Selection by covering: the real examples nearest to no chosen one come next."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -11,7 +14,7 @@ from objectives.solvers.base import Problem, Solver
 from objectives.solvers.selection.base import Choice, WithinClasses, check_embeddings, check_positive
 from objectives.terms.bound import Candidates
 
-__all__ = ["KCentre"]
+__all__ = ["Block", "KCentre", "distances", "farthest_first"]
 
 
 class KCentre(Solver, kind="k_centre"):
@@ -42,18 +45,27 @@ class KCentre(Solver, kind="k_centre"):
         check_positive(problem, self.kind)
 
         def choose(engine: Engine, members: Tensor, label: int, count: int) -> Choice:
-            blocks = [_Block(match) for match in engine.real_side.candidates(members, label, summaries=False)]
+            blocks = [Block.of(match) for match in engine.real_side.candidates(members, label, summaries=False)]
             return farthest_first(blocks, count)
 
         return WithinClasses(problem, self.kind, choose)
 
 
-class _Block:
+@dataclass(frozen=True, eq=False)
+class Block:
     """The candidates as one block of one match sees them, and their distances."""
 
-    def __init__(self, match: Candidates) -> None:
-        self.rows, self.factor = match.features.rows, match.factor
-        self.order = match.discrepancy.order
+    rows: Float[Tensor, "n d"]
+    factor: float
+    order: float
+
+    @classmethod
+    def of(cls, match: Candidates) -> "Block":
+        return cls(match.features.rows, match.factor, match.discrepancy.order)
+
+    def part(self, part: slice) -> "Block":
+        """Some of the candidates."""
+        return replace(self, rows=self.rows[part])
 
     @property
     def mean(self) -> Float[Tensor, " d"]:
@@ -68,16 +80,20 @@ class _Block:
         return self.factor * torch.cat(far).square()
 
 
-def farthest_first(blocks: list[_Block], count: int) -> Choice:
-    """So many candidates, each the farthest from those before it, and the radius within which they cover all."""
-    start = torch.stack([block.squares(block.mean) for block in blocks]).sum(0).argmin()
-    chosen = [int(start)]
+def distances(blocks: Sequence[Block], row: int) -> Float[Tensor, " n"]:
+    """d² of each candidate from that of this number."""
+    return torch.stack([block.squares(block.rows[row].double()) for block in blocks]).sum(0)
+
+
+def farthest_first(blocks: Sequence[Block], count: int, first: Sequence[int] = ()) -> Choice:
+    """So many candidates, each the farthest from those before it, and the radius within which they cover all; the ``first``
+    ones are given, at least the one nearest to the mean."""
+    chosen = list(first) or [int(torch.stack([block.squares(block.mean) for block in blocks]).sum(0).argmin())]
     nearest = torch.full_like(blocks[0].rows[:, 0], torch.inf, dtype=torch.float64)
-    while True:
-        here = torch.stack([block.squares(block.rows[chosen[-1]].double()) for block in blocks]).sum(0)
-        nearest = torch.minimum(nearest, here)
-        if len(chosen) == count:
-            return Choice(torch.tensor(chosen), nearest.max().sqrt())
-        open_ = nearest.clone()
-        open_[chosen] = -1
-        chosen.append(int(open_.argmax()))
+    for place in range(count):
+        if place == len(chosen):
+            open_ = nearest.clone()
+            open_[chosen] = -1
+            chosen.append(int(open_.argmax()))
+        nearest = torch.minimum(nearest, distances(blocks, chosen[place]))
+    return Choice(torch.tensor(chosen), nearest.max().sqrt())
