@@ -12,7 +12,7 @@ from discrepancy.parts import user_path
 from experiments import export as exporting
 from experiments.config import ConfigError, build, override, paths_in, read, recorded, write_yaml
 from experiments.config.mistakes import suggestion
-from experiments.data import HeldOut, Source, source_named
+from experiments.data import Source, source_named
 from experiments.device import chosen_device
 from experiments.evaluate import (
     NAMES,
@@ -203,10 +203,10 @@ def _as_recorded(tree: Any, named: Source) -> Source | None:
 
 
 def _changed(source: Any, field: str, value: str | None) -> Any:
-    """The source with this value of a field, or without the field; of a held-out part, those of the whole."""
+    """The source with this value of a field, or without the field; of one that is made of another, those of the other."""
     if not isinstance(source, dict):
         return source
-    if source.get("kind") == HeldOut.kind:
+    if "of" in source:
         return {**source, "of": _changed(source.get("of"), field, value)}
     kept = {name: own for name, own in source.items() if name != field}
     return kept if value is None else {**kept, field: value}

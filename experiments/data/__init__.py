@@ -6,13 +6,25 @@ from experiments.config import build
 from experiments.config.files import parse_value
 from experiments.data.arrays import Npz
 from experiments.data.base import Source
+from experiments.data.clustered import Clustered
 from experiments.data.diabetes import Diabetes
 from experiments.data.digits import Digits
 from experiments.data.held_out import HeldOut
 from experiments.data.images import Images
 from experiments.data.torchvision_sets import SETS, Torchvision, squeezed
 
-__all__ = ["Diabetes", "Digits", "HeldOut", "Images", "Npz", "Source", "Torchvision", "is_described", "source_named"]
+__all__ = [
+    "Clustered",
+    "Diabetes",
+    "Digits",
+    "HeldOut",
+    "Images",
+    "Npz",
+    "Source",
+    "Torchvision",
+    "is_described",
+    "source_named",
+]
 
 
 def source_named(text: str, root: str | None = None) -> Source:

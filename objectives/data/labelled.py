@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from discrepancy.arguments import checked_arguments
@@ -175,6 +176,13 @@ class LabelledData(Described):
         spec = replace(self.spec, **fields)
         parts = (self.train.rows(), None if self.test is None else self.test.rows())
         return self.made(spec, *(_in_units(part, spec.target_units) for part in parts))
+
+    def grouped(self, train: Int[Tensor, " n"], test: Int[Tensor, " k"] | None = None) -> "LabelledData":
+        """These data with these group numbers."""
+        parts = ((self.train, train), (self.test, test))
+        made = [None if part is None else replace(part.rows(), groups=groups) for part, groups in parts]
+        assert made[0] is not None
+        return self.made(self.spec, made[0], made[1])
 
     def split(self, fraction: float, generator: torch.Generator) -> "LabelledData":
         """These data with a random part of the training examples, ``fraction`` of each class, as the test part."""
