@@ -107,6 +107,17 @@ class Discrepancy(TwoSided, family=True):
         return False
 
     @property
+    def has_statistic(self) -> bool:
+        """Whether it reads of the real side only the mean of a statistic of single points, :meth:`statistics`: then that mean
+        may be replaced by another one, ``MeanSummary(mean, mass 1)``."""
+        return False
+
+    @property
+    def merges(self) -> bool:
+        """Whether summaries can be merged at all; else they are made of all points at once."""
+        return True
+
+    @property
     def has_best_labels(self) -> bool:
         """Whether :meth:`best_labels` is known in closed form."""
         return False
@@ -157,6 +168,14 @@ class Discrepancy(TwoSided, family=True):
         """The random parts for points of this shape; None where there are none."""
         return None
 
+    def statistics(self, measure: Measure, draws: Draws) -> Float[Tensor, "g n p"]:
+        """The statistic of every point of a grouped measure, computed in float64.
+
+        Raises:
+            Unsupported: where there is none: ``has_statistic`` says so.
+        """
+        raise Unsupported(f"'{self.kind}' does not compare the means of a statistic; ask 'has_statistic' first")
+
     def best_labels(self, summary: Any, synthetic: Measure) -> Float[Tensor, "g m c"]:
         """The labels of the synthetic points for which the value is smallest, in closed form.
 
@@ -200,6 +219,10 @@ class MeanDiscrepancy(Discrepancy):
     def of_means(self) -> bool:
         return True
 
+    @property
+    def has_statistic(self) -> bool:
+        return True
+
     @abstractmethod
     def statistic(self, points: Float[Tensor, "g n ..."], draws: Draws) -> Float[Tensor, "g n p"]:
         """t of every point."""
@@ -213,6 +236,9 @@ class MeanDiscrepancy(Discrepancy):
         points = measure.tensors[""]
         values = self.statistic(in_floats(points), draws)
         return torch.einsum("gn,gnp->gp", measure.weights.double(), values.double())
+
+    def statistics(self, measure: Measure, draws: Draws) -> Float[Tensor, "g n p"]:
+        return self.statistic(measure.tensors[""].double(), draws).double()
 
     def summarise_groups(self, real: Measure, draws: Draws) -> MeanSummary:
         parts = (

@@ -66,6 +66,14 @@ class Joint(Discrepancy, kind="joint"):
         return self.of.bound
 
     @property
+    def has_statistic(self) -> bool:
+        return self.of.has_statistic
+
+    @property
+    def merges(self) -> bool:
+        return self.of.merges
+
+    @property
     def adversary(self) -> Adversary | None:
         return self.of.adversary
 
@@ -88,6 +96,9 @@ class Joint(Discrepancy, kind="joint"):
                 f"resolve(sample) with labelled real points first"
             )
         return draws
+
+    def statistics(self, measure: Measure, draws: Draws) -> Float[Tensor, "g n p"]:
+        return self.of.statistics(self._joined(measure), draws)
 
     def summarise_groups(self, real: Measure, draws: Draws) -> Any:
         return self.of.summarise_groups(self._joined(real), draws)

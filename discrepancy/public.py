@@ -26,7 +26,14 @@ from discrepancy.joint import Joint
 from discrepancy.kernels import Gaussian
 from discrepancy.learning import MeanGradients, Parameters, Risk, learners, recovery
 from discrepancy.learning.learners import ClassMeans, KernelRidge, Ridge, Validation
-from discrepancy.mean_embeddings import MMD, CharacteristicFunction, EnergyDistance, JointMMD
+from discrepancy.mean_embeddings import (
+    MMD,
+    CharacteristicFunction,
+    EnergyDistance,
+    JointMMD,
+    MedianOfMeans,
+    TrimmedMean,
+)
 from discrepancy.measure import Grouping, Measure
 from discrepancy.moments import Coral, Frechet, GaussianKL, LinearHypotheses, Moments, Quantiles
 from discrepancy.smooth_cover import SmoothCover
@@ -60,6 +67,7 @@ __all__ = [
     "MeanDiscrepancy",
     "MeanGradients",
     "Measure",
+    "MedianOfMeans",
     "Moments",
     "NeighbourKL",
     "NonFinite",
@@ -76,6 +84,7 @@ __all__ = [
     "SlicedWasserstein",
     "SmoothCover",
     "SmoothedTotalVariation",
+    "TrimmedMean",
     "Unsupported",
     "Validation",
     "Wasserstein",

@@ -165,6 +165,13 @@ class CharacteristicFunction(Discrepancy, kind="characteristic_function"):
         angles = side.rows @ self._frequencies(draws, side).mT
         return torch.cat([angles.cos(), angles.sin()], -1) / math.sqrt(self.frequencies)
 
+    @property
+    def has_statistic(self) -> bool:
+        return not self.learned
+
+    def statistics(self, measure: Measure, draws: Draws) -> Float[Tensor, "g n p"]:
+        return self.statistic(measure.tensors[""].double(), draws)
+
     def total(self, measure: Measure, draws: Draws) -> Float[Tensor, "g p"]:
         """Σ w t(x) of each group in float64: about the mean c of the points, then turned back by e^(i⟨t, c⟩)."""
         t = self._frequencies(draws, measure)

@@ -131,6 +131,14 @@ class JointMMD(Discrepancy, kind="joint_mmd"):
     def resolve(self, sample: Measure) -> "JointMMD":
         return replace(self, kernel=self.kernel.resolve(sample))
 
+    @property
+    def has_statistic(self) -> bool:
+        return self._of_points.has_statistic
+
+    def statistics(self, measure: Measure, draws: Draws) -> Float[Tensor, "g n q"]:
+        values = self.kernel.features(measure.rows.double())
+        return (values[..., :, None] * _labels(measure)[..., None, :]).flatten(2)
+
     def summarise_groups(self, real: Measure, draws: Draws) -> MeanSummary | ClassSummary:
         """The mean embedding of pairs, or the points by class with their own term.
 

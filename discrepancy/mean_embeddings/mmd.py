@@ -104,6 +104,13 @@ class MMD(Discrepancy, kind="mmd"):
     def resolve(self, sample: Measure) -> "MMD":
         return replace(self, kernel=self.kernel.resolve(sample))
 
+    @property
+    def has_statistic(self) -> bool:
+        return self.kernel.finite and self.estimator == "v"
+
+    def statistics(self, measure: Measure, draws: Draws) -> Float[Tensor, "g n p"]:
+        return self.kernel.features(measure.rows.double())
+
     def v_statistic(self) -> "MMD":
         return replace(self, estimator="v")
 

@@ -53,6 +53,10 @@ class AboutMean(MeanDiscrepancy):
     A summary without ``origin`` among its sums is one about 0, as a sum of :meth:`statistic` over points is.
     """
 
+    @property
+    def has_statistic(self) -> bool:
+        return False
+
     @abstractmethod
     def moved(self, total: Float[Tensor, "g p"], mass: Float[Tensor, " g"], step: Float[Tensor, "g d"]) -> Tensor:
         """Σ w t(x + step), from Σ w t(x) and Σ w."""

@@ -51,6 +51,8 @@ class Guards:
                 summary = discrepancy.summarise(light.as_groups(), draws)
                 value = discrepancy.compare(summary, other.as_groups(), draws)[0]
                 torch.testing.assert_close(value, expected)
+                if not discrepancy.merges:
+                    continue
                 both = discrepancy.merge(summary, summary, draws)
                 torch.testing.assert_close(
                     discrepancy.compare(both, other.as_groups(), draws)[0],

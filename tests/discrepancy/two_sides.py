@@ -43,6 +43,14 @@ class TwoSides:
         (slope,) = torch.autograd.grad(in_two_calls(discrepancy, mu, side, draws), leaf)
         torch.testing.assert_close(slope, expected, rtol=0, atol=0)
 
+    @where(lambda discrepancy: not discrepancy.merges)
+    def test_merging_is_refused(self, discrepancy: Discrepancy):
+        assert not discrepancy.mergeable
+        summary = discrepancy.summarise(self.sample(N), self.draws(discrepancy))
+        with pytest.raises(Unsupported, match=f"'{discrepancy.kind}' cannot be merged, .*; summarise"):
+            discrepancy.merge(summary, summary, self.draws(discrepancy))
+
+    @where(lambda discrepancy: discrepancy.merges)
     def test_merged_summaries_are_those_of_the_union(self, discrepancy: Discrepancy):
         self._merges(discrepancy, torch.float64, grouped=False)
         self._merges(discrepancy, torch.float32, grouped=True)
@@ -53,13 +61,13 @@ class TwoSides:
         nu = self.sample(7, 5, dtype)
         if grouped:
             nu, *sides = (in_two_groups(side) for side in (nu, *sides))
-        expected = discrepancy(Measure.merged(sides), nu, draws)
+        expected, turned = (discrepancy(Measure.merged(parts), nu, draws) for parts in (sides, sides[::-1]))
         tolerance = 1e-8 if dtype == torch.float64 else 1e-5
         a, b, c = (discrepancy.summarise(side, draws) for side in sides)
         merge = functools.partial(discrepancy.merge, draws=draws)
-        for merged in (merge(merge(a, b), c), merge(c, merge(b, a))):
+        for merged, union in ((merge(merge(a, b), c), expected), (merge(c, merge(b, a)), turned)):
             value = compared(discrepancy, merged, nu, draws)
-            torch.testing.assert_close(value, expected, rtol=tolerance, atol=tolerance)
+            torch.testing.assert_close(value, union, rtol=tolerance, atol=tolerance)
             assert merged.nbytes > 0
         pair = compared(discrepancy, merge(c, a), nu, draws)
         union = discrepancy(Measure.merged([sides[2], sides[0]]), nu, draws)
@@ -128,6 +136,7 @@ class TwoSides:
                 discrepancy.sharpened(summary, nu, draws)
         else:
             torch.testing.assert_close(discrepancy.compare(summary, nu, draws), discrepancy(mu, nu, draws))
+        if discrepancy.adversary is None and discrepancy.merges:
             merged = discrepancy.merge(summary, discrepancy.summarise(more, draws), draws)
             union = discrepancy(Measure.merged([mu, more]), nu, draws)
             torch.testing.assert_close(discrepancy.compare(merged, nu, draws), union)
