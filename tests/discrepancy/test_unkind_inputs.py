@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import brute_force_learned  # noqa: F401
+import brute_force_robust  # noqa: F401
 import brute_force_transport  # noqa: F401
 import numpy as np
 import pytest
