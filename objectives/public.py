@@ -1,8 +1,9 @@
 """The public names of ``objectives``, which loads them when one of them is first used."""
 
-from objectives.attacks import APGD, FGSM, PGD, Attack
+from objectives.attacks import APGD, FGSM, PGD, Attack, Threat
 from objectives.condensation import Progress, condense
 from objectives.contexts import Context, Fresh, Interpolated, Pool, Queue, Renewed, Trained, Watch
+from objectives.covering_bound import CoveringBound, covering_bound
 from objectives.data.examples import Examples
 from objectives.data.in_memory import InMemory
 from objectives.data.labelled import LabelledData
@@ -61,6 +62,7 @@ __all__ = [
     "Attack",
     "FGSM",
     "FlatTraining",
+    "Threat",
     "PGD",
     "SharpnessAwareTraining",
     "Augmentation",
@@ -86,6 +88,7 @@ __all__ = [
     "GreedyMMD",
     "Herding",
     "Interpolated",
+    "CoveringBound",
     "ExactCover",
     "KCentre",
     "KernelThinning",
@@ -120,6 +123,7 @@ __all__ = [
     "Watch",
     "Training",
     "condense",
+    "covering_bound",
     "reductions",
     "selection",
 ]

@@ -37,6 +37,7 @@ ROOMS = {
         {"data"},
         {"attacks"},
         {"synthetic"},
+        {"covering_bound"},
         {"training"},
         {"contexts"},
         {"terms"},
