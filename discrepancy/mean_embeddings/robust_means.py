@@ -42,13 +42,12 @@ class BlockMeans:
     @functools.cached_property
     def mean(self) -> Float[Tensor, "g p"]:
         """The median over blocks with mass of the means of the blocks; the mean of the two in the middle where their number is
-        even. NaN where a block is not finite."""
+        even. NaN where a point is not finite: every block adds it up, with weight zero but for its own."""
         present = (self.mass > 0)[..., None]
         means = torch.where(present, self.total / self.mass[..., None], torch.inf)
         ordered, number = means.sort(1).values, present.sum(1, keepdim=True)
         middle = torch.cat([(number - 1).clamp(min=0) // 2, number // 2], 1).expand(-1, -1, means.shape[-1])
-        median = ordered.gather(1, middle.clamp(max=means.shape[1] - 1)).mean(1)
-        return torch.where(torch.isfinite(self.total).all(1), median, torch.nan)
+        return ordered.gather(1, middle.clamp(max=means.shape[1] - 1)).mean(1)
 
     def merge(self, other: "BlockMeans") -> "BlockMeans":
         """The points of the other follow those of this one: its first point goes to the block after that of the last."""

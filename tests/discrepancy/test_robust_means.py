@@ -226,6 +226,12 @@ def test_points_of_a_merged_summary_follow_those_of_the_first():
             torch.testing.assert_close(getattr(merged, name), getattr(whole, name), msg=name)
 
 
+def test_points_without_weight_have_no_place():
+    points, D = hundred(), MedianOfMeans(of=MMD(), blocks=7)
+    weights = (torch.arange(100) % 3 > 0).double()
+    torch.testing.assert_close(mean_of(D, points, weights), mean_of(D, points[weights > 0]))
+
+
 def test_a_trimmed_mean_is_sorted_in_parts_of_its_coordinates(monkeypatch: pytest.MonkeyPatch):
     D, points = TrimmedMean(of=MMD(), share=0.1), hundred()
     expected = mean_of(D, points)
