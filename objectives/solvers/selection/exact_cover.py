@@ -44,8 +44,9 @@ class ExactCover(Solver, kind="exact_cover"):
     same in each class; the paper also states a radius and takes the fewest examples of each class.
 
     The problem is NP-hard. A class of n examples takes about log₂ n² programs with n² entries at most, and n² d for the
-    distances. A ``time_limit`` stops the search: then the examples are those of the best cover found, a warning says so, and
-    they may differ from one machine to another. The record of the set has under ``findings``, a list with one entry for each
+    distances. Each program gets an equal part of what is left of the ``time_limit``; if one is undecided, larger radii are
+    tried. Then the examples are those of the best cover found, a warning says so, and they may differ from one machine to
+    another. The record of the set has under ``findings``, a list with one entry for each
     class: ``radius``, which is η; ``at_least``, below which no radius is possible (equal to η where the search ended; None
     for a class in pieces); and ``pieces``, their number.
 
@@ -141,23 +142,17 @@ def least_cover(blocks: Sequence[Block], count: int, seconds: float = math.inf) 
     table = torch.stack([distances(blocks, row) for row in range(len(blocks[0].rows))]).sqrt().cpu().numpy()
     # Half the greedy radius may be off by a rounding.
     radii = np.unique(table[(table < reached) & (table >= reached / 2 * (1 - 1e-9))])
-    low, high = 0, len(radii)  # the least radius is one of radii[low:high], or that of `best`
-    while low < high:
-        middle = (low + high) // 2
-        remaining = end - time.monotonic()
-        found, decided = _cover(table <= radii[middle], count, remaining) if remaining > 0 else (None, False)
+    low, high, excluded = 0, len(radii), 0
+    while low < high and (remaining := end - time.monotonic()) > 0:
+        middle, programs = (low + high) // 2, (high - low).bit_length()
+        found, decided = _cover(table <= radii[middle], count, remaining / programs)
         if found is not None:
-            best, high = found, middle
-            reached = float(radii[middle])
-        elif decided:
+            best, high, reached = found, middle, float(radii[middle])
+        else:  # undecided, it is left out: a larger radius may still be found
             low = middle + 1
-        else:
-            return _filled(blocks, best, count), float(radii[low]), False
-    return _filled(blocks, best, count), reached, True
-
-
-def _filled(blocks: Sequence[Block], rows: Rows, count: int) -> Rows:
-    return farthest_first(blocks, count, rows).rows.tolist()
+            excluded = low if decided else excluded
+    whole = excluded == high
+    return farthest_first(blocks, count, best).rows.tolist(), reached if whole else float(radii[excluded]), whole
 
 
 def _cover(near: np.ndarray, count: int, seconds: float) -> tuple[Rows | None, bool]:
