@@ -3,7 +3,7 @@
 from objectives.attacks import APGD, FGSM, PGD, Attack, Threat
 from objectives.condensation import Progress, condense
 from objectives.contexts import Context, Fresh, Interpolated, Pool, Queue, Renewed, Trained, Watch
-from objectives.covering_bound import CoveringBound, covering_bound
+from objectives.covering import CoveringBound, covering_bound
 from objectives.data.examples import Examples
 from objectives.data.in_memory import InMemory
 from objectives.data.labelled import LabelledData

@@ -37,7 +37,7 @@ ROOMS = {
         {"data"},
         {"attacks"},
         {"synthetic"},
-        {"covering_bound"},
+        {"covering"},
         {"training"},
         {"contexts"},
         {"terms"},

@@ -13,7 +13,7 @@ from discrepancy.errors import InvalidInput
 from objectives.attacks import Threat
 from objectives.condensation import condense
 from objectives.contexts import Pool
-from objectives.covering_bound import CoveringBound, covering_bound
+from objectives.covering import CoveringBound, covering_bound
 from objectives.data.labelled import LabelledData
 from objectives.data.labels import Labels
 from objectives.solvers import ExactCover, KCentre
