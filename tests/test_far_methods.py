@@ -44,6 +44,7 @@ WHOLE = {
     "herding": 40,  # of each class and of each example: the best candidate
     "k_centre": 40,
     "kernel_thinning": 162,  # of each class: blocks of inner products, since halving is decided on the CPU
+    "mfc": 70,  # of each class: its distances, since programs are solved on the CPU, and the examples that are added
     "random": 0,
     "ridge": 55,  # ranks, conditions, the penalties that are tried, and the record of findings
 }
