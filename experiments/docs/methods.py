@@ -66,7 +66,7 @@ def _row(name: str, tree: Mapping[str, Any]) -> tuple[str, ...]:
     terms = [_named(term) for term in tree["objective"]["terms"].values()]
     return (
         f"[`{name}`](#{name})",
-        "\n".join(_short(term["via"]) if "match" in term else "-" for term in terms),
+        "\n".join(_embedding(term) for term in terms),
         "\n".join(_discrepancy(term) for term in terms),
         "\n".join(_grouping(term) for term in terms),
         _context(tree["context"]),
@@ -80,6 +80,13 @@ def _named(term: Mapping[str, Any]) -> dict[str, Any]:
     if "penalty" in term:
         return {"by": Penalised.by, **term}
     return {"via": Match.via.kind, "by": Match.by, "reduce": Match.reduce.kind, **term}
+
+
+def _embedding(term: dict[str, Any]) -> str:
+    """The embedding of a match, and what changes the real side before it."""
+    if "match" not in term:
+        return "-"
+    return _short(term["via"]) + (f", real side {_short(term['transform'])}" if "transform" in term else "")
 
 
 def _part(value: Any) -> dict[str, Any]:
