@@ -25,6 +25,8 @@ WAITS = {
     "idc": 0,
     "idm": 0,
     "m3d": 0,
+    "group_dro": 0,
+    "rome": 0,
     "frepo": 3,  # whether the Cholesky factorisation succeeded
     "kip": 3,  # the same
     "ncfm": 3,  # the loss, for the scheduler ReduceLROnPlateau

@@ -34,8 +34,16 @@ SETTINGS: Mapping[str, list[str]] = {
     "mfc": [],
     "random": [],
     "ridge": [],
+    "rome": [
+        *NETWORK,
+        "--set",
+        "objective.terms.robust.transform.teacher={network: {kind: mlp, width: 8}, rounds: 1, training: {steps: 5}}",
+    ],
     "ncfm": [*NETWORK, "--set", "context.trained=2", "--set", "context.size=2", "--set", "context.training.steps=5"],
 }
+GROUPED = ("group_dro",)
+"""Methods for data with groups."""
+
 STEPLESS = ("forgetting", "greedy_mmd", "herding", "k_centre", "kernel_thinning", "mfc", "random", "ridge")
 
 COMMANDS: Mapping[str, list[str]] = {
@@ -44,7 +52,7 @@ COMMANDS: Mapping[str, list[str]] = {
             "run",
             name,
             "--data",
-            "digits",
+            "{kind: clustered, of: digits}" if name in GROUPED else "digits",
             "--per-class",
             "3",
             *([] if name in STEPLESS else ["--steps", "7"]),

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.benchmarks.same_values import METHODS, NETWORK, SETTINGS, STEPLESS
+from experiments.benchmarks.same_values import GROUPED, METHODS, NETWORK, SETTINGS, STEPLESS
 from experiments.config import build
 from experiments.data import Digits
 from experiments.experiment import Experiment, configured
@@ -85,6 +85,8 @@ def short_run(
     }
     assignments = [word for word in SETTINGS.get(method, NETWORK) if word != "--set"]
     experiment = build(Experiment, configured(method_tree(method), changes, assignments))
+    if method in GROUPED:
+        data = data.grouped(torch.arange(len(data.train)) % 2)
     problem = experiment.problem(data)
     solving = experiment.solver.start(problem)
     solve(solving, on_step)

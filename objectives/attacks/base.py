@@ -89,9 +89,13 @@ class Found:
         self, rows: Tensor, points: Float[Tensor, "k ..."], values: Float[Tensor, " k"], won: Bool[Tensor, " k"]
     ) -> None:
         """Take what is better of points of the balls with these numbers."""
-        better = values > self.values[rows]
-        if self.stop:
-            better = (better & (won | ~self.won[rows])) | (won & ~self.won[rows])
+        if not self.stop:  # then rows are all of them, and nothing has to be waited for
+            better = values > self.values
+            column = better.reshape(-1, *[1] * (points.ndim - 1))
+            self.points = torch.where(column, points.detach(), self.points)
+            self.values = torch.where(better, values.detach(), self.values)
+            return
+        better = ((values > self.values[rows]) & (won | ~self.won[rows])) | (won & ~self.won[rows])
         chosen = rows[better]
         self.points[chosen], self.values[chosen] = points.detach()[better], values.detach()[better]
         self.won[rows] |= won

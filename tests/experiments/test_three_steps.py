@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from experiments.benchmarks.same_values import METHODS, NETWORK, SETTINGS, STEPLESS
+from experiments.benchmarks.same_values import GROUPED, METHODS, NETWORK, SETTINGS, STEPLESS
 from experiments.cli import main as condense
 from objectives.methods import available
 
@@ -23,7 +23,8 @@ KNOWN = Path(__file__).with_name("three_steps.json")
 
 def numbers_of(method: str, folder: Path) -> dict[str, float]:
     """The two numbers of a short run in float64."""
-    words = ["run", method, "--data", "digits", "--per-class", "2", *SETTINGS.get(method, NETWORK)]
+    data = "{kind: clustered, of: digits}" if method in GROUPED else "digits"
+    words = ["run", method, "--data", data, "--per-class", "2", *SETTINGS.get(method, NETWORK)]
     words += [] if method in STEPLESS else ["--steps", "3"]
     words += ["--set", "dtype=float64", "--set", "compile=never", "--device", "cpu", "--quiet", "--out", str(folder)]
     assert condense(words) == 0
