@@ -62,6 +62,8 @@ SETTINGS = {
     "mmd": PRESETS["mmd"],
     "joint": {"of": PRESETS["mmd"]},
     "measure_of_classes": {"of": "moments"},
+    "median_of_means": {"of": "mmd"},
+    "trimmed_mean": {"of": "mmd"},
 }
 """Of kinds that are not measured with their defaults."""
 
