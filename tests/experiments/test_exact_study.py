@@ -63,7 +63,7 @@ def test_kip_stands_beside_on_the_features_of_a_network(tmp_path, capsys, monkey
     printed, shown = capsys.readouterr()
     assert "Compared with KIP on the same features" in printed
     assert "digits fcnn, kip at 2 a class: step 1, " in shown
-    assert re.search(r"exact: 0/4, \d+ s digits linear", shown)  # of the time left nothing is known yet
+    assert re.search(r"exact: 0/4, \d+ s, digits linear", shown)  # of the time left nothing is known yet
     rows = json.loads((tmp_path / "s" / "report.json").read_text())["rows"]
     kip = [row for row in rows if row["method"] == "kip"]
     assert [(row["features"], row["seed"], row["minutes"]) for row in kip] == [("fcnn", 0, 0.01), ("fcnn", 1, 0.01)]
