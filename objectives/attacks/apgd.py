@@ -9,8 +9,8 @@ from torch import Tensor
 
 from discrepancy.errors import InvalidInput
 from discrepancy.parts import check_choice, check_least
-from objectives.attacks.base import Attack, Classify, Found, Losses
-from objectives.attacks.threat import Ball, Norm
+from objectives.attacks.base import Attack, Search
+from objectives.attacks.threat import Norm
 
 __all__ = ["APGD", "checkpoints", "targeted_dlr"]
 
@@ -62,25 +62,16 @@ class APGD(Attack, kind="apgd"):
         starts = self.restarts * (self.classes if self.aim == "targets" else 1)
         return 1 + starts * (3 * self.steps + 1)
 
-    def ascend(
-        self,
-        classify: Classify,
-        labels: Float[Tensor, "n c"],
-        ball: Ball,
-        generator: torch.Generator,
-        *,
-        losses: Losses,
-        stop: bool,
-    ) -> Found:
-        found = Found(ball, stop=stop)
+    def ascend(self, search: Search, generator: torch.Generator) -> None:
+        ball, labels = search.ball, search.labels
         with torch.no_grad():
-            logits = classify(ball.centre)
+            logits = search.classify(ball.centre)
         everything = torch.arange(len(logits), device=logits.device)
-        found.offer(everything, ball.centre, losses(logits, labels), logits.argmax(1) != labels.argmax(1))
+        search.offer(everything, ball.centre, search.losses(logits, labels), logits)
         if self.aim == "loss":
             for _ in range(self.restarts):
-                self._climb(found, classify, labels, ball, ball.random(generator), losses)
-            return found
+                self._climb(search, ball.random(generator))
+            return
         if logits.shape[1] < 4:
             raise InvalidInput(
                 f"'aim' is targets, whose loss compares four classes, but there are {logits.shape[1]}; use aim: loss"
@@ -88,22 +79,11 @@ class APGD(Attack, kind="apgd"):
         others = logits.masked_fill(labels == labels.amax(1, keepdim=True), -torch.inf).argsort(1, descending=True)
         for place in range(min(self.classes, logits.shape[1] - 1)):
             for _ in range(self.restarts):
-                start = ball.random(generator)
-                self._climb(found, classify, labels, ball, start, losses, others[:, place])
-        return found
+                self._climb(search, ball.random(generator), others[:, place])
 
-    def _climb(
-        self,
-        found: Found,
-        classify: Classify,
-        labels: Float[Tensor, "n c"],
-        ball: Ball,
-        start: Float[Tensor, "n ..."],
-        losses: Losses,
-        targets: Int[Tensor, " n"] | None = None,
-    ) -> None:
+    def _climb(self, search: Search, start: Float[Tensor, "n ..."], targets: Int[Tensor, " n"] | None = None) -> None:
         """One start of all the balls that are still searched. Its own best point is that by the loss that it climbs."""
-        rows = found.active
+        rows = search.active
         if not len(rows):
             return
         state = _Climb(start[rows], 2 * self.eps)
@@ -112,22 +92,22 @@ class APGD(Attack, kind="apgd"):
             last = step == self.steps
             x = state.x.detach().requires_grad_(not last)
             with torch.set_grad_enabled(not last):
-                logits, own = classify(x), labels[rows]
-                climbed = losses(logits, own) if targets is None else targeted_dlr(logits, own, targets[rows])
-            values = climbed if targets is None else losses(logits.detach(), own)
-            found.offer(rows, x, values, logits.argmax(1) != own.argmax(1))
+                logits, own = search.classify(x), search.labels[rows]
+                climbed = search.losses(logits, own) if targets is None else targeted_dlr(logits, own, targets[rows])
+            values = climbed if targets is None else search.losses(logits.detach(), own)
+            search.offer(rows, x, values, logits)
             if last:
                 return
             (gradient,) = torch.autograd.grad(climbed.sum(), [x])
             state.seen(climbed.detach(), gradient)
             if step in breaks:
                 state.checkpoint()
-            here = ball.rows(rows)
+            here = search.ball.rows(rows)
             z = here.projected(state.x + here.uphill(state.gradient, state.size))
             mixed = state.x + MOMENTUM * (z - state.x) + (1 - MOMENTUM) * (state.x - state.before)
             state.move(z if step == 0 else here.projected(mixed))
-            if found.stop:
-                kept = ~found.won[rows]
+            if search.stop:
+                kept = search.kept(rows)
                 rows = rows[kept]
                 state.keep(kept)
                 if not len(rows):
@@ -176,7 +156,7 @@ class _Climb:
     def move(self, x: Tensor) -> None:
         self.before, self.x = self.x, x
 
-    def keep(self, rows: Tensor) -> None:
+    def keep(self, rows: Tensor | slice) -> None:
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
                 setattr(self, name, value[rows])

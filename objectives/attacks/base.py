@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
@@ -13,7 +13,7 @@ from discrepancy.errors import InvalidInput
 from discrepancy.parts import Part
 from objectives.attacks.threat import Ball, Norm, Threat
 
-__all__ = ["Attack", "Classify", "Found", "Losses", "attacked", "cross_entropies"]
+__all__ = ["Attack", "Classify", "Losses", "Search", "attacked", "cross_entropies"]
 
 Classify = Callable[[Tensor], Tensor]
 """Points in the units of the threat -> logits (n, c), differentiable in the points."""
@@ -53,57 +53,53 @@ class Attack(Part, family=True):
         """Forward passes of each example, a backward pass counted as two."""
 
     @abstractmethod
-    def ascend(
-        self,
-        classify: Classify,
-        labels: Float[Tensor, "n c"],
-        ball: Ball,
-        generator: torch.Generator,
-        *,
-        losses: Losses,
-        stop: bool,
-    ) -> "Found":
-        """The best points in the balls.
-
-        Args:
-            classify: the network.
-            labels: as rows.
-            generator: of random starts.
-            losses: what is maximised.
-            stop: leave an example once it is misclassified.
-        """
+    def ascend(self, search: "Search", generator: torch.Generator) -> None:
+        """Offer points of the balls to the search; ``generator`` is that of random starts."""
 
 
-class Found:
-    """The best point of each ball so far: one that is misclassified where ``stop`` is set and there is one, else that of the
-    largest loss. A loss that is NaN is no improvement."""
+class Search:
+    """The search for the best point of each ball: one that is misclassified where ``stop`` is set and there is one, else that
+    of the largest loss. A loss that is NaN is no improvement.
 
-    def __init__(self, ball: Ball, *, stop: bool) -> None:
-        n = len(ball.centre)
-        self.stop, device = stop, ball.centre.device
+    Args:
+        classify: the network.
+        labels: as rows.
+        ball: around each example.
+        losses: what is maximised.
+        stop: leave an example once it is misclassified.
+    """
+
+    def __init__(self, classify: Classify, labels: Tensor, ball: Ball, losses: Losses, *, stop: bool) -> None:
+        n, device = len(ball.centre), ball.centre.device
+        self.classify, self.labels, self.ball, self.losses, self.stop = classify, labels, ball, losses, stop
         self.points = ball.centre.detach().clone()
         self.values = torch.full((n,), -torch.inf, device=device, dtype=ball.centre.dtype)
         self.won = torch.zeros(n, dtype=torch.bool, device=device)
 
+    @property
+    def active(self) -> Tensor:
+        """The numbers of the balls that are still searched."""
+        return (~self.won).nonzero()[:, 0] if self.stop else torch.arange(len(self.won), device=self.won.device)
+
+    def kept(self, rows: Tensor) -> Tensor | slice:
+        """Which of these balls are still searched."""
+        return ~self.won[rows] if self.stop else slice(None)
+
     def offer(
-        self, rows: Tensor, points: Float[Tensor, "k ..."], values: Float[Tensor, " k"], won: Bool[Tensor, " k"]
+        self, rows: Tensor, points: Float[Tensor, "k ..."], values: Float[Tensor, " k"], logits: Float[Tensor, "k c"]
     ) -> None:
-        """Take what is better of points of the balls with these numbers."""
+        """Take what is better of points of the balls with these numbers, given their losses and logits."""
         if not self.stop:  # then rows are all of them, and nothing has to be waited for
             better = values > self.values
             column = better.reshape(-1, *[1] * (points.ndim - 1))
             self.points = torch.where(column, points.detach(), self.points)
             self.values = torch.where(better, values.detach(), self.values)
             return
+        won = logits.argmax(1) != self.labels[rows].argmax(1)
         better = ((values > self.values[rows]) & (won | ~self.won[rows])) | (won & ~self.won[rows])
         chosen = rows[better]
         self.points[chosen], self.values[chosen] = points.detach()[better], values.detach()[better]
         self.won[rows] |= won
-
-    @property
-    def active(self) -> Tensor:
-        """The numbers of the balls that are still searched."""
-        return (~self.won).nonzero()[:, 0] if self.stop else torch.arange(len(self.won), device=self.won.device)
 
 
 def attacked(
@@ -116,15 +112,15 @@ def attacked(
     *,
     losses: Losses = cross_entropies,
     stop: bool = False,
-) -> Found:
-    """The points of an attack on examples in the units of its threat; no gradient reaches them.
+) -> Search:
+    """The finished search of an attack on examples in the units of its threat; no gradient reaches its points.
 
     Raises:
         InvalidInput: for labels of another number than the points.
     """
     if len(labels) != len(points):
         raise InvalidInput(f"{len(labels)} labels do not fit {len(points)} points; there must be one a point")
+    search = Search(classify, labels, ball_of(attack.threat, points.detach()), losses, stop=stop)
     with torch.enable_grad():
-        return attack.ascend(
-            classify, labels, ball_of(attack.threat, points.detach()), generator, losses=losses, stop=stop
-        )
+        attack.ascend(search, generator)
+    return search

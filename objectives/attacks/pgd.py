@@ -8,8 +8,8 @@ from torch import Tensor
 
 from discrepancy.errors import InvalidInput
 from discrepancy.parts import check_least
-from objectives.attacks.base import Attack, Classify, Found, Losses
-from objectives.attacks.threat import Ball, Norm
+from objectives.attacks.base import Attack, Search
+from objectives.attacks.threat import Norm
 
 __all__ = ["FGSM", "PGD", "steps_uphill"]
 
@@ -35,19 +35,8 @@ class FGSM(Attack, kind="fgsm"):
     def passes(self) -> int:
         return 4
 
-    def ascend(
-        self,
-        classify: Classify,
-        labels: Float[Tensor, "n c"],
-        ball: Ball,
-        generator: torch.Generator,
-        *,
-        losses: Losses,
-        stop: bool,
-    ) -> Found:
-        found = Found(ball, stop=stop)
-        steps_uphill(found, classify, labels, ball, ball.centre, losses, 1, self.eps)
-        return found
+    def ascend(self, search: Search, generator: torch.Generator) -> None:
+        steps_uphill(search, search.ball.centre, 1, self.eps)
 
 
 class PGD(Attack, kind="pgd"):
@@ -82,49 +71,32 @@ class PGD(Attack, kind="pgd"):
     def passes(self) -> int:
         return 1 + self.restarts * (3 * self.steps + 1)
 
-    def ascend(
-        self,
-        classify: Classify,
-        labels: Float[Tensor, "n c"],
-        ball: Ball,
-        generator: torch.Generator,
-        *,
-        losses: Losses,
-        stop: bool,
-    ) -> Found:
-        found = Found(ball, stop=stop)
-        steps_uphill(found, classify, labels, ball, ball.centre, losses, 0, 0.0)
+    def ascend(self, search: Search, generator: torch.Generator) -> None:
+        steps_uphill(search, search.ball.centre, 0, 0.0)
         size = 2.5 * self.eps / self.steps if self.step is None else self.step
         for _ in range(self.restarts):
-            start = ball.random(generator)  # of all the balls, so that nothing depends on which are still searched
-            steps_uphill(found, classify, labels, ball, start, losses, self.steps, size)
-        return found
+            start = search.ball.random(
+                generator
+            )  # of all the balls, so that nothing depends on which are still searched
+            steps_uphill(search, start, self.steps, size)
 
 
-def steps_uphill(
-    found: Found,
-    classify: Classify,
-    labels: Float[Tensor, "n c"],
-    ball: Ball,
-    start: Float[Tensor, "n ..."],
-    losses: Losses,
-    steps: int,
-    size: float,
-) -> None:
+def steps_uphill(search: Search, start: Float[Tensor, "n ..."], steps: int, size: float) -> None:
     """So many steps from a start, all of whose points are offered: ``steps`` + 1 forward and ``steps`` backward passes."""
-    rows = found.active
+    rows = search.active
     x = start[rows]
     for left in range(steps, -1, -1):
         if not len(rows):
             return
         x = x.detach().requires_grad_(left > 0)
         with torch.set_grad_enabled(left > 0):
-            logits = classify(x)
-            values = losses(logits, labels[rows])
-        found.offer(rows, x, values, logits.argmax(1) != labels[rows].argmax(1))
+            logits = search.classify(x)
+            values = search.losses(logits, search.labels[rows])
+        search.offer(rows, x, values, logits)
         if left == 0:
             return
         (gradient,) = torch.autograd.grad(values.sum(), [x])
-        moved = ball.rows(rows).projected(x.detach() + ball.uphill(gradient, size))
-        kept = ~found.won[rows] if found.stop else slice(None)
+        ball = search.ball.rows(rows)
+        moved = ball.projected(x.detach() + ball.uphill(gradient, size))
+        kept = search.kept(rows)
         rows, x = rows[kept], moved[kept]

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from discrepancy.networks.base import Network, NetworkParameters
 from discrepancy.numerics.blocks import padded
+from objectives.attacks.base import cross_entropies
 
 __all__ = ["BatchGradient", "Criterion", "PlainGradient", "losses_of"]
 
@@ -137,7 +138,7 @@ def _loss(
 def losses_of(criterion: Criterion, logits: Float[Tensor, "n c"], targets: Float[Tensor, "n c"]) -> Float[Tensor, " n"]:
     """The loss of each example."""
     if criterion == "cross_entropy":
-        return -(targets * functional.log_softmax(logits, 1)).sum(1)
+        return cross_entropies(logits, targets)
     if criterion == "squared":
         return (logits - targets).square().sum(1)
     return 0.5 * (logits - targets + 1 / logits.shape[1]).square().sum(1)

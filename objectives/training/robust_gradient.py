@@ -11,7 +11,21 @@ from objectives.training.smoothness import Order, curvatures
 __all__ = ["AdversarialGradient", "FlatGradient", "SharpnessAwareGradient"]
 
 
-class AdversarialGradient(BatchGradient):
+class RobustGradient(BatchGradient):
+    """A gradient that is made of plain ones.
+
+    Args:
+        base: the gradient at given points and weights.
+    """
+
+    def __init__(self, base: PlainGradient) -> None:
+        self.base, self.criterion = base, base.criterion
+
+    def size(self, largest: int) -> int:
+        return self.base.size(largest)
+
+
+class AdversarialGradient(RobustGradient):
     """The gradient of Σ wᵢ max_{‖δ‖ <= ε} loss(f(xᵢ + δ), yᵢ), at the points that an attack finds on the network as it is.
 
     Args:
@@ -23,10 +37,8 @@ class AdversarialGradient(BatchGradient):
     """
 
     def __init__(self, base: PlainGradient, attack: Attack, space: UnitSpace) -> None:
-        self.base, self.attack, self.space, self.criterion = base, attack, space, base.criterion
-
-    def size(self, largest: int) -> int:
-        return self.base.size(largest)
+        super().__init__(base)
+        self.attack, self.space = attack, space
 
     def __call__(
         self,
@@ -50,7 +62,7 @@ class AdversarialGradient(BatchGradient):
         return self.base(parameters, space.to_normalised(found.points), targets, weights, size, generator)
 
 
-class SharpnessAwareGradient(BatchGradient):
+class SharpnessAwareGradient(RobustGradient):
     """The gradient of the loss L at θ + ρ ∇L(θ) / ‖∇L(θ)‖, near the largest loss within a ball of radius ρ around the weights.
 
     Args:
@@ -62,10 +74,8 @@ class SharpnessAwareGradient(BatchGradient):
     """
 
     def __init__(self, base: PlainGradient, radius: float) -> None:
-        self.base, self.radius, self.criterion = base, radius, base.criterion
-
-    def size(self, largest: int) -> int:
-        return self.base.size(largest)
+        super().__init__(base)
+        self.radius = radius
 
     def __call__(
         self,
@@ -93,7 +103,7 @@ class SharpnessAwareGradient(BatchGradient):
         return found
 
 
-class FlatGradient(BatchGradient):
+class FlatGradient(RobustGradient):
     """The gradient of Σ wᵢ (loss(f(xᵢ), yᵢ) + λ rᵢ), with the curvature rᵢ of the loss along its steepest direction
     (:func:`~objectives.training.smoothness.curvatures`).
 
@@ -106,11 +116,9 @@ class FlatGradient(BatchGradient):
     """
 
     def __init__(self, base: PlainGradient, step: float, order: Order, factor: float) -> None:
-        self.base, self.step, self.factor, self.criterion = base, step, factor, base.criterion
+        super().__init__(base)
+        self.step, self.factor = step, factor
         self.order: Order = order
-
-    def size(self, largest: int) -> int:
-        return self.base.size(largest)
 
     def __call__(
         self,

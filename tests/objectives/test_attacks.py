@@ -9,7 +9,7 @@ from torch import Tensor
 from discrepancy.errors import InvalidInput
 from objectives.attacks import APGD, FGSM, PGD, Attack, Threat, UnitSpace, attacked
 from objectives.attacks.apgd import checkpoints, targeted_dlr
-from objectives.attacks.base import Found
+from objectives.attacks.base import Search
 from objectives.attacks.threat import Norm
 from tests.objectives.small import NETWORK, images, table, unchecked
 
@@ -34,7 +34,7 @@ def network_and_examples(seed: int = 1) -> tuple:
     return classify, units, labels
 
 
-def found_by(attack: Attack, *, stop: bool = False, seed: int = 0) -> tuple[Found, Tensor]:
+def found_by(attack: Attack, *, stop: bool = False, seed: int = 0) -> tuple[Search, Tensor]:
     classify, units, labels = network_and_examples()
     return attacked(attack, classify, units, labels, SPACE.ball, generator(seed), stop=stop), units
 
