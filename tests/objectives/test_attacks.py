@@ -8,7 +8,7 @@ from torch import Tensor
 
 from discrepancy.errors import InvalidInput
 from objectives.attacks import APGD, FGSM, PGD, Attack, Threat, UnitSpace, attacked
-from objectives.attacks.apgd import checkpoints, targeted_dlr
+from objectives.attacks.apgd import _Climb, checkpoints, targeted_dlr
 from objectives.attacks.base import Search
 from objectives.attacks.threat import Norm
 from tests.objectives.small import NETWORK, images, table, unchecked
@@ -227,3 +227,19 @@ def test_apgd_is_as_strong_as_that_of_its_authors(aim: str) -> None:
     survived = int((~ours.won).sum())
     assert 5 < survived < 115
     assert abs(survived - survived_theirs) <= 3
+
+
+def test_steps_are_halved_where_too_few_of_them_helped() -> None:
+    """Of four steps, the first ball's raised the loss three times, the second's twice, and the third's never: these two go back
+    to their best points with half the size."""
+    state = _Climb(torch.zeros(3, 1), 0.4)
+    losses = [[0.0, 0.0, 1.0], [1.0, 1.0, 0.5], [2.0, 0.5, 0.4], [3.0, 2.0, 0.3], [2.5, 1.5, 0.2]]
+    for place, values in enumerate(losses):
+        state.seen(torch.tensor(values), torch.full((3, 1), float(place)))
+        state.move(torch.full((3, 1), place + 1.0))
+    state.checkpoint()
+    torch.testing.assert_close(state.size, torch.tensor([0.4, 0.2, 0.2]))
+    assert state.x.flatten().tolist() == [5.0, 3.0, 0.0]
+    assert state.gradient.flatten().tolist() == [4.0, 3.0, 0.0]
+    state.checkpoint()  # at once: neither the size nor the best loss of the first ball has changed since then
+    torch.testing.assert_close(state.size, torch.tensor([0.2, 0.2, 0.2]))
