@@ -5,16 +5,24 @@ Nothing is imported here but the standard library and what makes strings printab
 
 import argparse
 import sys
-from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from discrepancy.errors import printable, suggestion
+from experiments.options import (
+    by_commas,
+    changes_option,
+    common_options,
+    force_option,
+    fraction,
+    imports_option,
+    json_option,
+    report_option,
+    root_option,
+    where_options,
+)
 
 __all__ = ["command_parser"]
-
-T = TypeVar("T")
 
 EPILOG = """examples:
   condense run dm --data digits                          a published method on packaged data
@@ -107,8 +115,8 @@ def command_parser() -> argparse.ArgumentParser:
     _exact(studies.add_parser("exact", help="exact ridge regression on several features, and KIP beside it"))
     show = command("show", "print a method as YAML that 'run' accepts, or describe an artefact")
     show.add_argument("what", metavar="METHOD|ARTEFACT", help="a method, an artefact, or a run folder")
-    _report(show)
-    _json(show)
+    report_option(show)
+    json_option(show)
     export = command("export", "write a condensed set as an image folder, or as .npz")
     export.add_argument("artefact", metavar="ARTEFACT", help="FILE.safetensors, or a run folder")
     export.add_argument(
@@ -117,12 +125,12 @@ def command_parser() -> argparse.ArgumentParser:
         type=Path,
         help="a new or empty folder for PNG images, or FILE.npz for exact numbers",
     )
-    _force(export)
-    _json(command("methods", "list the published methods"))
+    force_option(export)
+    json_option(command("methods", "list the published methods"))
     kinds = command("kinds", "list every part that a configuration can name")
     kinds.add_argument("family", metavar="FAMILY", nargs="?", help="only this family, e.g. discrepancy or solver")
-    _imports(kinds)
-    _json(kinds)
+    imports_option(kinds)
+    json_option(kinds)
     return parser
 
 
@@ -140,8 +148,8 @@ def _run(parser: argparse.ArgumentParser) -> None:
         "--features", metavar="NAME", help="features that the method has by name: fcnn, cnn, ... for ridge"
     )
     parser.add_argument("--steps", type=int, metavar="N", help="steps of the solver")
-    _where(parser)
-    _changes(parser, "change any value, e.g. solver.lr=0.5")
+    where_options(parser)
+    changes_option(parser, "change any value, e.g. solver.lr=0.5")
     parser.add_argument(
         "--teacher", help="a network that learns the real data and labels the result: convnet, YAML, or a file"
     )
@@ -156,7 +164,7 @@ def _run(parser: argparse.ArgumentParser) -> None:
         "--checkpoint-every", type=int, default=100, metavar="STEPS", help="steps between two checkpoints (default 100)"
     )
     parser.add_argument("--dry-run", action="store_true", help="print time, memory and stored bytes, and stop")
-    _common(parser)
+    common_options(parser)
 
 
 def _label(parser: argparse.ArgumentParser) -> None:
@@ -168,11 +176,11 @@ def _label(parser: argparse.ArgumentParser) -> None:
         "a teacher (FILE.teacher.safetensors)",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", required=True, help="the artefact that is written")
-    _force(parser)
+    force_option(parser)
     parser.add_argument("--data", help="other data than those that were condensed, for the teacher to learn")
-    _changes(parser, "change a value of the teacher, e.g. rounds=5")
-    _where(parser, seed=0, device="auto")
-    _common(parser)
+    changes_option(parser, "change a value of the teacher, e.g. rounds=5")
+    where_options(parser, seed=0, device="auto")
+    common_options(parser)
 
 
 def _evaluate(parser: argparse.ArgumentParser) -> None:
@@ -183,12 +191,12 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
         help="quick, vico, ncfm, table (an MLP), or a YAML file: networks are trained; or learner (also: ridge): the learner "
         "of the objective is fitted to the set in closed form",
     )
-    _changes(parser, "change a value of the protocol")
+    changes_option(parser, "change a value of the protocol")
     parser.add_argument("--networks", type=int, metavar="N", help="number of networks")
     parser.add_argument("--data", help="evaluate on other data than those that were condensed")
     parser.add_argument(
         "--controls",
-        type=_by_commas(str),
+        type=by_commas(str),
         default=["random", "herding"],
         help="any of random, herding, whole, by commas; or none (default random,herding)",
     )
@@ -205,13 +213,13 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     robust.add_argument("--robust", action="store_true", help="attack the networks too, and show them corrupted images")
     robust.add_argument(
         "--eps",
-        type=_by_commas(_fraction),
+        type=by_commas(fraction),
         metavar="E,...",
         help="radii in the norm linf for values in 0 .. 1, such as 2/255,8/255 (default: those usual for the data)",
     )
     robust.add_argument(
         "--attacks",
-        type=_by_commas(str),
+        type=by_commas(str),
         metavar="NAMES",
         help="any of fgsm, pgd, apgd, autoattack (slow; needs the extra 'robust'), by commas (default fgsm,pgd,apgd)",
     )
@@ -220,13 +228,13 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     )
     robust.add_argument(
         "--training",
-        type=_by_commas(str),
+        type=by_commas(str),
         metavar="WAYS",
         help="how networks are trained: natural, adversarial, by commas (default both)",
     )
-    _where(parser, seed=0, device="auto")
-    _report(parser)
-    _common(parser)
+    where_options(parser, seed=0, device="auto")
+    report_option(parser)
+    common_options(parser)
 
 
 def _compare(parser: argparse.ArgumentParser) -> None:
@@ -268,10 +276,10 @@ def _compare(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="write the report in every form, as comparison.json, .csv, .html and .png",
     )
-    _report(parser)
-    _changes(parser, "change any value")
-    _where(parser)
-    _common(parser)
+    report_option(parser)
+    changes_option(parser, "change any value")
+    where_options(parser)
+    common_options(parser)
 
 
 def _sweep(parser: argparse.ArgumentParser) -> None:
@@ -284,11 +292,11 @@ def _sweep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="run the cells that are missing in the folder")
     parser.add_argument("--all", dest="optional", action="store_true", help="run the optional portions too")
     parser.add_argument(
-        "--portions", type=_by_commas(str), metavar="NAMES", help="these portions only, by commas; 'cross' is one"
+        "--portions", type=by_commas(str), metavar="NAMES", help="these portions only, by commas; 'cross' is one"
     )
     parser.add_argument(
         "--only",
-        type=_by_commas(str),
+        type=by_commas(str),
         metavar="NAMES",
         help="these methods, data or sizes, by commas, or patterns such as 'mnist/10/d*'",
     )
@@ -298,43 +306,43 @@ def _sweep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--report-only", action="store_true", help="write the tables of the cells that are done, and stop"
     )
-    _changes(parser, "change any value of the file")
-    _where(parser)
-    _common(parser)
+    changes_option(parser, "change any value of the file")
+    where_options(parser)
+    common_options(parser)
 
 
 def _predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", metavar="FILE", help="a YAML or TOML file (default: the packaged study)")
     parser.add_argument("--data", help="a data set by name, an .npz file, a folder of images, or YAML")
-    parser.add_argument("--per-class", type=_by_commas(int), metavar="N,...", help="sizes of the sets, by commas")
-    _where(parser)
-    _changes(parser, "change any value, e.g. protocol.networks=5")
+    parser.add_argument("--per-class", type=by_commas(int), metavar="N,...", help="sizes of the sets, by commas")
+    where_options(parser)
+    changes_option(parser, "change any value, e.g. protocol.networks=5")
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="where results are kept and continued (default runs/predict-DATA)"
     )
     parser.add_argument("--rows", type=int, default=20, metavar="N", help="rows that are printed; 0 for all")
     parser.add_argument("--show", action="store_true", help="print the configuration as YAML, and stop")
-    _common(parser)
+    common_options(parser)
 
 
 def _exact(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
-        type=_by_commas(str),
+        type=by_commas(str),
         default=["mnist", "cifar10"],
         metavar="NAMES",
         help="data sets by name, by commas (default mnist,cifar10)",
     )
     parser.add_argument(
         "--features",
-        type=_by_commas(str),
+        type=by_commas(str),
         default=["linear", "fcnn", "rff"],
         metavar="NAMES",
         help="features of the method ridge, by commas (default linear,fcnn,rff)",
     )
     parser.add_argument(
         "--per-class",
-        type=_by_commas(int),
+        type=by_commas(int),
         default=[1, 10, 50],
         metavar="N,...",
         help="sizes of the sets, by commas (default 1,10,50)",
@@ -360,89 +368,13 @@ def _exact(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--noise",
-        type=_by_commas(float),
+        type=by_commas(float),
         metavar="STD,...",
         help="condense again with noise of these standard deviations, and measure how well W is recovered",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    _root(parser)
+    root_option(parser)
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="where results are kept and continued (default runs/exact)"
     )
-    _common(parser)
-
-
-def _by_commas(kind: Callable[[str], T]) -> Callable[[str], list[T]]:
-    """How an option of several values is read: one word, which never takes the arguments that follow it."""
-
-    def read(text: str) -> list[T]:
-        try:
-            return [kind(part.strip()) for part in _parts(text)]
-        except ValueError:
-            numbers = "whole numbers" if kind is int else "numbers"
-            raise argparse.ArgumentTypeError(f"'{text}' should be {numbers} with commas between them") from None
-
-    return read
-
-
-def _fraction(text: str) -> float:
-    """A number, or a fraction such as 8/255."""
-    return float(Fraction(text.replace(" ", "")))
-
-
-def _parts(text: str) -> list[str]:
-    """What stands between the commas that are in no brackets."""
-    parts, depth = [""], 0
-    for letter in text:
-        depth += (letter in "{[") - (letter in "}]")
-        if letter == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return parts
-
-
-def _changes(parser: argparse.ArgumentParser, what: str) -> None:
-    parser.add_argument("--set", dest="changes", action="append", default=[], metavar="PATH=VALUE", help=what)
-
-
-def _where(parser: argparse.ArgumentParser, seed: int | None = None, device: str | None = None) -> None:
-    parser.add_argument("--seed", type=int, default=seed, metavar="N", help="seed of all random numbers (default 0)")
-    parser.add_argument("--device", default=device, help="auto, cpu, cuda or cuda:N")
-    _root(parser)
-
-
-def _root(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--root", help="where torchvision's data lie, or are downloaded to (or DISCREPANCY_DATA)")
-
-
-def _common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--threads", type=int, metavar="N", help="threads of torch on the CPU")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
-    _imports(parser)
-    _json(parser)
-
-
-def _imports(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--import", action="append", dest="imports", metavar="FILE.py", help="a file with parts of your own"
-    )
-
-
-def _report(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--report",
-        dest="save_to",
-        type=Path,
-        metavar="FILE",
-        help="also write the report to FILE.html (with its pictures), FILE.md, FILE.csv or FILE.json",
-    )
-    _force(parser)
-
-
-def _force(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--force", action="store_true", help="overwrite files that exist")
-
-
-def _json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", dest="as_json", action="store_true", help="print results for machines")
+    common_options(parser)

@@ -16,6 +16,7 @@ from experiments.data import Digits
 from experiments.evaluate import Evaluation
 from experiments.evaluate.protocol import Protocol
 from experiments.evaluate.records import TrainingSet
+from experiments.parser import command_parser
 from experiments.report import as_text
 from experiments.robust import RobustEvaluator, Suite, failed_checks, suite_for, trained_by
 from experiments.robust import suite as suites
@@ -266,3 +267,15 @@ def test_settings_that_do_not_fit(tmp_path: Path, options: dict[str, Any], messa
     made.save(tmp_path / "set.safetensors")
     with pytest.raises(InvalidInput, match=message):
         evaluate(tmp_path / "set.safetensors", data="digits", quiet=True, **options)
+
+
+@pytest.mark.parametrize(("written", "radii"), [("8/255", [8 / 255]), ("0.1, 2/255", [0.1, 2 / 255])])
+def test_radii_on_the_command_line(written: str, radii: list[float]) -> None:
+    assert command_parser().parse_args(["evaluate", "SET", "--robust", "--eps", written]).eps == radii
+
+
+@pytest.mark.parametrize("written", ["8/0", "eight", "1/2/3"])
+def test_radii_that_are_no_numbers(written: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command_parser().parse_args(["evaluate", "SET", "--robust", "--eps", written])
+    assert "should be numbers with commas between them" in capsys.readouterr().err
