@@ -31,7 +31,7 @@ from experiments.report.files import made, save_png
 from experiments.report.progress import shown
 from experiments.report.robust import robust_report
 from experiments.report.summary import artefact_report, facts_report, listing_report, text_report
-from experiments.robust import WAYS, RobustEvaluator, suite_for, trained_by
+from experiments.robust import RobustEvaluator, RobustProtocol
 from experiments.teaching import beside, labelled, teacher_of, teacher_tree
 from objectives.data.labelled import LabelledData
 from objectives.engine.runtime import Runtime
@@ -110,10 +110,12 @@ def evaluate(
 
     With ``robust`` the networks are attacked too: in balls of the radii ``eps``, by ``attacks``, on as many test examples as
     ``attacked`` says, after each way of ``training`` (natural, adversarial)."""
-    given = {"eps": eps, "attacks": attacks, "attacked": attacked, "training": training}
-    unused = [name for name, value in given.items() if value is not None and not robust]
-    if unused:
-        raise InvalidInput(f"'--{unused[0]}' is a setting of a robust evaluation; add --robust")
+    lists = {"eps": eps, "attacks": attacks, "training": training}
+    given: dict[str, Any] = {name: tuple(value) for name, value in lists.items() if value is not None}
+    given |= {} if attacked is None else {"examples": attacked}
+    if given and not robust:
+        unused = next(iter(given)).replace("examples", "attacked")
+        raise InvalidInput(f"'--{unused}' is a setting of a robust evaluation; add --robust")
     path = artefact_path(artefact)
     synthetic = SyntheticSet.load(path)
     if labels == "hard":
@@ -141,8 +143,9 @@ def evaluate(
         options = {"data": loaded, "runtime": Runtime(seed, chosen), "validation": validation, "teacher": teacher}
         suite, evaluators = None, {"": evaluator_of(**options)}
         if robust:
-            suite = suite_for(loaded, eps=eps, attacks=attacks, examples=200 if attacked is None else attacked)
-            ways = trained_by(protocol_named(protocol, changes, networks), suite, training or WAYS)
+            asked = RobustProtocol(**given)
+            suite = asked.suite(loaded)
+            ways = asked.protocols(protocol_named(protocol, changes, networks), suite)
             evaluators = {way: RobustEvaluator(protocol=own, suite=suite, **options) for way, own in ways.items()}
         note, found = note_of_others(synthetic, loaded), {}
         for place, (way, evaluator) in enumerate(evaluators.items()):

@@ -2,6 +2,6 @@
 
 from experiments.robust.checks import failed_checks
 from experiments.robust.evaluator import RobustEvaluator
-from experiments.robust.suite import WAYS, Suite, suite_for, trained_by
+from experiments.robust.suite import RobustProtocol, Suite
 
-__all__ = ["WAYS", "RobustEvaluator", "Suite", "failed_checks", "suite_for", "trained_by"]
+__all__ = ["RobustEvaluator", "RobustProtocol", "Suite", "failed_checks"]

@@ -16,7 +16,7 @@ from objectives.attacks.base import Classify
 from objectives.attacks.threat import Norm
 from objectives.data.spec import Described
 
-__all__ = ["ATTACKS", "WAYS", "Suite", "survivors", "suite_for", "trained_by"]
+__all__ = ["ATTACKS", "WAYS", "RobustProtocol", "Suite", "survivors"]
 
 ATTACKS = ("fgsm", "pgd", "apgd", "autoattack")
 """``apgd`` is APGD on the cross-entropy and then, on what is left, APGD-T: the first two of the four attacks of AutoAttack.
@@ -59,20 +59,36 @@ class Suite:
     restarts: int = 2
 
     def __post_init__(self) -> None:
-        for name in self.attacks:
-            if name not in ATTACKS:
-                raise InvalidInput(f"'attacks' must be any of {', '.join(ATTACKS)}, got '{name}'")
+        _check_attacks(self.attacks)
         if not self.threats or not self.attacks:
             raise InvalidInput("a robust evaluation needs at least one attack and one radius")
         if self.examples < 1:
             raise InvalidInput(f"the number of attacked examples must be at least 1, got {self.examples}")
-        if "autoattack" in self.attacks and not installed():
-            raise InvalidInput(f"'autoattack' needs the package pyautoattack, which is not installed; {INSTALL}")
 
     @property
     def strongest(self) -> str:
         """The attack whose accuracy is the one to report."""
         return max(self.attacks, key=ATTACKS.index)
+
+    @property
+    def passes(self) -> int:
+        """Forward passes of one network on one example, a backward pass counted as two, for attacks that never succeed. Of
+        AutoAttack they are those of APGD-CE, APGD-T and Square, each of 9 wrong classes with 100 steps, and 5,000 queries."""
+        pgd = PGD(steps=self.steps, restarts=self.restarts).passes
+        apgd = 10 * APGD().passes
+        each = {"fgsm": FGSM().passes, "pgd": pgd, "apgd": apgd, "autoattack": 2 * apgd + 5000}
+        balls = sum(threat.eps > 0 for threat in self.threats)
+        return self.examples * (balls * sum(each[name] for name in self.attacks) + PGD().passes)
+
+
+def _check_attacks(names: Sequence[str]) -> None:
+    for name in names:
+        if name not in ATTACKS:
+            raise InvalidInput(
+                f"'attacks' must be any of {', '.join(ATTACKS)}, got '{name}'{suggestion(name, ATTACKS)}"
+            )
+    if "autoattack" in names and not installed():
+        raise InvalidInput(f"'autoattack' needs the package pyautoattack, which is not installed; {INSTALL}")
 
 
 def installed() -> bool:
@@ -80,52 +96,60 @@ def installed() -> bool:
     return importlib.util.find_spec("pyautoattack") is not None
 
 
-def suite_for(
-    data: Described,
-    *,
-    eps: Sequence[float] | None = None,
-    attacks: Sequence[str] | None = None,
-    examples: int = 200,
-) -> Suite:
-    """The threats that are usual for such data: L∞ with 0, 1, 2, 4, 8/255 and L2 with 128/255 for colour images; L∞ with 0,
-    0.1, 0.2, 0.3 for grey ones; or L∞ with the given radii.
+@dataclass(frozen=True, kw_only=True)
+class RobustProtocol:
+    """What a robust evaluation is asked for; the rest is usual for the data.
+
+    Args:
+        attacks: any of :data:`ATTACKS`.
+        eps: radii in L∞, for values in 0 .. 1. Without any, those that are usual: L∞ with 0, 1, 2, 4, 8/255 and L2 with 128/255
+            for colour images; L∞ with 0, 0.1, 0.2, 0.3 for grey ones.
+        examples: test examples that are attacked.
+        training: any of :data:`WAYS`: networks are trained in each of them.
 
     Raises:
-        InvalidInput: without radii for data whose limits are not known, or a radius beyond them.
+        InvalidInput: for an unknown attack or way, or an attack whose package is not installed.
     """
-    data.require_classes("a robust evaluation")
-    radii_of: Radii = COLOUR if data.shape[0] == 3 else GREY
-    if eps is None and (data.limits is None or len(data.shape) != 3):
-        raise InvalidInput(
-            f"there are no usual radii for '{data.name}', whose examples are not images with known limits; give --eps"
-        )
-    if eps is not None:
-        radii_of = (("linf", tuple(sorted({0.0, *eps}))),)
-    threats = tuple(Threat(norm, radius) for norm, radii in radii_of for radius in radii)
-    space, one = UnitSpace.of(data), torch.zeros(1, *data.shape)
-    for threat in threats:
-        space.ball(threat, one)
-    chosen = tuple(attacks) if attacks else ("fgsm", "pgd", "apgd")
-    images = len(data.shape) == 3 and data.shape[0] in (1, 3) and data.limits is not None
-    return Suite(threats, chosen, examples, corrupted=1000 if images else 0)
 
+    attacks: tuple[str, ...] = ("fgsm", "pgd", "apgd")
+    eps: tuple[float, ...] = ()
+    examples: int = 200
+    training: tuple[str, ...] = WAYS
 
-def trained_by(protocol: Protocol, suite: Suite, ways: Sequence[str]) -> dict[str, Protocol]:
-    """The protocol for each way of training: ``natural``, as it is, and ``adversarial``, on minibatches attacked by seven steps
-    of PGD in the largest ball of L∞ (of L2 without one).
+    def __post_init__(self) -> None:
+        _check_attacks(self.attacks)
+        for way in self.training:
+            if way not in WAYS:
+                raise InvalidInput(f"'training' must be any of {', '.join(WAYS)}, got '{way}'{suggestion(way, WAYS)}")
 
-    Raises:
-        InvalidInput: for another way.
-    """
-    largest = max(suite.threats, key=lambda threat: (threat.norm == "linf", threat.eps))
-    known = {
-        "natural": protocol,
-        "adversarial": replace(protocol, attack=PGD(eps=largest.eps, norm=largest.norm, steps=7)),
-    }
-    for way in ways:
-        if way not in known:
-            raise InvalidInput(f"'training' must be any of {', '.join(known)}, got '{way}'{suggestion(way, known)}")
-    return {way: known[way] for way in ways}
+    def suite(self, data: Described) -> Suite:
+        """What is measured of a network.
+
+        Raises:
+            InvalidInput: without radii for data whose limits are not known, or a radius beyond them.
+        """
+        data.require_classes("a robust evaluation")
+        radii_of: Radii = COLOUR if data.shape[0] == 3 else GREY
+        if not self.eps and (data.limits is None or len(data.shape) != 3):
+            raise InvalidInput(
+                f"there are no usual radii for '{data.name}', whose examples are not images with known limits; give --eps"
+            )
+        if self.eps:
+            radii_of = (("linf", tuple(sorted({0.0, *self.eps}))),)
+        threats = tuple(Threat(norm, radius) for norm, radii in radii_of for radius in radii)
+        space, one = UnitSpace.of(data), torch.zeros(1, *data.shape)
+        for threat in threats:
+            space.ball(threat, one)
+        images = len(data.shape) == 3 and data.shape[0] in (1, 3) and data.limits is not None
+        return Suite(threats, self.attacks, self.examples, corrupted=1000 if images else 0)
+
+    def protocols(self, protocol: Protocol, suite: Suite) -> dict[str, Protocol]:
+        """By way of training, how networks are trained: ``natural``, by the protocol, and ``adversarial``, on minibatches
+        attacked by seven steps of PGD in the largest ball of L∞ (of L2 without one)."""
+        largest = max(suite.threats, key=lambda threat: (threat.norm == "linf", threat.eps))
+        attack = PGD(eps=largest.eps, norm=largest.norm, steps=7)
+        known = {"natural": protocol, "adversarial": replace(protocol, attack=attack)}
+        return {way: known[way] for way in self.training}
 
 
 def survivors(

@@ -8,6 +8,7 @@ from experiments.data import Source
 from experiments.device import chosen_device
 from experiments.evaluate import Comparison, NetworkEvaluator, Protocol, check_same, comparison, control
 from experiments.experiment import Experiment
+from experiments.robust import RobustEvaluator, RobustProtocol, failed_checks
 from experiments.run import run
 from experiments.sweeps.folder import CellFiles
 from objectives.condensation import Progress
@@ -33,6 +34,7 @@ class Job:
         experiment: that makes the set; none for a control, or where the set is there.
         control: the name of the control that is evaluated in place of a set.
         network: of the cross-architecture table; else empty.
+        robust: how the networks are attacked too; None if they are not.
     """
 
     folder: str
@@ -44,6 +46,7 @@ class Job:
     experiment: Experiment | None = None
     control: str | None = None
     network: str = ""
+    robust: RobustProtocol | None = None
 
 
 def perform(job: Job, advancing: Advancing) -> None:
@@ -64,14 +67,33 @@ def perform(job: Job, advancing: Advancing) -> None:
             on_round=lambda done, total: advancing("teaching", 0.999, f"{done}/{total}"),
             patience=PATIENCE,
         )
-    found = _evaluated(job, files, lambda done, note: advancing("evaluating", done, ""))
+    found = _evaluated(job, files, lambda done, note: advancing("evaluating", done, note))
     with files.run.locked(PATIENCE):
         write_text(files.evaluation, json_text(found.as_dict(), 1))
 
 
 def _evaluated(job: Job, files: CellFiles, on_progress: Callable[[float, str], None]) -> Comparison:
+    """One row; of networks that are attacked too, one for each way of training, by its name."""
     data, runtime = job.source.load(), Runtime(job.seed, chosen_device(job.device))
-    evaluator = NetworkEvaluator(data, job.protocol, runtime=runtime)
+    if job.robust is None:
+        return _row(job, files, NetworkEvaluator(data, job.protocol, runtime=runtime), on_progress)
+    suite = job.robust.suite(data)
+    protocols, rows, notes = job.robust.protocols(job.protocol, suite), {}, []
+    for place, (way, protocol) in enumerate(protocols.items()):
+        evaluator = RobustEvaluator(data, protocol, suite, runtime=runtime)
+
+        def share(done: float, note: str, place: int = place, way: str = way) -> None:
+            on_progress((place + done) / len(protocols), f"{way} training")
+
+        (rows[way],) = _row(job, files, evaluator, share).rows.values()
+        notes += [f"{way} training: {problem}" for problem in failed_checks(rows[way], suite)]
+    return Comparison(rows=rows, protocol=job.protocol, data=data.name, device=str(runtime.device), notes=tuple(notes))
+
+
+def _row(
+    job: Job, files: CellFiles, evaluator: NetworkEvaluator, on_progress: Callable[[float, str], None]
+) -> Comparison:
+    data, runtime = evaluator.data, evaluator.runtime
     if job.control is None:
         synthetic = SyntheticSet.load(files.run.result)
         check_same(synthetic, data, str(files.run.result), "begin the sweep in another folder")

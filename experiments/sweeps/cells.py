@@ -11,6 +11,7 @@ from experiments.data import Source, source_named
 from experiments.evaluate import Protocol
 from experiments.experiment import Experiment, configured
 from experiments.method import method_tree
+from experiments.robust import RobustProtocol
 from experiments.sweeps.sweep import CROSS, At, Cross, Portion, Sweep
 
 __all__ = ["Cell", "cells_of", "plain_cell"]
@@ -25,6 +26,7 @@ class Cell:
         number: which of the sets of a method.
         network: of the cross-architecture table; else empty.
         experiment: that makes the set; none for a control.
+        robust: how its networks are attacked; None if they are not.
     """
 
     data: str
@@ -39,6 +41,7 @@ class Cell:
     device: str
     portion: str
     optional: bool
+    robust: RobustProtocol | None = None
 
     @property
     def base(self) -> str:
@@ -51,16 +54,18 @@ class Cell:
 
     def describe(self) -> dict[str, Any]:
         """All that determines its result, as plain data: not the device, and not the folder of the data."""
-        return plain_cell(None if self.experiment is None else dump(self.experiment), dump(self.protocol))
+        experiment = None if self.experiment is None else dump(self.experiment)
+        return plain_cell(experiment, dump(self.protocol), None if self.robust is None else dump(self.robust))
 
 
-def plain_cell(experiment: Tree | None, protocol: Tree) -> dict[str, Any]:
+def plain_cell(experiment: Tree | None, protocol: Tree, robust: Tree | None = None) -> dict[str, Any]:
     """See :meth:`Cell.describe`."""
+    attacked = {} if robust is None else {"robust": robust}
     if experiment is None:
-        return {"experiment": None, "protocol": protocol}
+        return {"experiment": None, "protocol": protocol, **attacked}
     kept = {key: value for key, value in experiment.items() if key not in ("device", "compile", "method")}
     data = {key: value for key, value in experiment["data"].items() if key != "root"}
-    return {"experiment": {**kept, "data": data}, "protocol": protocol}
+    return {"experiment": {**kept, "data": data}, "protocol": protocol, **attacked}
 
 
 def join_key(base: str, network: str) -> str:
@@ -154,6 +159,7 @@ class _Cells:
             device=self.sweep.device,
             portion=portion,
             optional=optional,
+            robust=None if network else self.sweep.robust,
         )
         there = self.cells.get(cell.key)
         if there is None or (there.optional and not optional):

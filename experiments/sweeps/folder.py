@@ -1,6 +1,6 @@
 """The folder of a sweep: a run folder for every set that is condensed, with its evaluations.
 
-    config.yaml   cells.json   table.md   table.html   table.csv   cross.csv   report.json
+    config.yaml   cells.json   table.md   table.html   table.csv   cross.csv   robust.csv   report.json
     cells/DATA/SIZE/NAME/NUMBER/   a run folder, and evaluation.json, evaluation-NETWORK.json, failure.json, log.txt
 
 A cell that has its evaluation is done, and is not touched again.
@@ -17,6 +17,7 @@ from experiments.config import Tree, changed, completed
 from experiments.evaluate import Protocol
 from experiments.experiment import Experiment
 from experiments.folder import RunFolder
+from experiments.robust import RobustProtocol
 from experiments.sweeps.cells import Cell, plain_cell
 from objectives.storage import holds, read_json, write_text
 from objectives.synthetic.artefact import SyntheticSet
@@ -97,6 +98,7 @@ class SweepFolder(RunFolder):
         self.page = path / "table.html"
         self.table = path / "table.csv"
         self.cross = path / "cross.csv"
+        self.robust = path / "robust.csv"
 
     @property
     def states(self) -> tuple[Path, ...]:
@@ -104,7 +106,7 @@ class SweepFolder(RunFolder):
 
     @property
     def written(self) -> tuple[Path, ...]:
-        return self.config, self.report, self.markdown, self.page, self.table, self.cross
+        return self.config, self.report, self.markdown, self.page, self.table, self.cross, self.robust
 
     def files(self, cell: Cell) -> CellFiles:
         return CellFiles(self.path / CELLS / cell.base, cell.network)
@@ -173,4 +175,5 @@ def _described(cells: Sequence[Cell]) -> dict[str, Any]:
 
 def _completed(cell: dict[str, Any]) -> dict[str, Any]:
     experiment = cell["experiment"] and completed(Experiment, cell["experiment"])
-    return plain_cell(experiment, completed(Protocol, cell["protocol"]))
+    robust = completed(RobustProtocol, cell["robust"]) if "robust" in cell else None
+    return plain_cell(experiment, completed(Protocol, cell["protocol"]), robust)

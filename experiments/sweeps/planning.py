@@ -68,10 +68,14 @@ def estimated(
     done = 0
     for source in dict.fromkeys(cell.source for cell in cells):
         of_source = [cell for cell in cells if cell.source == source]
+        where = "data"
         try:
             data = source.load()
+            where = "robust"
+            for robust in dict.fromkeys(cell.robust for cell in of_source if cell.robust is not None):
+                robust.suite(data)
         except DiscrepancyError as error:
-            mistakes[f"data.{of_source[0].data}: {error}"] = []
+            mistakes[f"{where}.{of_source[0].data}: {error}"] = []
             continue
         for cell in of_source:
             try:
@@ -103,19 +107,24 @@ def _estimate(cell: Cell, data: LabelledData, plans: dict[str, Plan], made: Coll
     elif cell.name == "whole":
         protocol, examples = whole_budget(examples, data, protocol), len(data.train)
     evaluating = evaluation_seconds(protocol, data, examples, cell.device)
+    if cell.robust is not None:
+        suite = cell.robust.suite(data)
+        trained = cell.robust.protocols(protocol, suite).values()
+        evaluating = sum(evaluation_seconds(own, data, examples, cell.device, suite.passes) for own in trained)
     if plan is None or there:
         return Estimate(evaluating=evaluating)
     return Estimate(condensing=plan.seconds, evaluating=evaluating, memory_bytes=plan.memory_bytes)
 
 
-def evaluation_seconds(protocol: Protocol, data: LabelledData, examples: int, device: str) -> float:
-    """The seconds of training the networks of a protocol on this number of examples, and of testing them.
+def evaluation_seconds(protocol: Protocol, data: LabelledData, examples: int, device: str, attacking: int = 0) -> float:
+    """The seconds of training the networks of a protocol on this number of examples, and of testing them. ``attacking`` counts
+    forward passes of each network under attacks that never succeed; half of them are taken, as most attacks do.
 
     Raises:
         InvalidInput: if the network does not suit the data.
     """
     tests = 0 if data.test is None else len(data.test)
-    passes = protocol.networks * protocol.passes(examples, tests)
+    passes = protocol.networks * (protocol.passes(examples, tests) + attacking // 2)
     work = protocol.network.multiplications(data.shape, data.count) * passes
     seconds = eager_seconds(work, chosen_device(device))
     return seconds / COMPILED_SPEEDUP + COMPILING_SECONDS if seconds >= WORTHWHILE_SECONDS else seconds

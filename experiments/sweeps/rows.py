@@ -8,6 +8,7 @@ from typing import Any
 from experiments.sweeps.cells import Cell
 from experiments.sweeps.folder import SweepFolder
 from experiments.sweeps.published import Published, deviations, recovered
+from experiments.sweeps.under_attack import UnderAttack, under_attack
 
 __all__ = ["Row", "rows_of"]
 
@@ -31,6 +32,8 @@ class Row:
         recovered: only where it has.
         computed_on: what it was evaluated with.
         failures: why sets of it have failed.
+        attacked: accuracies under attack.
+        doubts: why accuracies under attack are not to be believed.
     """
 
     data: str
@@ -60,6 +63,8 @@ class Row:
     recovered: bool | None = None
     computed_on: str = ""
     failures: tuple[str, ...] = ()
+    attacked: tuple[UnderAttack, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     @property
     def n(self) -> int:
@@ -85,6 +90,9 @@ class Row:
         """All of it as plain data."""
         plain = asdict(self)
         derived = {"n": self.n, "mean": self.mean, "std": self.std, "settings": self.settings}
+        plain["attacked"] = tuple(found.as_dict() for found in self.attacked)
+        if not self.attacked:
+            del plain["attacked"], plain["doubts"]
         return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()} | derived
 
 
@@ -126,6 +134,8 @@ def _row(cells: Sequence[Cell], folder: SweepFolder, published: Published) -> Ro
         sets=len(cells),
         accuracies=accuracies,
         failures=tuple(dict.fromkeys(reason for reason in (item.failed for item in files) if reason)),
+        attacked=under_attack(evaluated),
+        doubts=tuple(dict.fromkeys(note for item in evaluated for note in item.get("notes", ()))),
         **known,
         **_beside(first, method, accuracies, published),
     )

@@ -16,7 +16,7 @@ from experiments.sweeps.published import packaged
 from experiments.sweeps.rows import Row, rows_of
 from experiments.sweeps.running import Child, Worker, run_cells
 from experiments.sweeps.sweep import CROSS, Sweep
-from experiments.sweeps.sweep_report import CROSS_TABLE, TABLE, sweep_report
+from experiments.sweeps.sweep_report import CROSS_TABLE, ROBUST_TABLE, TABLE, sweep_report
 
 __all__ = ["SweepResult", "plan_sweep", "read_results", "run_sweep"]
 
@@ -43,9 +43,8 @@ class SweepResult:
     def files(self) -> tuple[Path, ...]:
         """The reports that were written."""
         folder = self.folder
-        return tuple(
-            file for file in (folder.markdown, folder.page, folder.table, folder.cross, folder.report) if file.exists()
-        )
+        tables = (folder.table, folder.cross, folder.robust)
+        return tuple(file for file in (folder.markdown, folder.page, *tables, folder.report) if file.exists())
 
     def report(self) -> Report:
         """The tables, to be shown or saved."""
@@ -187,8 +186,9 @@ def _write(sweep: Sweep, cells: Sequence[Cell], folder: SweepFolder) -> list[Row
     save(report, folder.markdown)
     save(report, folder.page)
     save(report, folder.table, TABLE)
-    if any(table.name == CROSS_TABLE for table in report.tables):
-        save(report, folder.cross, CROSS_TABLE)
+    for name, path in ((CROSS_TABLE, folder.cross), (ROBUST_TABLE, folder.robust)):
+        if any(table.name == name for table in report.tables):
+            save(report, path, name)
     return rows
 
 

@@ -37,6 +37,7 @@ def job_of(cell: Cell, folder: SweepFolder) -> Job:
         experiment=cell.experiment,
         control=cell.name if cell.experiment is None else None,
         network=cell.network,
+        robust=cell.robust,
     )
 
 

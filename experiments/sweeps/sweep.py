@@ -9,6 +9,7 @@
     set: [context.network.width=32]           # changes of all the methods
     controls: [random, whole]                 # random, herding, whole: those of 'condense evaluate'
     protocol: {name: vico, set: [network.width=32], networks: 3}      # or a name alone
+    robust: {attacks: [autoattack], eps: [0.1, 0.2]}     # accuracy under attack too, after natural and adversarial training
     sets: 1                                   # condensed sets of each method, with the seeds seed, seed + 1, ...
     portions:                                 # parts of the sweep; without them, all methods on all data at all sizes
       first: {per_class: [10]}
@@ -33,6 +34,7 @@ from experiments.config.mistakes import check_name, refuse, suggestion, wrong_na
 from experiments.data import is_described, source_named
 from experiments.device import wrong_device
 from experiments.evaluate import CONTROLS, Protocol, protocol_named
+from experiments.robust import RobustProtocol
 
 __all__ = ["CROSS", "At", "Cross", "Entry", "ProtocolChoice", "Portion", "Sweep"]
 
@@ -120,6 +122,7 @@ class Sweep:
 
     Args:
         title: of the table.
+        robust: how the networks of every cell are attacked, but for those of the cross-architecture table; not at all without.
         root: where torchvision's data lie; see the option of this name.
     """
 
@@ -131,6 +134,7 @@ class Sweep:
     set: tuple[str, ...] = ()
     at: At = ()
     protocol: ProtocolChoice | str = "quick"
+    robust: RobustProtocol | None = None
     sets: int = 1
     portions: tuple[tuple[str, Portion], ...] = ()
     cross: Cross | None = None

@@ -19,8 +19,9 @@ from experiments.report.record import (
 from experiments.report.values import duration
 from experiments.sweeps.planning import CellPlan
 from experiments.sweeps.rows import Row
+from experiments.sweeps.under_attack import ROBUST_TABLE, frontier, robust_table
 
-__all__ = ["CROSS_TABLE", "TABLE", "sweep_plan_report", "sweep_report"]
+__all__ = ["CROSS_TABLE", "ROBUST_TABLE", "TABLE", "sweep_plan_report", "sweep_report"]
 
 TABLE, CROSS_TABLE = "table", "cross"
 """The names of the tables, and of their CSV files."""
@@ -54,6 +55,9 @@ def sweep_report(rows: Sequence[Row], title: str) -> Report:
             name=TABLE,
         )
         sections.append(Section(_place(place), (table, Notes(tuple(_notes(here))))))
+        attacked = [row for row in here if row.attacked]
+        if attacked:
+            sections.append(_under_attack(place, attacked))
     crossed = [row for row in rows if row.network]
     for place in dict.fromkeys((row.data, row.per_class) for row in crossed):
         here = [row for row in crossed if (row.data, row.per_class) == place]
@@ -72,6 +76,22 @@ def sweep_report(rows: Sequence[Row], title: str) -> Report:
         data={"title": title, "rows": [row.as_dict() for row in rows]},
         complete=not any(row.failures for row in rows),
     )
+
+
+def _under_attack(place: tuple[str, int], rows: Sequence[Row]) -> Section:
+    """Accuracies under attack, and the picture of them over those without."""
+    shown = {row.name: row.attacked for row in rows}
+    marked = {f"{row.name}{' (!)' if row.doubts else ''}": row.attacked for row in rows}
+    records = [
+        {"data": row.data, "per_class": row.per_class, "name": row.name, **found.as_dict()}
+        for row in rows
+        for found in row.attacked
+    ]
+    examples = rows[0].attacked[-1].examples
+    lines = [f"accuracies under attack are those of {examples:,} test examples; ε is for values in 0 .. 1"]
+    lines += [f"{row.name} (!): {doubt}" for row in rows for doubt in row.doubts]
+    picture = frontier(_place(place), shown, f"frontier-{place[0]}-{place[1]}")
+    return Section(f"{_place(place)}, under attack", (robust_table(marked, records), Notes(tuple(lines)), picture))
 
 
 def _place(place: tuple[str, int]) -> str:

@@ -6,7 +6,8 @@ limits (0 and 255 for images of bytes). Where the limits are not known, ε is in
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from fractions import Fraction
+from typing import Literal, cast, get_args
 
 import torch
 from jaxtyping import Float
@@ -41,6 +42,12 @@ class Threat:
     def name(self) -> str:
         """``linf 8/255``."""
         return f"{self.norm} {written(self.eps)}"
+
+    @classmethod
+    def named(cls, name: str) -> "Threat":
+        """The one of this :attr:`name`, with ε as far as it is written there: six digits."""
+        norm, _, eps = name.partition(" ")
+        return cls(cast(Norm, norm), float(Fraction(eps)))
 
 
 def written(eps: float) -> str:

@@ -18,13 +18,14 @@ from experiments.evaluate.protocol import Protocol
 from experiments.evaluate.records import TrainingSet
 from experiments.parser import command_parser
 from experiments.report import as_text
-from experiments.robust import RobustEvaluator, Suite, failed_checks, suite_for, trained_by
+from experiments.robust import RobustEvaluator, RobustProtocol, Suite, failed_checks
 from experiments.robust import suite as suites
 from experiments.robust.evaluator import calibration_error
 from experiments.robust.suite import survivors
 from objectives import condense
 from objectives.attacks import PGD, Threat, UnitSpace
 from objectives.attacks.corruptions import CORRUPTIONS, SEVERITIES, corrupted
+from objectives.data.labelled import LabelledData
 from tests.objectives.small import images, table
 
 THREATS = (Threat("linf", 0.0), Threat("linf", 0.05), Threat("linf", 0.2))
@@ -188,30 +189,35 @@ def test_corruptions_by_hand() -> None:
 
 def test_usual_radii_and_what_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     grey, colour, rows = images(), images(channels=3), table()
-    assert [threat.name for threat in suite_for(grey).threats] == ["linf 0", "linf 0.1", "linf 0.2", "linf 0.3"]
-    assert [threat.name for threat in suite_for(colour).threats] == [
-        *["linf 0", "linf 1/255", "linf 2/255", "linf 4/255", "linf 8/255", "l2 128/255"]
-    ]
-    assert [threat.eps for threat in suite_for(rows, eps=[0.5]).threats] == [0.0, 0.5]
-    assert suite_for(rows, eps=[0.5]).corrupted == 0
+
+    def radii(data: LabelledData, *eps: float) -> list[str]:
+        return [threat.name for threat in RobustProtocol(eps=eps).suite(data).threats]
+
+    assert radii(grey) == ["linf 0", "linf 0.1", "linf 0.2", "linf 0.3"]
+    assert radii(colour) == ["linf 0", "linf 1/255", "linf 2/255", "linf 4/255", "linf 8/255", "l2 128/255"]
+    assert radii(rows, 0.5) == ["linf 0", "linf 0.5"]
+    assert RobustProtocol(eps=(0.5,)).suite(rows).corrupted == 0
     with pytest.raises(InvalidInput, match="give --eps"):
-        suite_for(rows)
+        radii(rows)
     with pytest.raises(InvalidInput, match="give 8/255"):
-        suite_for(grey, eps=[8.0])
+        radii(grey, 8.0)
     with pytest.raises(InvalidInput, match="'eps' must be >= 0"):
-        suite_for(grey, eps=[-0.1])
+        radii(grey, -0.1)
     with pytest.raises(InvalidInput, match="'attacks' must be any of fgsm, pgd, apgd, autoattack, got 'cw'"):
-        suite_for(grey, attacks=["cw"])
-    with pytest.raises(InvalidInput, match="'training' must be any of natural, adversarial, got 'adverserial'"):
-        trained_by(PROTOCOL, SUITE, ["adverserial"])
+        RobustProtocol(attacks=("cw",))
+    with pytest.raises(
+        InvalidInput, match="'training' must be any of natural, adversarial, got 'adverserial'; did you mean"
+    ):
+        RobustProtocol(training=("adverserial",))
     monkeypatch.setattr(suites, "installed", lambda: False)
     with pytest.raises(InvalidInput, match=r"pip install 'discrepancy\[robust\]'"):
-        suite_for(grey, attacks=["autoattack"])
+        RobustProtocol(attacks=("autoattack",))
 
 
 def test_adversarial_training_is_on_the_largest_ball() -> None:
-    assert trained_by(PROTOCOL, SUITE, ["adversarial"])["adversarial"].attack == PGD(eps=0.2, steps=7)
-    assert trained_by(PROTOCOL, SUITE, ["natural"]) == {"natural": PROTOCOL}
+    protocols = RobustProtocol(training=("adversarial", "natural")).protocols(PROTOCOL, SUITE)
+    assert protocols["adversarial"].attack == PGD(eps=0.2, steps=7)
+    assert protocols["natural"] == PROTOCOL
 
 
 def test_the_command(tmp_path: Path) -> None:
