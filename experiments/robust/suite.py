@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from discrepancy.errors import InvalidInput, suggestion
+from discrepancy.parts import check_least
 from experiments.evaluate.protocol import Protocol
 from objectives.attacks import APGD, FGSM, PGD, Attack, Ball, Threat, UnitSpace, attacked
 from objectives.attacks.base import Classify
@@ -64,6 +65,7 @@ class Suite:
             raise InvalidInput("a robust evaluation needs at least one attack and one radius")
         if self.examples < 1:
             raise InvalidInput(f"the number of attacked examples must be at least 1, got {self.examples}")
+        check_least("corrupted", self.corrupted, 0)
 
     @property
     def strongest(self) -> str:
@@ -105,6 +107,7 @@ class RobustProtocol:
         eps: radii in L∞, for values in 0 .. 1. Without any, those that are usual: L∞ with 0, 1, 2, 4, 8/255 and L2 with 128/255
             for colour images; L∞ with 0, 0.1, 0.2, 0.3 for grey ones.
         examples: test examples that are attacked.
+        corrupted: test examples that are corrupted, of images; 0 for none.
         training: any of :data:`WAYS`: networks are trained in each of them.
 
     Raises:
@@ -114,6 +117,7 @@ class RobustProtocol:
     attacks: tuple[str, ...] = ("fgsm", "pgd", "apgd")
     eps: tuple[float, ...] = ()
     examples: int = 200
+    corrupted: int = 1000
     training: tuple[str, ...] = WAYS
 
     def __post_init__(self) -> None:
@@ -141,7 +145,7 @@ class RobustProtocol:
         for threat in threats:
             space.ball(threat, one)
         images = len(data.shape) == 3 and data.shape[0] in (1, 3) and data.limits is not None
-        return Suite(threats, self.attacks, self.examples, corrupted=1000 if images else 0)
+        return Suite(threats, self.attacks, self.examples, corrupted=self.corrupted if images else 0)
 
     def protocols(self, protocol: Protocol, suite: Suite) -> dict[str, Protocol]:
         """By way of training, how networks are trained: ``natural``, by the protocol, and ``adversarial``, on minibatches

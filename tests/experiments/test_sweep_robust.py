@@ -15,7 +15,7 @@ from objectives.attacks import Threat
 
 __all__ = ["in_process"]
 
-ROBUST: dict[str, Any] = {"attacks": ["fgsm", "pgd"], "eps": ["8/255", 0.1], "examples": 20}
+ROBUST: dict[str, Any] = {"attacks": ["fgsm", "pgd"], "eps": ["8/255", 0.1], "examples": 20, "corrupted": 10}
 
 
 @pytest.fixture(scope="module")
