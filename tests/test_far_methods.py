@@ -27,6 +27,7 @@ WAITS = {
     "m3d": 0,
     "group_dro": 0,
     "rome": 0,
+    "guard": 0,
     "frepo": 3,  # whether the Cholesky factorisation succeeded
     "kip": 3,  # the same
     "ncfm": 3,  # the loss, for the scheduler ReduceLROnPlateau

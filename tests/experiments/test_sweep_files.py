@@ -175,7 +175,7 @@ LEARNERS = {"ridge", "kip", "frepo"}
 """Methods whose sets are judged by a learner of their own."""
 
 
-ROBUST = {"group_dro", "mfc", "rome"}
+ROBUST = {"group_dro", "guard", "mfc", "rome"}
 """Methods for groups and for attacks, which accuracy alone does not measure."""
 
 
