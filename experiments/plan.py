@@ -88,7 +88,10 @@ def planned(experiment: Experiment, data: LabelledData | None = None) -> Plan:
         memory = max(real.nbytes + 4 * synthetic.points.nbytes + working, given + max(peak.bytes, peak.held + working))
         least = min(steps, 2 if solver.stepwise else 1)
         share = solver.with_steps(least).passes(problem, context) / passes if solver.stepwise else least / steps
-        if _is_tried(counted, share, stepwise=solver.stepwise):
+        searching = solver.search_seconds(problem)
+        if searching > SHORT_SECONDS:
+            seconds = passes * _seconds_a_pass(context) + searching
+        elif _is_tried(counted, share, stepwise=solver.stepwise):
             seconds, later = _tried(problem, solver, context, steps)
             memory = max(memory, given + peak.bytes) + later
         else:

@@ -67,8 +67,9 @@ class RobustEvaluator(NetworkEvaluator):
         parameters, statistics = self.checked(examples, trial, lambda done: report(share * done))
 
         def classify(points: Tensor) -> Tensor:
-            size = min(self.extractor.chunk, self.suite.examples)
-            return self.extractor(parameters, self.space.to_normalised(points), size, statistics)["logits"]
+            return self.extractor(parameters, self.space.to_normalised(points), self._rows(points), statistics)[
+                "logits"
+            ]
 
         measured = {
             **self.under_attack(classify, trial, lambda done: report(share + (1 - share) * done)),
@@ -98,6 +99,15 @@ class RobustEvaluator(NetworkEvaluator):
         generator = rng(self.runtime.seed, "evaluate", trial, "robust", "huge")
         found = attacked(PGD(eps=HUGE), classify, units, labels, self.space.ball, generator, stop=True)
         return {"examples": len(rows), "attacks": attacks, "transfer": transfer, "huge": _share(~found.won)}
+
+    def _rows(self, points: Tensor) -> int:
+        """Examples of a forward pass. Fewer and fewer are left under an attack; code that is compiled anew for each number gets
+        one of three."""
+        most = min(self.extractor.chunk, self.suite.examples)
+        if not self.extractor.compiled:
+            return min(most, len(points))
+        sizes = (-(-most // 16), -(-most // 4), most)
+        return next((size for size in sizes if size >= len(points)), most)
 
     def _chosen(self, most: int) -> Tensor:
         """Test examples, as many of each class, the same for every set and network."""

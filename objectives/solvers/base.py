@@ -223,6 +223,10 @@ class Solver(Part, family=True):
     def passes(self, problem: Problem, context: BoundContext) -> int:
         """Forward passes of one example that it will take, a backward pass counted as two; for an estimate of its time."""
 
+    def search_seconds(self, problem: Problem) -> float:
+        """A rough estimate of the time of searches, which may be long from the first step on; 0 where it has none."""
+        return 0.0
+
 
 def decoded(problem: Problem, parameters: Mapping[str, Tensor]) -> Decoded:
     """All the synthetic examples."""

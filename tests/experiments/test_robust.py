@@ -214,6 +214,25 @@ def test_usual_radii_and_what_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
         RobustProtocol(attacks=("autoattack",))
 
 
+def test_forward_passes_are_as_large_as_what_is_left(
+    evaluator: RobustEvaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rows(*numbers: int) -> list[int]:
+        return [evaluator._rows(torch.zeros(number, 1, 8, 8)) for number in numbers]
+
+    assert rows(30, 29, 1) == [30, 29, 1]
+    monkeypatch.setattr(type(evaluator.extractor), "compiled", True)
+    assert rows(30, 9, 8, 2, 1) == [
+        30,
+        30,
+        8,
+        2,
+        2,
+    ]  # a half, a fourth and a sixteenth of 30: three pieces of code, not thirty
+    monkeypatch.setattr(evaluator.extractor, "chunk", 7)
+    assert rows(30, 3, 2, 1) == [7, 7, 2, 1]
+
+
 def test_adversarial_training_is_on_the_largest_ball() -> None:
     protocols = RobustProtocol(training=("adversarial", "natural")).protocols(PROTOCOL, SUITE)
     assert protocols["adversarial"].attack == PGD(eps=0.2, steps=7)

@@ -17,6 +17,8 @@ from objectives.condensation import condense, solve
 from objectives.contexts import Pool
 from objectives.data.labelled import LabelledData
 from objectives.solvers import ExactCover, KCentre, Solver
+from objectives.solvers.selection.cover import Block, farthest_first
+from objectives.solvers.selection.exact_cover import least_cover, weighted_cover
 from objectives.synthetic.pixels import Pixels
 from objectives.terms.match import Match
 from objectives.terms.objective import Summand
@@ -100,6 +102,40 @@ def test_of_features_as_k_centre() -> None:
     assert radii(solving) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_greedy_choices_by_weights_find_most_least_covers(seed: int) -> None:
+    """Points in the plane: what is found covers, with no more balls than asked for; below the least radius nothing is found, and
+    at a tenth above it something."""
+    x = np.random.default_rng(seed).normal(size=(16, 2))
+    distances = apart(x)
+    for count in (2, 3, 4):
+        exact = least(distances, count)
+        below, above = (distances <= exact * factor for factor in (1 - 1e-9, 1.1))
+        assert weighted_cover(below, count) is None
+        rows = weighted_cover(above, count)
+        assert rows is not None
+        assert len(rows) <= count
+        assert above[rows].any(0).all()
+
+
+def test_weights_find_what_plain_greedy_choices_miss() -> None:
+    """Six points: the largest ball, of four, leaves two that no other ball has together; two balls of three are a cover."""
+    near = np.eye(6, dtype=bool)
+    near[0, [1, 2]] = near[3, [4, 5]] = near[1, [2, 4, 5]] = True
+    assert near[1].sum() == 4
+    assert sorted(weighted_cover(near, 2) or ()) == [0, 3]
+
+
+def test_large_classes_are_improved_on_without_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("objectives.solvers.selection.exact_cover._cover", lambda near, count, seconds: (None, False))
+    x = torch.randn(400, 2, generator=torch.Generator().manual_seed(3))
+    blocks = [Block(x, 1.0, 2.0)]
+    rows, bound, ended = least_cover(blocks, 6)
+    greedy, found = farthest_first(blocks, 6), farthest_first(blocks, 6, rows)
+    assert not ended
+    assert bound <= found.value < 0.9 * greedy.value
+
+
 def test_fewer_balls_than_asked_for_are_filled_up() -> None:
     x = torch.zeros(14, 2)
     x[7:] = 100
@@ -153,6 +189,7 @@ def test_larger_radii_are_tried_where_a_program_is_undecided(monkeypatch: pytest
 
     solved = optimize.milp
     monkeypatch.setattr(optimize, "milp", stopped)
+    monkeypatch.setattr("objectives.solvers.selection.exact_cover.weighted_cover", lambda near, count: None)
     solving = start(data, Match(CoveringRadius()), ExactCover(), context=Pool(), synthetic=Pixels(per_class=3))
     with pytest.warns(NumericalWarning, match="the least one is at least"):
         loss = float(solving.advance().loss)
