@@ -104,8 +104,8 @@ def test_of_features_as_k_centre() -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_greedy_choices_by_weights_find_most_least_covers(seed: int) -> None:
-    """Points in the plane: what is found covers, with no more balls than asked for; below the least radius nothing is found, and
-    at a tenth above it something."""
+    """Points in the plane: what is found covers, with no more balls than asked for; below the least radius nothing is
+    found, and at a tenth above it something."""
     x = np.random.default_rng(seed).normal(size=(16, 2))
     distances = apart(x)
     for count in (2, 3, 4):
