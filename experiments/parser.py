@@ -198,7 +198,8 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
         "--controls",
         type=by_commas(str),
         default=["random", "herding"],
-        help="any of random, herding, whole, by commas; or none (default random,herding)",
+        help="any of random, herding, whole, by commas, and matched: as many random examples as have the accuracy of the "
+        "set; or none (default random,herding)",
     )
     parser.add_argument(
         "--labels",

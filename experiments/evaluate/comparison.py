@@ -13,22 +13,26 @@ from torch import Tensor
 from discrepancy.errors import InvalidInput, suggestion
 from experiments.evaluate.by_learner import ByLearner
 from experiments.evaluate.evaluator import Evaluator, Progress, evaluate_each
+from experiments.evaluate.matched import matched_size
 from experiments.evaluate.protocol import Protocol
+from experiments.evaluate.real_rows import random_rows
 from experiments.evaluate.records import Evaluation, TrainingSet
 from experiments.evaluate.seen import check_unseen
 from objectives.condensation import solve
 from objectives.contexts import Context
 from objectives.data.real import RealData
 from objectives.engine.runtime import Runtime
-from objectives.rng import rng
 from objectives.solvers import Herding, Problem
 from objectives.synthetic.artefact import SyntheticSet
 from objectives.synthetic.pixels import Pixels
 from objectives.terms.match import Match
 
-__all__ = ["CONTROLS", "Comparison", "comparison", "control", "herded", "random_rows"]
+__all__ = ["CONTROLS", "MATCHED", "Comparison", "comparison", "control", "herded"]
 
 CONTROLS = ("random", "herding", "whole")
+
+MATCHED = "matched"
+"""A control of the size at which random real examples are as good as the set (:func:`matched_size`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +74,11 @@ def comparison(
     Raises:
         InvalidInput: on an unknown control, or a set that does not fit the data, or has seen the test examples.
     """
-    unknown = [name for name in controls if name not in CONTROLS]
+    known = (*CONTROLS, MATCHED)
+    unknown = [name for name in controls if name not in known]
     if unknown:
         raise InvalidInput(
-            f"'controls' must be any of {', '.join(CONTROLS)}, got '{unknown[0]}'{suggestion(unknown[0], CONTROLS)}"
+            f"'controls' must be any of {', '.join(known)}, got '{unknown[0]}'{suggestion(unknown[0], known)}"
         )
     taught = synthetic.labelling.kind == "teacher"
     if taught and evaluator.teacher is None and controls:
@@ -91,6 +96,10 @@ def comparison(
         progress = None if on_progress is None else _share(on_progress, name, position, len(names))
         if name in sets:
             rows[name] = evaluate_each(evaluator, lambda _, own=sets[name]: own, progress=progress)
+        elif name == MATCHED:
+            searching, evaluating = _halves(progress)
+            size = matched_size(evaluator, rows["condensed"].mean, searching)
+            rows[name] = control("random", evaluator, [size] * data.count, size * data.count, progress=evaluating)
         else:
             rows[name] = control(name, evaluator, counts, len(synthetic), progress=progress)
     device, about = str(evaluator.runtime.device), synthetic.record["teacher"] if taught else None
@@ -123,23 +132,6 @@ def control(
     return evaluate_each(evaluator, lambda _: chosen, progress=progress)
 
 
-def random_rows(counts: Sequence[int], data: RealData, seed: int, number: int) -> Int[Tensor, " m"]:
-    """So many random real examples of each class, without replacement: another subset for each number.
-
-    Raises:
-        InvalidInput: if a class has fewer examples than that.
-    """
-    generator, chosen = rng(seed, "control", "random", number), []
-    for name, rows, count in zip(data.classes or ("",), data.members, counts, strict=True):
-        if count > len(rows):
-            of = f" of class '{name}'" if data.classes else ""
-            raise InvalidInput(
-                f"a random control needs {count} examples{of}, but '{data.name}' has {len(rows)}; leave this control out"
-            )
-        chosen.append(rows[torch.randperm(len(rows), generator=generator)[:count]])
-    return torch.cat(chosen)
-
-
 def herded(
     data: RealData, match: Match, context: Context, counts: Sequence[int], runtime: Runtime
 ) -> Int[Tensor, " m"]:
@@ -151,6 +143,12 @@ def herded(
     solve(solving)
     chosen = solving.state()["chosen"].cpu().split(most)
     return torch.cat([rows[:count] for rows, count in zip(chosen, counts, strict=True)])
+
+
+def _halves(progress: Progress | None) -> tuple[Progress, Progress]:
+    """The progress of the first and of the second half."""
+    report = progress or (lambda done: None)
+    return lambda done: report(done / 2), lambda done: report((1 + done) / 2)
 
 
 def _share(report: Callable[[float, str], None], name: str, position: int, count: int) -> Progress:

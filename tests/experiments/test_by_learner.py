@@ -21,7 +21,7 @@ from experiments.evaluate import (
     LearnerEvaluator,
     held_out,
 )
-from experiments.evaluate.comparison import random_rows
+from experiments.evaluate.real_rows import random_rows
 from objectives.contexts import Pool
 from objectives.data.labelled import LabelledData
 from objectives.engine.runtime import Runtime

@@ -15,8 +15,8 @@ from experiments.evaluate import (
     LearnerEvaluator,
     learner_evaluator,
 )
-from experiments.evaluate.comparison import random_rows
 from experiments.evaluate.learner_evaluator import UNSEEN
+from experiments.evaluate.real_rows import random_rows
 from objectives.contexts import Fresh, Interpolated, Pool, Renewed, Trained, Watch
 from objectives.data.labelled import LabelledData
 from objectives.engine.extractor import Extractor
