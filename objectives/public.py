@@ -46,7 +46,7 @@ from objectives.terms.worst import Worst
 from objectives.training.augmentation import Augmentation, Chain, Siamese
 from objectives.training.mixing import CutMix, Mixing
 from objectives.training.training import AdversarialTraining, FlatTraining, SharpnessAwareTraining, Training
-from objectives.transforms import Adversarial, Corrupted, Reweighted
+from objectives.transforms import Adversarial, Confident, Corrupted, Reweighted
 
 __all__ = [
     "Worst",
@@ -54,6 +54,7 @@ __all__ = [
     "InputGradient",
     "Jacobian",
     "Adversarial",
+    "Confident",
     "Corrupted",
     "RealTransform",
     "Reweighted",

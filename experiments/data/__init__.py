@@ -11,6 +11,7 @@ from experiments.data.diabetes import Diabetes
 from experiments.data.digits import Digits
 from experiments.data.held_out import HeldOut
 from experiments.data.images import Images
+from experiments.data.mislabelled import Mislabelled
 from experiments.data.torchvision_sets import SETS, Torchvision, squeezed
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Digits",
     "HeldOut",
     "Images",
+    "Mislabelled",
     "Npz",
     "Source",
     "Torchvision",

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 
 import torch
-from jaxtyping import Int, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from discrepancy.parts import Part
@@ -12,7 +12,7 @@ from objectives.data.labels import Labels
 from objectives.data.real import RealData
 from objectives.data.spec import DataSpec, Described
 
-__all__ = ["BLOCK", "ChangedPoints", "RealTransform", "Wrapped"]
+__all__ = ["BLOCK", "ChangedPoints", "ChangedWeights", "RealTransform", "Wrapped"]
 
 BLOCK = 512
 """Examples that are changed together: which these are depends on their numbers alone, and not on who asks for them."""
@@ -100,3 +100,15 @@ class ChangedPoints(Wrapped):
             self._points = torch.empty((len(self), *points.shape[1:]), dtype=points.dtype)
         self._points[first : first + len(points)] = points
         self._made[block] = True
+
+
+class ChangedWeights(Wrapped):
+    """Real data whose examples have weights of their own; the points are those of the others."""
+
+    @property
+    @abstractmethod
+    def weights(self) -> Float[Tensor, " n"]:
+        """The weights of all the examples, on the CPU."""
+
+    def rows(self, numbers: Int[Tensor, " b"] | None = None) -> Examples:
+        return self.of.rows(numbers).with_weights(self.weights if numbers is None else self.weights[numbers])

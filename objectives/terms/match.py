@@ -25,6 +25,7 @@ from objectives.data.spec import Described
 from objectives.data.transform import RealTransform
 from objectives.terms.bound import BoundTerm, Candidates, Random, TermEngine, View
 from objectives.terms.features import averaged, grouped, moved, sample_features
+from objectives.terms.masses import GroupMasses
 from objectives.terms.objective import Term
 from objectives.terms.reductions import Reduction, Sum
 from objectives.terms.weights import WeightSchedule
@@ -266,7 +267,8 @@ class BoundMatch(BoundTerm):
         )
 
     def accumulator(self, parameters: NetworkParameters, random: Random) -> Accumulator:
-        return (_Merging if self.mergeable else _Collecting)(self, parameters, random)
+        masses = GroupMasses(len(self.share), self.match.by)
+        return (_Merging if self.mergeable else _Collecting)(self, parameters, random, masses)
 
     def candidates(
         self,
@@ -320,10 +322,12 @@ class _Merging(Accumulator):
     bound: BoundMatch
     parameters: NetworkParameters
     drawn: Random
+    masses: GroupMasses
     made: dict[str, Any] = field(default_factory=dict)
 
     def add(self, taken: Mapping[str, Tensor], examples: Examples) -> None:
         bound, groups = self.bound, examples.numbers(self.bound.match.by)
+        self.masses.add(examples)
         offered, draws = bound.offered(taken, examples), self.drawn.embedding
         features = bound.features(offered, groups, len(bound.share), draws, self.parameters)
         for block, part in features.blocks():
@@ -332,6 +336,7 @@ class _Merging(Accumulator):
             self.made[block] = summary if before is None else discrepancy.merge(before, summary, own)
 
     def summaries(self) -> Mapping[str, Any]:
+        self.masses.check(self.bound.name, self.bound.engine.data.classes)
         return self.made
 
 
@@ -342,15 +347,18 @@ class _Collecting(Accumulator):
     bound: BoundMatch
     parameters: NetworkParameters
     drawn: Random
+    masses: GroupMasses
     parts: list[Measure] = field(default_factory=list)
     groups: list[Tensor] = field(default_factory=list)
 
     def add(self, taken: Mapping[str, Tensor], examples: Examples) -> None:
         bound = self.bound
+        self.masses.add(examples)
         self.parts.append(bound.embedded(bound.offered(taken, examples), self.drawn.embedding))
         self.groups.append(examples.numbers(bound.match.by))
 
     def summaries(self) -> Mapping[str, Any]:
+        self.masses.check(self.bound.name, self.bound.engine.data.classes)
         whole = Measure.merged(self.parts)
         features = grouped(whole.points, whole.weights, whole.labels, torch.cat(self.groups), len(self.bound.share))
         return {

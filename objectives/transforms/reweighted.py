@@ -3,15 +3,14 @@
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from discrepancy.errors import InvalidInput
 from discrepancy.parts import check_choice, named
-from objectives.data.examples import Examples
 from objectives.data.real import RealData
 from objectives.data.spec import Described
-from objectives.data.transform import RealTransform, Wrapped
+from objectives.data.transform import ChangedWeights, RealTransform
 
 __all__ = ["Reweighted"]
 
@@ -62,12 +61,13 @@ class Reweighted(RealTransform, kind="reweighted"):
         return _Weighted(data, (weights / weights.mean()).float())
 
 
-class _Weighted(Wrapped):
+class _Weighted(ChangedWeights):
     """Real data with weights, whose mean is 1."""
 
     def __init__(self, of: RealData, weights: Float[Tensor, " n"]) -> None:
         super().__init__(of)
-        self.weights = weights
+        self._weights = weights
 
-    def rows(self, numbers: Int[Tensor, " b"] | None = None) -> Examples:
-        return self.of.rows(numbers).with_weights(self.weights if numbers is None else self.weights[numbers])
+    @property
+    def weights(self) -> Float[Tensor, " n"]:
+        return self._weights
