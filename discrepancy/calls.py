@@ -30,8 +30,9 @@ Draws = Mapping[str, Tensor] | None
 
 @dataclass(frozen=True)
 class Adversary:
-    """Who takes the supremum: the draws of these names are moved uphill, so many steps of Adam at this rate where D is
-    evaluated on its own; in a run they are part of its state and move once a step."""
+    """How the supremum over draws is approached: by gradient ascent on the draws of these names. Where D is evaluated on its
+    own, that is so many steps of Adam at this rate; in a run the draws are part of its state, and each of its steps takes one
+    step of Adam."""
 
     names: frozenset[str]
     steps: int
@@ -57,7 +58,7 @@ class TwoSided(Part):
     @property
     @abstractmethod
     def adversary(self) -> Adversary | None:
-        """Who takes the supremum, where there is one."""
+        """How the supremum over draws is approached; None where D has no supremum."""
 
     @abstractmethod
     def summarise_groups(self, real: Measure, draws: Draws) -> Any:
@@ -177,7 +178,7 @@ class TwoSided(Part):
             return self.merge_groups(first, second, None if draws is None else _normal_draws(draws))
 
     def sharpened(self, summary: Any, synthetic: Measure, draws: Draws = None) -> Draws:
-        """The draws after the adversary, one for each group, has moved uphill; the same where there is none.
+        """The draws after the gradient ascent of the adversary, one for each group; the same where there is none.
 
         Raises:
             Unsupported: for measures with named blocks, each of which has an adversary of its own.

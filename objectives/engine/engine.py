@@ -46,7 +46,7 @@ class Values:
     total: Tensor
     terms: Mapping[str, Tensor]
     gradients: Mapping[str, Tensor]
-    uphill: Sequence[Tensor | None] = ()
+    ascent: Sequence[Tensor | None] = ()
     idle: frozenset[str] = frozenset()
 
     @staticmethod
@@ -139,12 +139,12 @@ class Engine(TermEngine):
             self.bound_context.recompute = False
 
     def _learned_draws(self) -> LearnedDraws:
-        players: dict[tuple[str, str], Adversary] = {}
+        adversaries: dict[tuple[str, str], Adversary] = {}
         starts: dict[tuple[str, str], Mapping[str, Tensor]] = {}
         for name, term in self.terms.items():
-            for block, (player, start) in term.adversaries.items():
-                players[name, block], starts[name, block] = player, start
-        return LearnedDraws(players, starts)
+            for block, (adversary, start) in term.adversaries.items():
+                adversaries[name, block], starts[name, block] = adversary, start
+        return LearnedDraws(adversaries, starts)
 
     # --- what terms may use -------------------------------------------------------------------------------------------
 
@@ -220,7 +220,7 @@ class Engine(TermEngine):
         return found
 
     def view(self, decoded: Decoded, step: int, name: str) -> View:
-        """What the term of this name sees of decoded examples in a step."""
+        """What the term of this name is evaluated on in a step."""
         at = self.real_side.at(step)
         taken = self._taken(at, decoded.points, decoded.slots, [name])
         return View(self, at, taken, decoded)

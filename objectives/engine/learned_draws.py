@@ -1,6 +1,7 @@
-"""Discrepancies that are suprema have an adversary: parameters in the run's state, moved uphill once a step.
+"""Discrepancies that are suprema have an adversary: parameters in the run's state, which take one step of gradient ascent in each
+step of the run.
 
-min_S max_ψ  D_ψ(P, Q_S):   one backward pass gives both gradients, S goes down, ψ goes up.
+min_S max_ψ  D_ψ(P, Q_S):   one backward pass gives both gradients; S descends, ψ ascends.
 """
 
 import copy
@@ -22,21 +23,21 @@ class LearnedDraws:
     """The adversaries of an objective, each with an Adam of its own.
 
     Args:
-        players: who they are, by term and block.
+        adversaries: by term and block.
         starts: where their parameters start: by term and block, then by name, with a leading axis of groups.
     """
 
-    def __init__(self, players: Mapping[Place, Adversary], starts: Mapping[Place, Mapping[str, Tensor]]) -> None:
+    def __init__(self, adversaries: Mapping[Place, Adversary], starts: Mapping[Place, Mapping[str, Tensor]]) -> None:
         self.of_terms: dict[str, dict[str, dict[str, Tensor]]] = {}
         """Their parameters by term, by block and by name; they ask for gradients."""
-        for term, block in players:
+        for term, block in adversaries:
             start = starts[term, block].items()
             own = {name: value.clone().requires_grad_(True) for name, value in start}
             self.of_terms.setdefault(term, {})[block] = own
-        self._parameters = [self.of_terms[term][block] for term, block in players]
+        self._parameters = [self.of_terms[term][block] for term, block in adversaries]
         self._optimisers = [
-            torch.optim.Adam(parameters.values(), lr=player.rate, maximize=True)
-            for parameters, player in zip(self._parameters, players.values(), strict=True)
+            torch.optim.Adam(parameters.values(), lr=adversary.rate, maximize=True)
+            for parameters, adversary in zip(self._parameters, adversaries.values(), strict=True)
         ]
         self.leaves = [value for parameters in self._parameters for value in parameters.values()]
         """All their parameters."""
@@ -45,7 +46,7 @@ class LearnedDraws:
         return len(self._parameters)
 
     def ascend(self, gradients: Sequence[Sequence[Tensor | None]]) -> None:
-        """One step uphill, given the gradients at the leaves: once, or once for every class."""
+        """One step of gradient ascent, given the gradients at the leaves: once, or once for every class."""
         for leaf, parts in zip(self.leaves, zip(*gradients, strict=True), strict=True):
             known = [part for part in parts if part is not None]
             leaf.grad = torch.stack(known).sum(0) if known else None

@@ -322,7 +322,7 @@ class _Descending(Solving):
         if self.solver.solve_labels and self.step + 1 == self.steps:
             solve_labels(self.problem, self.engine, self.leaves[0], self.step)
         if self.engine.learned_draws.leaves:
-            self.engine.learned_draws.ascend([value.uphill for value in values])
+            self.engine.learned_draws.ascend([value.ascent for value in values])
         loss, terms = Values.added(values)
         for scheduler in self.schedulers:
             if scheduler is not None:

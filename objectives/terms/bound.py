@@ -1,4 +1,4 @@
-"""A term on data: what it is asked for, and what it sees.
+"""A term on data, and what it is evaluated on in a step.
 
     bound = term.bind(name, engine)          once
     bound.value(view)                        every step: one value for each group, in the graph of the synthetic side
@@ -124,7 +124,7 @@ class TermEngine(ABC):
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What a term sees in one step.
+    """What a term is evaluated on in one step.
 
     Args:
         engine: for networks and real examples, where a term needs more than what is here.
@@ -133,7 +133,7 @@ class View:
         synthetic: the synthetic examples themselves.
         only: the class to which all of them belong, where classes are evaluated one at a time.
         share: of all the synthetic examples of a step, those that are here.
-        learned: parameters that adversaries move, by block, of the term that is evaluated.
+        learned: parameters of adversaries, by block, of the term that is evaluated.
     """
 
     engine: TermEngine

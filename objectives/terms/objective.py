@@ -49,7 +49,7 @@ class Summand:
 
 
 class Term(Part, Summand, family=True):
-    """One named summand of an objective. In a configuration its kind is told by its first field.
+    """One named summand of an objective. In a configuration the name of its first field (match, penalty, worst) is its kind.
 
     A term evaluates itself: :meth:`bind` gives a :class:`~objectives.terms.bound.BoundTerm`, and the engine asks that for its
     value. What solvers have to know of a term is said by the properties here.
