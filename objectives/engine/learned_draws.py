@@ -1,5 +1,5 @@
-"""Discrepancies that are suprema have an adversary: parameters in the run's state, which take one step of gradient ascent in each
-step of the run.
+"""Discrepancies that are suprema have an adversary: parameters in the state of the run, which take one step of gradient ascent
+in each step of the run.
 
 min_S max_ψ  D_ψ(P, Q_S):   one backward pass gives both gradients; S descends, ψ ascends.
 """
