@@ -19,8 +19,8 @@ import os
 import re
 import types
 from abc import ABC
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
@@ -34,6 +34,8 @@ __all__ = [
     "explain_failures",
     "fits",
     "named",
+    "parts_in",
+    "paths_in",
     "shown",
     "user_path",
     "word",
@@ -41,6 +43,9 @@ __all__ = [
 
 FAMILIES: dict[str, type["Part"]] = {}
 """Every family by its name, such as ``weight_schedule`` for ``WeightSchedule``."""
+
+PACKAGES = ("discrepancy", "objectives", "experiments")
+"""What is imported of this distribution."""
 
 LONGEST_NAME, LONGEST_PATH = 255, 4000
 """Bytes of a file's name, and characters of its path, that Linux takes."""
@@ -98,6 +103,11 @@ class Part(ABC):
             if not fits(value, hint):
                 words = " or ".join(dict.fromkeys(word(member) for member in _members(hint)))
                 raise InvalidInput(f"'{name}' of '{self.kind}' must be {words}, got {shown(value)}")
+
+    @property
+    def packaged(self) -> bool:
+        """Whether its code, without that of the parts that it holds, is of this distribution or of one that it requires."""
+        return type(self).__module__.partition(".")[0] in PACKAGES
 
     def describe(self) -> dict[str, Any]:
         """This part as plain data: the ``kind``, and every field that differs from its default."""
@@ -220,6 +230,26 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: plain(item) for name, item in value.items()}
     return value
+
+
+def parts_in(value: Any) -> Iterator[Part]:
+    """A part, and those that it holds; of a tuple or another dataclass those that it holds."""
+    if isinstance(value, tuple):
+        for item in value:
+            yield from parts_in(item)
+    elif is_dataclass(value) and not isinstance(value, type):
+        if isinstance(value, Part):
+            yield value
+        for item in fields(value):
+            yield from parts_in(getattr(value, item.name))
+
+
+def paths_in(value: Any) -> Iterator[str]:
+    """The files and folders that these parts name."""
+    for part in parts_in(value):
+        for name in part.paths:
+            held = getattr(part, name)
+            yield from ([held] if isinstance(held, str) else held or ())
 
 
 def named(value: Any) -> tuple[tuple[str, Any], ...]:

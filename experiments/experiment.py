@@ -1,7 +1,7 @@
 """A whole experiment as one frozen value: what is read from a configuration file and stored with its result."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -14,6 +14,7 @@ from experiments.data.base import Source
 from experiments.device import DEVICE, chosen_device
 from experiments.method import Method
 from objectives.contexts import Context
+from objectives.data.cache import Cache
 from objectives.data.labelled import LabelledData
 from objectives.engine.runtime import Runtime
 from objectives.solvers import Problem, Solver
@@ -56,10 +57,10 @@ class Experiment:
         """A short name for folders and pictures."""
         return self.method.name if self.method else "run"
 
-    def problem(self, data: LabelledData | None = None) -> Problem:
+    def problem(self, data: LabelledData | None = None, cache: Cache | None = None) -> Problem:
         """The data loaded, unless they are given, and everything ready to be solved."""
         loaded = self.data.load() if data is None else data
-        return Problem(loaded.train, self.objective, self.context, self.synthetic, self.runtime)
+        return Problem(loaded.train, self.objective, self.context, self.synthetic, replace(self.runtime, cache=cache))
 
     @property
     def runtime(self) -> Runtime:

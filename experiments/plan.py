@@ -1,7 +1,8 @@
 """What a run will cost, before anything starts: time, memory and stored bytes."""
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -9,13 +10,14 @@ import torch
 
 from experiments.experiment import Experiment
 from experiments.peak import Peak
+from objectives.data.cache import Cache
 from objectives.data.labelled import LabelledData
 from objectives.data.labels import Labels
 from objectives.data.real import RealData
 from objectives.data.subset import Subset
+from objectives.data.transform import left_of
 from objectives.engine.bound_context import BoundContext
 from objectives.engine.compile import eager_seconds
-from objectives.engine.runtime import Runtime
 from objectives.solvers.base import Problem, Solver, Solving, decoded
 from objectives.synthetic.artefact import SyntheticSet
 from objectives.teacher import Teacher
@@ -35,6 +37,17 @@ Otherwise the passes through the network are counted, and one chunk is timed."""
 
 
 @dataclass(frozen=True)
+class KeptFiles:
+    """Real examples, changed, that the run reads from a folder, or keeps there: all of them, and those that are there."""
+
+    name: str
+    folder: str
+    examples: int
+    all_bytes: int
+    there_bytes: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """An estimate; the time is good to a factor of about two. ``examples`` counts decoded examples, ``stored_bytes`` what is
     stored."""
@@ -50,20 +63,22 @@ class Plan:
     memory_bytes: int
     available_bytes: int
     stored_bytes: int
+    kept: tuple[KeptFiles, ...] = ()
 
 
-def planned(experiment: Experiment, data: LabelledData | None = None) -> Plan:
+def planned(experiment: Experiment, data: LabelledData | None = None, cache: Cache | None = None) -> Plan:
     """Load the data, run the first steps without compilation, and estimate the cost of all the steps from them.
 
     Args:
         data: the data of the experiment, if they are loaded already.
+        cache: where the run would keep attacked real examples; nothing is written.
 
     Raises:
         InvalidInput: if the configuration cannot be run, or needs more memory than there is in any case.
     """
     available, solver = experiment.runtime.free_bytes, experiment.solver
     with Peak(experiment.runtime.device) as peak:
-        problem = experiment.problem(data)
+        problem = experiment.problem(data, cache and replace(cache, writes=False))
         real, device = problem.data, problem.runtime.device
         parameters = problem.initial()
         synthetic = SyntheticSet.of(decoded(problem, parameters), real, parameters, {}, problem.synthetic)
@@ -71,7 +86,7 @@ def planned(experiment: Experiment, data: LabelledData | None = None) -> Plan:
         solving = solver.start(problem)  # refuses what cannot be solved this way
         context = solving.bound_context
         if context is None:
-            runtime = Runtime(problem.runtime.seed, device, compile="never")
+            runtime = replace(problem.runtime, dtype=torch.float32, compile="never")
             context = BoundContext(
                 real,
                 problem.context,
@@ -117,7 +132,19 @@ def planned(experiment: Experiment, data: LabelledData | None = None) -> Plan:
         memory_bytes=memory,
         available_bytes=available,
         stored_bytes=synthetic.stored_bytes,
+        kept=tuple(_kept(problem)),
     )
+
+
+def _kept(problem: Problem) -> Iterator[KeptFiles]:
+    """The changed real sides that are kept."""
+    real, runtime = problem.data, problem.runtime
+    for transform in filter(None, problem.objective.real_sides):
+        kept = transform.kept(real, runtime.seed, runtime.device, runtime.cache)
+        if kept is not None:
+            each = math.prod(real.shape) * kept.dtype.itemsize
+            there = len(real) - left_of(len(real), kept)
+            yield KeptFiles(kept.name, str(kept.folder), len(real), each * len(real), each * there)
 
 
 def _is_tried(seconds: float, share: float, *, stepwise: bool) -> bool:

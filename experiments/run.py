@@ -22,6 +22,7 @@ from experiments.peak import Peak
 from experiments.report import curves, grid
 from experiments.teaching import Rounds, labelled
 from objectives.condensation import Progress, check_finite, restore, result, solve
+from objectives.data.cache import Cache
 from objectives.solvers import Problem, Solving
 from objectives.synthetic.artefact import SyntheticSet
 
@@ -55,6 +56,7 @@ def run(
     on_round: Rounds | None = None,
     patience: float = 0.0,
     options: str = "",
+    cache: Cache | None = None,
 ) -> Outcome:
     """Condense, and leave the artefact, its picture, the metrics and their curves in the folder.
 
@@ -69,6 +71,7 @@ def run(
         on_round: called with the rounds of training that a teacher has had, from none, and their total.
         patience: seconds to wait for a folder that is in use.
         options: of the command line that must be said again to continue, for the advice to do so.
+        cache: where attacked real examples are kept between runs; None for nowhere. The result is the same.
 
     Raises:
         InvalidInput: if the folder is in use, holds another run, or cannot be resumed under this configuration.
@@ -78,7 +81,7 @@ def run(
     with folder.locked(patience), Peak(chosen_device(experiment.device)) as peak:
         _check_folder(experiment, folder, resume)
         data = experiment.data.load()
-        problem = experiment.problem(data)
+        problem = experiment.problem(data, cache)
         if experiment.teacher is not None:
             experiment.teacher.check(data)
         start, before = time.perf_counter(), 0.0

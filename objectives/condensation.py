@@ -5,6 +5,7 @@ synthetic = condense((x, y), Match(MMD(), via=Features(), by="class"), context=F
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from discrepancy.errors import InvalidInput, NonFinite
 from discrepancy.parts import plain
 from discrepancy.precision import as_usual
 from objectives.contexts import Context, Fresh
+from objectives.data.cache import Cache
 from objectives.data.labelled import LabelledData, as_real_data
 from objectives.engine.compile import Policy
 from objectives.engine.runtime import Runtime, as_device
@@ -75,6 +77,7 @@ def condense(
     device: str | torch.device = "cpu",
     compile: Policy = "auto",  # noqa: A002  (torch's own word)
     dtype: torch.dtype = torch.float32,
+    cache: str | Path | None = None,
     state: Mapping[str, Any] | None = None,
     on_step: Callable[[Progress], None] | None = None,
 ) -> SyntheticSet:
@@ -96,6 +99,8 @@ def condense(
         device: ``cpu``, ``cuda``, ...
         compile: ``auto`` compiles the networks where that pays, ``always``, or ``never``.
         dtype: in which everything is computed and stored; ``torch.float64`` where exactness is the point.
+        cache: a folder in which attacked real examples (:class:`~objectives.transforms.Adversarial`) are kept, and read from by
+            later calls; without it nothing is written to a disk.
         state: from ``Progress.state()``, to continue.
         on_step: called after every step.
 
@@ -123,7 +128,7 @@ def condense(
         objective.as_objective(),
         context or Fresh(),
         synthetic,
-        Runtime(seed, as_device(device), dtype, compile),
+        Runtime(seed, as_device(device), dtype, compile, cache=Cache.at(cache)),
     )
     if teacher is not None:
         teacher.check(problem.data)

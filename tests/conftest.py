@@ -16,6 +16,9 @@ if HOOKED:
     install_import_hook(["discrepancy", "objectives", "experiments"], CHECKER)
 
 
+os.environ["DISCREPANCY_CACHE"] = "off"  # nothing is written into the user's own folders
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--device", default="far", help="of the tests marked cuda: cuda, cuda:N, or far, a pretend accelerator"

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from discrepancy.errors import InvalidInput
 from discrepancy.networks.base import OUTPUTS, Network, NetworkParameters, Statistics, layer_outputs
-from discrepancy.networks.modules import check_known, close_to, drawn, outer_names, read, skeleton
+from discrepancy.networks.modules import check_known, close_to, drawn, is_registered, outer_names, read, skeleton
 from discrepancy.parts import check_choice, user_path
 
 __all__ = ["Backbone"]
@@ -74,6 +74,10 @@ class Backbone(Network, kind="backbone"):
         for name, value in (("outputs", self.outputs), ("side", self.side)):
             if value is not None and value < 1:
                 raise InvalidInput(f"'{name}' must be >= 1 or None, got {value}")
+
+    @property
+    def packaged(self) -> bool:
+        return not is_registered(self.module)
 
     def initial(
         self, generator: torch.Generator, shape: tuple[int, ...], classes: int, *, affine: bool = True

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from discrepancy.errors import InvalidInput, Unsupported, nearest, out_of_memory
 from discrepancy.parts import user_path
 
-__all__ = ["check_known", "close_to", "drawn", "outer_names", "read", "register_module", "skeleton"]
+__all__ = ["check_known", "close_to", "drawn", "is_registered", "outer_names", "read", "register_module", "skeleton"]
 
 _REGISTERED: dict[str, Callable[[int], nn.Module]] = {}
 _SKELETONS: dict[tuple[str, int], nn.Module] = {}
@@ -47,6 +47,11 @@ def register_module(name: str, build: Callable[[int], nn.Module]) -> None:
     if _REGISTERED.get(name, build) is not build:
         raise InvalidInput(f"a module '{name}' is already registered; choose another name")
     _REGISTERED[name] = build
+
+
+def is_registered(name: str) -> bool:
+    """Whether a user has registered it, and torchvision does not define it."""
+    return name in _REGISTERED
 
 
 def check_known(name: str) -> None:

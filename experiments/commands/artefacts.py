@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from discrepancy.errors import InvalidInput
-from discrepancy.parts import user_path
+from discrepancy.parts import paths_in, user_path
 from experiments import export as exporting
-from experiments.config import ConfigError, build, override, paths_in, read, recorded, write_yaml
+from experiments.config import ConfigError, build, override, read, recorded, write_yaml
 from experiments.config.mistakes import suggestion
 from experiments.data import Source, source_named
 from experiments.device import chosen_device

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from discrepancy.errors import InvalidInput
+from experiments.caching import cache_of
 from experiments.commands.interruption import continued_by, said_again
 from experiments.config import Tree, build, dump, read
 from experiments.data import HeldOut, source_named
@@ -13,7 +14,7 @@ from experiments.method import method_tree
 from experiments.plan import planned
 from experiments.report import Report
 from experiments.report.evaluation import teacher_in_words
-from experiments.report.progress import COMPILING, staged
+from experiments.report.progress import COMPILING, said, staged
 from experiments.report.summary import facts_report, plan_report
 from experiments.run import run as run_experiment
 from experiments.teaching import teacher_tree
@@ -69,7 +70,7 @@ def run(
         tree = tree | {"data": {"kind": HeldOut.kind, "of": tree.get("data")}}
     experiment = build(Experiment, tree)
     if dry_run:
-        return plan_report(f"Plan of {experiment.title}", planned(experiment))
+        return plan_report(f"Plan of {experiment.title}", planned(experiment, cache=cache_of(experiment)))
     folder = RunFolder(_default_folder(str(what), features, experiment) if out is None else Path(out))
     options = said_again(imports, threads)
     with continued_by(lambda: f"continue with: {folder.continuation(options)}" if folder.config.exists() else ""):
@@ -107,6 +108,7 @@ def _run(
             on_progress=on_progress,
             on_round=on_round,
             options=options,
+            cache=cache_of(experiment, None if quiet else said),
         )
     summary = {
         "artefact": str(folder.result),

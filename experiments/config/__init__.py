@@ -12,7 +12,7 @@ from experiments.config.dumper import completed, dump
 from experiments.config.files import Tree, read, write_yaml
 from experiments.config.mistakes import ConfigError, Mistake
 from experiments.config.parts import Kind, KnownField, known, load_parts, load_plugins
-from experiments.config.recorded import paths_in, recorded
+from experiments.config.recorded import recorded
 from experiments.config.trees import changed, difference, merge, override
 
 __all__ = [
@@ -31,7 +31,6 @@ __all__ = [
     "load_plugins",
     "merge",
     "override",
-    "paths_in",
     "read",
     "recorded",
     "write_yaml",

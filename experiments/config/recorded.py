@@ -1,17 +1,15 @@
 """Objects from the metadata of a file that anybody may have made: never a reason to read or write another file."""
 
 import shlex
-from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from discrepancy.errors import InvalidInput
-from discrepancy.parts import Part
+from discrepancy.parts import paths_in
 from experiments.config.builder import build
 from experiments.config.mistakes import ConfigError
 
-__all__ = ["paths_in", "recorded"]
+__all__ = ["recorded"]
 
 T = TypeVar("T")
 
@@ -39,17 +37,3 @@ def recorded(type_: type[T], tree: Any, file: str | Path, remedy: str) -> T:
             f"{remedy.replace('{path}', shlex.quote(found))}"
         )
     return built
-
-
-def paths_in(value: Any) -> Iterator[str]:
-    """The files and folders that a part and all that it holds name."""
-    if isinstance(value, tuple):
-        for item in value:
-            yield from paths_in(item)
-    elif is_dataclass(value) and not isinstance(value, type):
-        for item in fields(value):
-            held = getattr(value, item.name)
-            if isinstance(value, Part) and item.name in value.paths:
-                yield from ([held] if isinstance(held, str) else held or ())
-            else:
-                yield from paths_in(held)

@@ -5,7 +5,9 @@ the examples of each class are put in the order of a hash of their numbers, and 
 """
 
 import hashlib
+import os
 from abc import abstractmethod
+from pathlib import Path
 
 import torch
 from jaxtyping import Int
@@ -17,7 +19,7 @@ from objectives.data.labelled import LabelledData
 from objectives.data.units import Normalisation
 from objectives.engine.memory import available_bytes
 
-__all__ = ["Source", "check_fraction", "check_room", "hashed_order", "with_fixed_test"]
+__all__ = ["Source", "check_fraction", "check_room", "hashed_order", "user_cache", "with_fixed_test"]
 
 
 class Source(Part, family=True):
@@ -48,6 +50,12 @@ class Source(Part, family=True):
         return self
 
     @property
+    def cache(self) -> Path:
+        """The folder in which what is computed from the data is kept between runs: that of torchvision's data, else the user's
+        cache folder."""
+        return user_cache() if self.original is self else self.original.cache
+
+    @property
     def location(self) -> str | None:
         """The absolute path of the file or folder that a user has named; None where the data have a name of their own."""
         path = getattr(self.original, "path", None)
@@ -64,6 +72,11 @@ class Source(Part, family=True):
     def whole(self) -> LabelledData:
         """The data as they lie there, with no test set where :meth:`load` would have to hold one out."""
         return self.load()
+
+
+def user_cache() -> Path:
+    """``discrepancy`` in the user's cache folder."""
+    return user_path("XDG_CACHE_HOME", os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "discrepancy"
 
 
 def hashed_order(numbers: Int[Tensor, " n"], salt: str) -> Int[Tensor, " n"]:

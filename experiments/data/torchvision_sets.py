@@ -9,7 +9,7 @@ from filelock import FileLock
 
 from discrepancy.errors import InvalidInput, nearest, out_of_memory
 from discrepancy.parts import user_path
-from experiments.data.base import Source
+from experiments.data.base import Source, user_cache
 from objectives.data.labelled import LabelledData, Normalisation
 
 __all__ = ["ROOT_VARIABLE", "SETS", "Torchvision", "default_root", "squeezed"]
@@ -47,8 +47,7 @@ def squeezed(name: str) -> str:
 def default_root() -> Path:
     """The folder named by the environment variable DISCREPANCY_DATA, else ``discrepancy`` in the user's cache folder."""
     named = os.environ.get(ROOT_VARIABLE)
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return user_path(ROOT_VARIABLE, named or Path(cache) / "discrepancy")
+    return user_path(ROOT_VARIABLE, named) if named else user_cache()
 
 
 class Torchvision(Source, kind="torchvision"):
@@ -79,8 +78,12 @@ class Torchvision(Source, kind="torchvision"):
     def at(self, root: str) -> Source:
         return replace(self, root=root)
 
+    @property
+    def cache(self) -> Path:
+        return default_root() if self.root is None else user_path("root", self.root)
+
     def load(self) -> LabelledData:
-        known, root = SETS[self.name], default_root() if self.root is None else user_path("root", self.root)
+        known, root = SETS[self.name], self.cache
         train, test = self._part(root, train=True), self._part(root, train=False)
         return LabelledData.of(
             *_arrays(train),

@@ -1,6 +1,7 @@
 """Progress on the terminal, with the time left; where there is none, a line now and then; nothing with ``--quiet``."""
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -10,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from discrepancy.errors import printable
 
-__all__ = ["COMPILING", "Advance", "Shown", "console", "shown", "silent", "staged"]
+__all__ = ["COMPILING", "Advance", "Shown", "console", "said", "shown", "silent", "staged"]
 
 Advance = Callable[[int, str], None]
 """``advance(done, note)``: this part of the total is done; the note is shown beside the bar."""
@@ -50,6 +51,11 @@ def shown(title: str, total: int, quiet: bool = False) -> Iterator[Advance]:
             yield lambda done, note="": bar.update(task, completed=done, note=note)
     else:
         yield _lines(title, total, out)
+
+
+def said(text: str) -> None:
+    """Show a sentence, above the bar where there is one."""
+    print(printable(f"condense: {text}"), file=sys.stderr)
 
 
 def silent(title: str, total: int) -> AbstractContextManager[Advance]:

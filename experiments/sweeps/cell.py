@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiments.caching import cache_of
 from experiments.data import Source
 from experiments.device import chosen_device
 from experiments.evaluate import Comparison, NetworkEvaluator, Protocol, check_same, comparison, control
@@ -66,6 +67,7 @@ def perform(job: Job, advancing: Advancing) -> None:
             on_progress=on_progress,
             on_round=lambda done, total: advancing("teaching", 0.999, f"{done}/{total}"),
             patience=PATIENCE,
+            cache=cache_of(job.experiment),
         )
     found = _evaluated(job, files, lambda done, note: advancing("evaluating", done, note))
     with files.run.locked(PATIENCE):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from discrepancy.errors import DiscrepancyError
+from experiments.caching import cache_of
 from experiments.config import ConfigError, Mistake
 from experiments.device import chosen_device
 from experiments.evaluate import Protocol, whole_budget
@@ -101,7 +102,7 @@ def _estimate(cell: Cell, data: LabelledData, plans: dict[str, Plan], made: Coll
     examples, protocol = cell.per_class * data.count, cell.protocol
     plan, there = plans.get(cell.base), cell.base in plans or cell.base in made
     if plan is None and cell.experiment is not None:
-        plan = plans[cell.base] = planned(cell.experiment, data)
+        plan = plans[cell.base] = planned(cell.experiment, data, cache_of(cell.experiment))
     if plan is not None:
         examples = plan.examples
     elif cell.name == "whole":

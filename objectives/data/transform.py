@@ -7,15 +7,25 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from discrepancy.parts import Part
+from objectives.data.cache import Cache, Kept
 from objectives.data.examples import Examples
 from objectives.data.labels import Labels
 from objectives.data.real import RealData
 from objectives.data.spec import DataSpec, Described
 
+<<<<<<< HEAD
 __all__ = ["BLOCK", "ChangedPoints", "ChangedWeights", "RealTransform", "Wrapped"]
+=======
+__all__ = ["BLOCK", "ChangedPoints", "RealTransform", "Wrapped", "left_of"]
+>>>>>>> 7e2c65b (Attacked examples are kept on the disk between runs, bit for bit; changes of less than a grey level are no longer lost)
 
 BLOCK = 512
 """Examples that are changed together: which these are depends on their numbers alone, and not on who asks for them."""
+
+
+def left_of(n: int, kept: Kept | None) -> int:
+    """Of ``n`` examples, those that are not kept."""
+    return sum(min(BLOCK, n - first) for first in range(0, n, BLOCK) if kept is None or not kept.has(first // BLOCK))
 
 
 class RealTransform(Part, family=True):
@@ -30,11 +40,19 @@ class RealTransform(Part, family=True):
         """
 
     @abstractmethod
-    def applied(self, data: RealData, seed: int, device: torch.device) -> RealData:
-        """The changed real side."""
+    def applied(self, data: RealData, seed: int, device: torch.device, cache: Cache | None = None) -> RealData:
+        """The changed real side. What takes long to compute is read from the cache where it is there, and kept there if not."""
 
-    def passes(self, data: RealData) -> int:
-        """Forward passes of one example that changing all of them takes, a backward pass counted as two."""
+    def kept(self, data: RealData, seed: int, device: torch.device, cache: Cache | None) -> Kept | None:
+        """What the cache has, or will have, of the changed real side; None where nothing is kept."""
+        return None
+
+    def passes(self, data: RealData, kept: Kept | None = None) -> int:
+        """Forward passes of one example that changing all of them takes, a backward pass counted as two.
+
+        Args:
+            kept: what need not be computed again.
+        """
         return 0
 
 
@@ -73,12 +91,18 @@ class Wrapped(RealData):
 
 
 class ChangedPoints(Wrapped):
-    """Real data whose points are changed, in blocks, when they are first asked for, and then kept."""
+    """Real data whose points are changed, in blocks, when they are first asked for, and then kept in memory.
 
-    def __init__(self, of: RealData) -> None:
+    Args:
+        of: the real data.
+        kept: blocks on a disk; None for none.
+    """
+
+    def __init__(self, of: RealData, kept: Kept | None = None) -> None:
         super().__init__(of)
         self._points: Tensor | None = None
         self._made = torch.zeros(-(-len(of) // BLOCK), dtype=torch.bool)
+        self._kept = kept
 
     @abstractmethod
     def changed(self, examples: Examples, block: int) -> Shaped[Tensor, "b ..."]:
@@ -95,7 +119,11 @@ class ChangedPoints(Wrapped):
     def _make(self, block: int) -> None:
         first = block * BLOCK
         examples = self.of.rows(torch.arange(first, min(first + BLOCK, len(self))))
-        points = self.changed(examples, block).cpu()
+        points = None if self._kept is None else self._kept.read(block, examples.points.cpu())
+        if points is None:
+            points = self.changed(examples, block).cpu()
+            if self._kept is not None:
+                self._kept.write(block, examples.points.cpu(), points)
         if self._points is None:
             self._points = torch.empty((len(self), *points.shape[1:]), dtype=points.dtype)
         self._points[first : first + len(points)] = points

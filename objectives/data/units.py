@@ -11,7 +11,7 @@ from discrepancy.arrays import as_tensor
 from discrepancy.errors import InvalidInput
 from discrepancy.parts import fits, shown
 
-__all__ = ["Normalisation", "to_source"]
+__all__ = ["Normalisation", "moved_by", "moved_type"]
 
 COARSE = 1e-4
 """Part of a standard deviation by which values may be rounded on the way back to the units of the source."""
@@ -99,9 +99,33 @@ class Normalisation:
         return mean, torch.tensor(self.std, dtype=dtype, device=points.device).reshape(column)
 
 
-def to_source(points: Shaped[Tensor, "n ..."], moved: Float[Tensor, "n ..."]) -> Shaped[Tensor, "n ..."]:
-    """Points moved so far, in the type of the source; where these are whole numbers, the move is rounded towards zero,
-    unless it is a whole number but for the rounding of float32."""
-    if points.is_floating_point():
-        return points + moved.to(points.dtype)
-    return (points.double() + (moved.double() + 1e-4 * moved.sign()).trunc()).to(points.dtype)
+COARSEST = 7.99
+"""Moves of points that are whole numbers are rounded to whole numbers where they have at least this size: 8/255 on bytes."""
+
+
+def moved_type(points: Tensor, size: float) -> torch.dtype:
+    """The type of points that are moved by about this ``size``: their own, or float32 where they are whole numbers and too much
+    of the moves would be lost."""
+    return points.dtype if points.is_floating_point() or size >= COARSEST else torch.float32
+
+
+def moved_by(
+    points: Shaped[Tensor, "n ..."],
+    moves: Float[Tensor, "n ..."],
+    dtype: torch.dtype,
+    limits: tuple[float, float] | None,
+) -> Shaped[Tensor, "n ..."]:
+    """Points in the units of the source, moved so far, in this type and within the limits.
+
+    What is rounded is rounded towards where the points were, so that none moves farther than it should. A move is a whole
+    number where it is one but for the rounding of float32.
+    """
+    if not dtype.is_floating_point:
+        return (
+            (points.double() + (moves.double() + 1e-4 * moves.sign()).trunc()).clamp(*limits or (None, None)).to(dtype)
+        )
+    here = points.to(dtype)
+    there = (here.double() + moves.double()).to(dtype)
+    too_far = (there.double() - here.double()).abs() > moves.double().abs()
+    there = torch.where(too_far, torch.nextafter(there, here), there)
+    return there if limits is None else there.clamp(*limits)

@@ -100,7 +100,7 @@ class BoundContext:
             self.multiplications += self.logits_extractor.multiplications
         if network is not None and self.second_order and JACOBIAN not in self.take:
             self.graph_bytes += graph_bytes(network, data.shape, data.outputs, ("gradient",))
-        work = eager_seconds(self.multiplications * self.images(steps, self.examples), self.runtime.device)
+        work = eager_seconds(self.multiplications * self._images(steps, self.examples), self.runtime.device)
         self.compiles = JACOBIAN not in self.take and self.runtime.compiles(work)
         for extractor in (self.extractor, self.trained_extractor, self.logits_extractor):
             extractor.compile(self.compiles)
@@ -180,6 +180,13 @@ class BoundContext:
 
     def images(self, steps: int, examples: int) -> int:
         """Forward passes of one example that so many steps take, a backward pass counted as two."""
+        data, runtime, changed = self.data, self.runtime, 0
+        for transform in filter(None, self.sides):
+            changed += transform.passes(data, transform.kept(data, runtime.seed, runtime.device, runtime.cache))
+        return self._images(steps, examples) + changed
+
+    def _images(self, steps: int, examples: int) -> int:
+        """Those of the context's network, which may be compiled: changing the real side is not."""
         context, data = self.context, self.data
         passes = len(self.sides) * (steps if context.n_draws is None else min(steps, context.n_draws))
         passes += steps * self.real_passes
@@ -192,8 +199,7 @@ class BoundContext:
                 training += (steps + rounds) * sum(min(n, schedule.watch.examples) for n in data.per_class)
         chosen = context.choices(steps) * len(data)
         both = bool(self.trained_take) and (bool(self.take) or self.second_order)
-        changed = sum(transform.passes(data) for transform in self.sides if transform is not None)
-        return passes * self.real_examples + steps * 3 * (1 + both) * examples + training + chosen + changed
+        return passes * self.real_examples + steps * 3 * (1 + both) * examples + training + chosen
 
     def initial(self, number: int) -> NetworkParameters:
         """The initial weights of the context's network of this number."""

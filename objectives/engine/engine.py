@@ -125,7 +125,7 @@ class Engine(TermEngine):
             term.check(name, data, context)
         self.terms: dict[str, BoundTerm] = {name: term.bind(name, self) for name, term in objective.terms}
         made = {
-            transform: transform.applied(data, runtime.seed, runtime.device)
+            transform: transform.applied(data, runtime.seed, runtime.device, runtime.cache)
             for transform in objective.real_sides
             if transform is not None
         }

@@ -7,10 +7,11 @@ import torch
 
 from discrepancy.errors import InvalidInput
 from discrepancy.parts import check_choice, fits
+from objectives.data.cache import Cache
 from objectives.engine.compile import Policy, compiles
 from objectives.engine.memory import available_bytes
 
-__all__ = ["Runtime", "as_device"]
+__all__ = ["Runtime", "as_device", "rounding"]
 
 
 def as_device(device: Any) -> torch.device:
@@ -25,6 +26,19 @@ def as_device(device: Any) -> torch.device:
         raise InvalidInput(f"'device' must be a device of torch, such as cpu or cuda:0, got {device!r}") from None
 
 
+def rounding(device: torch.device) -> dict[str, Any]:
+    """What the last bits of a result depend on, beside its inputs and the code: the device, the precision of matrix products,
+    and on a CPU torch's code for the processor and the number of threads."""
+    if device.type == "cuda":
+        return {"device": torch.cuda.get_device_name(device), "precision": torch.get_float32_matmul_precision()}
+    return {
+        "device": device.type,
+        "precision": torch.get_float32_matmul_precision(),
+        "processor": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+    }
+
+
 @dataclass(frozen=True)
 class Runtime:
     """Seed, device and precision of a computation, what is compiled, and how much memory it may take.
@@ -35,6 +49,7 @@ class Runtime:
         dtype: of everything that is computed and stored: ``torch.float32``, or ``torch.float64`` where exactness is the point.
         compile: ``auto`` compiles networks where that saves time, ``always``, or ``never``.
         memory: bytes that may be used; None for what is free.
+        cache: where real examples that take long to change are kept between runs; None for nowhere.
         rank: the number of this process, of ``world`` that work together.
         world: the number of processes. More than one need a real side that is divided among them.
 
@@ -47,6 +62,7 @@ class Runtime:
     dtype: torch.dtype = torch.float32
     compile: Policy = "auto"
     memory: int | None = None
+    cache: Cache | None = None
     rank: int = 0
     world: int = 1
 

@@ -7,14 +7,18 @@ from torch import Tensor
 from discrepancy.errors import InvalidInput
 from discrepancy.parts import check_choice
 from objectives.attacks.corruptions import CORRUPTIONS, Corruption, corrupted
+from objectives.data.cache import Cache
 from objectives.data.examples import Examples
 from objectives.data.real import RealData
 from objectives.data.spec import Described
 from objectives.data.transform import ChangedPoints, RealTransform
-from objectives.data.units import to_source
+from objectives.data.units import moved_by, moved_type
 from objectives.rng import rng
 
 __all__ = ["Corrupted"]
+
+SMALLEST = 0.04
+"""Of the changes that corruptions make, for values in 0 .. 1: the standard deviation of the least noise."""
 
 
 class Corrupted(RealTransform, kind="corrupted"):
@@ -40,7 +44,7 @@ class Corrupted(RealTransform, kind="corrupted"):
                 f"{data.shape}; leave the transform out"
             )
 
-    def applied(self, data: RealData, seed: int, device: torch.device) -> RealData:
+    def applied(self, data: RealData, seed: int, device: torch.device, cache: Cache | None = None) -> RealData:
         self.check(data)
         return _Corrupted(data, self, seed)
 
@@ -56,4 +60,5 @@ class _Corrupted(ChangedPoints):
         units = (examples.points.float() - low) / (high - low)
         generator = rng(self.seed, "transform", self.transform.corruption, block)
         found = corrupted(units, self.transform.corruption, self.transform.severity, generator)
-        return to_source(examples.points, (found - units) * (high - low))
+        dtype = moved_type(examples.points, (high - low) * SMALLEST)
+        return moved_by(examples.points, (found - units) * (high - low), dtype, self.limits)

@@ -8,6 +8,11 @@ from torch import Tensor
 
 from discrepancy.errors import InvalidInput
 from discrepancy.parts import check_choice, named
+<<<<<<< HEAD
+=======
+from objectives.data.cache import Cache
+from objectives.data.examples import Examples
+>>>>>>> 7e2c65b (Attacked examples are kept on the disk between runs, bit for bit; changes of less than a grey level are no longer lost)
 from objectives.data.real import RealData
 from objectives.data.spec import Described
 from objectives.data.transform import ChangedWeights, RealTransform
@@ -42,7 +47,7 @@ class Reweighted(RealTransform, kind="reweighted"):
         if self.by == "class":
             data.require_classes("'reweighted' by: class", "weigh by groups, or leave it out")
 
-    def applied(self, data: RealData, seed: int, device: torch.device) -> RealData:
+    def applied(self, data: RealData, seed: int, device: torch.device, cache: Cache | None = None) -> RealData:
         self.check(data)
         if self.by == "group" and data.groups is None:
             raise InvalidInput(f"'reweighted' is by: group, but '{data.name}' has no groups; use by: class")

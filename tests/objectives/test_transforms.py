@@ -17,7 +17,7 @@ from objectives.attacks.corruptions import corrupted
 from objectives.contexts import Fresh, Pool
 from objectives.data.in_memory import InMemory
 from objectives.data.labelled import LabelledData
-from objectives.data.units import to_source
+from objectives.data.units import moved_by, moved_type
 from objectives.rng import rng
 from objectives.solvers import Descent, Herding
 from objectives.teacher import Teacher
@@ -62,8 +62,38 @@ def test_attacked_examples_are_those_of_the_attack_on_the_teacher() -> None:
 def test_bytes_are_rounded_towards_where_they_were() -> None:
     points = torch.tensor([[10, 10, 10, 10]], dtype=torch.uint8)
     moved = torch.tensor([[0.9, -0.9, 7.9999995, -8.0]])
-    assert to_source(points, moved).tolist() == [[10, 10, 18, 2]]
-    assert to_source(points.double(), moved).tolist()[0][0] == pytest.approx(10.9)
+    assert moved_by(points, moved, torch.uint8, (0, 255)).tolist() == [[10, 10, 18, 2]]
+    assert moved_by(points, moved, torch.uint8, (5, 15)).tolist() == [[10, 10, 15, 5]]
+    assert moved_by(points.double(), moved, torch.float64, None).tolist()[0][0] == pytest.approx(10.9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_no_rounding_moves_a_float_farther(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    points = torch.rand(10_000, 3, generator=generator, dtype=dtype)
+    moves = 8 / 255 * (2 * torch.rand(10_000, 3, generator=generator) - 1)
+    found = moved_by(points, moves, dtype, None)
+    assert bool(((found.double() - points.double()).abs() <= moves.double().abs()).all())
+    torch.testing.assert_close(found, points + moves.to(dtype), rtol=0, atol=2e-7)
+    inside = moved_by(points, 3 * moves, dtype, (0.0, 1.0))
+    assert 0 <= float(inside.min()) < float(inside.max()) <= 1
+
+
+def test_small_moves_of_coarse_whole_numbers_are_not_lost() -> None:
+    """Of digits, whose pixels are 0 .. 16, half a grey level was rounded to nothing."""
+    bytes_ = torch.zeros(1, 1, dtype=torch.uint8)
+    assert moved_type(bytes_, 8 / 255 * 255) == torch.uint8
+    assert moved_type(bytes_, 8 / 255 * 16) == torch.float32
+    assert moved_type(bytes_.double(), 0.1) == torch.float64
+    coarse = LabelledData.of(
+        DATA.train.rows().points // 16, DATA.train.labels.numbers, normalisation=DATA.normalisation, limits=(0, 16)
+    )
+    transform = Adversarial(attack=PGD(eps=8 / 255, steps=3), teacher=TEACHER)
+    moved = transform.applied(coarse.train, 0, CPU).rows().points - coarse.train.rows().points.float()
+    assert float(moved.abs().max()) == pytest.approx(8 / 255 * 16, rel=1e-5)
+    assert float((moved.abs() > 0.5).float().mean()) > 0.5
+    noisy = Corrupted(severity=1).applied(coarse.train, 0, CPU).rows().points - coarse.train.rows().points.float()
+    assert float(noisy.std()) == pytest.approx(0.04 * 16, rel=0.3)
 
 
 def test_corrupted_examples_are_those_of_the_corruption() -> None:
