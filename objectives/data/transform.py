@@ -13,11 +13,7 @@ from objectives.data.labels import Labels
 from objectives.data.real import RealData
 from objectives.data.spec import DataSpec, Described
 
-<<<<<<< HEAD
-__all__ = ["BLOCK", "ChangedPoints", "ChangedWeights", "RealTransform", "Wrapped"]
-=======
-__all__ = ["BLOCK", "ChangedPoints", "RealTransform", "Wrapped", "left_of"]
->>>>>>> 7e2c65b (Attacked examples are kept on the disk between runs, bit for bit; changes of less than a grey level are no longer lost)
+__all__ = ["BLOCK", "ChangedPoints", "ChangedWeights", "RealTransform", "Wrapped", "left_of"]
 
 BLOCK = 512
 """Examples that are changed together: which these are depends on their numbers alone, and not on who asks for them."""

@@ -11,6 +11,7 @@ from torch.nn import functional
 from discrepancy.errors import InvalidInput
 from discrepancy.networks import ConvNet
 from discrepancy.parts import check_least
+from objectives.data.cache import Cache, Kept
 from objectives.data.real import RealData
 from objectives.data.spec import Described
 from objectives.data.subset import Subset
@@ -92,12 +93,12 @@ class Confident(RealTransform, kind="confident"):
         data.require_classes("'confident'", "leave the transform out")
         self.teacher.check(data)
 
-    def applied(self, data: RealData, seed: int, device: torch.device) -> RealData:
+    def applied(self, data: RealData, seed: int, device: torch.device, cache: Cache | None = None) -> RealData:
         self.check(data)
         data.require(self.folds, f"'confident' with {self.folds} folds")
         return _Pruned(data, self, seed, device)
 
-    def passes(self, data: RealData) -> int:
+    def passes(self, data: RealData, kept: Kept | None = None) -> int:
         asked = 2 * self.teacher.number * len(data)  # for the accuracy, and for p
         held = [sum(len(members[fold :: self.folds]) for members in data.members) for fold in range(self.folds)]
         return asked + sum(self.teacher.passes(len(data) - size) for size in held)

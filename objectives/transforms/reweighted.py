@@ -8,11 +8,7 @@ from torch import Tensor
 
 from discrepancy.errors import InvalidInput
 from discrepancy.parts import check_choice, named
-<<<<<<< HEAD
-=======
 from objectives.data.cache import Cache
-from objectives.data.examples import Examples
->>>>>>> 7e2c65b (Attacked examples are kept on the disk between runs, bit for bit; changes of less than a grey level are no longer lost)
 from objectives.data.real import RealData
 from objectives.data.spec import Described
 from objectives.data.transform import ChangedWeights, RealTransform
