@@ -1,19 +1,19 @@
 """Shapes are checked in every test but the compiled ones: the hook and torch.compile exclude each other, so those run in a
 second session, ``DISCREPANCY_UNHOOKED=1 pytest -m compiled``."""
 
+import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import checked
 import far
 import pytest
 import torch
-from jaxtyping import install_import_hook
 
 HOOKED = os.environ.get("DISCREPANCY_UNHOOKED") != "1"
-CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"  # an int where a float is asked for
 if HOOKED:
-    install_import_hook(["discrepancy", "objectives", "experiments"], CHECKER)
+    checked.install("discrepancy", "objectives", "experiments")
 
 
 os.environ["DISCREPANCY_CACHE"] = "off"  # nothing is written into the user's own folders
@@ -28,6 +28,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--device") == "far" and not missing_pretence(config):
         far.register()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported and collected stays until the end, so it is not searched for garbage, then or later."""
+    gc.disable()
+    collected = yield
+    gc.freeze()
+    gc.enable()
+    return collected
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
