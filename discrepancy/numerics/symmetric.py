@@ -5,13 +5,14 @@ the eigenvectors.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any, cast
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from scipy.linalg import get_blas_funcs, get_lapack_funcs
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from discrepancy.errors import InvalidInput
@@ -84,7 +85,7 @@ class OuterProducts:
             return
         sums = self._sums or [np.zeros((size, size), order="F") for _ in z]
         syrk: Any = get_blas_funcs("syrk", dtype=np.dtype(str(self.products).removeprefix("torch.")))
-        with threadpool_limits(torch.get_num_threads(), user_api="blas"):
+        with _libraries().limit(limits=torch.get_num_threads(), user_api="blas"):
             for group, rows in enumerate(z.numpy()):
                 if not len(rows):
                     continue
@@ -102,7 +103,7 @@ class Penalised:
     def __init__(self, matrix: Float[Tensor, "d d"]) -> None:
         self.matrix = matrix
         size = len(matrix)
-        with threadpool_limits(torch.get_num_threads(), user_api="blas"):
+        with _libraries().limit(limits=torch.get_num_threads(), user_api="blas"):
             columns = np.array(matrix.detach().cpu().numpy(), dtype=np.float64, order="F")
             made, self._diagonal, self._beside, self._factors, _ = SYTRD(
                 columns, lower=1, lwork=BLOCK * size, overwrite_a=1
@@ -130,7 +131,7 @@ class Penalised:
         """Q times a block, or Qᵀ times it: reflections, which leave the first row."""
         if len(block) == 1:
             return block
-        with threadpool_limits(torch.get_num_threads(), user_api="blas"):
+        with _libraries().limit(limits=torch.get_num_threads(), user_api="blas"):
             rest, *_ = ORMQR(
                 "L",
                 transposed,
@@ -140,6 +141,12 @@ class Penalised:
                 lwork=BLOCK * block.shape[1],
             )
         return np.concatenate([block[:1], rest])
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """Those that are loaded; to look for them takes milliseconds, more than the products of small matrices."""
+    return ThreadpoolController()
 
 
 def _mirrored(matrix: Float[Tensor, "z z"]) -> Float[Tensor, "z z"]:
