@@ -47,10 +47,12 @@ def _sections(training: str, found: Comparison, suite: Suite) -> list[Section]:
     columns = (Column("set"), Column("attack"), *(Column(item.name, fixed(1), unit="%") for item in suite.threats))
     table = Table(columns=columns, rows=tuple(rows), records=tuple(records), name="robust")
     n = next(iter(found.rows.values())).robust[0]["examples"]
-    strongest = "" if "autoattack" in suite.attacks else "; AutoAttack was not run, and apgd is APGD-CE and then APGD-T"
+    strongest = "; apgd: APGD-CE and then APGD-T" if "apgd" in suite.attacks else ""
+    strongest += "" if "autoattack" in suite.attacks else "; AutoAttack was not run"
+    pgd = f"; pgd: {suite.steps} steps, {suite.restarts} restarts" if "pgd" in suite.attacks else ""
     notes = [
         f"accuracy on {n:,} test examples after each attack, mean and standard deviation over networks; radii for values in "
-        f"0 .. 1; pgd: {suite.steps} steps, {suite.restarts} restarts{strongest}"
+        f"0 .. 1{pgd}{strongest}"
     ]
     notes += [f"{name}{MARK}: {problem}" for name, problems in checks.items() for problem in problems]
     return [Section(parts=(table, Notes(tuple(notes)))), Section(parts=(_beyond(found),))]
