@@ -1,6 +1,16 @@
 """The public names of ``discrepancy``, which loads them when one of them is first used."""
 
-from discrepancy import divergences, embeddings, kernels, learning, mean_embeddings, moments, networks, transport
+from discrepancy import (
+    divergences,
+    embeddings,
+    kernels,
+    learning,
+    mean_embeddings,
+    moments,
+    networks,
+    reductions,
+    transport,
+)
 from discrepancy.cover import CoveringRadius
 from discrepancy.datasets import ClassesDistance, DataSetDistance
 from discrepancy.discrepancy import Discrepancy, MeanDiscrepancy, SampleDiscrepancy
@@ -97,5 +107,6 @@ __all__ = [
     "moments",
     "networks",
     "recovery",
+    "reductions",
     "transport",
 ]

@@ -1,5 +1,7 @@
 """The public names of ``objectives``, which loads them when one of them is first used."""
 
+from discrepancy import reductions
+from discrepancy.reductions import Reduction
 from objectives.attacks import APGD, FGSM, PGD, Attack, Threat
 from objectives.condensation import Progress, condense
 from objectives.contexts import Context, Fresh, Interpolated, Pool, Queue, Renewed, Trained, Watch
@@ -34,12 +36,10 @@ from objectives.synthetic.frequencies import Frequencies
 from objectives.synthetic.parameterisation import Parameterisation
 from objectives.synthetic.pixels import Pixels
 from objectives.teacher import Taught, Teacher
-from objectives.terms import reductions
 from objectives.terms.match import Match
 from objectives.terms.objective import Objective, Term
 from objectives.terms.penalties import CrossEntropy, LabelMargin, TotalVariation
 from objectives.terms.penalty import Penalised, Penalty
-from objectives.terms.reductions import Reduction
 from objectives.terms.smoothness import Curvature, InputGradient, Jacobian
 from objectives.terms.weights import LinearWeight, StepWeight, WeightSchedule
 from objectives.terms.worst import Worst

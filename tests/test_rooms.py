@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 ROOMS = {
     "discrepancy": [
-        {"deferred", "errors", "parts", "arrays", "scale", "precision"},
+        {"deferred", "errors", "parts", "arrays", "scale", "precision", "reductions"},
         {"measure"},
         {"discrepancy", "calls", "summaries", "kernels", "numerics", "arguments"},
         {"networks"},

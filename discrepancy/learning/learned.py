@@ -1,6 +1,6 @@
 """Learned discrepancies: two data sets are close if one learns the same from both.
 
-    Parameters:  ‖A(μ) - A(ν)‖²         Risk:  E_μ ℓ(A(ν)(x), y)
+    Parameters:  ‖A(μ) - A(ν)‖²         Risk:  E_μ ℓ(A(ν)(x), y), or the worst errors in place of the mean
 
 with a learner A (:mod:`discrepancy.learning.learners`). Both look at labels, and are twice differentiable in the synthetic
 points, weights and labels.
@@ -17,11 +17,12 @@ from torch import Tensor
 
 from discrepancy.discrepancy import Discrepancy, Draws, MeanSummary, SampleSummary, Tag
 from discrepancy.errors import InvalidInput
-from discrepancy.learning.learner import Learner, LinearPredictor
+from discrepancy.learning.learner import Learner, LinearPredictor, label_rows
 from discrepancy.learning.ridge import Moments, Ridge, Validation
 from discrepancy.learning.risks import Loss, sample_risk
 from discrepancy.measure import Measure
 from discrepancy.parts import check_choice
+from discrepancy.reductions import Proportional, Reduction, Weighing
 
 __all__ = ["FittedSummary", "Parameters", "Risk", "fitted"]
 
@@ -206,16 +207,25 @@ class Risk(Discrepancy, kind="risk"):
     predictors. With ``class_means`` and the cross-entropy it is CAFE's discrimination loss, which sums over n examples what is
     a mean here. Not bounded in a single example.
 
+    With ``reduce`` every real example has a value of its own, ℓ(A(ν)(x), y): ``{kind: cvar, fraction: 0.2}`` is their mean over
+    the worst fifth of the real mass, where the example at the edge counts in part, and ``max`` the largest. The points are then
+    kept for any learner, and a step makes the predictions twice. The gradient is that of the examples that count, with fixed
+    factors, which is right almost everywhere. Of a minibatch it is the tail of the minibatch, in the mean smaller than that of
+    all the examples.
+
     Args:
         learner: ``ridge``, ``kernel_ridge`` or ``class_means``; mind the normalisation of the penalties.
         loss: ``squared``, or ``cross_entropy``.
         excess: takes off the risk of what is learned from the real side itself, a constant (ridge and squares only).
+        reduce: how the values of the real examples become one: ``proportional`` (the mean), ``cvar`` or ``max``.
 
     References: Dataset Meta-Learning from Kernel Ridge-Regression (Nguyen, Chen, Lee, 2021, ICLR), where it is the loss of KIP;
-        CAFE: Learning to Condense Dataset by Aligning Features (Wang et al., 2022), the discrimination loss.
+        CAFE: Learning to Condense Dataset by Aligning Features (Wang et al., 2022), the discrimination loss; Optimization of
+        Conditional Value-at-Risk (Rockafellar and Uryasev, 2000), eq. 4, for ``cvar``.
 
     Raises:
-        InvalidInput: if ``loss`` is unknown, or ``excess`` is asked of another learner or loss than its own.
+        InvalidInput: if ``loss`` is unknown, ``reduce`` counts values whatever their mass, or ``excess`` is asked of another
+            learner, loss or reduction than its own.
 
     Example:
         >>> import torch
@@ -230,11 +240,19 @@ class Risk(Discrepancy, kind="risk"):
     learner: Learner = Ridge()
     loss: Loss = "squared"
     excess: bool = False
+    reduce: Reduction = Proportional()
 
     def __post_init__(self) -> None:
         check_choice("loss", self.loss, get_args(Loss))
         if isinstance(self.learner, Ridge) and isinstance(self.learner.penalty, Validation):
             raise InvalidInput("'learner' of 'risk' learns from the synthetic side: give its 'penalty' a number")
+        if not isinstance(self.reduce, Weighing):
+            raise InvalidInput(
+                f"'reduce' of 'risk' is over examples, which count by their mass, got '{self.reduce.kind}'; use "
+                "proportional, cvar or max"
+            )
+        if self.excess and not self.reduce.separable:
+            raise InvalidInput(f"'excess' is of means, got reduce '{self.reduce.kind}'; leave it out: it is a constant")
         if self.excess and self.loss != "squared":
             raise InvalidInput(f"'excess' needs loss 'squared', got '{self.loss}'; leave it out: it is a constant")
         if self.excess and not isinstance(self.learner, Ridge):
@@ -250,7 +268,7 @@ class Risk(Discrepancy, kind="risk"):
             claimed |= {"zero-at-equality"}
         if not self.excess or (isinstance(self.learner, Ridge) and self.learner.penalty == 0):
             claimed |= {"nonnegative"}
-        if self.learner.mergeable and self.loss == "squared":
+        if self.learner.mergeable and self._of_moments:
             claimed |= {"mergeable"}
         if self.learner.translation_free:
             claimed |= {"translation-invariant"}
@@ -259,12 +277,17 @@ class Risk(Discrepancy, kind="risk"):
     labelled = True
 
     @property
+    def _of_moments(self) -> bool:
+        """Whether it is a mean of squares."""
+        return self.loss == "squared" and self.reduce.separable
+
+    @property
     def needs_classes(self) -> bool:
         return self.learner.needs_classes
 
     @property
     def has_best_labels(self) -> bool:
-        return self.loss == "squared"
+        return self._of_moments
 
     @property
     def learners(self) -> tuple[Learner, Learner]:
@@ -284,6 +307,9 @@ class Risk(Discrepancy, kind="risk"):
     def summarise_groups(self, real: Measure, draws: Draws) -> FittedSummary | MeanSummary | SampleSummary:
         if self.loss != "squared":
             return SampleSummary(real)
+        if not self._of_moments:
+            labels = label_rows(real, self.learner.predicts_centred)
+            return SampleSummary(replace(real, labels=labels.to(real.rows.dtype)))
         return fitted(self.learner, [real]) if self.excess else self.learner.summarise(real)
 
     def merge_groups(self, first: Any, second: Any, draws: Draws) -> FittedSummary | MeanSummary | SampleSummary:
@@ -300,10 +326,14 @@ class Risk(Discrepancy, kind="risk"):
         Since the risk has no slope in these labels, its gradient at the points is that of the least risk.
 
         Raises:
-            InvalidInput: if the loss is not the square.
+            InvalidInput: if it is not a mean of squares.
         """
         if self.loss != "squared":
             raise InvalidInput(f"the best labels are known in closed form for loss 'squared' only, got '{self.loss}'")
+        if not self.reduce.separable:
+            raise InvalidInput(
+                f"the best labels are known in closed form for reduce 'proportional' only, got '{self.reduce.kind}'"
+            )
         whole = summary.whole if isinstance(summary, FittedSummary) else summary
         return self.learner.best_labels(whole, synthetic)
 
@@ -313,9 +343,9 @@ class Risk(Discrepancy, kind="risk"):
         found = self.learner.fit(synthetic)
         if isinstance(summary, FittedSummary):
             value = self.learner.risk(summary.whole, found) - summary.least
-        elif self.loss != "squared" and isinstance(summary, SampleSummary):
+        elif not self._of_moments and isinstance(summary, SampleSummary) and isinstance(self.reduce, Weighing):
             make, tensors = found.parts
-            value = sample_risk(summary, make, *tensors, loss=self.loss)
+            value = sample_risk(summary, make, *tensors, loss=self.loss, reduce=self.reduce)
         else:
             value = self.learner.risk(summary, found)
         return value.to(synthetic.rows.dtype)

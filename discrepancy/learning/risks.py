@@ -3,14 +3,16 @@
 from collections.abc import Callable, Mapping
 from typing import Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from discrepancy.discrepancy import SampleSummary
 from discrepancy.numerics.blocks import block_sum
 from discrepancy.numerics.distances import block_bytes
+from discrepancy.reductions import Proportional, Weighing
 
-__all__ = ["LOSSES", "Loss", "sample_moments", "sample_risk"]
+__all__ = ["LOSSES", "Loss", "sample_losses", "sample_moments", "sample_risk"]
 
 Loss = Literal["squared", "cross_entropy"]
 
@@ -27,21 +29,39 @@ LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {"squared": _squared,
 
 
 def sample_risk(
-    summary: SampleSummary, make: Callable[..., Callable[[Tensor], Tensor]], *tensors: Tensor, loss: Loss = "squared"
+    summary: SampleSummary,
+    make: Callable[..., Callable[[Tensor], Tensor]],
+    *tensors: Tensor,
+    loss: Loss = "squared",
+    reduce: Weighing = Proportional(),  # noqa: B008  (frozen)
 ) -> Float[Tensor, " g"]:
-    """E ℓ(f(x), y) over the measure that was summarised, in float64, for the predictor f = ``make(*tensors)``.
+    """E ℓ(f(x), y) over the measure that was summarised, or another reduction of the losses, in float64, for the predictor
+    f = ``make(*tensors)``.
 
     Nothing is kept of a block, whose outputs are made again for every derivative: memory O(m (m + d)) beyond the points for a
-    predictor of m points.
+    predictor of m points. Where the factors of the losses depend on these, they are made first, in one more pass.
     """
     rows = _rows(summary, *tensors)
 
     def of(x: Tensor, weights: Tensor, labels: Tensor, *tensors: Tensor) -> tuple[Tensor]:
         return ((weights.double() * LOSSES[loss](make(*tensors)(x), labels.double())).sum(-1),)
 
-    fixed = _fixed(summary)
-    (total,) = block_sum(of, rows, fixed, *tensors)
-    return total / fixed[1].double().sum(-1)
+    points, weights, labels = _fixed(summary)
+    if not reduce.separable:
+        shares = weights.double() / weights.double().sum(-1, keepdim=True)
+        weights = reduce.factors(sample_losses(summary, make, *tensors, loss=loss), shares)
+    (total,) = block_sum(of, rows, (points, weights, labels), *tensors)
+    return total / weights.double().sum(-1)
+
+
+@torch.no_grad()
+def sample_losses(
+    summary: SampleSummary, make: Callable[..., Callable[[Tensor], Tensor]], *tensors: Tensor, loss: Loss = "squared"
+) -> Float[Tensor, "g n"]:
+    """ℓ(f(x), y) of each point that was summarised, in float64 and without gradient."""
+    predictor, rows, (points, _, labels) = make(*tensors), _rows(summary, *tensors), _fixed(summary)
+    blocks = zip(points.split(rows, 1), labels.split(rows, 1), strict=True)
+    return torch.cat([LOSSES[loss](predictor(x), y.double()) for x, y in blocks], 1)
 
 
 def sample_moments(

@@ -18,6 +18,7 @@ from discrepancy.mean_embeddings.mmd import MMD
 from discrepancy.measure import Measure
 from discrepancy.networks.base import NetworkParameters
 from discrepancy.parts import check_choice, named
+from discrepancy.reductions import Reduction, Sum
 from objectives.contexts import Context
 from objectives.data.examples import Examples, Grouped
 from objectives.data.real import Accumulator
@@ -27,7 +28,6 @@ from objectives.terms.bound import BoundTerm, Candidates, Random, TermEngine, Vi
 from objectives.terms.features import averaged, grouped, moved, sample_features
 from objectives.terms.masses import GroupMasses
 from objectives.terms.objective import Term
-from objectives.terms.reductions import Reduction, Sum
 from objectives.terms.weights import WeightSchedule
 
 __all__ = ["BoundMatch", "Match"]

@@ -23,6 +23,7 @@ class NetworkPenalty(Penalty):
     normalised units: Σ wᵢ rᵢ / Σ wᵢ for a value rᵢ of each example."""
 
     needs_classes: ClassVar[bool] = True
+    of_examples: ClassVar[bool] = True
 
     @property
     def takes(self) -> frozenset[str]:
@@ -42,11 +43,11 @@ class NetworkPenalty(Penalty):
         labels: Float[Tensor, "m c"],
         weights: Float[Tensor, " m"],
     ) -> Float[Tensor, ""]:
-        values = self.values(classify, points, labels)
+        values = self.values_of_network(classify, points, labels)
         return torch.dot(values, weights.to(values)) / weights.sum()
 
     @abstractmethod
-    def values(
+    def values_of_network(
         self,
         classify: Callable[[Tensor], Float[Tensor, "m c"]],
         points: Float[Tensor, "m ..."],
@@ -62,7 +63,7 @@ class InputGradient(NetworkPenalty, kind="input_gradient"):
     Gradients (Ross & Doshi-Velez, 2018), https://arxiv.org/abs/1711.09404.
     """
 
-    def values(
+    def values_of_network(
         self,
         classify: Callable[[Tensor], Float[Tensor, "m c"]],
         points: Float[Tensor, "m ..."],
@@ -79,7 +80,7 @@ class Jacobian(NetworkPenalty, kind="jacobian"):
     which estimates it by random projections.
     """
 
-    def values(
+    def values_of_network(
         self,
         classify: Callable[[Tensor], Float[Tensor, "m c"]],
         points: Float[Tensor, "m ..."],
@@ -108,7 +109,7 @@ class Curvature(NetworkPenalty, kind="curvature"):
         if not 0 < self.step < float("inf"):
             raise InvalidInput(f"'step' must be > 0 and finite, got {self.step}")
 
-    def values(
+    def values_of_network(
         self,
         classify: Callable[[Tensor], Float[Tensor, "m c"]],
         points: Float[Tensor, "m ..."],

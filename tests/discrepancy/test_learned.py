@@ -22,6 +22,7 @@ from discrepancy.kernels import Linear, Median
 from discrepancy.learning.learned import FittedSummary, Parameters, Risk
 from discrepancy.learning.learners import ClassMeans, KernelRidge
 from discrepancy.learning.ridge import Ridge
+from discrepancy.reductions import CVaR, Max, Mean, Proportional, Reduction
 
 
 def flat(side: Measure) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -45,7 +46,19 @@ def coefficients(learner: Ridge, side: Measure) -> tuple[np.ndarray, np.ndarray]
     return table, mean_y - table @ mean_x
 
 
-def risk(learner, real: Measure, synthetic: Measure, loss: str = "squared") -> float:
+MEAN = Proportional()
+
+
+def reduced(values: np.ndarray, mass: np.ndarray, reduce: Reduction) -> float:
+    """The largest value with mass; or the least of t + Σ p (v - t)₊ / a, which is at one of the values; or the mean."""
+    if isinstance(reduce, Max):
+        return float(values[mass > 0].max())
+    if isinstance(reduce, CVaR):
+        return min(float(t + mass @ np.maximum(values - t, 0) / reduce.fraction) for t in values)
+    return float(mass @ values)
+
+
+def risk(learner, real: Measure, synthetic: Measure, loss: str = "squared", reduce: Reduction = MEAN) -> float:
     x, y, w = flat(real)
     if isinstance(learner, ClassMeans):
         s, labels, v = flat(synthetic)
@@ -70,8 +83,8 @@ def risk(learner, real: Measure, synthetic: Measure, loss: str = "squared") -> f
         predictions = model.predict(x)
     if loss == "cross_entropy":
         surprise = [-(row_y @ scipy.special.log_softmax(row)) for row, row_y in zip(predictions, y, strict=True)]
-        return float(w @ np.array(surprise))
-    return float(w @ np.square(predictions - y).sum(1))
+        return reduced(np.array(surprise), w, reduce)
+    return reduced(np.square(predictions - y).sum(1), w, reduce)
 
 
 def wider(learner, factor: float):
@@ -132,6 +145,12 @@ class TestRisk(DiscrepancyContract):
         ),
         "class-means": Risk(learner=ClassMeans(), loss="cross_entropy"),
         "class-means-squared": Risk(learner=ClassMeans()),
+        "ridge-cvar": Risk(learner=Ridge(penalty=0.1, intercept=True), reduce=CVaR(fraction=0.35)),
+        "kernel-cvar": Risk(
+            learner=KernelRidge(kernel=Gaussian(), penalty=0.1, centred=True), reduce=CVaR(fraction=0.35)
+        ),
+        "kernel-max": Risk(learner=KernelRidge(kernel=Gaussian(), penalty=0.1), reduce=Max()),
+        "class-means-cvar": Risk(learner=ClassMeans(), loss="cross_entropy", reduce=CVaR(fraction=0.35)),
     }
     classes = 3
 
@@ -139,7 +158,7 @@ class TestRisk(DiscrepancyContract):
     def truth(discrepancy: Discrepancy, mu: Measure, nu: Measure) -> float:
         assert isinstance(discrepancy, Risk)
         own = risk(discrepancy.learner, mu, mu) if discrepancy.excess else 0
-        return risk(discrepancy.learner, mu, nu, discrepancy.loss) - own
+        return risk(discrepancy.learner, mu, nu, discrepancy.loss, discrepancy.reduce) - own
 
     @staticmethod
     def rescaled(discrepancy: Discrepancy, factor: float) -> Discrepancy | None:
@@ -400,3 +419,81 @@ def test_a_third_derivative_of_kernel_ridge_is_refused():
         (slope,) = torch.autograd.grad(slope.sum(), leaf, create_graph=True)
     with pytest.raises(Unsupported, match="no third derivative"):
         torch.autograd.grad(slope.sum(), leaf)
+
+
+# The worst real examples
+
+
+def tail(values: Tensor, mass: Tensor, fraction: float) -> Tensor:
+    """The mean of the worst share of the mass, example by example; the one at the edge counts in part."""
+    left, total = fraction, values.new_zeros(())
+    for place in values.detach().argsort(descending=True).tolist():
+        part = min(left, float(mass[place] / mass.sum()))
+        total, left = total + part * values[place], left - part
+    return total / fraction
+
+
+def errors(real: Measure, points: Tensor, labels: Tensor, kernel: Gaussian, penalty: float) -> Tensor:
+    """The squared error of each real example under kernel ridge regression on m points of equal weight."""
+    gram = torch.exp(-torch.cdist(points, points).square() / (2 * kernel.lengthscale**2))  # pyright: ignore
+    cross = torch.exp(-torch.cdist(real.points, points).square() / (2 * kernel.lengthscale**2))  # pyright: ignore
+    weights = torch.linalg.solve(gram + penalty * len(points) * torch.eye(len(points)).double(), labels)
+    return (cross @ weights - real.labels).square().sum(1)
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.2, 0.63, 1.0])
+@pytest.mark.parametrize("block", [3, 1000], ids=["blocks", "whole"])
+def test_the_tail_of_the_errors_is_that_of_the_formula(
+    fraction: float, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, mine, kernel = data(31, seed=3), data(5, seed=4), Gaussian(lengthscale=1.3)
+    monkeypatch.setattr("discrepancy.learning.risks._rows", lambda *rest: block)
+    discrepancy = Risk(learner=KernelRidge(kernel=kernel, penalty=0.01), reduce=CVaR(fraction=fraction))
+    points, labels = (item.clone().requires_grad_() for item in (mine.points, mine.labels))  # pyright: ignore
+    value = discrepancy(real, Measure(points, labels=labels))
+    by_hand = tail(errors(real, points, labels, kernel, 0.01), real.weights, fraction)
+    torch.testing.assert_close(value, by_hand, rtol=1e-9, atol=0)
+    for found, expected in zip(
+        torch.autograd.grad(value, [points, labels]), torch.autograd.grad(by_hand, [points, labels]), strict=True
+    ):
+        torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-10)
+
+
+@pytest.mark.parametrize("reduce", [CVaR(fraction=0.2), Max()], ids=["cvar", "max"])
+def test_the_gradient_of_the_tail_is_that_of_finite_differences(reduce: Reduction) -> None:
+    real, mine = data(31, seed=3), data(5, seed=4)
+    discrepancy = Risk(learner=KernelRidge(kernel=Gaussian(lengthscale=1.3), penalty=0.01), reduce=reduce)
+
+    def value(points: Tensor) -> Tensor:
+        return discrepancy(real, replace(mine, points=points))
+
+    points = mine.points.clone().requires_grad_()  # pyright: ignore
+    (slope,) = torch.autograd.grad(value(points), [points])
+    by_hand, step = torch.zeros_like(slope), 1e-6
+    for place in range(slope.numel()):
+        moved = torch.zeros_like(slope)
+        moved.view(-1)[place] = step
+        by_hand.view(-1)[place] = (value(points.detach() + moved) - value(points.detach() - moved)) / (2 * step)
+    torch.testing.assert_close(slope, by_hand, rtol=1e-6, atol=1e-7)
+    assert float(slope.abs().max()) > 1e-3
+
+
+def test_the_tail_of_all_the_mass_is_the_mean() -> None:
+    real, mine = data(31, seed=3), data(5, seed=4)
+    for learner in (Ridge(penalty=0.1, intercept=True), KernelRidge(kernel=Gaussian(), penalty=0.1)):
+        whole = Risk(learner=learner, reduce=CVaR(fraction=1.0))
+        torch.testing.assert_close(whole(real, mine), Risk(learner=learner)(real, mine), rtol=1e-12, atol=0)
+
+
+def test_what_the_tail_of_errors_refuses() -> None:
+    with pytest.raises(
+        InvalidInput, match="'reduce' of 'risk' is over examples, which count by their mass, got 'mean'"
+    ):
+        Risk(reduce=Mean())
+    with pytest.raises(InvalidInput, match="'excess' is of means, got reduce 'max'"):
+        Risk(excess=True, reduce=Max())
+    worst = Risk(reduce=Max())
+    assert not worst.has_best_labels
+    assert not worst.mergeable
+    with pytest.raises(InvalidInput, match="in closed form for reduce 'proportional' only, got 'max'"):
+        worst.best_labels(worst.summarise(data(5)).groups, data(3, seed=1).as_groups())

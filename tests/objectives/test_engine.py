@@ -12,13 +12,13 @@ from torch import Tensor
 from discrepancy import MMD, Gaussian
 from discrepancy.embeddings import Features, Identity, Layers, RandomFourier, Standardised
 from discrepancy.kernels import Median
+from discrepancy.reductions import CVaR, Max, Mean, Proportional, Reduction, Sum
 from objectives.contexts import Context, Fresh, Pool
 from objectives.engine.engine import Engine
 from objectives.synthetic.parameterisation import Decoded
 from objectives.synthetic.pixels import Pixels
 from objectives.terms.match import Match
 from objectives.terms.penalties import CrossEntropy, TotalVariation
-from objectives.terms.reductions import CVaR, Max, Mean, Proportional, Reduction, Sum
 from objectives.training.augmentation import Siamese
 
 

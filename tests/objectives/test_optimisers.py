@@ -11,11 +11,11 @@ from solving import FEATURES, PIXELS, advanced
 from discrepancy import MMD
 from discrepancy.errors import InvalidInput
 from discrepancy.networks import ConvNet
+from discrepancy.reductions import Max
 from objectives.contexts import Context, Fresh, Pool
 from objectives.solvers import Descent
 from objectives.synthetic.pixels import Pixels
 from objectives.terms.match import Match
-from objectives.terms.reductions import Max
 
 
 @pytest.mark.parametrize("name", ["adam", "AdamW", "RMSprop", "adagrad", "NAdam"])

@@ -13,6 +13,7 @@ from discrepancy import MMD, Gaussian
 from discrepancy.embeddings import Features, Layers
 from discrepancy.errors import InvalidInput
 from discrepancy.networks import ConvNet
+from discrepancy.reductions import Proportional
 from objectives.condensation import result, solve
 from objectives.contexts import Context, Fresh, Pool
 from objectives.data.labelled import LabelledData
@@ -32,7 +33,6 @@ from objectives.synthetic.pixels import Pixels
 from objectives.terms.match import Match
 from objectives.terms.objective import Summand
 from objectives.terms.penalties import TotalVariation
-from objectives.terms.reductions import Proportional
 from objectives.training.augmentation import Siamese
 from objectives.training.training import Training
 

@@ -66,7 +66,7 @@ def test_the_gradient_by_the_points_is_that_of_finite_differences(penalty: Any) 
     points = POINTS.clone().requires_grad_()
     value = penalty.of_network(classify, points, LABELS, MASS)
     (found,) = torch.autograd.grad(value, [points])
-    each = differences(lambda x: penalty.values(classify, x, LABELS).detach(), POINTS, 1e-5)
+    each = differences(lambda x: penalty.values_of_network(classify, x, LABELS).detach(), POINTS, 1e-5)
     torch.testing.assert_close(found, MASS[:, None] * each / MASS.sum(), atol=1e-6, rtol=1e-4)
     assert float(found.abs().max()) > 1e-3
 

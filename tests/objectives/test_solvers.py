@@ -11,13 +11,13 @@ from torch import Tensor
 from discrepancy import MMD
 from discrepancy.embeddings import Identity
 from discrepancy.errors import InvalidInput
+from discrepancy.reductions import Mean, Proportional, Reduction, Sum
 from objectives.contexts import Fresh, Pool
 from objectives.solvers import Descent, Problem
 from objectives.synthetic.bases import Bases
 from objectives.synthetic.pixels import Pixels
 from objectives.terms.match import Match
 from objectives.terms.penalties import CrossEntropy, TotalVariation
-from objectives.terms.reductions import Mean, Proportional, Reduction, Sum
 from objectives.training.augmentation import Siamese
 
 

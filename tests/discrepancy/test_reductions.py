@@ -6,7 +6,7 @@ import torch
 from scipy.optimize import minimize_scalar
 
 from discrepancy.errors import InvalidInput
-from objectives.terms.reductions import CVaR, Max, Mean, Proportional, Reduction, Sum
+from discrepancy.reductions import CVaR, Max, Mean, Proportional, Reduction, Sum
 
 VALUES = torch.tensor([3.0, -1.0, 4.0, 1.5, 4.0], dtype=torch.float64)
 SHARE = torch.tensor([0.3, 0.2, 0.1, 0.25, 0.15], dtype=torch.float64)
@@ -68,3 +68,42 @@ def test_separable_means_linear(reduction: Reduction) -> None:
 def test_fraction_out_of_range(fraction: float) -> None:
     with pytest.raises(InvalidInput, match=r"'fraction' must lie in \(0, 1\], got"):
         CVaR(fraction=fraction)
+
+
+@pytest.mark.parametrize("reduction", ALL, ids=lambda item: item.kind)
+def test_several_rows_at_once(reduction: Reduction) -> None:
+    values, share = torch.stack([VALUES, VALUES.flip(0)]), torch.stack([SHARE, SHARE])
+    each = torch.stack([reduction(*rows) for rows in zip(values, share, strict=True)])
+    torch.testing.assert_close(reduction(values, share), each, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("reduction", [item for item in ALL if item.of_examples], ids=lambda item: item.kind)
+def test_examples_count_by_their_mass(reduction: Reduction) -> None:
+    """An example without mass changes nothing, nor does one that is divided into two."""
+    expected = reduction(VALUES, SHARE)
+    none = torch.cat([VALUES, torch.tensor([1e6, -1e6]).double()]), torch.cat([SHARE, torch.zeros(2).double()])
+    torch.testing.assert_close(reduction(*none), expected, rtol=1e-12, atol=0)
+    split = torch.cat([VALUES, VALUES[:1]]), torch.cat([0.5 * SHARE[:1], SHARE[1:], 0.5 * SHARE[:1]])
+    torch.testing.assert_close(reduction(*split), expected, rtol=1e-12, atol=0)
+
+
+def test_sums_and_means_do_not_look_at_mass() -> None:
+    assert {item.kind for item in ALL if not item.of_examples} == {"sum", "mean"}
+
+
+def test_equal_worst_values_count_alike() -> None:
+    values = VALUES.clone().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(Max()(values, SHARE), values)
+    assert gradient.tolist() == [0.0, 0.0, 0.5, 0.0, 0.5]
+
+
+def test_a_learned_mass_has_a_gradient() -> None:
+    """CVaR by the mass: what moves into the tail at its edge takes the place of what was there."""
+    share = SHARE.clone().requires_grad_(True)
+    (slope,) = torch.autograd.grad(CVaR(fraction=0.4)(VALUES, share), share)
+    step = 1e-7
+    for place in range(5):
+        moved = torch.zeros(5, dtype=torch.float64)
+        moved[place] = step
+        values = [float(CVaR(fraction=0.4)(VALUES, SHARE + sign * moved)) for sign in (1, -1)]
+        assert float(slope[place]) == pytest.approx((values[0] - values[1]) / (2 * step), abs=1e-6)
