@@ -156,7 +156,7 @@ def test_comparison_puts_controls_beside(digits: LabelledData) -> None:
 
 
 def test_comparison_refuses_unknown_controls_and_other_classes(digits: LabelledData) -> None:
-    with pytest.raises(InvalidInput, match="'controls' must be any of random, herding, whole, got 'k-means'"):
+    with pytest.raises(InvalidInput, match="'controls' must be any of random, herding, whole, matched, got 'k-means'"):
         comparison(synthetic_of(digits), NetworkEvaluator(digits, SMALL), controls=["k-means"])
     other = dataclasses.replace(synthetic_of(digits), classes=tuple("abcdefghij"))
     with pytest.raises(InvalidInput, match=r"has the classes a, b, c, d, \.\.\., but 'digits' has the classes 0, 1"):

@@ -146,7 +146,7 @@ def test_a_sweep_that_is_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["sweep", "matchin"]) == 2
     assert "'matchin' is neither a sweep nor a file; did you mean 'matching'?" in capsys.readouterr().err
     assert main(["sweep"]) == 2
-    assert "name a sweep file, or one of: best_ablation, matching, robust_mnist" in capsys.readouterr().err
+    assert "name a sweep file, or one of: best_ablation, label_noise, matching, robust_mnist" in capsys.readouterr().err
     assert main(["sweep", "matching", "--out", str(tmp_path / "none"), "--report-only"]) == 2
     assert "holds no sweep" in capsys.readouterr().err
 

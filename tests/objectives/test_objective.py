@@ -32,7 +32,7 @@ def test_addition_leaves_the_summands_as_they_are() -> None:
 
 @pytest.mark.parametrize("other", [1, "mmd", None], ids=["number", "text", "none"])
 def test_only_objectives_are_added(other: object) -> None:
-    with pytest.raises(TypeError, match="unsupported operand"):
+    with unchecked(), pytest.raises(TypeError, match="unsupported operand"):
         _ = MATCH + other  # pyright: ignore[reportOperatorIssue]
 
 
