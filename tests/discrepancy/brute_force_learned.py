@@ -8,6 +8,7 @@ from brute_force import Exact, Part, Parts, digits, exact, gram, mean, root, sol
 from discrepancy.kernels import Linear
 from discrepancy.learning.learners import ClassMeans, KernelRidge
 from discrepancy.learning.ridge import Ridge
+from discrepancy.reductions import CVaR, Max
 
 
 def least_norm(x: Any, y: Any) -> tuple[Any, Any]:
@@ -61,21 +62,32 @@ def predictions(learner: Any, synthetic: Exact, at: Exact) -> Any:
     return cross @ (rooted * solved(rooted * own * rooted.T + penalty * exact(np.eye(len(own))), rooted * labels))
 
 
-def risk_of(learner: Any, real: Exact, synthetic: Exact, loss: str = "squared") -> Any:
+def losses_of(learner: Any, real: Exact, synthetic: Exact, loss: str = "squared") -> Any:
+    """Of each real point."""
     found, labels = predictions(learner, synthetic, real), real.labels
     assert labels is not None
     if loss == "cross_entropy":
         logs = exact([digits.log(sum(digits.exp(value - max(row)) for value in row)) + max(row) for row in found])
-        return real.w @ (labels * (logs[:, None] - found)).sum(1)
+        return (labels * (logs[:, None] - found)).sum(1)
     if getattr(learner, "centred", False):
         labels = labels - digits.one / labels.shape[1]
-    return real.w @ ((found - labels) ** 2).sum(1)
+    return ((found - labels) ** 2).sum(1)
+
+
+def reduced(reduce: Any, values: Any, mass: Any) -> Any:
+    """The mean, the largest with mass, or CVaR: min_t t + Σ p (v - t)₊ / a, which is attained at one of the values."""
+    if isinstance(reduce, Max):
+        return max(values[mass > 0])
+    if isinstance(reduce, CVaR):
+        zero, fraction = digits.zero, digits.mpf(reduce.fraction)
+        return min(t + mass @ np.where(values > t, values - t, zero) / fraction for t in values)
+    return mass @ values
 
 
 def risk(discrepancy: Any, mu: Exact, nu: Exact, draws: Any) -> Parts:
     learner = discrepancy.learner
-    value = risk_of(learner, mu, nu, discrepancy.loss)
-    own = risk_of(learner, mu, mu) if discrepancy.excess else digits.zero
+    value = reduced(discrepancy.reduce, losses_of(learner, mu, nu, discrepancy.loss), mu.w)
+    own = mu.w @ losses_of(learner, mu, mu) if discrepancy.excess else digits.zero
     condition = digits.mpf(100)
     if isinstance(learner, KernelRidge) and isinstance(learner.kernel, Linear):
         condition += max((side.x**2).max() for side in (mu, nu)) / digits.mpf(learner.penalty)
