@@ -14,7 +14,13 @@ __all__ = ["CVaR", "Max", "Mean", "Proportional", "Reduction", "Sum", "Weighing"
 
 
 class Reduction(Part, family=True):
-    """values (*, n), share of each in the mass (*, n) -> one value (*)."""
+    """values (*, n), share of each in the mass (*, n) -> one value (*).
+
+    Example:
+        >>> from discrepancy import reductions
+        >>> [item.separable for item in (reductions.Sum(), reductions.Max())]
+        [True, False]
+    """
 
     separable: ClassVar[bool] = True
     """Whether it is linear in the values, so that groups may be stepped one at a time."""
@@ -27,14 +33,30 @@ class Reduction(Part, family=True):
 
 
 class Sum(Reduction, kind="sum"):
-    """Σ_g D_g, as in DC and DM."""
+    """Σ_g D_g, as in DC and DM.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import reductions
+        >>> values, share = torch.tensor([3.0, 1.0]), torch.tensor([0.25, 0.75])
+        >>> float(reductions.Sum()(values, share))
+        4.0
+    """
 
     def __call__(self, values: Float[Tensor, "*g n"], share: Float[Tensor, "*g n"]) -> Float[Tensor, "*g"]:
         return values.sum(-1)
 
 
 class Mean(Reduction, kind="mean"):
-    """(1/G) Σ_g D_g: every group counts the same, whatever its size."""
+    """(1/G) Σ_g D_g: every group counts the same, whatever its size.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import reductions
+        >>> values, share = torch.tensor([3.0, 1.0]), torch.tensor([0.25, 0.75])
+        >>> float(reductions.Mean()(values, share))
+        2.0
+    """
 
     def __call__(self, values: Float[Tensor, "*g n"], share: Float[Tensor, "*g n"]) -> Float[Tensor, "*g"]:
         return values.mean(-1)
@@ -42,7 +64,14 @@ class Mean(Reduction, kind="mean"):
 
 class Weighing(Reduction):
     """Σ_i a_i v_i with factors a >= 0 that sum to one and follow from the masses p and, unless it is ``separable``, from the
-    order of the values v. It is the same however a mass is divided among equal values, and what has no mass does not count."""
+    order of the values v. It is the same however a mass is divided among equal values, and what has no mass does not count.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import reductions
+        >>> reductions.CVaR(fraction=0.5).factors(torch.tensor([3.0, 1.0]), torch.tensor([0.25, 0.75])).tolist()
+        [0.5, 0.5]
+    """
 
     of_examples = True
 
@@ -55,14 +84,30 @@ class Weighing(Reduction):
 
 
 class Proportional(Weighing, kind="proportional"):
-    """Σ_g p_g D_g with p_g the share of group g in the real set; of examples, their mean."""
+    """Σ_g p_g D_g with p_g the share of group g in the real set; of examples, their mean.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import reductions
+        >>> values, share = torch.tensor([3.0, 1.0]), torch.tensor([0.25, 0.75])
+        >>> float(reductions.Proportional()(values, share))
+        1.5
+    """
 
     def factors(self, values: Float[Tensor, "*g n"], share: Float[Tensor, "*g n"]) -> Float[Tensor, "*g n"]:
         return share
 
 
 class Max(Weighing, kind="max"):
-    """max_g D_g: the worst group (group-distributionally robust), or example, that has mass. Several such count alike."""
+    """max_g D_g: the worst group (group-distributionally robust), or example, that has mass. Several such count alike.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import reductions
+        >>> values, share = torch.tensor([3.0, 1.0]), torch.tensor([0.25, 0.75])
+        >>> float(reductions.Max()(values, share))
+        3.0
+    """
 
     separable = False
 
@@ -80,6 +125,13 @@ class CVaR(Weighing, kind="cvar"):
     where the group, or example, at the edge counts with what is left of the fraction.
 
     References: Rockafellar and Uryasev, "Optimization of Conditional Value-at-Risk" (2000), eq. 4.
+
+    Example:
+        >>> import torch
+        >>> from discrepancy import reductions
+        >>> values, share = torch.tensor([3.0, 1.0]), torch.tensor([0.25, 0.75])
+        >>> float(reductions.CVaR(fraction=0.5)(values, share))
+        2.0
     """
 
     shorthand: ClassVar[str] = "fraction"

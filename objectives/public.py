@@ -39,7 +39,7 @@ from objectives.teacher import Taught, Teacher
 from objectives.terms.match import Match
 from objectives.terms.objective import Objective, Term
 from objectives.terms.penalties import CrossEntropy, LabelMargin, TotalVariation
-from objectives.terms.penalty import Penalised, Penalty
+from objectives.terms.penalty import ExamplePenalty, Penalised, Penalty
 from objectives.terms.smoothness import Curvature, InputGradient, Jacobian
 from objectives.terms.weights import LinearWeight, StepWeight, WeightSchedule
 from objectives.terms.worst import Worst
@@ -91,6 +91,7 @@ __all__ = [
     "Interpolated",
     "CoveringBound",
     "ExactCover",
+    "ExamplePenalty",
     "KCentre",
     "KernelThinning",
     "LabelSolve",
