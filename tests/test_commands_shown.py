@@ -130,7 +130,7 @@ def smaller(words: list[str]) -> list[str]:
         case ["sweep", *rest]:
             if "cross" in rest or "best_ablation" in rest:
                 return ["--dry-run"]
-            return ["--only=mnist/10/random"]
+            return ["--only=digits/10/random" if "label_noise" in rest else "--only=mnist/10/random"]
     return []
 
 
