@@ -1,20 +1,21 @@
 """The hook that checks shapes and types in every test: jaxtyping's, with a decorator that costs less a call.
 
 ``jaxtyping.jaxtyped(typechecker=...)`` binds the arguments by ``inspect`` and checks them twice, before the call and again with
-the result. Here beartype checks arguments and result once, inside jaxtyping's context of sizes; what is refused is the same.
+the result. Here beartype checks arguments and result once, inside jaxtyping's context of sizes where an annotation has some;
+what is refused is the same.
 """
 
 import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import jaxtyping
 from beartype import BeartypeConf, beartype
-from jaxtyping import TypeCheckError, config, install_import_hook
+from jaxtyping import AbstractArray, TypeCheckError, config, install_import_hook
 
-__all__ = ["install", "strict"]
+__all__ = ["decorator", "install", "strict"]
 
 original = jaxtyping.jaxtyped
 sizes = original("context")
@@ -41,13 +42,31 @@ def decorated(target: Any, typechecker: Callable[[Any], Any]) -> Any:
     if inspect.isgeneratorfunction(target) or not inspect.isfunction(target):
         return original(target, typechecker=typechecker)
     checked = typechecker(target)
+    if has_sizes(target.__annotations__.values()):
+        checked = within_sizes(checked)
 
     @functools.wraps(target)
     def call(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        if config.jaxtyping_disable:
-            return target(*args, **kwargs)
+        return (target if config.jaxtyping_disable else checked)(*args, **kwargs)
+
+    return call
+
+
+def within_sizes(checked: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
         with sizes:
             return checked(*args, **kwargs)
 
     return call
+
+
+def has_sizes(hints: Any) -> bool:
+    """Whether one of the hints is an array, or has one among its arguments; a hint that is a text may be one."""
+    return any(
+        isinstance(hint, str)
+        or (inspect.isclass(hint) and issubclass(hint, AbstractArray))
+        or (get_origin(hint) is not Literal and has_sizes(hint if isinstance(hint, list) else get_args(hint)))
+        for hint in hints
+    )

@@ -2,6 +2,10 @@
 
 import ast
 import importlib
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -39,6 +43,21 @@ def test_imports_go_one_way() -> None:
     for path in MODULES:
         above = ORDER[ORDER.index(path.relative_to(ROOT).parts[0]) + 1 :]
         assert not imported(path) & {*above, "tests", "(relative)"}, name_of(path)
+
+
+def test_what_is_imported_is_declared() -> None:
+    """Among the dependencies, or the optional ones of users; a package that comes with another one counts for itself."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    optional = [lines for name, lines in project["optional-dependencies"].items() if name != "dev"]
+    declared = {spelt(re.split(r"[^\w.-]", line)[0]) for line in sum(optional, project["dependencies"])}
+    owners = packages_distributions()
+    for path in MODULES:
+        for package in imported(path) - set(sys.stdlib_module_names) - set(ORDER):
+            assert {spelt(name) for name in owners.get(package, [package])} & declared, f"{name_of(path)}: {package}"
+
+
+def spelt(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def test_public_names_exist() -> None:

@@ -8,6 +8,7 @@ import itertools
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -110,20 +111,34 @@ class Network(Part, family=True):
 
     def shapes(self, shape: tuple[int, ...], classes: int, take: Collection[str]) -> dict[str, tuple[int, ...]]:
         """The shape, for one example, of each output."""
-        outputs = self._on_meta(shape, classes, take, 2)
-        return {name: tuple(value.shape[1:]) for name, value in outputs.items()}
+        return dict(_shapes(self, shape, classes, tuple(take)))
 
     def multiplications(self, shape: tuple[int, ...], classes: int, take: Collection[str] = ("logits",)) -> int:
         """Multiply-accumulates of one example's forward pass."""
-        with FlopCounterMode(display=False) as counter:
-            self._on_meta(shape, classes, take, 2)
-        return counter.get_total_flops() // 4
+        return _multiplications(self, shape, classes, tuple(take))
 
-    def _on_meta(self, shape: tuple[int, ...], classes: int, take: Collection[str], n: int) -> dict[str, Tensor]:
-        parameters = self.initial(torch.Generator(), shape, classes)
-        return self(
-            {name: value.to("meta") for name, value in parameters.items()}, torch.empty(n, *shape, device="meta"), take
-        )
+
+@lru_cache(maxsize=256)
+def _shapes(
+    network: Network, shape: tuple[int, ...], classes: int, take: tuple[str, ...]
+) -> dict[str, tuple[int, ...]]:
+    outputs = _on_meta(network, shape, classes, take)
+    return {name: tuple(value.shape[1:]) for name, value in outputs.items()}
+
+
+@lru_cache(maxsize=256)
+def _multiplications(network: Network, shape: tuple[int, ...], classes: int, take: tuple[str, ...]) -> int:
+    with FlopCounterMode(display=False) as counter:
+        _on_meta(network, shape, classes, take)
+    return counter.get_total_flops() // 4
+
+
+def _on_meta(network: Network, shape: tuple[int, ...], classes: int, take: tuple[str, ...]) -> dict[str, Tensor]:
+    """The outputs for two examples, without values."""
+    parameters = network.initial(torch.Generator(), shape, classes)
+    return network(
+        {name: value.to("meta") for name, value in parameters.items()}, torch.empty(2, *shape, device="meta"), take
+    )
 
 
 def _check(network: Network, parameters: Any = None, points: Any = None, *rest: Any, **named: Any) -> None:

@@ -111,10 +111,11 @@ def _toml(text: str) -> Any:
 
 def _yaml(text: str) -> Any:
     """The value of a text, which is looked at before anything is made of it: an alias may stand for a tree of any size."""
+    yaml = YAML(typ="safe", pure=True)
     try:
-        root = YAML(typ="safe", pure=True).compose(io.StringIO(text))
+        root = yaml.compose(io.StringIO(text))
         _check_extent(root, _children)
-        return YAML(typ="safe", pure=True).load(text)
+        return None if root is None else yaml.constructor.construct_document(root)
     except MarkedYAMLError as error:
         raise ValueError(f"{error.problem or error.context}{_at(error.problem_mark or error.context_mark)}") from None
     except YAMLError as error:

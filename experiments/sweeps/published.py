@@ -6,6 +6,7 @@ the published protocol with any number of networks.
 """
 
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -96,6 +97,7 @@ class Published:
         return dict(self.sources)[figure.source]
 
 
+@cache
 def packaged() -> Published:
     """The figures that come with the package."""
     return build(Published, read(resources.files("experiments.sweeps") / "published.yaml"))

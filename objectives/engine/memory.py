@@ -1,5 +1,7 @@
 """How much memory an embedding takes, estimated on the meta device, and how much there is."""
 
+from functools import lru_cache
+
 import psutil
 import torch
 from torch import Tensor
@@ -21,6 +23,7 @@ def available_bytes(device: torch.device) -> int:
     return available if within is None else min(available, within)
 
 
+@lru_cache(maxsize=256)
 def graph_bytes(network: Network, shape: tuple[int, ...], classes: int, take: tuple[str, ...]) -> int:
     """Bytes that autograd keeps for the backward pass of one example: through what is taken of the network, or, for
     ``gradient``, through the gradient of the loss by the weights."""

@@ -136,7 +136,7 @@ def test_third_derivative_is_refused_by_func(which: str):
 @pytest.mark.parametrize(
     ("axes", "some", "pairs"),
     [
-        ((0, 0), "gaussian", 8),
+        ((0, 0), "gaussian", 64),
         ((0, None), "gaussian", 256),
         ((None, 0), "gaussian", 256),
         ((2, 1), "gaussian", 4 << 20),

@@ -76,11 +76,11 @@ def value_of(discrepancy: SmoothedTotalVariation, mu: Measure, nu: Measure, seed
 def test_is_the_integral(scale: float):
     """½ ∫ |p - q| of two kernel densities on the line, by a fine sum."""
     x, y, w = normal(9).numpy(), normal(6, seed=1).numpy() + 0.7, np.arange(1.0, 10.0) / 45
-    z = np.linspace(-12, 12, 200_001)[:, None]
+    z = np.linspace(-12, 12, 20_001)[:, None]
     p, q = (np.exp(log_density(z, *side, scale)) for side in ((x, w), (y, np.full(6, 1 / 6))))
     expected = np.trapezoid(np.abs(p - q), z[:, 0]) / 2 / (scale * math.sqrt(2 * math.pi))
     mu, nu = Measure(torch.from_numpy(x), torch.from_numpy(w)), Measure(torch.from_numpy(y))
-    value = value_of(SmoothedTotalVariation(lengthscale=scale, noises=400), mu, nu)
+    value = value_of(SmoothedTotalVariation(lengthscale=scale, noises=150), mu, nu)
     assert value.item() == pytest.approx(expected, abs=0.01)
 
 
@@ -88,7 +88,7 @@ def test_is_unbiased_for_any_number_of_vectors():
     mu, nu, generator = Measure(normal(5)), Measure(normal(4, seed=1) + 0.5), torch.Generator().manual_seed(0)
     one = SmoothedTotalVariation(noises=1)
     few = torch.stack([one(mu, nu, one.draw(generator, (1,))) for _ in range(200)])
-    many = value_of(SmoothedTotalVariation(noises=400), mu, nu)
+    many = value_of(SmoothedTotalVariation(noises=150), mu, nu)
     assert few.mean().item() == pytest.approx(many.item(), abs=4 * few.std().item() / 14 + 0.003)
 
 
@@ -98,7 +98,7 @@ def test_the_points_alone_would_not_do():
     alone = sums(SmoothedTotalVariation(), mu, nu, np.zeros((1, 1)))
     assert alone == pytest.approx(math.tanh(0.25))
     expected = math.erf(0.5 / math.sqrt(2))
-    assert value_of(SmoothedTotalVariation(noises=600), mu, nu).item() == pytest.approx(expected, abs=0.015)
+    assert value_of(SmoothedTotalVariation(noises=200), mu, nu).item() == pytest.approx(expected, abs=0.015)
 
 
 def test_is_one_for_samples_far_apart_and_its_gradient_is_finite():

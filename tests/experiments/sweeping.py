@@ -76,6 +76,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("template")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "Child", here)
+        patch.setattr("experiments.plan.TRYING_SECONDS", 0.0)
         assert sweep(written(folder / "tiny.yaml"), folder / "out") == 0
     return folder
 

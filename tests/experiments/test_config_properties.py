@@ -7,6 +7,7 @@
 import importlib
 import json
 from dataclasses import is_dataclass
+from functools import cache
 from typing import Any, Literal, get_args, get_origin
 
 import pytest
@@ -42,6 +43,7 @@ WORDS = {(Torchvision, "name"): st.sampled_from(["MNIST", "CIFAR10"])}
 """Texts that a class chooses from, where its hint does not tell."""
 
 
+@cache
 def strategy(hint: Any, depth: int = 2) -> st.SearchStrategy[Any]:
     """Values of a hint."""
     if get_origin(hint) is Literal:
@@ -67,6 +69,7 @@ def strategy(hint: Any, depth: int = 2) -> st.SearchStrategy[Any]:
     return st.tuples(*(strategy(item, depth) for item in arguments))
 
 
+@cache
 def objects(cls: Any, depth: int = 2) -> st.SearchStrategy[Any]:
     """Valid objects of a class: some fields at their default, the rest drawn; what the class refuses is not drawn."""
 

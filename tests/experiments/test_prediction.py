@@ -12,6 +12,7 @@ from predicting import CONDENSED, NETWORK, digits
 from experiments.cli import main
 from experiments.config import build, dump, read
 from experiments.data import Digits
+from experiments.report import Picture
 from experiments.report.progress import Advance, silent
 from experiments.studies import prediction_tree, run_prediction, running
 from experiments.studies.folder import Lines
@@ -61,6 +62,12 @@ def study(tmp_path: Path) -> Any:
     return run
 
 
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take longer than the study; the first test draws them."""
+    monkeypatch.setattr(Picture, "png", b"")
+
+
 def test_the_study_leaves_a_report_and_computes_nothing_twice(
     study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -85,7 +92,9 @@ def test_the_study_leaves_a_report_and_computes_nothing_twice(
     assert json.loads(capsys.readouterr().out) == first
 
 
-def test_an_interrupted_study_goes_on(study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+def test_an_interrupted_study_goes_on(
+    study: Any, no_pictures: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+):
     """Stopped at every stage in turn, with a line cut off, it ends with the same values as one that was left alone."""
     calls = {"evaluate": 2, "measured": 1}
     for name, most in calls.items():
@@ -118,7 +127,9 @@ def test_an_interrupted_study_goes_on(study: Any, tmp_path: Path, monkeypatch: p
     assert resumed == alone
 
 
-def test_a_study_may_grow_and_not_change(study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+def test_a_study_may_grow_and_not_change(
+    study: Any, no_pictures: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+):
     assert study(whole={}, per_class=[1]) == 0
     assert study(per_class=[1], confidence=0.5) == 0
     assert len(Lines(tmp_path / "out" / "values.jsonl").read()) == 9
@@ -136,7 +147,7 @@ def test_a_study_may_grow_and_not_change(study: Any, tmp_path: Path, monkeypatch
     assert "sets.centres" in capsys.readouterr().err
 
 
-def test_gradients_are_compared_where_there_is_a_network(study: Any, tmp_path: Path):
+def test_gradients_are_compared_where_there_is_a_network(study: Any, no_pictures: None, tmp_path: Path):
     views = {name: TINY["views"][name] for name in ("pixels", "network")}
     gradients = {"cosine": "mean_gradients", "mse": {"kind": "mean_gradients", "form": "mse"}}
     changes = {"sets": {"random": {"kind": "random", "count": 4}}, "by_class": {"mean": "mmd"}, "whole": {}}
@@ -146,7 +157,7 @@ def test_gradients_are_compared_where_there_is_a_network(study: Any, tmp_path: P
     assert all(value > 0 for line in found.values() for value in line["values"].values())
 
 
-def test_validation_leaves_the_test_examples(study: Any, tmp_path: Path):
+def test_validation_leaves_the_test_examples(study: Any, no_pictures: None, tmp_path: Path):
     assert study(validation=True, per_class=[1]) == 0
     about = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert (about["part"], about["examples"]) == ("validation", 143)
@@ -187,7 +198,7 @@ def test_the_packaged_study_is_written_and_read_alike(capsys: pytest.CaptureFixt
     assert "data: {kind: digits}" in capsys.readouterr().out
 
 
-def test_the_packaged_study_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_the_packaged_study_in_small(no_pictures: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """All of the packaged discrepancies, in three of its views, on few sets of three of the digits."""
     data, arrays = Digits().load(), {}
     for name, part in (("train", data.train), ("test", data.test)):
