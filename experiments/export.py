@@ -25,6 +25,10 @@ TAKEN = frozenset(
     + [f"{port}{number}" for port in ("com", "lpt") for number in range(10)]
 )
 """Names that no folder of a class has: they would be read as parts of a data set, or Windows has no folder of that name."""
+OTHER_FILES = frozenset(
+    [".csv", ".gif", ".jpeg", ".jpg", ".json", ".npy", ".pdf", ".png", ".pt", ".safetensors", ".svg", ".zip"]
+)
+"""Endings of names that nobody gives to a folder."""
 
 
 def export(synthetic: SyntheticSet, to: Path) -> str:
@@ -38,7 +42,8 @@ def export(synthetic: SyntheticSet, to: Path) -> str:
     File and folder are written whole or not at all.
 
     Raises:
-        InvalidInput: if the examples are not images, or the folder is not empty, or the one that this process works in.
+        InvalidInput: if the examples are not images, or the folder is not empty, or the one that this process works in, or has
+            the name of another kind of file.
         StorageError: if it cannot be written.
     """
     if to.suffix == ".npz":
@@ -50,6 +55,10 @@ def export(synthetic: SyntheticSet, to: Path) -> str:
         with writing(to) as file:
             np.savez_compressed(file, **arrays)
         return f"{len(synthetic)} examples in {to}"
+    if to.suffix.lower() in OTHER_FILES and not to.is_dir():
+        raise InvalidInput(
+            f"'{to}' has the name of a {to.suffix} file; name a folder, for one PNG image an example, or FILE.npz"
+        )
     return _images(synthetic, to)
 
 

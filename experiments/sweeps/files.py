@@ -80,6 +80,8 @@ def _built(tree: Tree) -> Sweep:
             for first, below in places:
                 of = rest[first] if first in NAMED and below and isinstance(rest.get(first), dict) else rest
                 of.pop(first if of is rest else below.partition(".")[0], None)
+            if tree.get("methods") and not rest.get("methods"):  # without any, nothing more can be found
+                raise ConfigError(wrong) from error
             rest.setdefault("controls", [])  # those of no file might be in the way of its methods
     if not wrong:
         return found

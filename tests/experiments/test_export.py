@@ -111,6 +111,13 @@ def test_a_folder_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: py
         export(made(("a", "b")), Path())
 
 
+def test_the_name_of_another_file_is_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"has the name of a \.png file; name a folder"):
+        export(made(), tmp_path / "set.png")
+    export(made(), tmp_path / "set_0.5")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["set_0.5"]
+
+
 def test_weights_come_back(tmp_path: Path) -> None:
     weights = torch.linspace(0, 1, 8)
     found = made(("a", "b", "c", "d"), weights=weights)

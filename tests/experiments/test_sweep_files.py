@@ -70,6 +70,14 @@ def test_every_mistake_of_a_file_at_once(tmp_path: Path, capsys: pytest.CaptureF
     assert not (tmp_path / "out").exists()
 
 
+def test_one_mistake_in_the_only_method_is_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file = written(tmp_path / "wrong.yaml", methods={"dm": {"metod": "dm"}}, controls=[])
+    assert main(["sweep", file, "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "1 mistake:" in error
+    assert "methods.dm.metod: unknown key; did you mean 'method'?" in error
+
+
 def test_mistakes_of_values_and_of_cells_are_one_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """What is wrong in a value hides nothing that is wrong in the cells of the rest; without data or sizes there are none."""
     changes: dict[str, Any] = {
