@@ -2,7 +2,8 @@
 
 ``jaxtyping.jaxtyped(typechecker=...)`` binds the arguments by ``inspect`` and checks them twice, before the call and again with
 the result. Here beartype checks arguments and result once, inside jaxtyping's context of sizes where an annotation has some;
-what is refused is the same.
+what is refused is the same. Checks double the time of the tests, so of a function that a test calls over and over only the
+first ``ALL`` calls are checked, and of the rest one in ``SOME``.
 """
 
 import dataclasses
@@ -15,13 +16,21 @@ import jaxtyping
 from beartype import BeartypeConf, beartype
 from jaxtyping import AbstractArray, TypeCheckError, config, install_import_hook
 
-__all__ = ["decorator", "install", "strict"]
+__all__ = ["Test", "decorator", "install", "strict"]
+
+ALL, SOME = 20, 16
 
 original = jaxtyping.jaxtyped
 sizes = original("context")
 """Within it a name of an axis means one size. It holds nothing of its own, so one serves all calls."""
 strict = beartype(conf=BeartypeConf(is_pep484_tower=True, violation_type=TypeCheckError))
 """Takes an int where a float is asked for."""
+
+
+class Test:
+    """The test that runs."""
+
+    number = 0
 
 
 def install(*packages: str) -> None:
@@ -41,14 +50,23 @@ def decorated(target: Any, typechecker: Callable[[Any], Any]) -> Any:
         return target
     if inspect.isgeneratorfunction(target) or not inspect.isfunction(target):
         return original(target, typechecker=typechecker)
-    checked = typechecker(target)
-    if has_sizes(target.__annotations__.values()):
-        checked = within_sizes(checked)
+    checked: Callable[..., Any] | None = None
+    test, calls = -1, 0
 
     @functools.wraps(target)
     def call(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        return (target if config.jaxtyping_disable else checked)(*args, **kwargs)
+        nonlocal checked, test, calls
+        if test != Test.number:
+            test, calls = Test.number, 0
+        calls += 1
+        if config.jaxtyping_disable or (calls > ALL and calls % SOME):
+            return target(*args, **kwargs)
+        if checked is None:
+            checked = typechecker(target)
+            if has_sizes(target.__annotations__.values()):
+                checked = within_sizes(checked)
+        return checked(*args, **kwargs)
 
     return call
 

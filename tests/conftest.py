@@ -50,6 +50,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason=pretence))
 
 
+def pytest_runtest_setup() -> None:
+    checked.Test.number += 1
+
+
 def missing_pretence(config: pytest.Config) -> str:
     """Why there is no pretend accelerator where one is needed; empty if there is."""
     if config.getoption("--device") != "far":
