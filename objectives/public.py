@@ -6,6 +6,7 @@ from objectives.attacks import APGD, FGSM, PGD, Attack, Threat
 from objectives.condensation import Progress, condense
 from objectives.contexts import Context, Fresh, Interpolated, Pool, Queue, Renewed, Trained, Watch
 from objectives.covering import CoveringBound, covering_bound
+from objectives.covering_numbers import CoveringNumber, covering_number
 from objectives.data.examples import Examples
 from objectives.data.in_memory import InMemory
 from objectives.data.labelled import LabelledData
@@ -90,6 +91,7 @@ __all__ = [
     "Herding",
     "Interpolated",
     "CoveringBound",
+    "CoveringNumber",
     "ExactCover",
     "ExamplePenalty",
     "KCentre",
@@ -126,6 +128,7 @@ __all__ = [
     "Training",
     "condense",
     "covering_bound",
+    "covering_number",
     "reductions",
     "selection",
 ]
