@@ -16,7 +16,7 @@ import jaxtyping
 from beartype import BeartypeConf, beartype
 from jaxtyping import AbstractArray, TypeCheckError, config, install_import_hook
 
-__all__ = ["Test", "decorator", "install", "strict"]
+__all__ = ["ALL", "SOME", "Test", "decorator", "install", "strict"]
 
 ALL, SOME = 20, 16
 

@@ -84,3 +84,24 @@ def test_fields_and_generators_are_checked_too() -> None:
         Sized(torch.zeros(3, 2), torch.zeros(2))
     with pytest.raises(TypeCheckError):
         rows(torch.zeros(3))
+
+
+def test_of_many_calls_in_a_test_the_first_ones_are_checked_and_then_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    @check
+    def plain(x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        return x
+
+    def refused() -> list[int]:
+        found = []
+        for number in range(1, 101):
+            try:
+                plain(torch.zeros(3))
+            except TypeCheckError:
+                found.append(number)
+        return found
+
+    expected = [*range(1, checked.ALL + 1), *(n for n in range(checked.ALL + 1, 101) if n % checked.SOME == 0)]
+    assert refused() == expected
+    assert plain(torch.zeros(3, 2)).shape == (3, 2)
+    monkeypatch.setattr(checked.Test, "number", checked.Test.number + 1)
+    assert refused() == expected
