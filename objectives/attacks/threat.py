@@ -16,6 +16,7 @@ from torch import Tensor
 from discrepancy.errors import InvalidInput
 from discrepancy.parts import check_choice
 from objectives.data.spec import Described
+from objectives.data.units import Normalisation
 
 __all__ = ["Ball", "Norm", "Threat", "UnitSpace"]
 
@@ -76,13 +77,23 @@ class UnitSpace:
     @classmethod
     def of(cls, data: Described, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> "UnitSpace":
         """That of a data set."""
-        low, high = data.limits or (0.0, 1.0)
-        mean, std = (
-            torch.tensor(values, dtype=torch.float64) for values in (data.normalisation.mean, data.normalisation.std)
-        )
-        column = (-1, *[1] * (len(data.shape) - 1))
+        return cls.between(data.limits, data.normalisation, len(data.shape), device, dtype)
+
+    @classmethod
+    def between(
+        cls,
+        limits: tuple[float, float] | None,
+        normalisation: Normalisation,
+        axes: int,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> "UnitSpace":
+        """That of values between these limits, of examples with so many axes."""
+        low, high = limits or (0.0, 1.0)
+        mean, std = (torch.tensor(values, dtype=torch.float64) for values in (normalisation.mean, normalisation.std))
+        column = (-1, *[1] * (axes - 1))
         offset, scale = ((low - mean) / std).reshape(column), ((high - low) / std).reshape(column)
-        ends = (-math.inf, math.inf) if data.limits is None else (0.0, 1.0)
+        ends = (-math.inf, math.inf) if limits is None else (0.0, 1.0)
         return cls(offset.to(device, dtype), scale.to(device, dtype), *ends, width=high - low)
 
     def to_unit(self, points: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:

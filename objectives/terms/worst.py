@@ -10,8 +10,8 @@ from torch import Tensor
 
 from discrepancy.errors import InvalidInput
 from discrepancy.measure import Measure
-from discrepancy.parts import check_least
-from objectives.attacks.threat import Norm, Threat, UnitSpace
+from objectives.attacks.joint import JointAscent
+from objectives.attacks.threat import Norm, UnitSpace
 from objectives.contexts import Context
 from objectives.data.examples import Examples, Grouped
 from objectives.data.spec import Described
@@ -55,11 +55,7 @@ class Worst(Term, kind="worst"):
     weight: float | WeightSchedule = 1.0
 
     def __post_init__(self) -> None:
-        _ = self.threat
-        check_least("steps", self.steps, 1)
-        check_least("restarts", self.restarts, 1)
-        if self.step is not None and not 0 < self.step < float("inf"):
-            raise InvalidInput(f"'step' must be > 0 and finite, got {self.step}")
+        _ = self.ascent
         match = self.worst
         if "symmetric" not in match.match.tags:
             raise InvalidInput(
@@ -74,8 +70,9 @@ class Worst(Term, kind="worst"):
             raise InvalidInput("'worst' changes the real side itself; leave the 'transform' of its match out")
 
     @property
-    def threat(self) -> Threat:
-        return Threat(self.norm, self.eps)
+    def ascent(self) -> JointAscent:
+        """How the supremum is sought; its construction refuses impossible settings."""
+        return JointAscent(eps=self.eps, norm=self.norm, steps=self.steps, step=self.step, restarts=self.restarts)
 
     @property
     def takes(self) -> frozenset[str]:
@@ -103,7 +100,7 @@ class Worst(Term, kind="worst"):
 
     @property
     def real_passes(self) -> int:
-        return 1 + self.restarts * (3 * self.steps + 1)
+        return 1 + self.ascent.passes
 
     @property
     def labelled(self) -> bool:
@@ -114,7 +111,7 @@ class Worst(Term, kind="worst"):
 
     def check(self, name: str, data: Described, context: Context) -> None:
         self.worst.check(name, data, context)
-        UnitSpace.of(data).ball(self.threat, torch.zeros(1, *data.shape))
+        UnitSpace.of(data).ball(self.ascent.threat, torch.zeros(1, *data.shape))
 
     def bind(self, name: str, engine: TermEngine) -> "BoundWorst":
         self.check(name, engine.data, engine.context)
@@ -152,25 +149,16 @@ class BoundWorst(BoundTerm):
         engine, term = self.engine, self.term
         space = UnitSpace.of(engine.data, engine.device, engine.dtype)
         units = space.to_unit(engine.data.normalised(examples, engine.device, engine.dtype))
-        ball = space.ball(term.threat, units.clamp(space.low, space.high))
+        ball = space.ball(term.ascent.threat, units.clamp(space.low, space.high))
         fixed = {name: value.detach() for name, value in view.taken.items()}
         with torch.no_grad():
             mine = self._summaries(self._synthetic(view, fixed, view.synthetic.weights.detach()), view)
-        best, highest = ball.centre, None
-        size = 2.5 * term.eps / term.steps if term.step is None else term.step
         generator = engine.rng("worst", self.name, view.at.draw.network, view.at.draw.augmentation, view.at.draw.batch)
-        for start in range(term.restarts):
-            x = ball.centre if start == 0 else ball.random(generator)
-            for left in range(term.steps, -1, -1):
-                x = x.detach().requires_grad_(left > 0)
-                with torch.set_grad_enabled(left > 0):
-                    apart = self._against(mine, self._real(view, examples, space.to_normalised(x)), view).sum()
-                if highest is None or bool(apart.detach() > highest):
-                    best, highest = x.detach(), apart.detach()
-                if left > 0:
-                    (slope,) = torch.autograd.grad(apart, [x])
-                    x = ball.projected(x.detach() + ball.uphill(slope, size))
-        return space.to_normalised(best)
+
+        def apart(x: Tensor) -> Tensor:
+            return self._against(mine, self._real(view, examples, space.to_normalised(x)), view).sum()
+
+        return space.to_normalised(term.ascent.highest(apart, ball, generator))
 
     def _real(self, view: View, examples: Examples, points: Tensor) -> Measure:
         """The features of these points in place of the real examples, by group."""
