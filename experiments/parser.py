@@ -257,6 +257,16 @@ def _compare(parser: argparse.ArgumentParser) -> None:
         "--networks", type=int, metavar="N", help="number of random networks over which values are averaged"
     )
     parser.add_argument(
+        "--units", help="compare normalised values (normalised, the default), or values in 0 .. 1 (range)"
+    )
+    parser.add_argument(
+        "--worst",
+        type=fraction,
+        metavar="EPS",
+        help="also the largest value over real examples within EPS (linf, for values in 0 .. 1), such as 8/255; "
+        "--set worst.norm=l2, worst.steps=50, worst.restarts=3",
+    )
+    parser.add_argument(
         "--by", help="compare class by class (class), all examples at once (none), or both (the default)"
     )
     parser.add_argument(

@@ -28,6 +28,8 @@ def compare(
     via: str | None = None,
     network: str | None = None,
     networks: int | None = None,
+    units: str | None = None,
+    worst: float | None = None,
     by: str | None = None,
     resamples: int | None = None,
     independent: bool | None = None,
@@ -56,6 +58,7 @@ def compare(
         "via": via and _written("via", via),
         "network": network and _written("network", network),
         "networks": networks,
+        "units": units,
         "by": by,
         "resamples": resamples,
         "independent": independent,
@@ -64,6 +67,8 @@ def compare(
         "device": device,
     }
     tree |= {name: value for name, value in given.items() if value is not None}
+    if worst is not None:
+        tree["worst"] = {**(tree.get("worst") or {}), "eps": worst}
     tree = _with_results(tree)
     tree["discrepancies"] = discrepancies_of(tree.get("discrepancies") or list(DEFAULT))
     request = request_of(override(tree, changes, ComparisonRequest))

@@ -12,6 +12,8 @@ As JSON (``as_dict``), format 1:
         yardstick      k: so many real examples (a class) are as close; low, high; least, most: the range that is known;
                        closed: whether it is in closed form. Or null. A number that is infinite is null
         p              of the permutation test, only between independent samples; else null
+        worst          with 'worst' in the configuration. real: the number of real examples that move; plain: D of these as they
+                       are; largest: the largest D found in the ball. Or null
     notes[]            what was subsampled, left out or repaired
 """
 
@@ -20,6 +22,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from experiments.compare.halves import Interval
+from experiments.compare.worst import WorstCase
 from experiments.compare.yardstick import PowerLaw, Size, Yardstick
 from objectives.storage import finite
 
@@ -61,6 +64,7 @@ class Row:
     size: Size | None = None
     yardstick: Yardstick | None = None
     p: float | None = None
+    worst: WorstCase | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as plain data."""
@@ -76,7 +80,8 @@ class Row:
         }
         names = ("discrepancy", "set", "group", "real", "examples", "value", "estimate", "error")
         return finite(
-            {name: getattr(self, name) for name in names} | {"low": low, "high": high, "yardstick": size, "p": self.p}
+            {name: getattr(self, name) for name in names}
+            | {"low": low, "high": high, "yardstick": size, "p": self.p, "worst": self.worst and asdict(self.worst)}
         )
 
 

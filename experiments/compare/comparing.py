@@ -4,7 +4,7 @@ import contextlib
 import math
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import metadata
 from typing import Any
@@ -24,8 +24,11 @@ from experiments.compare.request import ComparisonRequest
 from experiments.compare.rows import rows_of
 from experiments.compare.sides import Side, overlap, side_of
 from experiments.compare.two_samples import SAMPLE_CAP, two_samples
+from experiments.compare.worst import WORST_CAP, WorstCase, no_worst, worst_case
 from experiments.config import dump
 from experiments.device import chosen_device
+from objectives.attacks.joint import JointAscent
+from objectives.attacks.threat import UnitSpace
 from objectives.data.labels import Labels
 from objectives.engine.engine import RESOLVE_SAMPLE
 from objectives.engine.runtime import Runtime
@@ -57,6 +60,11 @@ class _Comparing:
         self.reasons: list[str] = []  # why there is no value, or no interval
         report(0.0, "reading")
         self.real = side_of(_word(request.real), request.real, request.root)
+        if request.units == "range":
+            self.real = self.real.in_range
+        if request.worst is not None:
+            space = UnitSpace.between(self.real.limits, self.real.normalisation, len(self.real.shape))
+            space.ball(request.worst.threat, torch.zeros(1, *self.real.shape))  # refuses one that is too large
         self.sets = [side_of(name, what, request.root) for name, what in request.sets]
         check(self.real, self.sets, request.by)
         sides = (self.real, *self.sets)
@@ -75,6 +83,7 @@ class _Comparing:
         self.sampled = [self._independent(side, shares) for side, shares in zip(self.sets, self.shared, strict=True)]
         self.found: dict[str, dict[str, list[Measured]]] = {name: {} for name, _ in request.discrepancies}
         self.p: dict[str, dict[tuple[str, int], float]] = {name: {} for name, _ in request.discrepancies}
+        self.worst: dict[str, dict[tuple[str, int], list[WorstCase]]] = {name: {} for name, _ in request.discrepancies}
         self.resolved: dict[str, Any] = {}
 
     def note(self, text: str, of: str = "") -> None:
@@ -113,8 +122,8 @@ class _Comparing:
         rows = []
         for name, discrepancy in request.discrepancies:
             groups, names = self._groups_of(name, discrepancy), [side.name for side in self.sets]
-            found, p = self.found[name], self.p[name]
-            rows += rows_of(name, names, groups, found, p, request.networks, request.confidence)
+            found, p, worst = self.found[name], self.p[name], self.worst[name]
+            rows += rows_of(name, names, groups, found, p, worst, request.networks, request.confidence)
         if all(row.estimate is None for row in rows):
             raise InvalidInput(next(iter(self.reasons), "no discrepancy has a finite value for any of the sets"))
         return Answer(
@@ -152,7 +161,8 @@ class _Comparing:
         sets = [embedded.features(side) for side in self.sets]
         groups = {name: self._groups_of(name, discrepancy) for name, discrepancy in request.discrepancies}
         # A group of n points costs about n times a constant, and a little in any case.
-        total = sum(len(group.real) + 200.0 for found in groups.values() for group in found) * (len(real) + 1)
+        parts = len(real) + 1 + (request.worst is not None)
+        total = sum(len(group.real) + 200.0 for found in groups.values() for group in found) * parts
         done = 0.0
         for name, discrepancy in request.discrepancies:
             bounds = {
@@ -169,6 +179,10 @@ class _Comparing:
                         self._group(
                             name, bound, discrepancy, group, real[block], [side[block] for side in sets], advance
                         )
+                        done += cost
+                    if request.worst is not None:
+                        made = [{block: features[block] for block in bounds} for features in sets]
+                        self._worst(name, request.worst, discrepancy, embedded, bounds, group, made, number, advance)
                         done += cost
                     if number == 0 and (self.by != "both" or group.name == ALL):
                         self._tests(name, discrepancy, group, advance)
@@ -229,18 +243,63 @@ class _Comparing:
         cap = cap_of(discrepancy)
         if cap is not None and len(rows) > cap:
             self.note(f"{cap:,} random points of the {len(rows):,} of '{side.name}'", f"{name}, {group.name}")
-            chosen = torch.randperm(len(rows), generator=rng(self.request.seed, "cap", group.name))[:cap]
+            chosen = self._chosen(group, rows, cap)
             rows, weights = rows[chosen], weights[chosen]
         labels = self._labels(side, rows, discrepancy)
         everything = torch.equal(rows, torch.arange(len(features)))
         points = features if everything else features[rows.to(features.device)]
         return Measure(points, weights.to(self.device), labels)
 
+    def _chosen(self, group: Group, rows: Tensor, cap: int) -> Tensor:
+        """The places of so many random rows of a group."""
+        return torch.randperm(len(rows), generator=rng(self.request.seed, "cap", group.name))[:cap]
+
     def _labels(self, side: Side, rows: Tensor, discrepancy: Discrepancy) -> Tensor | None:
         """The label vectors of a part of a side, over the classes or in the target units of the real side."""
         if not discrepancy.labelled:
             return None
         return side.label_vectors(self.real.classes, self.real.target_units)[rows].to(self.device)
+
+    def _worst(
+        self,
+        name: str,
+        ascent: JointAscent,
+        discrepancy: Discrepancy,
+        embedded: Embedded,
+        bounds: Mapping[str, Bound],
+        group: Group,
+        sets: Sequence[Mapping[str, Tensor]],
+        number: int,
+        advance: Callable[[float], None],
+    ) -> None:
+        """The largest value of one discrepancy over real points of a group that move within a ball, for every set."""
+        reason = no_worst(discrepancy)
+        if reason is not None:
+            self.note(f"no worst case, because {reason}", name)
+            return
+        rows = group.real
+        if len(rows) > WORST_CAP:
+            self.note(
+                f"the worst case is of {WORST_CAP:,} random real points of the {len(rows):,}", f"{name}, {group.name}"
+            )
+            rows = rows[self._chosen(group, rows, WORST_CAP)]
+        labels = self._labels(self.real, rows, discrepancy)
+        points = embedded.normalised(self.real, rows)
+        for i, (side, features, (own, weights)) in enumerate(zip(self.sets, sets, group.sets, strict=True)):
+            advance(i / len(sets))
+            if not len(own):
+                continue
+            made = {
+                block: self._measure(name, side, values, group, own, weights, discrepancy)
+                for block, values in features.items()
+            }
+            generator = rng(self.request.seed, "worst", group.name, number)
+            try:
+                case = worst_case(ascent, embedded, points, labels, bounds, made, generator)
+            except InvalidInput as error:
+                self.note(f"no worst case, because {error}", f"{name}, {group.name}")
+                continue
+            self.worst[name].setdefault((group.name, i), []).append(case)
 
     def _tests(self, name: str, discrepancy: Discrepancy, group: Group, advance: Callable[[float], None]) -> None:
         """The p-values of one discrepancy on one group of points, for every set that is an independent sample."""

@@ -110,9 +110,13 @@ class Bound:
 
     def value(self, summary: Any, other: Measure) -> float:
         """D of a summary and a flat measure."""
+        return float(self.distance(summary, other))
+
+    def distance(self, summary: Any, other: Measure) -> Float[Tensor, ""]:
+        """The same, differentiable in the flat measure where gradients are recorded."""
         other = other.as_groups()
         draws = self.discrepancy.sharpened(summary, other, self.draws)
-        return float(self.discrepancy.compare(summary, other, draws))
+        return self.discrepancy.compare(summary, other, draws)[0]
 
     def values(self, summary: Any, others: Sequence[Measure]) -> list[float]:
         """D of a summary and several flat measures of one size, at once where the summary is small."""

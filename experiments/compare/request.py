@@ -19,12 +19,15 @@ from discrepancy.embeddings import Embedding, Identity
 from discrepancy.errors import InvalidInput
 from discrepancy.networks.base import Network
 from experiments.compare.sides import PARTS
+from experiments.compare.worst import no_worst
 from experiments.config import Tree, build, dump
 from experiments.config.files import parse_value
 from experiments.config.hints import kinds_of
 from experiments.config.mistakes import refuse
 from experiments.data import Source, is_described, source_named
 from experiments.device import wrong_device
+from objectives.attacks.joint import JointAscent
+from objectives.synthetic.parameterisation import Units
 
 __all__ = ["DEFAULT", "PRESETS", "ComparisonRequest", "discrepancies_of", "named_sets", "request_of"]
 
@@ -33,6 +36,9 @@ PRESETS: Mapping[str, Tree] = {
     "mean": {"kind": "mmd", "kernel": {"kind": "linear"}},
 }
 """Short names for kinds with settings other than their defaults; a configuration file can define names of its own."""
+
+LATER: Mapping[str, Any] = {"units": "normalised", "worst": None}
+"""Fields that were added later. With these values they are no part of the hash, so that older configurations keep theirs."""
 
 DEFAULT = ("mmd", "mean", "energy_distance", "sliced_wasserstein", "moments", "covering_radius")
 """What is measured when nothing is named: all of them cheap in any number of features."""
@@ -48,6 +54,8 @@ class ComparisonRequest:
         via: what of an example is compared.
         network: whose features ``via`` takes, with random weights; by default a ConvNet for images, else an MLP.
         networks: values are means over so many of them.
+        units: of the points: ``normalised`` as networks see them, or ``range``, values from 0 to 1, the units of attacks.
+        worst: how the largest value over real examples that move within a ball is sought; None to leave it out.
         by: every class, all points together (``none``), or both.
         resamples: halves of the real side from which the intervals are made; see :mod:`experiments.compare.halves`.
         confidence: of the intervals.
@@ -63,6 +71,8 @@ class ComparisonRequest:
     via: Embedding = Identity()  # noqa: RUF009  (frozen, like every part)
     network: Network | None = None
     networks: int = 1
+    units: Units = "normalised"
+    worst: JointAscent | None = None
     by: Literal["class", "none", "both"] = "both"
     resamples: int = 50
     confidence: float = 0.95
@@ -87,6 +97,12 @@ class ComparisonRequest:
             yield "'discrepancies' are empty; name at least one"
         if self.networks > 1 and not self.via.takes - {"points"}:
             yield f"'networks' is {self.networks}, but '{self.via.kind}' takes nothing of a network; use 1"
+        if self.units == "range" and self.via.takes - {"points"}:
+            yield f"'units' is range, but '{self.via.kind}' takes from a network, which sees normalised values; use normalised"
+        reasons = {name: no_worst(discrepancy) for name, discrepancy in self.discrepancies}
+        if self.worst is not None and reasons and all(reasons.values()):
+            said = ", ".join(f"'{name}' ({reason})" for name, reason in reasons.items())
+            yield f"'worst' needs a discrepancy that is symmetric and has a gradient, got {said}; add mmd or energy_distance"
         yield from wrong_device(self.device)
 
     @property
@@ -95,9 +111,11 @@ class ComparisonRequest:
 
     @property
     def hash(self) -> str:
-        """The first 12 hexadecimal digits of the SHA-256 of the configuration, defaults included, but for root and device."""
+        """The first 12 hexadecimal digits of the SHA-256 of the configuration with its defaults, without root and device, and
+        without the unchanged fields of :data:`LATER`."""
         tree = dump(self)
         del tree["root"], tree["device"]
+        tree = {name: value for name, value in tree.items() if name not in LATER or value != LATER[name]}
         return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -7,6 +7,7 @@ from experiments.compare.answer import ALL, CLASSES, Row
 from experiments.compare.estimates import Measured
 from experiments.compare.groups import Group
 from experiments.compare.halves import Halved
+from experiments.compare.worst import WorstCase
 from experiments.compare.yardstick import Curve, PowerLaw, Yardstick
 
 __all__ = ["rows_of"]
@@ -20,27 +21,41 @@ def rows_of(
     groups: Sequence[Group],
     measured: Mapping[str, Sequence[Measured]],
     p: Mapping[tuple[str, int], float],
+    worst: Mapping[tuple[str, int], Sequence[WorstCase]],
     networks: int,
     confidence: float,
 ) -> list[Row]:
-    """The rows of the discrepancy ``name``, by set; ``measured`` by group, ``p`` by group and number of the set."""
+    """The rows of the discrepancy ``name``, by set; ``measured`` by group, ``p`` and ``worst`` (of each network) by group
+    and number of the set."""
     rows = []
     for i, side in enumerate(sets):
         found = {group.name: _averaged(measured[group.name], i, networks) for group in groups}
+        cases = {group.name: _worst(worst.get((group.name, i), ()), networks) for group in groups}
         sizes = {group.name: (len(group.real), len(group.sets[i][0])) for group in groups}
         classes = [group.name for group in groups if group.name != ALL]
         order = list(classes)
         if classes:
             found[CLASSES] = _mean([found[group] for group in classes])
             sizes[CLASSES] = (sum(sizes[group][0] for group in classes), sum(sizes[group][1] for group in classes))
+            cases[CLASSES] = _mean_worst([cases[group] for group in classes])
             order.append(CLASSES)
         order += [group.name for group in groups if group.name == ALL]
-        rows += [_row(name, side, group, sizes[group], found[group], confidence, p.get((group, i))) for group in order]
+        rows += [
+            _row(name, side, group, sizes[group], found[group], confidence, p.get((group, i)), cases[group])
+            for group in order
+        ]
     return rows
 
 
 def _row(
-    name: str, side: str, group: str, sizes: tuple[int, int], found: Found, confidence: float, p: float | None
+    name: str,
+    side: str,
+    group: str,
+    sizes: tuple[int, int],
+    found: Found,
+    confidence: float,
+    p: float | None,
+    worst: WorstCase | None,
 ) -> Row:
     value, yardstick = found
     if value is None:
@@ -58,6 +73,7 @@ def _row(
         yardstick.size(value.estimate, interval) if yardstick else None,
         yardstick,
         p,
+        worst,
     )
 
 
@@ -67,6 +83,16 @@ def _averaged(parts: Sequence[Measured], i: int, networks: int) -> Found:
     known = [value for value in values if value is not None and math.isfinite(value.value)]
     whole = Halved.total(known, 1 / networks) if len(known) == len(values) else None
     return whole, _total([part.yardstick for part in parts], 1 / networks)
+
+
+def _worst(parts: Sequence[WorstCase], networks: int) -> WorstCase | None:
+    """Averaged over the networks; None where one of them is missing."""
+    return WorstCase.mean(parts, parts[0].real) if parts and len(parts) == networks else None
+
+
+def _mean_worst(classes: Sequence[WorstCase | None]) -> WorstCase | None:
+    known = [case for case in classes if case is not None]
+    return WorstCase.mean(known, sum(case.real for case in known)) if len(known) == len(classes) else None
 
 
 def _mean(classes: Sequence[Found]) -> Found:

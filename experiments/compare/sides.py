@@ -68,6 +68,20 @@ class Side:
         return rows, weights[rows]
 
     @property
+    def in_range(self) -> "Side":
+        """The same side, compared in values from 0 to 1 in place of normalised ones.
+
+        Raises:
+            InvalidInput: where the limits of the values are not known.
+        """
+        if self.limits is None:
+            raise InvalidInput(
+                f"'units' is range, but the limits of the values of '{self.name}' are not known; use normalised"
+            )
+        low, high = self.limits
+        return replace(self, normalisation=Normalisation((low,), (high - low,)))
+
+    @property
     def target_units(self) -> Normalisation | None:
         return self.labels.units
 

@@ -25,9 +25,13 @@ from experiments.report.record import (
     significant,
 )
 from experiments.report.values import duration
+from objectives.attacks.threat import Threat
 from objectives.storage import check_free
 
 __all__ = ["comparison_report", "drawn", "prepare_all", "save_all"]
+
+PLAIN = "plain"
+"""The column beside the worst case."""
 
 FILES = ("comparison.json", "comparison.csv", "comparison.html")
 
@@ -77,10 +81,14 @@ def _table(answer: Answer) -> Table:
         Column("estimate", significant(3)),
         Column(f"{_percent(answer)} interval", significant(3)),
         Column("as close as", align="right"),
+        Column(PLAIN, significant(3)),
+        Column(_worst(answer), significant(3)),
         Column("p", fixed(3)),
     )
     lines = [_line(row) for row in rows]
     left_out = set() if any(row.p is not None for row in rows) else {"p"}
+    if all(row.worst is None for row in rows):
+        left_out |= {PLAIN, _worst(answer)}
     if len({row.group for row in rows}) == 1 and rows[0].group in (ALL, CLASSES):
         left_out.add("group")
     kept = [number for number, column in enumerate(columns) if column.title not in left_out]
@@ -94,14 +102,23 @@ def _table(answer: Answer) -> Table:
 def _line(row: Row) -> tuple[Cell, ...]:
     interval = None if row.interval is None else Interval(row.interval.low, row.interval.high)
     group = "class mean" if row.group == CLASSES else row.group
-    return row.discrepancy, row.set, group, row.estimate, interval, _size(row), row.p
+    worst = (None, None) if row.worst is None else (row.worst.plain, row.worst.largest)
+    return row.discrepancy, row.set, group, row.estimate, interval, _size(row), *worst, row.p
+
+
+def _worst(answer: Answer) -> str:
+    """``worst linf 8/255``."""
+    worst = answer.config["worst"]
+    return "worst" if worst is None else f"worst {Threat(worst['norm'], worst['eps']).name}"
 
 
 def _record(row: Row) -> dict[str, Any]:
     """A row with the yardstick in columns of its own."""
     plain = row.as_dict()
     size = plain.pop("yardstick") or dict.fromkeys(("k", "low", "high", "least", "most", "closed"))
-    return plain | {f"yardstick_{name}": value for name, value in size.items()}
+    worst = plain.pop("worst") or dict.fromkeys(("real", "plain", "largest"))
+    more = {"yardstick": size, "worst": worst}
+    return plain | {f"{key}_{name}": value for key, found in more.items() for name, value in found.items()}
 
 
 def _notes(answer: Answer) -> list[str]:
@@ -121,6 +138,13 @@ def _notes(answer: Answer) -> list[str]:
         lines.append(f"as close as: a new real sample of this size{each} has this value on average, {how}")
     if any(row.p is not None for row in answer.rows):
         lines.append(f"p: permutation test of two independent samples, {answer.config['permutations']} permutations")
+    if any(row.worst is not None for row in answer.rows):
+        worst = answer.config["worst"]
+        lines.append(
+            f"{PLAIN}, {_worst(answer)}: the value without the correction of the estimate, and the largest value found for "
+            f"real examples that move within the ball (radius for values in 0 .. 1), in {worst['steps']} steps, starts: "
+            f"{worst['restarts']}"
+        )
     lines += [f"note: {note}" for note in answer.notes]
     versions = answer.versions
     lines.append(
@@ -191,6 +215,8 @@ def drawn(answer: Answer) -> Figure:
     caption = f"real side: {_cut(answer.real[0], 40)}   bars: {_percent(answer)} intervals, sets held fixed"
     if CLASSES in groups:
         caption += "   pale: single classes"
+    if any(row.worst for row in answer.rows):
+        caption += f"   circle: {_worst(answer)}"
     figure.supxlabel(verbatim(caption), size=8, color=PALE, x=0.01, ha="left")
     return figure
 
@@ -224,6 +250,17 @@ def _panel(axes: Any, rows: Sequence[Row], sets: Sequence[str], group: str, firs
             left = max(row.interval.low, low) if logarithmic else row.interval.low
             axes.plot([left, row.interval.high], [place, place], color=shade, linewidth=2.2, solid_capstyle="butt")
         axes.plot(at, place, "<" if outside else "o", color=shade, markersize=6.5, clip_on=False, zorder=3)
+        if row.worst is not None:
+            axes.plot(
+                row.worst.largest,
+                place,
+                "o",
+                color=shade,
+                markersize=6.5,
+                markerfacecolor="none",
+                clip_on=False,
+                zorder=3,
+            )
     axes.set_xlim(low, high)
     _marks(axes, here[0], low, high)
 
@@ -232,6 +269,7 @@ def _limits(axes: Any, here: Sequence[Row], single: Sequence[Row]) -> tuple[floa
     """The range of the axis, logarithmic where the estimates are positive."""
     estimates = [row.estimate for row in (*here, *single) if row.estimate is not None]
     ends = [end for row in here if row.interval for end in (row.interval.low, row.interval.high)]
+    ends += [row.worst.largest for row in here if row.worst]
     positive = [value for value in (*estimates, *ends) if value > 0]
     if positive and all(row.estimate is not None and row.estimate > 0 for row in here):
         centre = min(row.estimate for row in here if row.estimate is not None)
