@@ -326,6 +326,11 @@ def _predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", metavar="FILE", help="a YAML or TOML file (default: the packaged study)")
     parser.add_argument("--data", help="a data set by name, an .npz file, a folder of images, or YAML")
     parser.add_argument("--per-class", type=by_commas(int), metavar="N,...", help="sizes of the sets, by commas")
+    parser.add_argument(
+        "--target",
+        help="what is predicted: accuracy (the default), or robust, the accuracy under an attack; --set target.eps=0.05, "
+        "target.attack=pgd, target.examples=500",
+    )
     where_options(parser)
     changes_option(parser, "change any value, e.g. protocol.networks=5")
     parser.add_argument(

@@ -24,6 +24,7 @@ def study_predict(
     data: str | None = None,
     root: str | None = None,
     per_class: Sequence[int] | None = None,
+    target: str | None = None,
     seed: int | None = None,
     device: str | None = None,
     changes: Sequence[str] = (),
@@ -35,12 +36,13 @@ def study_predict(
     """Which discrepancy predicts accuracy; the values are those of ``condense study predict``. With ``show``, the configuration
     alone."""
     tree = studies.prediction_tree(
-        file, data=data, root=root, per_class=per_class, seed=seed, device=device, changes=changes
+        file, data=data, root=root, per_class=per_class, target=target, seed=seed, device=device, changes=changes
     )
     if show:
         return listing_report("Configuration of the study", write_yaml(tree), tree)
     study = build(studies.Prediction, tree)
-    folder = Path(out or f"runs/predict-{study.data_name.lower()}")
+    default = "predict" if isinstance(study.target, studies.CleanAccuracy) else f"predict-{study.target.kind}"
+    folder = Path(out or f"runs/{default}-{study.data_name.lower()}")
     with continued_by(lambda: f"the same command continues in {folder}"):
         found = studies.run_prediction(study, folder, progress=functools.partial(shown, quiet=quiet))
     return found.report(rows).noted(_written_to(folder, found.files))

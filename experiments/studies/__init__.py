@@ -9,15 +9,19 @@ from experiments.studies.exactness import ExactResult, run_exact
 from experiments.studies.findings import Findings
 from experiments.studies.prediction import Prediction, Reference, prediction_tree
 from experiments.studies.running import PredictionResult, run_prediction
+from experiments.studies.targets import CleanAccuracy, RobustAccuracy, Target
 
 __all__ = [
+    "CleanAccuracy",
     "ExactResult",
     "Findings",
     "Noise",
     "Prediction",
     "PredictionResult",
     "Reference",
+    "RobustAccuracy",
     "Row",
+    "Target",
     "prediction_tree",
     "run_exact",
     "run_prediction",

@@ -3,7 +3,8 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,7 @@ class AtSize:
         families: the family of every set, by key.
         accuracies: of every network, by key.
         ceiling: ρ that a perfect predictor would reach, given how far the networks agree.
+        clean: the correlations of the accuracy without an attack with that under one, where the latter is to be predicted.
         rows: sorted by ρ, those without one last.
         comparisons: the best with the second, and with the reference.
         values: of every pair, by key, where there are any.
@@ -104,6 +106,7 @@ class AtSize:
     rows: tuple[Correlation, ...]
     comparisons: tuple[Comparison, ...]
     values: dict[Pair, dict[str, float]]
+    clean: Correlation | None = None
 
     @property
     def networks(self) -> int:
@@ -132,6 +135,7 @@ class Findings:
                 "networks": size.networks,
                 "families": dict(Counter(size.families.values())),
                 "ceiling": size.ceiling,
+                **({} if size.clean is None else {"clean": asdict(size.clean)}),
                 "rows": [asdict(row) for row in size.rows],
                 "comparisons": [asdict(item) for item in size.comparisons],
             }
@@ -145,6 +149,7 @@ def found(
     accuracies: Mapping[str, tuple[float, ...]],
     values: Values,
     *,
+    clean: Mapping[str, tuple[float, ...]] = MappingProxyType({}),
     reference: Pair | None = None,
     resamples: int = 2000,
     confidence: float = 0.95,
@@ -156,12 +161,14 @@ def found(
     Args:
         accuracies: of the networks trained on each set, by key PER_CLASS/FAMILY/NAME.
         values: what was measured, for every pair.
+        clean: the accuracies of the same networks without an attack, where ``accuracies`` are under one.
         reference: with which pair all are compared.
     """
     sizes = tuple(dict.fromkeys(int(key.split("/")[0]) for key in accuracies))
     return Findings(
         sizes=tuple(
-            _AtSize(size, accuracies, values, reference, resamples, confidence, seed).described() for size in sizes
+            _AtSize(size, accuracies, values, clean, reference, resamples, confidence, seed).described()
+            for size in sizes
         ),
         reference=reference,
         resamples=resamples,
@@ -178,6 +185,7 @@ class _AtSize:
         per_class: int,
         accuracies: Mapping[str, tuple[float, ...]],
         values: Values,
+        clean: Mapping[str, tuple[float, ...]],
         reference: Pair | None,
         count: int,
         confidence: float,
@@ -190,6 +198,7 @@ class _AtSize:
         self.mean = np.array([np.mean(self.accuracies[key]) for key in self.keys])
         self.counts = resamples(self.families.tolist(), count, np.random.default_rng([seed, per_class]))
         self.values = {pair: self._vector(pair) for pair in values}
+        self.clean = np.array([np.mean(clean[key]) for key in self.keys]) if clean else None
 
     def _vector(self, pair: Pair) -> np.ndarray:
         """Minus the discrepancy of every set; NaN where it is missing."""
@@ -213,26 +222,34 @@ class _AtSize:
                 pair: {key: float(-v) for key, v in zip(self.keys, vector, strict=True) if np.isfinite(v)}
                 for pair, vector in self.values.items()
             },
+            clean=None
+            if self.clean is None
+            else self._ranked(self.clean, view="", discrepancy="accuracy without an attack"),
         )
 
     def _row(self, pair: Pair) -> Correlation:
-        lines, vector = self.lines[pair], self.values[pair]
-        here = np.isfinite(vector)
+        lines = self.lines[pair]
         reasons = {key: why for line in lines for key, why in line["reasons"].items()}
-        common: dict[str, Any] = {
-            "view": pair[0],
-            "discrepancy": pair[1],
-            "sets": int(here.sum()),
-            "missing": dict(Counter(reasons[key] for key in self.keys if key in reasons)),
-            "notes": tuple(dict.fromkeys(note for line in lines for note in line["notes"])),
-            "seconds": sum(line["seconds"] for line in lines),
-        }
+        found = self._ranked(
+            self.values[pair],
+            view=pair[0],
+            discrepancy=pair[1],
+            missing=dict(Counter(reasons[key] for key in self.keys if key in reasons)),
+            notes=tuple(dict.fromkeys(note for line in lines for note in line["notes"])),
+            seconds=sum(line["seconds"] for line in lines),
+        )
+        return replace(found, above_reference=self._above_reference(pair)) if found.sets >= LEAST else found
+
+    def _ranked(self, vector: np.ndarray, **about: Any) -> Correlation:
+        """The correlations of a value of every set, the larger the better."""
+        here = np.isfinite(vector)
+        about["sets"] = int(here.sum())
         if here.sum() < LEAST:
-            return Correlation(**common)
+            return Correlation(**about)
         x, y, families = vector[here], self.mean[here], self.families[here].tolist()
         counts, alike = self._counts(here), same_family(families)
         return Correlation(
-            **common,
+            **about,
             spearman=float(spearman(x, y)[0]),
             spearman_interval=interval(spearman(x, y, counts), self.confidence),
             kendall=float(kendall(x, y)[0]),
@@ -240,7 +257,6 @@ class _AtSize:
             within=float(kendall(x, y, pairs=alike)[0]),
             within_interval=interval(kendall(x, y, counts, alike), self.confidence),
             left_out=left_out(x, y, families),
-            above_reference=self._above_reference(pair),
         )
 
     def _counts(self, here: np.ndarray) -> np.ndarray:

@@ -1,5 +1,5 @@
 """Which discrepancy predicts accuracy? For families of small sets of varying quality: every discrepancy, in several views,
-beside the accuracy of networks trained on each set, and their rank correlation within one size.
+beside the accuracy of networks trained on each set (or that under an attack), and their rank correlation within one size.
 
 A condensed set is made by minimising a discrepancy, and evaluated by an accuracy. The study measures how well the discrepancy
 predicts the accuracy, for sets that no method made and for sets of several methods. One family of sets is left out at a time,
@@ -22,6 +22,7 @@ from experiments.data import Source, source_named
 from experiments.device import wrong_device
 from experiments.evaluate import PROTOCOLS, Protocol
 from experiments.studies.recipes import Recipe
+from experiments.studies.targets import CleanAccuracy, Target
 from experiments.studies.views import Level, View
 
 __all__ = ["Prediction", "Reference", "packaged", "prediction_tree"]
@@ -38,6 +39,7 @@ def prediction_tree(
     data: str | None = None,
     root: str | None = None,
     per_class: Sequence[int] | None = None,
+    target: str | None = None,
     seed: int | None = None,
     device: str | None = None,
     changes: Sequence[str] = (),
@@ -48,7 +50,7 @@ def prediction_tree(
         file: a YAML or TOML file; the packaged study without.
         data: a data set by name, an .npz file, or a folder of images, in place of the file's.
         root: where torchvision's data lie.
-        per_class, seed, device: in place of those of the file.
+        per_class, target, seed, device: in place of those of the file.
         changes: ``path=value`` assignments, which take precedence over everything else.
     """
     given: Tree = {}
@@ -57,7 +59,8 @@ def prediction_tree(
         tree |= {"data": dump(source_named(data, root))}
     elif root is not None:
         given["data"] = {"root": root}
-    settings = {"per_class": None if per_class is None else list(per_class), "seed": seed, "device": device}
+    sizes = None if per_class is None else list(per_class)
+    settings = {"per_class": sizes, "target": target, "seed": seed, "device": device}
     given |= {name: value for name, value in settings.items() if value is not None}
     return override(merge(tree, given, Prediction), changes, Prediction)
 
@@ -84,6 +87,7 @@ class Prediction:
         gradients: discrepancies between the mean loss gradients of each class, in the views that have a network, by name.
         real: random real examples a class with which every set is compared.
         protocol: how networks are trained on each set; all sets are evaluated by networks with the same seeds.
+        target: what is to be predicted of these networks.
         validation: evaluate on a tenth of the training examples, from which no set is made, and leave the test examples.
         reference: with which discrepancy, in which view, all are compared; none without.
         resamples: of the sets, for the intervals.
@@ -99,6 +103,7 @@ class Prediction:
     per_class: tuple[int, ...] = (10,)
     real: int = 500
     protocol: Protocol = field(default_factory=lambda: PROTOCOLS["quick"])
+    target: Target = CleanAccuracy()  # noqa: RUF009  (frozen, like every part)
     validation: bool = False
     reference: Reference | None = None
     resamples: int = 2000

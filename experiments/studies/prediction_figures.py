@@ -112,6 +112,7 @@ def _by_best(findings: Findings) -> list[str]:
 
 def scatter(findings: Findings) -> Figure:
     """The accuracy of every set over the two best discrepancies, the reference and the worst: a row a size."""
+    target = findings.about.get("target", "accuracy")
     families = list(dict.fromkeys(family for size in findings.sizes for family in size.families.values()))
     rows = [_chosen(size, findings.reference) for size in findings.sizes]
     columns = max(map(len, rows), default=0)
@@ -128,7 +129,7 @@ def scatter(findings: Findings) -> Figure:
             )
         for axes in line[len(chosen) :]:
             axes.set_visible(False)
-        line[0].set_ylabel(f"accuracy in %, {size.per_class} a class", color=INK, size=8)
+        line[0].set_ylabel(f"{target} in %\n{size.per_class} a class", color=INK, size=8)
     handles = [
         panels[0][0].plot([], [], _marker(i), color=_shade(i), markersize=4.5, linestyle="", label=verbatim(family))[0]
         for i, family in enumerate(families)

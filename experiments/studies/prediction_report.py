@@ -34,13 +34,17 @@ def prediction_report(findings: Findings, rows: int = ROWS) -> Report:
         Picture("accuracy of every set over four of the discrepancies", "scatter", partial(scatter, findings)),
     )
     return Report(
-        title=f"Which discrepancy predicts accuracy{f' on {data}' if data else ''}?",
+        title=f"Which discrepancy predicts {_target(findings)}{f' on {data}' if data else ''}?",
         sections=(
             *(_section(findings, size, rows) for size in findings.sizes),
             Section(parts=(Notes((_legend(findings),)), *pictures)),
         ),
         data=findings.as_dict(),
     )
+
+
+def _target(findings: Findings) -> str:
+    return findings.about.get("target", "accuracy")
 
 
 def _section(findings: Findings, size: AtSize, rows: int) -> Section:
@@ -65,9 +69,9 @@ def _section(findings: Findings, size: AtSize, rows: int) -> Section:
     )
     title = (
         f"{size.per_class} a class: {len(size.families)} sets of {len(set(size.families.values()))} families, "
-        f"{size.networks} networks each, accuracy {_range(size)}"
+        f"{size.networks} networks each, {_target(findings)} {_range(size)}"
     )
-    return Section(title, (table, Notes(tuple(_notes(size, len(shown))))))
+    return Section(title, (table, Notes((*_notes(size, len(shown)), *findings.about.get("warnings", ())))))
 
 
 def _cells(row: Correlation, findings: Findings) -> tuple[Cell, ...]:
@@ -85,6 +89,12 @@ def _notes(size: AtSize, shown: int) -> list[str]:
     lines = [f"... and {len(size.rows) - shown} more rows in the CSV file"] if shown < len(size.rows) else []
     if size.ceiling is not None:
         lines.append(f"a perfect predictor would reach ρ = {size.ceiling:.2f}, given how well the networks agree")
+    clean = size.clean
+    if clean is not None and math.isfinite(clean.spearman):
+        within = f", and τ = {clean.within:.2f} within families" if math.isfinite(clean.within) else ""
+        lines.append(
+            f"the accuracy without an attack has ρ = {clean.spearman:.2f} {_bounds(clean.spearman_interval)}{within}"
+        )
     lines += [_compared(item) for item in size.comparisons]
     noted = dict.fromkeys(row.discrepancy for row in size.rows if row.notes)
     if noted:
@@ -96,8 +106,11 @@ def _compared(item: Comparison) -> str:
     names = " less ".join(f"{discrepancy} in {view}" for view, discrepancy in (item.first, item.second))
     share = f", larger in {100 * item.share:.0f} % of the resamples" if math.isfinite(item.share) else ""
     difference = f"{item.difference:.2f}" if math.isfinite(item.difference) else "-"
-    interval = "-" if item.interval is None else f"[{item.interval[0]:.2f}, {item.interval[1]:.2f}]"
-    return f"ρ of {names}: {difference} {interval}{share}"
+    return f"ρ of {names}: {difference} {_bounds(item.interval)}{share}"
+
+
+def _bounds(interval: tuple[float, float] | None) -> str:
+    return "-" if interval is None else f"[{interval[0]:.2f}, {interval[1]:.2f}]"
 
 
 def _missing(size: AtSize) -> list[str]:
@@ -116,16 +129,16 @@ def _missing(size: AtSize) -> list[str]:
 def _legend(findings: Findings) -> str:
     about = findings.about
     evaluation = (
-        f"{about['data']}, accuracy on {about['examples']:,} {about['part']} examples, last epoch, protocol "
+        f"{about['data']}, {_target(findings)} on {about['examples']:,} {about['part']} examples, last epoch, protocol "
         f"{about['protocol']} ({about['protocol_hash']}); {about['real']} real examples a class; seed {about['seed']}. "
         if about
         else ""
     )
     return (
-        f"{evaluation}ρ, τ: Spearman's and Kendall's (b) rank correlation of minus the discrepancy with the accuracy; "
-        f"{_percent(findings)} of {findings.resamples:,} resamples of families, and of sets within them; τ within: over pairs "
-        "of sets of one family; ρ left out: least and largest ρ when one family is left out. The best of many rows is "
-        "flattered by the choice."
+        f"{evaluation}ρ, τ: Spearman's and Kendall's (b) rank correlation of minus the discrepancy with the "
+        f"{_target(findings)}; {_percent(findings)} of {findings.resamples:,} resamples of families, and of sets within them; "
+        "τ within: over pairs of sets of one family; ρ left out: least and largest ρ when one family is left out. The best of "
+        "many rows is flattered by the choice."
     )
 
 

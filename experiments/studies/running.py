@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.config import dump
+from experiments.config import Tree, dump
 from experiments.device import chosen_device
-from experiments.evaluate import TrainingSet, evaluate, held_out
+from experiments.evaluate import TrainingSet, evaluate_each, held_out
 from experiments.report import Report, save
 from experiments.report.files import save_png
 from experiments.report.progress import Shown, silent
@@ -16,6 +16,7 @@ from experiments.studies.measuring import measured
 from experiments.studies.prediction import Prediction
 from experiments.studies.prediction_report import ROWS, prediction_report
 from experiments.studies.recipes import Task
+from experiments.studies.targets import CleanAccuracy
 from experiments.studies.views import embedded
 from objectives.data.labelled import LabelledData
 from objectives.engine.compile import WORTHWHILE_SECONDS, Policy, eager_seconds
@@ -68,18 +69,24 @@ def run_prediction(study: Prediction, out: str | Path, *, progress: Shown = sile
     """
     folder = StudyFolder(Path(out))
     with folder.locked():
-        folder.adopt(dump(study), GROWING, FREE)
+        folder.adopt(kept(study), GROWING, FREE)
         running = _Running(study, folder, progress)
         running.make_sets()
-        accuracies = running.train_networks()
+        lines = running.train_networks()
         values = running.measure()
-        result = PredictionResult(findings=running.described(accuracies, values), folder=folder)
+        result = PredictionResult(findings=running.described(lines, values), folder=folder)
     report = result.report()
     for path in (folder.report, folder.table, folder.summary):
         save(report, path)
     for picture, path in zip(report.pictures, (folder.dots, folder.scatter), strict=True):
         save_png(picture.png, path)
     return result
+
+
+def kept(study: Prediction) -> Tree:
+    """The configuration that a folder keeps, without the default target, so that older folders can be continued."""
+    tree = dump(study)
+    return {name: value for name, value in tree.items() if name != "target" or study.target != CleanAccuracy()}
 
 
 class _Running:
@@ -94,7 +101,7 @@ class _Running:
     def data(self) -> LabelledData:
         if self._data is None:
             loaded = self.study.data.load()
-            loaded.require_classes("the study of accuracies")
+            self.study.target.check(loaded)
             self._data = held_out(loaded, self.study.seed) if self.study.validation else loaded
         return self._data
 
@@ -122,25 +129,22 @@ class _Running:
                     made.save(self.folder.set_file(key))
             advance(len(todo), "")
 
-    def train_networks(self) -> dict[str, tuple[float, ...]]:
-        """The test accuracies of the networks trained on each set."""
+    def train_networks(self) -> dict[str, dict[str, Any]]:
+        """What was measured of the networks trained on each set."""
         study = self.study
-        known = {line["set"]: tuple(line["accuracies"]) for line in self.folder.accuracies.read()}
+        known = {line["set"]: line for line in self.folder.accuracies.read()}
         todo = [key for key in study.keys if key not in known]
         if todo:
             policy = self._policy(todo)
             with self.shown("training networks", len(todo)) as advance:
                 for done, key in enumerate(todo):
                     advance(done, key)
-                    made = self._set(key)
-                    evaluation = evaluate(
-                        TrainingSet.made(made, self.data),
-                        self.data,
-                        study.protocol,
-                        Runtime(self.seed("accuracy"), self.device, compile=policy),
-                    )
-                    known[key] = evaluation.accuracies
-                    self.folder.accuracies.append({"set": key, **evaluation.as_dict()})
+                    made = TrainingSet.made(self._set(key), self.data)
+                    runtime = Runtime(self.seed("accuracy"), self.device, compile=policy)
+                    evaluator = study.target.evaluator(self.data, study.protocol, runtime)
+                    evaluation = evaluate_each(evaluator, lambda trial, made=made: made)
+                    known[key] = {"set": key, **study.target.line(evaluation, self.data)}
+                    self.folder.accuracies.append(known[key])
                 advance(len(todo), "")
         return {key: known[key] for key in study.keys}
 
@@ -192,13 +196,15 @@ class _Running:
             advance(done, "")
         return known
 
-    def described(self, accuracies: dict[str, tuple[float, ...]], values: dict[Pair, list[dict[str, Any]]]) -> Findings:
+    def described(self, measured: dict[str, dict[str, Any]], values: dict[Pair, list[dict[str, Any]]]) -> Findings:
         """The report, on what all the stages left."""
         study, lines = self.study, self.folder.accuracies.read()
+        clean = {key: study.target.clean(line) for key, line in measured.items()}
         reference = study.reference and (study.reference.view, study.reference.discrepancy)
         return found(
-            accuracies,
+            {key: study.target.values(line) for key, line in measured.items()},
             values,
+            clean={key: own for key, own in clean.items() if own is not None},
             reference=reference,
             resamples=study.resamples,
             confidence=study.confidence,
@@ -206,7 +212,7 @@ class _Running:
             about={
                 "data": study.data_name,
                 "part": "validation" if study.validation else "test",
-                "examples": lines[0]["test_examples"],
+                **study.target.described(lines),
                 "real": study.real,
                 "protocol": study.protocol.title,
                 "protocol_hash": study.protocol.hash,

@@ -85,7 +85,7 @@ def test_the_study_leaves_a_report_and_computes_nothing_twice(
     def never(*arguments: Any, **options: Any) -> None:
         raise AssertionError("was computed again")
 
-    for name in ("evaluate", "embedded", "measured"):
+    for name in ("evaluate_each", "embedded", "measured"):
         monkeypatch.setattr(running, name, never)
     monkeypatch.setattr(Digits, "load", never)
     assert study("--json") == 0
@@ -96,7 +96,7 @@ def test_an_interrupted_study_goes_on(
     study: Any, no_pictures: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ):
     """Stopped at every stage in turn, with a line cut off, it ends with the same values as one that was left alone."""
-    calls = {"evaluate": 2, "measured": 1}
+    calls = {"evaluate_each": 2, "measured": 1}
     for name, most in calls.items():
         original, made = getattr(running, name), []
 
