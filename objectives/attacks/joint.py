@@ -17,8 +17,8 @@ __all__ = ["JointAscent"]
 @dataclass(frozen=True, kw_only=True)
 class JointAscent:
     """sup over ‖δᵢ‖ <= ε of F(x₁ + δ₁, ..., xₙ + δₙ), approximately: projected steepest ascent from the points themselves and
-    from random starts. The best of all that was visited counts, so that more steps or starts never lower the value, and it is
-    at least F(x₁, ..., xₙ).
+    from random starts. The largest value of all that was visited counts. It is at least F(x₁, ..., xₙ) and at most the
+    supremum, and with a given ``step`` more steps or starts never lower it.
 
     An :class:`~objectives.attacks.Attack` maximises a loss of each example on its own; here all of them move together.
 

@@ -27,8 +27,9 @@ class Worst(Term, kind="worst"):
     """sup over ‖δᵢ‖ <= ε of Σ_g D(φ # {xᵢ + δᵢ}_g, φ # Q_g): a match against the worst real side in a ball.
 
     The supremum is over all the examples of a real batch together, by projected steepest ascent from the examples themselves
-    and from random starts. The best of all that was visited counts, so that the value never falls with more steps. The gradient
-    by the synthetic side is that at the worst real side (Danskin's theorem).
+    and from random starts. The largest value of all that was visited counts: it is no smaller than the plain match, and with a
+    given ``step`` it never falls with more steps. The gradient by the synthetic side is that at the worst real side (Danskin's
+    theorem).
 
     The derivative of D by the real side is that by the synthetic side with the sides exchanged, which is right where D is
     symmetric; others are refused. Every step takes 1 + restarts x (steps + 1) forward and restarts x steps backward passes of
