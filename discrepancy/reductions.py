@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from discrepancy.errors import InvalidInput
 from discrepancy.parts import Part
@@ -145,6 +146,6 @@ class CVaR(Weighing, kind="cvar"):
     def factors(self, values: Float[Tensor, "*g n"], share: Float[Tensor, "*g n"]) -> Float[Tensor, "*g n"]:
         order = values.argsort(-1, descending=True)
         mass = share.gather(-1, order)
-        before = mass.cumsum(-1) - mass
+        before = functional.pad(mass.cumsum(-1)[..., :-1], (1, 0))
         taken = torch.minimum(mass, (self.fraction - before).clamp(min=0))
         return torch.zeros_like(taken).scatter(-1, order, taken / taken.sum(-1, keepdim=True))

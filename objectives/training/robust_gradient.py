@@ -89,11 +89,11 @@ class SharpnessAwareGradient(RobustGradient):
         there = {name: value.detach().clone().requires_grad_() for name, value in parameters.items()}
         found = self.base(there, points, targets, weights, size, generator)
         slopes = {name: value.grad for name, value in there.items() if value.grad is not None}
-        length = torch.stack([slope.square().sum() for slope in slopes.values()]).sum().sqrt()
-        scale = self.radius / length.clamp(min=torch.finfo(length.dtype).tiny)
+        lengths = [torch.linalg.vector_norm(slope, dtype=torch.float64) for slope in slopes.values()]
+        length = torch.linalg.vector_norm(torch.stack(lengths))
         with torch.no_grad():
             for name, slope in slopes.items():
-                there[name].add_(scale * slope)
+                there[name].add_(self.radius * (slope / length.clamp(min=torch.finfo(slope.dtype).tiny)))
                 there[name].grad = None
         self.base(there, points, targets, weights, size, generator)
         for name, value in parameters.items():

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from discrepancy.scale import directions
+
 __all__ = ["Order", "curvatures", "input_gradients", "squared_jacobians"]
 
 Order = Literal["first", "second"]
@@ -30,9 +32,7 @@ def curvatures(losses: Losses, points: Float[Tensor, "n ..."], step: float, orde
     with a step h in the units of the points. An example whose gradient is zero does not move, and has the value 0.
     """
     slopes = input_gradients(losses, points)
-    flat = slopes.detach().flatten(1)
-    lengths = flat.norm(dim=1).clamp(min=torch.finfo(flat.dtype).tiny)
-    moved = points + step * (flat / lengths[:, None]).reshape(points.shape)
+    moved = points + step * directions(slopes)
     if order == "first":
         return (losses(moved) - losses(points)).abs()
     return _attached((input_gradients(losses, moved) - slopes).flatten(1).square().sum(1), points)

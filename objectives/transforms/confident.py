@@ -23,9 +23,15 @@ from objectives.training.training import Training
 __all__ = ["Confident", "confident_classes", "out_of_sample"]
 
 
+ROUNDING = 1e-6
+"""Of probabilities in float32; that of cleanlab."""
+
+
 def confident_classes(probabilities: Float[Tensor, "n c"], labels: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
     """The class of each example of which the network is confident, argmax over {l : p(l|x) >= t_l} of p(l|x), and -1 where it
-    is of none. The threshold t_l is the mean of p(l|x) over the examples with label l.
+    is of none. The threshold t_l is the mean of p(l|x) over the examples with label l. Probabilities that differ by 1e-6 are
+    taken for equal to a threshold, and those below 1e-6 for zero, of which no network is confident. Of several classes with the
+    largest probability it is the label, where that is one of them, else the first.
 
     The confident joint C[i, j] is the number of examples with label i and confident class j.
 
@@ -43,9 +49,11 @@ def confident_classes(probabilities: Float[Tensor, "n c"], labels: Int[Tensor, "
     found = probabilities.double()
     own = functional.one_hot(labels, found.shape[1]).double()
     thresholds = (own * found).sum(0) / own.sum(0)
-    confident = found >= thresholds
-    best = found.masked_fill(~confident, -1.0).argmax(1)
-    return best.where(confident.any(1), -1)
+    confident = found >= (thresholds - ROUNDING).clamp(min=ROUNDING)
+    found = found.masked_fill(~confident, -1.0)
+    largest = found.amax(1)
+    best = torch.where(found.gather(1, labels[:, None])[:, 0] == largest, labels, found.argmax(1))
+    return best.where(largest > 0, -1)
 
 
 class Confident(RealTransform, kind="confident"):

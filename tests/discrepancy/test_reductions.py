@@ -49,6 +49,12 @@ def test_cvar_of_everything_is_proportional() -> None:
     torch.testing.assert_close(CVaR(fraction=1.0)(VALUES, SHARE), Proportional()(VALUES, SHARE), rtol=1e-12, atol=0)
 
 
+def test_cvar_of_a_mass_that_is_small_beside_the_last() -> None:
+    """Half of the fraction has the value 3: (3 + 1) / 2, also in float32, where 5e-10 + 1 is 1."""
+    values, share = torch.tensor([1.0, 3.0]), torch.tensor([1.0, 5e-10])
+    assert float(CVaR(fraction=1e-9)(values, share)) == pytest.approx(2.0, rel=1e-6)
+
+
 def test_cvar_gradient_is_the_worst_mass() -> None:
     values = VALUES.clone().requires_grad_(True)
     (gradient,) = torch.autograd.grad(CVaR(fraction=0.4)(values, SHARE), values)

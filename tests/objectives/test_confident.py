@@ -70,6 +70,16 @@ def test_the_most_likely_class_does_not_count_below_its_threshold() -> None:
     assert confident_classes(p, torch.tensor([0, 0, 1, 1])).tolist() == [0, -1, -1, 1]
 
 
+def test_no_class_is_confident_with_probability_zero() -> None:
+    """No example is given class 2 at all, so t_2 = 0, and the last row is below t_0 = 0.75 and t_1 = 1 with the others."""
+    p = torch.tensor([[0.9, 0.1, 0.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.6, 0.4, 0.0]])
+    assert confident_classes(p, torch.tensor([0, 1, 2, 0])).tolist() == [0, 1, 0, -1]
+
+
+def test_equal_probabilities_speak_for_the_label() -> None:
+    assert confident_classes(torch.full((3, 2), 0.5), torch.tensor([0, 1, 1])).tolist() == [0, 1, 1]
+
+
 def test_the_confident_joint_is_that_of_cleanlab() -> None:
     """Frozen: cleanlab 2.9.0, compute_confident_joint(labels, p, calibrate=False, return_indices_of_off_diagonals=True). It
     counts alike where the most likely class is above its threshold, as it is in all these rows."""

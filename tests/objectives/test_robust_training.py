@@ -81,6 +81,16 @@ def test_the_sharpness_aware_gradient_is_that_a_step_of_the_radius_uphill() -> N
     torch.testing.assert_close(found["loss"], here.detach())
 
 
+def test_a_step_uphill_has_the_length_of_the_radius_where_the_loss_is_nearly_flat() -> None:
+    """Weights of 1e-28 stand for a network that is as sure of its classes: squares of its slopes are zero in float32."""
+    gradients = []
+    for factor in (1.0, 1e-28):
+        parameters, points, targets, weights = batch()
+        SharpnessAwareGradient(PLAIN, 0.3)(parameters, points, targets, factor * weights, 7, generator())
+        gradients.append(torch.cat([value.grad.flatten() for value in parameters.values() if value.grad is not None]))
+    torch.testing.assert_close(1e28 * gradients[1], gradients[0], atol=1e-4, rtol=1e-3)
+
+
 @pytest.mark.parametrize(
     "training",
     [

@@ -1,5 +1,6 @@
 """Input gradients, Jacobians and curvature: by finite differences, as penalties of a run, and in training."""
 
+import math
 from typing import Any
 
 import pytest
@@ -45,6 +46,20 @@ def differences(function: Any, x: Tensor, h: float = 1e-6) -> Tensor:
         (function(x + h * unit) - function(x - h * unit)) / (2 * h) for unit in torch.eye(x.shape[1], dtype=x.dtype)
     ]
     return torch.stack(columns, -1)
+
+
+@pytest.mark.parametrize("gap", [20.0, 60.0])
+def test_a_network_that_is_sure_of_a_class_is_flat(gap: float) -> None:
+    """f(x) = (gap, x₁²): with p = exp(x₁² - gap), the slope is 2 x₁ p, whose square is zero in float32 at the larger gap. From
+    x₁ = 1 to 2 the curvature is (4 exp(4 - gap) - 2 exp(1 - gap))²."""
+    x = torch.tensor([[1.0, 5.0]])
+
+    def loss(x: Tensor) -> Tensor:
+        return functional.cross_entropy(torch.stack([0 * x[:, 0] + gap, x[:, 0].square()], 1), torch.tensor([0]))[None]
+
+    expected = (4 * math.exp(4 - gap) - 2 * math.exp(1 - gap)) ** 2
+    assert curvatures(loss, x, 1.0, "second").item() == pytest.approx(expected, rel=1e-4)
+    assert curvatures(loss, x, 1.0, "first").item() == pytest.approx(math.exp(4 - gap) - math.exp(1 - gap), abs=1e-6)
 
 
 def test_values_are_those_of_finite_differences() -> None:
