@@ -173,10 +173,7 @@ def survivors(
     series: dict[str, tuple[Attack, ...]] = {
         "fgsm": (FGSM(eps=eps, norm=norm),),
         "pgd": (PGD(eps=eps, norm=norm, steps=suite.steps, restarts=suite.restarts),),
-        "apgd": (
-            APGD(eps=eps, norm=norm),
-            *((APGD(eps=eps, norm=norm, aim="targets"),) if labels.shape[1] >= 4 else ()),
-        ),
+        "apgd": (APGD(eps=eps, norm=norm), APGD(eps=eps, norm=norm, aim="targets")),
     }
     points = units.clone()
     right = torch.ones(len(units), dtype=torch.bool, device=units.device)

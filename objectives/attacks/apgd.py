@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from discrepancy.errors import InvalidInput
 from discrepancy.parts import check_choice, check_least
 from objectives.attacks.base import Attack, Search
 from objectives.attacks.threat import Norm
@@ -36,7 +35,7 @@ class APGD(Attack, kind="apgd"):
         restarts: random starts.
         aim: ``loss``: the loss that is to be maximised, the cross-entropy unless said otherwise (APGD-CE). ``targets``: for
             each of the wrong classes with the largest logits, another ascent on the targeted difference of logits ratio,
-            :func:`targeted_dlr` (APGD-T); it needs four classes.
+            :func:`targeted_dlr` (APGD-T).
         classes: the number of these classes at most.
 
     References: Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks (Croce & Hein,
@@ -72,10 +71,6 @@ class APGD(Attack, kind="apgd"):
             for _ in range(self.restarts):
                 self._climb(search, ball.random(generator))
             return
-        if logits.shape[1] < 4:
-            raise InvalidInput(
-                f"'aim' is targets, whose loss compares four classes, but there are {logits.shape[1]}; use aim: loss"
-            )
         others = logits.masked_fill(labels == labels.amax(1, keepdim=True), -torch.inf).argsort(1, descending=True)
         for place in range(min(self.classes, logits.shape[1] - 1)):
             for _ in range(self.restarts):
@@ -175,9 +170,10 @@ def targeted_dlr(
     logits: Float[Tensor, "n c"], labels: Float[Tensor, "n c"], targets: Int[Tensor, " n"]
 ) -> Float[Tensor, " n"]:
     """-(z_y - z_t) / (z_π1 - (z_π3 + z_π4) / 2), z_π1 >= z_π2 >= ... the sorted logits, for a target class t (equation 6 of the
-    paper; free of the scale of the logits)."""
+    paper; free of the scale of the logits). With two or three classes it is -(z_y - z_t)."""
+    difference = logits.gather(1, labels.argmax(1)[:, None]) - logits.gather(1, targets[:, None])
+    if logits.shape[1] < 4:
+        return -difference[:, 0]
     ordered = logits.sort(1, descending=True).values
     spread = ordered[:, 0] - 0.5 * (ordered[:, 2] + ordered[:, 3])
-    own, aimed = labels.argmax(1), targets
-    difference = logits.gather(1, own[:, None]) - logits.gather(1, aimed[:, None])
     return -difference[:, 0] / (spread + 1e-12)

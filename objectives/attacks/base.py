@@ -30,8 +30,11 @@ def cross_entropies(logits: Float[Tensor, "n c"], labels: Float[Tensor, "n c"]) 
 class Attack(Part, family=True):
     """max over ‖δ‖ <= ε of a loss of f(x + δ), approximately, for each example of a batch on its own.
 
-    The point that is returned is the best of all that were visited, the example itself included, so that more steps never
-    lower the loss. It lies in the ball and within the limits of valid values.
+    The point that is returned is the best of all that were visited, the example itself included, so that more starts, or more
+    steps of one size, never lower the loss. It lies in the ball and within the limits of valid values.
+
+    The cross-entropy of float32 logits that are some hundred apart has no slope, so that none but a random start may find a
+    larger one. The loss of :class:`~objectives.attacks.apgd.APGD` with ``aim: targets`` does not depend on their scale.
 
     Args:
         eps: ε, for values in [0, 1]; 8/255 is 0.0314.
@@ -59,7 +62,7 @@ class Attack(Part, family=True):
 
 class Search:
     """The search for the best point of each ball: one that is misclassified where ``stop`` is set and there is one, else that
-    of the largest loss. A loss that is NaN is no improvement.
+    of the largest loss. A loss that is NaN is no improvement, and an example whose logits are NaN is misclassified.
 
     Args:
         classify: the network.
@@ -95,7 +98,7 @@ class Search:
             self.points = torch.where(column, points.detach(), self.points)
             self.values = torch.where(better, values.detach(), self.values)
             return
-        won = logits.argmax(1) != self.labels[rows].argmax(1)
+        won = (logits.argmax(1) != self.labels[rows].argmax(1)) | logits.isnan().any(1)
         better = ((values > self.values[rows]) & (won | ~self.won[rows])) | (won & ~self.won[rows])
         chosen = rows[better]
         self.points[chosen], self.values[chosen] = points.detach()[better], values.detach()[better]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from discrepancy.errors import InvalidInput
 from discrepancy.parts import check_choice
+from discrepancy.scale import directions
 from objectives.data.spec import Described
 from objectives.data.units import Normalisation
 
@@ -136,16 +137,20 @@ class Ball:
         return Ball(self.threat, self.centre[rows], self.low, self.high)
 
     def projected(self, points: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
-        """The points moved into the ball: to the nearest of it for L∞, and for L2 along the radius and then into the limits."""
+        """The points moved into the ball: to the nearest of it for L∞, and for L2 along the radius and then into the limits,
+        or between these and the centre where it lies outside of them."""
         eps, centre = self.threat.eps, self.centre
         if self.threat.norm == "linf":
             inside = points.clamp(self.low, self.high).clamp(centre - eps, centre + eps)
-            outside = (inside - centre).abs() > eps  # centre ± ε is rounded
-            return torch.where(outside, torch.nextafter(inside, centre), inside)
-        moved = points - centre
-        lengths = self._lengths(moved)
-        factor = torch.where(lengths > eps, eps * (1 - 1e-6) / lengths.clamp(min=torch.finfo(moved.dtype).tiny), 1.0)
-        return (centre + factor * moved).clamp(self.low, self.high)
+            outside = (inside - centre).abs() > eps
+        else:
+            moved = points - centre
+            lengths, least = self._lengths(moved), torch.finfo(moved.dtype).tiny
+            on_border = centre + moved * (eps * (1 - 1e-6) / lengths.clamp(min=least))
+            low, high = centre.clamp(max=self.low), centre.clamp(min=self.high)
+            inside = torch.where(lengths > eps, on_border, points).clamp(low, high)
+            outside = self._lengths(inside - centre) > eps
+        return torch.where(outside, torch.nextafter(inside, centre), inside)  # sums with the centre are rounded
 
     def random(self, generator: torch.Generator) -> Float[Tensor, "n ..."]:
         """A uniform random point of each ball, moved into the limits; drawn on the CPU."""
@@ -160,17 +165,18 @@ class Ball:
         return self.projected(centre + moved.to(centre.device))
 
     def uphill(self, gradient: Float[Tensor, "n ..."], size: Float[Tensor, " n"] | float) -> Float[Tensor, "n ..."]:
-        """The step of this ``size`` in the norm along which a linear function rises most: its sign for L∞, itself for L2."""
-        if self.threat.norm == "linf":
-            direction = gradient.sign()
-        else:
-            direction = gradient / self._lengths(gradient).clamp(min=torch.finfo(gradient.dtype).tiny)
+        """The step of this ``size`` in the norm along which a linear function rises most: its sign for L∞, itself for L2.
+        A slope that is NaN counts as none."""
+        known = torch.nan_to_num(gradient)
+        direction = known.sign() if self.threat.norm == "linf" else directions(known)
         return direction * (_column(size, gradient) if isinstance(size, Tensor) else size)
 
     @staticmethod
     def _lengths(moved: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
-        lengths = torch.linalg.vector_norm(moved.flatten(1), dim=1)
-        return _column(lengths, moved)
+        lengths = torch.linalg.vector_norm(
+            moved.flatten(1), dim=1, dtype=torch.float64
+        )  # float32 loses 1e-5 at 1e5 pixels
+        return _column(lengths.to(moved.dtype), moved)
 
 
 def _column(values: Float[Tensor, " n"], like: Tensor) -> Tensor:

@@ -183,9 +183,9 @@ def test_a_radius_in_the_units_of_bytes_is_refused() -> None:
     found_by(PGD(eps=8.0, norm="l2", steps=1))  # two images of 64 pixels are up to 8 apart
 
 
-def test_targets_need_four_classes() -> None:
-    with pytest.raises(InvalidInput, match="there are 3; use aim: loss"):
-        found_by(APGD(aim="targets"))
+def test_the_targeted_ratio_of_few_classes_is_the_difference() -> None:
+    logits = torch.tensor([[3.0, 1.0, -1.0]])
+    assert targeted_dlr(logits, torch.eye(3)[[1]], torch.tensor([0])).tolist() == [2.0]
 
 
 def test_a_network_whose_loss_is_nan_leaves_the_points() -> None:
