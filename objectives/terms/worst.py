@@ -27,9 +27,9 @@ class Worst(Term, kind="worst"):
     """sup over ‖δᵢ‖ <= ε of Σ_g D(φ # {xᵢ + δᵢ}_g, φ # Q_g): a match against the worst real side in a ball.
 
     The supremum is over all the examples of a real batch together, by projected steepest ascent from the examples themselves
-    and from random starts. The largest value of all that was visited counts: it is no smaller than the plain match, and with a
-    given ``step`` it never falls with more steps. The gradient by the synthetic side is that at the worst real side (Danskin's
-    theorem).
+    and from random starts. The largest value of all that was visited counts, for each group on its own unless the network looks
+    at whole batches: it is no smaller than the plain match, and with a given ``step`` it never falls with more steps. The
+    gradient by the synthetic side is that at the worst real side (Danskin's theorem).
 
     The derivative of D by the real side is that by the synthetic side with the sides exchanged, which is right where D is
     symmetric; others are refused. Every step takes 1 + restarts x (steps + 1) forward and restarts x steps backward passes of
@@ -156,10 +156,11 @@ class BoundWorst(BoundTerm):
             mine = self._summaries(self._synthetic(view, fixed, view.synthetic.weights.detach()), view)
         generator = engine.rng("worst", self.name, view.at.draw.network, view.at.draw.augmentation, view.at.draw.batch)
 
-        def apart(x: Tensor) -> Tensor:
-            return self._against(mine, self._real(view, examples, space.to_normalised(x)), view).sum()
+        def apart(x: Tensor) -> Float[Tensor, " g"]:
+            return self._against(mine, self._real(view, examples, space.to_normalised(x)), view)
 
-        return space.to_normalised(term.ascent.highest(apart, ball, generator))
+        groups = None if engine.whole_batches else examples.numbers(term.worst.by).to(engine.device)
+        return space.to_normalised(term.ascent.highest(apart, ball, generator, groups))
 
     def _real(self, view: View, examples: Examples, points: Tensor) -> Measure:
         """The features of these points in place of the real examples, by group."""

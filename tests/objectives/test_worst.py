@@ -1,18 +1,24 @@
 """The supremum of a match over a ball around the real examples."""
 
+from itertools import pairwise
 from typing import Any
 
+import far
 import pytest
 import torch
 from gate import decoded, problem
-from small import NETWORK, images
+from small import NETWORK, images, table
 
-from discrepancy import MMD, EnergyDistance, Gaussian, MeanGradients, Risk
+from discrepancy import MMD, EnergyDistance, Gaussian, MeanGradients, Risk, kernels
 from discrepancy.embeddings import Features, Identity, LossGradient
 from discrepancy.errors import InvalidInput
+from discrepancy.networks import ConvNet
 from objectives.attacks import UnitSpace
+from objectives.condensation import condense
 from objectives.contexts import Fresh, Pool
-from objectives.solvers import Descent
+from objectives.engine.runtime import Runtime
+from objectives.solvers import Descent, Problem
+from objectives.synthetic.pixels import Pixels
 from objectives.terms.match import Match
 from objectives.terms.worst import Worst
 from objectives.training.augmentation import Siamese
@@ -66,6 +72,89 @@ def test_more_steps_and_starts_are_never_worse() -> None:
         values.append(float(some.engine(1).evaluate(decoded(some), 0).total))
     assert values == sorted(values)
     assert values[0] < values[2]
+
+
+def each(term: Worst) -> torch.Tensor:
+    """The value of every class."""
+    some = problem(term)
+    engine = some.engine(1)
+    view = engine.view(decoded(some), 0, term.default_name)
+    return engine.terms[term.default_name].value(view).detach()
+
+
+def test_the_best_of_each_class_counts() -> None:
+    """Long steps overshoot, some in one class and some in another; a sum over classes is largest where each of them is."""
+    match = Match(MMD(kernel=Gaussian(lengthscale=3.0)), via=Features())
+    values = [each(Worst(match, eps=0.3, step=0.25, steps=steps)) for steps in range(1, 7)]
+    for fewer, more in pairwise(values):
+        assert bool((more >= fewer * (1 - 1e-12)).all())
+
+
+@pytest.mark.filterwarnings("ignore:batch normalisation of")  # six examples are few
+def test_whole_batches_are_taken_together() -> None:
+    """With the statistics of a batch no class stands on its own, so the sum over the classes is what never falls."""
+    network = ConvNet(width=4, depth=1, norm="batch")
+    values = []
+    for steps in (1, 2, 3, 4):
+        term = Worst(Match(MMD(), via=Features()), eps=0.3, step=0.2, steps=steps)
+        some = problem(term, Fresh(network=network, batch=5))
+        values.append(float(some.engine(1).evaluate(decoded(some), 0).total))
+    assert values == sorted(values)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_where_both_sides_are_equal_there_is_a_supremum_too(norm: Any) -> None:
+    """One example a class on either side, in one place: sup ‖δ‖² is d ε² or ε² in their units, and the slope there is zero."""
+    data = table(sizes=(1, 1, 1))
+    term = Worst(Match(MMD(), via=Identity()), eps=0.3, norm=norm, steps=10)
+    some = Problem(
+        data.train, term.as_objective(), Fresh(batch=1), Pixels(per_class=1, start="real"), Runtime(dtype=torch.float64)
+    )
+    here = decoded(some)
+    scale = 1 / torch.tensor(data.normalisation.std, dtype=torch.float64)
+    value = float(some.engine(1).evaluate(here, 0).total)
+    if norm == "linf":
+        assert value == pytest.approx(3 * float((0.3 * scale).square().sum()), rel=1e-6)
+    else:
+        assert 3 * 0.09 * float(scale.square().min()) < value <= 3 * 0.09 * float(scale.square().max()) * (1 + 1e-6)
+
+
+def test_a_lengthscale_that_is_measured_is_one_number() -> None:
+    term = Worst(Match(MMD(kernel=Gaussian(lengthscale=kernels.Median())), via=Features()), eps=0.1)
+    some = problem(term)
+    engine = some.engine(1)
+    found = engine.terms["worst_mmd"].resolved["match"][""]
+    assert isinstance(found.kernel.lengthscale, float)
+    again = problem(Worst(Match(found, via=Features()), eps=0.1)).engine(1).evaluate(decoded(some), 0)
+    torch.testing.assert_close(engine.evaluate(decoded(some), 0).total, again.total, rtol=1e-12, atol=0)
+
+
+def test_autocast_changes_nothing() -> None:
+    def condensed() -> torch.Tensor:
+        objective = Worst(Match(MMD(kernel=Gaussian(lengthscale=3.0)), via=Features()), eps=0.05)
+        context = Fresh(network=NETWORK, batch=4)
+        return condense(images(), objective, context=context, per_class=1, steps=2, compile="never").points
+
+    plain = condensed()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert condensed().equal(plain)
+
+
+@pytest.mark.cuda
+def test_no_step_of_the_search_waits_for_the_device(pretended: torch.device) -> None:
+    def waits(steps: int) -> int:
+        term = Worst(Match(MMD(), via=Features()), steps=steps, restarts=2)
+        runtime = Runtime(device=pretended, compile="never")
+        some = Problem(
+            images().train, term.as_objective(), Fresh(network=NETWORK, batch=5), Pixels(per_class=2), runtime
+        )
+        solving = Descent(steps=2).start(some)
+        solving.advance()
+        before = sum(far.host_waits().values())
+        solving.advance()
+        return sum(far.host_waits().values()) - before
+
+    assert waits(6) == waits(1)
 
 
 def test_points_stay_in_the_ball_and_the_limits() -> None:
