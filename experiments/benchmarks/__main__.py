@@ -1,6 +1,6 @@
 """``make bench``: every benchmark, or those named, as one table with the machine that it ran on.
 
-python -m experiments.benchmarks [pairwise] [transport] [distribution_matching] [summarising] [evaluation] [--json FILE]
+python -m experiments.benchmarks [NAME ...] [--json FILE]
 """
 
 import argparse
@@ -18,7 +18,7 @@ from objectives.storage import json_text, write_text
 
 __all__ = ["main"]
 
-BENCHMARKS = ("pairwise", "transport", "distribution_matching", "summarising", "evaluation")
+BENCHMARKS = ("pairwise", "transport", "distribution_matching", "summarising", "evaluation", "robustness")
 
 
 def main() -> None:

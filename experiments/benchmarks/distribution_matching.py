@@ -20,6 +20,7 @@ from objectives.contexts import Context
 from objectives.engine.compile import Policy
 from objectives.engine.runtime import Runtime
 from objectives.solvers import Problem
+from objectives.terms.objective import Summand
 
 __all__ = ["rows"]
 
@@ -70,12 +71,18 @@ def random_images(n: int, side: int = 32) -> LabelledData:
 
 
 def started(
-    data: LabelledData, context: Context, policy: Policy, cold: dict[str, float], name: str, fill: int = 1
+    data: LabelledData,
+    context: Context,
+    policy: Policy,
+    cold: dict[str, float],
+    name: str,
+    fill: int = 1,
+    objective: Summand = Match(MMD(), via=Features()),  # noqa: B008  (frozen)
 ) -> Callable[[], object]:
-    """A step of DM in this context, after ``fill`` steps whose time goes into ``cold``."""
+    """A step of DM, or of another objective, in this context, after ``fill`` steps whose time goes into ``cold``."""
     problem = Problem(
         data.train,
-        Match(MMD(), via=Features()).as_objective(),
+        objective.as_objective(),
         context,
         Pixels(per_class=PER_CLASS),
         Runtime(compile=policy),

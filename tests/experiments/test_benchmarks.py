@@ -8,7 +8,16 @@ import torch
 
 from discrepancy.networks import ConvNet
 from experiments.benchmarks import __main__ as benchmarks
-from experiments.benchmarks import calls, distribution_matching, evaluation, levels, pairwise, summarising, timing
+from experiments.benchmarks import (
+    calls,
+    distribution_matching,
+    evaluation,
+    levels,
+    pairwise,
+    robustness,
+    summarising,
+    timing,
+)
 from experiments.benchmarks.timing import alternating, beside
 from objectives import Fresh
 
@@ -47,6 +56,19 @@ def test_calls_of_a_step():
     assert sum(call.function == "ChainNetwork.__call__" for call in found) == 2
     assert min(call.depth for call in found[1:]) == 1
     assert {call.module.split("/")[0] for call in found} == {"discrepancy", "objectives"}
+
+
+def test_robustness():
+    """A backward pass to the examples has the products of a forward one. So a plain step passes the real batch once and the
+    synthetic set twice, and one with the worst real side the real batch 1 + 6 + 5 times."""
+    plain, attacked, worst = robustness.rows(rounds=1, width=4, side=8)
+    real, synthetic = 10 * robustness.BATCH, 10 * distribution_matching.PER_CLASS
+    times = (12 * real + 2 * synthetic) / (real + 2 * synthetic)
+    assert plain["what"].endswith(": 1.00x the operations")
+    assert attacked["what"].endswith(": 1.00x the operations")
+    assert worst["what"].endswith(f": {times:.2f}x the operations")
+    assert plain["ratio"] == 1
+    assert worst["ratio"] < 1
 
 
 def test_summarising():
