@@ -102,7 +102,7 @@ def covering_bound(data: LabelledData, synthetic: SyntheticSet, threat: Threat) 
     space, order = UnitSpace.of(data, dtype=torch.float64), ORDERS[threat.norm]
     present = synthetic.weights > 0
     # Not 'normalised' of the set: a set may have units of its own.
-    own = space.to_unit(data.normalisation.apply(synthetic.points[present].double())).flatten(1)
+    own = space.to_unit(data.normalisation.apply(synthetic.points[present], torch.float64)).flatten(1)
     numbers, radii = synthetic.numbers[present], {}
     for label, (name, members) in enumerate(zip(data.classes, train.members, strict=True)):
         if not bool((numbers == label).any()):
