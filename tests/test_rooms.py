@@ -43,6 +43,7 @@ ROOMS = {
         {"terms"},
         {"engine"},
         {"solvers"},
+        {"covering_numbers"},
         {"teacher", "methods"},
         {"transforms"},
         {"condensation"},
