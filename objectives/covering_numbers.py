@@ -77,6 +77,8 @@ def covering_number(
         CoveringNumber(rows=(1, 3), at_least=2)
     """
     x = as_tensor(points, "points")
+    if x.ndim < 2:
+        raise InvalidInput(f"'points' must have shape (n, ...), got {tuple(x.shape)}; use points[:, None] for numbers")
     if not len(x):
         raise InvalidInput("there are no points to cover")
     x = x.detach().cpu().flatten(1).double()

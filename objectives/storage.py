@@ -251,7 +251,9 @@ def _unwritten(path: Path, error: OSError) -> StorageError:
     if isinstance(error, StorageError):
         return error
     if not path.parent.exists():
-        return StorageError(f"'{path}' could not be written: its folder is gone; restore it, or choose another folder")
+        return StorageError(
+            f"'{path}' could not be written: its folder does not exist; make it, or choose another folder"
+        )
     forbidden = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
     remedy = "choose another folder" if forbidden else "free space or choose another folder"
     return StorageError(f"'{path}' could not be written ({error.strerror or error}); {remedy}")

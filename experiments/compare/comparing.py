@@ -65,6 +65,10 @@ class _Comparing:
         if request.worst is not None:
             space = UnitSpace.between(self.real.limits, self.real.normalisation, len(self.real.shape))
             space.ball(request.worst.threat, torch.zeros(1, *self.real.shape))  # refuses one that is too large
+            if self.real.limits is None:
+                self.note(
+                    f"the limits of the values of '{self.real.name}' are not known, so the radius is in their units"
+                )
         self.sets = [side_of(name, what, request.root) for name, what in request.sets]
         check(self.real, self.sets, request.by)
         sides = (self.real, *self.sets)

@@ -142,8 +142,8 @@ def _notes(answer: Answer) -> list[str]:
         worst = answer.config["worst"]
         lines.append(
             f"{PLAIN}, {_worst(answer)}: the value without the correction of the estimate, and the largest value found for "
-            f"real examples that move within the ball (radius for values in 0 .. 1), in {worst['steps']} steps, starts: "
-            f"{worst['restarts']}"
+            "real examples that move within the ball (radius for values in 0 .. 1 where their limits are known); steps: "
+            f"{worst['steps']}, starts: {worst['restarts']}"
         )
     lines += [f"note: {note}" for note in answer.notes]
     versions = answer.versions

@@ -20,8 +20,8 @@ BLIND = 0.01
 def failed_checks(row: Evaluation, suite: Suite) -> tuple[str, ...]:
     """What does not hold of a row, in words; one standard error of an accuracy p on n examples is √(p (1 - p) / n).
 
-    Checked are: accuracy does not rise with ε; it is zero where the ball is huge; AutoAttack (or APGD) leaves no more than PGD;
-    points found on another network are no stronger than those found on the network itself."""
+    Checked are: accuracy does not rise with ε; it is zero where the ball is huge, if values have limits; AutoAttack (or APGD)
+    leaves no more than PGD; points found on another network are no stronger than those found on the network itself."""
     problems, n = [], row.robust[0]["examples"]
     means = {
         threat.name: {name: fmean(one["attacks"][threat.name][name] for one in row.robust) for name in own}
@@ -35,8 +35,8 @@ def failed_checks(row: Evaluation, suite: Suite) -> tuple[str, ...]:
             for (smaller, first), (larger, second) in pairwise(values):
                 if second > first + _error(first, n):
                     problems.append(f"{name} leaves more at {larger} than at {smaller}")
-    huge = fmean(one["huge"] for one in row.robust)
-    if huge > BLIND:
+    left = [one["huge"] for one in row.robust if one["huge"] is not None]
+    if left and (huge := fmean(left)) > BLIND:
         problems.append(f"pgd leaves {100 * huge:.1f} % in a ball in which all images can be made alike")
     for threat in suite.threats:
         own, strongest = means[threat.name], suite.strongest

@@ -37,7 +37,7 @@ class RobustEvaluator(NetworkEvaluator):
         examples      the number of attacked examples
         attacks       by threat and attack, the accuracy on the attacked examples; ``none`` is that without an attack
         transfer      by threat, the accuracy on the points that ``pgd`` found on the network before
-        huge          the accuracy under ``pgd`` in a ball that makes all images alike
+        huge          the accuracy under ``pgd`` in a ball that makes all images alike; None without known limits of values
         corruptions   by corruption, the accuracy at each of the five severities
         calibration   the expected calibration error
         worst_class, worst_group      the smallest accuracy of a class, of a group of the test examples
@@ -96,9 +96,16 @@ class RobustEvaluator(NetworkEvaluator):
             if transferred is not None:
                 transfer[threat.name] = transferred
             report((1 + number) / len(self.suite.threats))
+        huge = self._left_in_huge(classify, units, labels, trial)
+        return {"examples": len(rows), "attacks": attacks, "transfer": transfer, "huge": huge}
+
+    def _left_in_huge(self, classify: Classify, units: Tensor, labels: Tensor, trial: int) -> float | None:
+        """Without limits no ball makes all examples alike."""
+        if self.data.limits is None:
+            return None
         generator = rng(self.runtime.seed, "evaluate", trial, "robust", "huge")
         found = attacked(PGD(eps=HUGE), classify, units, labels, self.space.ball, generator, stop=True)
-        return {"examples": len(rows), "attacks": attacks, "transfer": transfer, "huge": _share(~found.won)}
+        return _share(~found.won)
 
     def _rows(self, points: Tensor) -> int:
         """Examples of a forward pass. Fewer and fewer are left under an attack; code that is compiled anew for each number gets

@@ -89,6 +89,8 @@ def _check_attacks(names: Sequence[str]) -> None:
             raise InvalidInput(
                 f"'attacks' must be any of {', '.join(ATTACKS)}, got '{name}'{suggestion(name, ATTACKS)}"
             )
+    if len(set(names)) < len(names):
+        raise InvalidInput(f"'attacks' must be different ones, got {', '.join(names)}; name each once")
     if "autoattack" in names and not installed():
         raise InvalidInput(f"'autoattack' needs the package pyautoattack, which is not installed; {INSTALL}")
 

@@ -84,7 +84,8 @@ class StudyFolder(RunFolder):
         return self.sets / f"{key}.safetensors"
 
     def adopt(self, tree: Tree, growing: tuple[str, ...], free: tuple[str, ...]) -> None:
-        """Write the configuration, unless what is here was computed under another one.
+        """Write the configuration, unless what is here was computed under another one. Where nothing was computed yet, as
+        after a mistake that was found once the data were read, any configuration may follow.
 
         Args:
             growing: maps to which entries may be added, and lists.
@@ -95,7 +96,7 @@ class StudyFolder(RunFolder):
         """
         self.check_config()
         self.check_own()
-        if self.config.exists():
+        if self.config.exists() and any(path.exists() for path in self.states):
             found = changed(read(self.config), tree, growing, free)
             if found:
                 raise InvalidInput(

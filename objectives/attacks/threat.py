@@ -115,7 +115,9 @@ class UnitSpace:
         if threat.norm == "l2":
             largest *= math.sqrt(math.prod(centre.shape[1:]))
         if threat.eps > largest:
-            instead = f"; give {threat.eps:g}/{self.width:g} = {threat.eps / self.width:.4g}" if self.width > 1 else ""
+            shorter = threat.eps / self.width
+            fits = self.width > 1 and shorter <= largest
+            instead = f"; give {threat.eps:g}/{self.width:g} = {shorter:.4g}" if fits else ""
             raise InvalidInput(
                 f"'eps' is {threat.eps:g}, but no two examples are further apart than {largest:g} in the norm "
                 f"{threat.norm}, as it is stated for values in 0 .. 1{instead}"

@@ -160,8 +160,8 @@ class RealData(Described):
             ]
         )
 
-    def require(self, size: int, purpose: str) -> None:
-        """Refuse when a class has fewer than ``size`` examples.
+    def require(self, size: int, purpose: str, what: str = "a class") -> None:
+        """Refuse when a class has fewer than ``size`` examples. The message asks for less of ``what``.
 
         Raises:
             InvalidInput: naming the smallest class.
@@ -174,7 +174,7 @@ class RealData(Described):
         if least < size:
             raise InvalidInput(
                 f"{purpose} needs {size} examples of each class, but '{self.classes[self.per_class.index(least)]}' of "
-                f"'{self.name}' has {least}; ask for at most {least} a class"
+                f"'{self.name}' has {least}; ask for at most {least} {what}"
             )
 
     def divided(

@@ -103,7 +103,7 @@ class Confident(RealTransform, kind="confident"):
 
     def applied(self, data: RealData, seed: int, device: torch.device, cache: Cache | None = None) -> RealData:
         self.check(data)
-        data.require(self.folds, f"'confident' with {self.folds} folds")
+        data.require(self.folds, f"'confident' with {self.folds} folds", "folds")
         return _Pruned(data, self, seed, device)
 
     def passes(self, data: RealData, kept: Kept | None = None) -> int:

@@ -178,3 +178,10 @@ def test_tables_need_a_radius(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     path.write_text(json.dumps(tree), encoding="utf-8")
     assert main(["study", "predict", str(path), "--out", str(tmp_path / "out"), "--quiet"]) == 2
     assert "there is no usual radius for 'table'" in capsys.readouterr().err
+    tree |= {"target": ROBUST, "protocol": TINY["protocol"] | {"network": {"kind": "mlp", "width": 8}, "epochs": 1}}
+    path.write_text(json.dumps(tree), encoding="utf-8")  # the same folder, as nothing was computed
+    assert main(["study", "predict", str(path), "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    assert "checks of the attack" not in capsys.readouterr().out  # no ball makes points without limits alike
+    path.write_text(json.dumps(tree | {"target": {**ROBUST, "eps": 0.1}}), encoding="utf-8")
+    assert main(["study", "predict", str(path), "--out", str(tmp_path / "out"), "--quiet"]) == 2
+    assert "target.eps: 0.05 -> 0.1" in capsys.readouterr().err

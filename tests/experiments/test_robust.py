@@ -208,6 +208,10 @@ def test_usual_radii_and_what_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
         radii(grey, -0.1)
     with pytest.raises(InvalidInput, match="'attacks' must be any of fgsm, pgd, apgd, autoattack, got 'cw'"):
         RobustProtocol(attacks=("cw",))
+    with pytest.raises(InvalidInput, match="'attacks' must be different ones, got pgd, pgd; name each once"):
+        RobustProtocol(attacks=("pgd", "pgd"))
+    with pytest.raises(InvalidInput, match=r"values in 0 \.\. 1$"):
+        radii(grey, 1e30)  # too large in grey levels as well
     with pytest.raises(
         InvalidInput, match="'training' must be any of natural, adversarial, got 'adverserial'; did you mean"
     ):

@@ -76,6 +76,7 @@ def test_images_and_plain_numbers() -> None:
     [
         (torch.zeros(0, 2), {}, "no points to cover"),
         (torch.tensor([[torch.nan]]), {}, "not finite"),
+        (torch.zeros(3), {}, r"'points' must have shape \(n, ...\), got \(3,\); use points\[:, None\]"),
         (torch.zeros(2, 2), {"radius": -1.0}, "'radius' must be finite and >= 0"),
         (torch.zeros(2, 2), {"time_limit": 0.0}, "'time_limit' must be finite and > 0"),
     ],

@@ -93,7 +93,9 @@ def test_a_full_disk_leaves_whole_lines(path: Path, no_space: None) -> None:
 
 @pytest.mark.parametrize("write", [lambda path: write_text(path, "new"), lambda path: append_lines(path, ["new"])])
 def test_a_folder_that_is_not_there(tmp_path: Path, write: Callable[[Path], None]) -> None:
-    with pytest.raises(StorageError, match=r"'.*nowhere/file' could not be written: its folder is gone"):
+    with pytest.raises(
+        StorageError, match=r"'.*nowhere/file' could not be written: its folder does not exist; make it"
+    ):
         write(tmp_path / "nowhere" / "file")
     (tmp_path / "text").write_text("text")
     with pytest.raises(StorageError, match="could not be written"):
