@@ -88,5 +88,5 @@ def worst_case(
 
     highest = ascent.highest(apart, ball, generator)
     with torch.no_grad():
-        plain = value(ball.centre)
-        return WorstCase(len(points), plain, max(plain, value(highest)))
+        values = torch.tensor([value(ball.centre), value(highest)], dtype=torch.float64)
+        return WorstCase(len(points), float(values[0]), float(values.max()))  # NaN is not passed over

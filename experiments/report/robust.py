@@ -52,7 +52,7 @@ def _sections(training: str, found: Comparison, suite: Suite) -> list[Section]:
     pgd = f"; pgd: {suite.steps} steps, {suite.restarts} restarts" if "pgd" in suite.attacks else ""
     notes = [
         f"accuracy on {n:,} test examples after each attack, mean and standard deviation over networks; radii for values in "
-        f"0 .. 1{pgd}{strongest}"
+        f"0 .. 1 where their limits are known, else in their own units{pgd}{strongest}"
     ]
     notes += [f"{name}{MARK}: {problem}" for name, problems in checks.items() for problem in problems]
     return [Section(parts=(table, Notes(tuple(notes)))), Section(parts=(_beyond(found),))]
@@ -129,7 +129,7 @@ def _drawn(found: Mapping[str, Comparison], suite: Suite) -> Figure:
         axes.grid(axis="y", color=FAINT, linewidth=0.8)
         axes.set_ylim(0, 100)
         axes.set_title(f"{training} training", size=9, color=INK, loc="left")
-        axes.set_xlabel("ε (L∞, values in 0 .. 1)", size=8, color=INK)
+        axes.set_xlabel("ε (L∞)", size=8, color=INK)
     panels[0].set_ylabel(f"accuracy under {suite.strongest}, %", size=8, color=INK)
     panels[-1].legend(frameon=False, fontsize=8)
     return figure
