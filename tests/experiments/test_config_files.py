@@ -286,7 +286,7 @@ def test_it_works_without_and_with_the_shape_checking_hook(tmp_path: Path) -> No
         OWN.format(n=2) + "\nclass Pair2(Shape2, kind='pair'):\n    of: tuple[Shape2, ...] = ()\n",
     )
     script = """
-        import os, sys, torch
+        import os, sys, torch, objectives.public, scipy.stats, sklearn.cluster, torchvision  # once for both
         from jaxtyping import install_import_hook
         for mode in ("hook", "none"):
             if process := os.fork():
