@@ -61,7 +61,7 @@ def _called(
     """Call the function of a command with its values, save its report where that is asked for, and print it."""
     from experiments import commands, report
     from experiments.report.files import prepare
-    from experiments.start import ready
+    from experiments.start import interruptible
 
     if save_to is not None:
         prepare(save_to, force)
@@ -79,13 +79,13 @@ def _called(
     if command in ("compare", "export", "label", "show"):
         values["force"] = force
     call = getattr(commands, command)
-    ready()
-    found = call(**values)
-    try:
-        if save_to is not None:
-            report.save(found, save_to, force=force)
-    finally:  # what was computed is shown, whether or not it can be saved
-        print(report.as_json(found) if as_json else report.as_text(found))
+    with interruptible():
+        found = call(**values)
+        try:
+            if save_to is not None:
+                report.save(found, save_to, force=force)
+        finally:  # what was computed is shown, whether or not it can be saved
+            print(report.as_json(found) if as_json else report.as_text(found))
     return 0 if found.complete else 1
 
 

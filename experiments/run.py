@@ -214,7 +214,8 @@ def _asked_to_stop() -> Iterator[Callable[[], bool]]:
 
     def handle(number: int, frame: FrameType | None) -> None:
         asked.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if signal.SIGINT in before:
+            signal.signal(signal.SIGINT, before[signal.SIGINT])
 
     with contextlib.suppress(ValueError):  # handlers belong to the main thread; elsewhere nobody sends signals
         for number in (signal.SIGINT, signal.SIGTERM):

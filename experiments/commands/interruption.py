@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 
 from experiments.run import Interrupted
+from experiments.start import interruptible
 
 __all__ = ["continued_by", "said_again"]
 
@@ -20,7 +21,8 @@ def continued_by(how: Callable[[], str]) -> Iterator[None]:
         KeyboardInterrupt: in place of the one that came, or of ``Interrupted``.
     """
     try:
-        yield
+        with interruptible():
+            yield
     except (Interrupted, KeyboardInterrupt) as stopped:
         parts = (str(stopped) or "interrupted", how())
         raise KeyboardInterrupt("; ".join(part for part in parts if part)) from None

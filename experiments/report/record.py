@@ -10,12 +10,9 @@ Every command builds one :class:`Report`, and every form of its output is render
     report = Report(title="digits", sections=(Section(parts=(table, Notes(("last epoch",)))),))
 """
 
-import contextlib
 import io
-import signal
-import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -196,33 +193,12 @@ class Picture:
 
     @cached_property
     def png(self) -> bytes:
-        """The picture as the content of a PNG file. A letter that the font lacks is shown as a box, without a warning.
-
-        Raises:
-            KeyboardInterrupt: after the picture is drawn, if Ctrl-C came meanwhile.
-        """
+        """The picture as the content of a PNG file. A letter that the font lacks is shown as a box, without a warning."""
         out = io.BytesIO()
-        with _uninterrupted(), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing")
             self.draw().savefig(out, format="png", dpi="figure")
         return out.getvalue()
-
-
-@contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C is answered at the end: compiled code of matplotlib makes a ``ValueError`` of a ``KeyboardInterrupt``."""
-    came: list[int] = []
-    handler = signal.getsignal(signal.SIGINT)
-    waits = handler is signal.default_int_handler and threading.current_thread() is threading.main_thread()
-    if waits:
-        signal.signal(signal.SIGINT, lambda number, _: came.append(number))
-    try:
-        yield
-    finally:
-        if waits:
-            signal.signal(signal.SIGINT, handler)
-    if came:
-        raise KeyboardInterrupt
 
 
 Part = Facts | Table | Notes | Listing | Picture

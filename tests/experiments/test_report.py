@@ -4,9 +4,7 @@ import base64
 import csv
 import io
 import json
-import os
 import re
-import signal
 from html.parser import HTMLParser
 from io import StringIO
 from pathlib import Path
@@ -200,22 +198,6 @@ def picture(drawings: list[int] | None = None) -> Picture:
         return blank(2, 1)
 
     return Picture('a "picture" <i>', "blank", draw)
-
-
-def test_a_picture_is_drawn_to_its_end_before_ctrl_c_is_answered() -> None:
-    """Within matplotlib's compiled code a KeyboardInterrupt becomes a ValueError, and so a traceback."""
-    drawn: list[str] = []
-
-    def draw():
-        os.kill(os.getpid(), signal.SIGINT)
-        drawn.append("after Ctrl-C")
-        return blank(2, 1)
-
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        _ = Picture("", "blank", draw).png
-    assert drawn == ["after Ctrl-C"]
-    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_page_is_escaped_and_needs_no_other_file() -> None:

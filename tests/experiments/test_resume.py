@@ -23,6 +23,7 @@ from discrepancy import InvalidInput
 from experiments.checkpoint import read_checkpoint
 from experiments.cli import main
 from experiments.folder import RunFolder
+from experiments.start import interruptible
 from objectives.synthetic.artefact import SyntheticSet
 
 __all__ = ["finished", "template"]
@@ -271,6 +272,30 @@ def test_a_real_process_that_is_stopped_says_how_to_continue(tmp_path: Path):
     advice = f"continue with: condense run --out {folder} --resume --threads 1\n"
     assert error.decode().endswith(advice)
     assert {path.name for path in folder.iterdir()} == {"config.yaml", "metrics.jsonl", "checkpoint.pt"}
+
+
+def swallowed() -> None:
+    """As compiled code does it: a KeyboardInterrupt becomes an error of its own."""
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(10)
+    except KeyboardInterrupt:
+        raise InvalidInput("a file is damaged") from None
+
+
+def test_an_error_that_compiled_code_makes_of_ctrl_c_is_an_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        swallowed()
+    with pytest.raises(InvalidInput, match="without Ctrl-C"), interruptible():
+        raise InvalidInput("without Ctrl-C")
+    folder = tmp_path / "run"
+    monkeypatch.setattr("experiments.commands.running.run_experiment", lambda *_, **__: swallowed())
+    assert main(["run", "dm", *TINY, "--out", str(folder)]) == 130
+    assert capsys.readouterr().err.splitlines()[-1].startswith("condense: interrupted")
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.parametrize("ignored", [False, True])
