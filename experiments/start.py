@@ -31,8 +31,8 @@ class _Interrupted:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Everything is imported: from now on Ctrl-C raises ``KeyboardInterrupt``. An error that is raised after it is taken for one
-    too: compiled code makes errors of its own of it, such as that of a damaged file or an impossible size.
+    """Everything is imported: from now on Ctrl-C raises ``KeyboardInterrupt``. An error that is raised after it is taken for
+    one too: compiled code makes errors of its own of it, such as that of a damaged file or an impossible size.
 
     Raises:
         KeyboardInterrupt: after Ctrl-C.
