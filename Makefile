@@ -8,7 +8,7 @@ WORKERS ?= 2
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --editable ".[dev]"
+	.venv/bin/python -m pip install --quiet --no-compile --editable ".[dev]"
 	touch $(READY)
 
 demo: $(READY)  ## condense scikit-learn's digits to 10 a class and evaluate the result beside its controls

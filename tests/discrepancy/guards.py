@@ -25,10 +25,15 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
+@contextlib.contextmanager
+def other_defaults() -> Iterator[None]:
+    with default_dtype(torch.float64), torch.device("meta"):
+        yield
+
+
 SURROUNDINGS: dict[str, Callable[[], Any]] = {
     "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
-    "another default type": lambda: default_dtype(torch.float64),
-    "another default device": lambda: torch.device("meta"),
+    "another default type and device": other_defaults,
     "inference mode": torch.inference_mode,
     "no gradient": torch.no_grad,
 }

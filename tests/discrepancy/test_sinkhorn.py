@@ -44,10 +44,10 @@ def converged_geomloss(discrepancy: Sinkhorn) -> geomloss.SamplesLoss:
 class TestSinkhorn(DiscrepancyContract):
     far_tolerance = 1e-4
     instances = {  # noqa: RUF012
-        "balanced": Sinkhorn(blur=1.0, **TIGHT),
+        "balanced": Sinkhorn(blur=2.0, **TIGHT),
         "biased": Sinkhorn(blur=1.0, debias=False, **TIGHT),
-        "unbalanced": Sinkhorn(blur=1.0, reach=1.5, **TIGHT),
-        "distance": Sinkhorn(p=1, blur=0.5, **TIGHT),
+        "unbalanced": Sinkhorn(blur=2.0, reach=3.0, **TIGHT),
+        "distance": Sinkhorn(p=1, blur=1.0, **TIGHT),
         "distance-unbalanced": Sinkhorn(p=1, blur=0.5, reach=2.0, debias=False, **TIGHT),
     }
 
@@ -63,8 +63,8 @@ class TestSinkhornOfGeomloss(DiscrepancyContract):
 
     other_shapes = ()
     instances = {  # noqa: RUF012
-        "debiased": Sinkhorn(blur=1.0, backend="geomloss", tolerance=1e-10, iterations=300),
-        "biased": Sinkhorn(blur=1.0, backend="geomloss", tolerance=1e-10, iterations=300, debias=False),
+        "debiased": Sinkhorn(blur=2.0, backend="geomloss", tolerance=1e-10, iterations=60),
+        "biased": Sinkhorn(blur=2.0, backend="geomloss", tolerance=1e-10, iterations=60, debias=False),
     }
 
     @pytest.mark.filterwarnings("ignore:Sinkhorn stopped after")  # far points: the contract's are twenty times as far

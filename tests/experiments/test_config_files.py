@@ -5,13 +5,13 @@ import itertools
 import json
 import math
 import os
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
 from families import House, report
+from jaxtyping import install_import_hook
 
 from discrepancy.parts import FAMILIES
 from experiments.config import (
@@ -279,28 +279,18 @@ def test_the_real_families_are_among_the_known() -> None:
     assert {"kernel", "discrepancy", "network", "term", "solver", "source"} <= known().keys()
 
 
-def test_it_works_without_and_with_the_shape_checking_hook(tmp_path: Path) -> None:
-    written(
-        tmp_path,
-        "room_under_hook.py",
-        OWN.format(n=2) + "\nclass Pair2(Shape2, kind='pair'):\n    of: tuple[Shape2, ...] = ()\n",
-    )
-    script = """
-        import os, sys, torch, objectives.public, scipy.stats, sklearn.cluster, torchvision  # once for both
-        from jaxtyping import install_import_hook
-        for mode in ("hook", "none"):
-            if process := os.fork():
-                assert os.waitpid(process, 0)[1] == 0, mode
-                continue
-            if mode == "hook":
-                install_import_hook(["room_under_hook", "experiments.config"], "beartype.beartype")
-            import room_under_hook as room
-            from experiments.config import build, dump
-            pair = build(room.Shape2, {"pair": {"of": ["round", {"round": {"radius": 2}}]}})
-            assert pair == room.Pair2(of=(room.Round2(), room.Round2(radius=2.0))), pair
-            assert build(room.Shape2, dump(pair)) == pair
-            sys.exit()
-    """
-    path = written(tmp_path, "script.py", script)
-    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, check=False, cwd=Path.cwd())
-    assert done.returncode == 0, done.stderr
+def test_a_users_file_may_be_under_a_shape_checking_hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = OWN.format(n=2) + "\nclass Pair2(Shape2, kind='pair'):\n    of: tuple[Shape2, ...] = ()\n"
+    written(tmp_path, "room_under_hook.py", text)
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        with install_import_hook("room_under_hook", "beartype.beartype"):
+            hooked = importlib.import_module("room_under_hook")
+        with pytest.raises(Exception, match="radius"):
+            hooked.Round2(radius="wide")
+        pair = build(hooked.Shape2, {"pair": {"of": ["round", {"round": {"radius": 2}}]}})
+        assert pair == hooked.Pair2(of=(hooked.Round2(), hooked.Round2(radius=2.0)))
+        assert build(hooked.Shape2, dump(pair)) == pair
+    finally:
+        FAMILIES.pop("shape2", None)
+        sys.modules.pop("room_under_hook", None)

@@ -29,7 +29,7 @@ CONDENSE = [sys.executable, "-c", "import sys; from experiments.cli import main;
 
 def test_killed_in_the_middle_of_a_run(tmp_path: Path, in_process: None):
     """The sweep is killed, its child stops by itself after the step under way, and the run goes on from there."""
-    slow = {"dm": {"set": ["solver.steps=150", "context.batch=4"]}}
+    slow = {"dm": {"set": ["solver.steps=60", "context.batch=4"]}}
     file, out = written(tmp_path / "tiny.yaml", methods=slow, per_class=[1], controls=[]), tmp_path / "out"
     threads = str(torch.get_num_threads())
     quiet = ["--quiet", "--threads", threads]
@@ -43,12 +43,12 @@ def test_killed_in_the_middle_of_a_run(tmp_path: Path, in_process: None):
         pass
     stopped = torch.load(folder.checkpoint, weights_only=True)["state"]["step"]
     assert not folder.result.exists(), "the test's run was over too soon"
-    assert 0 < stopped < 150
+    assert 0 < stopped < 60
     before = folder.metrics.read_text().splitlines()
     assert main(["sweep", "--out", str(out), "--resume", "--quiet"]) == 0
     measured = folder.metrics.read_text().splitlines()
     assert measured[: len(before)] == before
-    assert [json.loads(line)["step"] for line in measured] == [*range(0, 150, 10), 149]
+    assert [json.loads(line)["step"] for line in measured] == [*range(0, 60, 10), 59]
     assert rows_in(out)["digits/1/dm"]["seconds"] > json.loads(before[-1])["seconds"]
 
 
