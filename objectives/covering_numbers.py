@@ -10,7 +10,7 @@ from jaxtyping import Float
 from scipy import optimize, sparse
 from torch import Tensor
 
-from discrepancy.arrays import as_tensor
+from discrepancy.arguments import checked_arguments
 from discrepancy.cover import ORDERS, Norm
 from discrepancy.errors import InvalidInput
 from discrepancy.parts import check_choice
@@ -45,6 +45,7 @@ class CoveringNumber:
         return len(self.rows) == self.at_least
 
 
+@checked_arguments
 def covering_number(
     points: Float[Tensor, "n ..."], radius: float, *, norm: Norm = "l2", time_limit: float | None = 60.0
 ) -> CoveringNumber:
@@ -76,12 +77,13 @@ def covering_number(
         >>> covering_number(torch.tensor([[0.0], [1.0], [2.0], [7.0]]), 1.0)
         CoveringNumber(rows=(1, 3), at_least=2)
     """
-    x = as_tensor(points, "points")
-    if x.ndim < 2:
-        raise InvalidInput(f"'points' must have shape (n, ...), got {tuple(x.shape)}; use points[:, None] for numbers")
-    if not len(x):
+    if points.ndim < 2:
+        raise InvalidInput(
+            f"'points' must have shape (n, ...), got {tuple(points.shape)}; use points[:, None] for numbers"
+        )
+    if not len(points):
         raise InvalidInput("there are no points to cover")
-    x = x.detach().cpu().flatten(1).double()
+    x = points.detach().cpu().flatten(1).double()
     if not bool(x.isfinite().all()):
         raise InvalidInput("'points' has values that are not finite; leave these points out")
     if not 0 <= radius < math.inf:

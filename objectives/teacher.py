@@ -24,7 +24,7 @@ from discrepancy.errors import InvalidInput, out_of_memory
 from discrepancy.networks import ConvNet, Network
 from discrepancy.networks.base import NetworkParameters, Statistics
 from discrepancy.parts import Part, plain, user_path
-from objectives.data.labels import Labels
+from objectives.data.labels import Labels, predicted_classes
 from objectives.data.real import RealData
 from objectives.data.spec import DataSpec, Described
 from objectives.data.subset import Subset
@@ -248,7 +248,7 @@ class Taught:
         """The share of real examples that it classifies correctly."""
         correct = 0
         for examples, _ in data.parts(torch.arange(len(data)), PART_EXAMPLES):
-            correct += int((self(examples.points).argmax(1) == examples.numbers("class").cpu()).sum())
+            correct += int((predicted_classes(self(examples.points)) == examples.numbers("class").cpu()).sum())
         return correct / len(data)
 
     def label(self, synthetic: SyntheticSet) -> SyntheticSet:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from discrepancy.parts import check_least
 from experiments import studies, sweeps
 from experiments.commands.interruption import continued_by, said_again
 from experiments.config import build, write_yaml
@@ -35,6 +36,7 @@ def study_predict(
 ) -> Report:
     """Which discrepancy predicts accuracy; the values are those of ``condense study predict``. With ``show``, the configuration
     alone."""
+    check_least("rows", rows, 0)
     tree = studies.prediction_tree(
         file, data=data, root=root, per_class=per_class, target=target, seed=seed, device=device, changes=changes
     )

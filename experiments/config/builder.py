@@ -57,6 +57,14 @@ def build(type_: type[T], tree: Any, path: str = "") -> T:
     return built
 
 
+def _elsewhere(cls: type, key: str) -> str:
+    """``; kind: a has it``, with the other kinds of the family that have this field, where they are few."""
+    if not issubclass(cls, Part):
+        return ""
+    others = [kind for kind, other in kinds_of(cls.family).items() if key in {item.name for item in settings_of(other)}]
+    return f"; kind: {' or '.join(others)} has it" if 0 < len(others) <= 3 else ""
+
+
 @functools.cache
 def _adapter(hint: Any) -> Any:  # a TypeAdapter, whose own hint beartype cannot read
     return TypeAdapter(hint)
@@ -179,7 +187,7 @@ class _Walk:
                     values[key] = self.bounded(cls, key, self.value(hint, item, place), place)
             else:
                 meant.add(nearest(key, known))
-                self.fail(join(path, key), f"unknown key{suggestion(key, known)} {listed(known)}")
+                self.fail(join(path, key), f"unknown key{suggestion(key, known)} {listed(known)}{_elsewhere(cls, key)}")
         needed = known.values() if base is None else ()
         absent = [setting for setting in needed if setting.required and setting.name not in tree]
         for setting in absent:

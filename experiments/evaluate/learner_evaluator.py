@@ -25,6 +25,7 @@ from experiments.evaluate.evaluator import Evaluator, Progress, errors_of
 from experiments.evaluate.records import TrainingSet
 from objectives.contexts import Context, Draw, Pool
 from objectives.data.labelled import LabelledData
+from objectives.data.labels import predicted_classes
 from objectives.engine.engine import Engine
 from objectives.engine.runtime import Runtime
 from objectives.rng import rng
@@ -239,7 +240,7 @@ class LearnerEvaluator(Evaluator[ByLearner]):
                 outputs.append(found)
                 continue
             labels = test.strata[rows].to(device)
-            correct += int((found.argmax(1) == labels).sum())
+            correct += int((predicted_classes(found) == labels).sum())
             squares += float((found - functional.one_hot(labels, data.count)).square().sum())
         if data.classes:
             return correct / len(test), squares / len(test)

@@ -19,6 +19,7 @@ from experiments.evaluate.protocol import Protocol, whole_budget
 from experiments.evaluate.records import Evaluation, TrainingSet
 from objectives.contexts import Pool
 from objectives.data.labelled import LabelledData
+from objectives.data.labels import predicted_classes
 from objectives.engine.batch_gradient import batch_gradient
 from objectives.engine.extractor import Extractor
 from objectives.engine.runtime import Runtime
@@ -140,7 +141,7 @@ class NetworkEvaluator(Evaluator[Protocol]):
         device = self.runtime.device
         numbers, correct = self.test.strata.to(device), torch.zeros((), dtype=torch.long, device=device)
         for rows, logits in self._predictions(parameters, statistics):
-            correct += (logits.argmax(1) == numbers[rows]).sum()
+            correct += (predicted_classes(logits) == numbers[rows]).sum()
         return correct.item() / len(self.test)
 
     def errors(self, parameters: NetworkParameters, statistics: Statistics | None) -> tuple[float, float]:

@@ -18,6 +18,7 @@ from objectives.attacks import PGD, Threat, UnitSpace, attacked
 from objectives.attacks.base import Classify
 from objectives.attacks.corruptions import CORRUPTIONS, corrupted
 from objectives.data.labelled import LabelledData
+from objectives.data.labels import predicted_classes
 from objectives.engine.runtime import Runtime
 from objectives.rng import rng
 from objectives.teacher import Taught
@@ -130,7 +131,7 @@ class RobustEvaluator(NetworkEvaluator):
     ) -> tuple[dict[str, float], float | None]:
         """The accuracy under each attack, and on the points of the network before."""
         with torch.no_grad():
-            right = classify(units).argmax(1) == labels.argmax(1)
+            right = predicted_classes(classify(units)) == labels.argmax(1)
         if threat.eps == 0:
             return {"none": _share(right)}, None
         found, transferred = {}, None
@@ -143,7 +144,7 @@ class RobustEvaluator(NetworkEvaluator):
             before, self._before[threat.name] = self._before.get(threat.name), points
             if before is not None:
                 with torch.no_grad():
-                    transferred = _share(right & (classify(before).argmax(1) == labels.argmax(1)))
+                    transferred = _share(right & (predicted_classes(classify(before)) == labels.argmax(1)))
         return found, transferred
 
     @torch.no_grad()
@@ -159,13 +160,13 @@ class RobustEvaluator(NetworkEvaluator):
                 generator = rng(self.runtime.seed, "robust", name, severity)
                 points = self.space.to_normalised(corrupted(units, name, severity, generator))
                 logits = self.extractor(parameters, points, self.extractor.size(len(points)), statistics)["logits"]
-                found[name].append(_share(logits.argmax(1) == numbers))
+                found[name].append(_share(predicted_classes(logits) == numbers))
         return found
 
     def _clean(self, parameters: NetworkParameters, statistics: Statistics | None) -> Mapping[str, float]:
         logits = torch.cat([part for _, part in self._predictions(parameters, statistics)]).cpu()
         numbers = self.test.strata.cpu()
-        right = logits.argmax(1) == numbers
+        right = predicted_classes(logits) == numbers
         found = {"calibration": calibration_error(logits, numbers), "worst_class": _worst(right, numbers)}
         groups = self.test.groups
         return found if groups is None else {**found, "worst_group": _worst(right, groups.cpu())}

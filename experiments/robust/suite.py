@@ -15,6 +15,7 @@ from experiments.evaluate.protocol import Protocol
 from objectives.attacks import APGD, FGSM, PGD, Attack, Ball, Threat, UnitSpace, attacked
 from objectives.attacks.base import Classify
 from objectives.attacks.threat import Norm
+from objectives.data.labels import predicted_classes
 from objectives.data.spec import Described
 
 __all__ = ["ATTACKS", "WAYS", "RobustProtocol", "Suite", "survivors"]
@@ -220,7 +221,7 @@ def _by_autoattack(
         points = attack.run_standard_evaluation(units, numbers, batch_size=len(units))[0]
     points = Ball(threat, units, space.low, space.high).projected(points)
     with torch.no_grad():
-        right = classify(points).argmax(1) == numbers
+        right = predicted_classes(classify(points)) == numbers
     return right, points
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from discrepancy.parts import check_least
 from experiments.report.record import (
     SECONDS,
     Cell,
@@ -27,7 +28,12 @@ ROWS = 20
 
 
 def prediction_report(findings: Findings, rows: int = ROWS) -> Report:
-    """The tables of all the sizes, and how to read them. ``rows`` of 0 shows all."""
+    """The tables of all the sizes, and how to read them. ``rows`` of 0 shows all.
+
+    Raises:
+        InvalidInput: if ``rows`` is negative.
+    """
+    check_least("rows", rows, 0)
     data = findings.about.get("data", "")
     pictures = (
         Picture("rank correlations of every discrepancy with the accuracy", "correlations", partial(dots, findings)),
@@ -71,7 +77,9 @@ def _section(findings: Findings, size: AtSize, rows: int) -> Section:
         f"{size.per_class} a class: {len(size.families)} sets of {len(set(size.families.values()))} families, "
         f"{size.networks} networks each, {_target(findings)} {_range(size)}"
     )
-    return Section(title, (table, Notes((*_notes(size, len(shown)), *findings.about.get("warnings", ())))))
+    return Section(
+        title, (table, Notes((*_notes(size, len(shown), _target(findings)), *findings.about.get("warnings", ()))))
+    )
 
 
 def _cells(row: Correlation, findings: Findings) -> tuple[Cell, ...]:
@@ -85,10 +93,14 @@ def _cells(row: Correlation, findings: Findings) -> tuple[Cell, ...]:
     return row.discrepancy, row.view, *measured, *versus, row.sets, row.seconds
 
 
-def _notes(size: AtSize, shown: int) -> list[str]:
+def _notes(size: AtSize, shown: int, target: str) -> list[str]:
     lines = [f"... and {len(size.rows) - shown} more rows in the CSV file"] if shown < len(size.rows) else []
     if size.ceiling is not None:
         lines.append(f"a perfect predictor would reach ρ = {size.ceiling:.2f}, given how well the networks agree")
+    if size.rows and all(math.isnan(row.spearman) for row in size.rows):
+        same = len(set(map(size.mean, size.accuracies))) < 2
+        why = f"all sets have the same {target}" if same else "no discrepancy has a value on two sets or more"
+        lines.append(f"there are no correlations: {why}")
     clean = size.clean
     if clean is not None and math.isfinite(clean.spearman):
         within = f", and τ = {clean.within:.2f} within families" if math.isfinite(clean.within) else ""

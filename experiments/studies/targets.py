@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from discrepancy.errors import InvalidInput
+from discrepancy.errors import InvalidInput, suggestion
 from discrepancy.parts import Part, check_least
 from experiments.evaluate import Evaluation, NetworkEvaluator, Protocol
 from experiments.robust import RobustEvaluator, RobustProtocol, Suite, failed_checks
+from experiments.robust.suite import ATTACKS
 from objectives.attacks import Threat
 from objectives.data.labelled import LabelledData
 from objectives.data.spec import Described
@@ -89,6 +90,9 @@ class RobustAccuracy(Target, kind="robust"):
         if self.eps is not None and not 0 < self.eps < float("inf"):
             raise InvalidInput(f"'eps' must be > 0 and finite, got {self.eps}; for no attack use target: accuracy")
         check_least("examples", self.examples, 1)
+        if self.attack not in ATTACKS:
+            known = f"any of {', '.join(ATTACKS)}"
+            raise InvalidInput(f"'attack' must be {known}, got '{self.attack}'{suggestion(self.attack, ATTACKS)}")
         _ = self._asked
 
     @property

@@ -12,6 +12,7 @@ from torch.nn import functional
 from discrepancy.errors import InvalidInput
 from discrepancy.parts import Part
 from objectives.attacks.threat import Ball, Norm, Threat
+from objectives.data.labels import predicted_classes
 
 __all__ = ["Attack", "Classify", "Losses", "Search", "attacked", "cross_entropies"]
 
@@ -98,7 +99,7 @@ class Search:
             self.points = torch.where(column, points.detach(), self.points)
             self.values = torch.where(better, values.detach(), self.values)
             return
-        won = (logits.argmax(1) != self.labels[rows].argmax(1)) | logits.isnan().any(1)
+        won = predicted_classes(logits) != self.labels[rows].argmax(1)
         better = ((values > self.values[rows]) & (won | ~self.won[rows])) | (won & ~self.won[rows])
         chosen = rows[better]
         self.points[chosen], self.values[chosen] = points.detach()[better], values.detach()[better]

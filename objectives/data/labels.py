@@ -13,7 +13,7 @@ from discrepancy.errors import InvalidInput
 from discrepancy.parts import check_choice
 from objectives.data.units import Normalisation
 
-__all__ = ["Kind", "Labels"]
+__all__ = ["Kind", "Labels", "predicted_classes"]
 
 Kind = Literal["hard", "soft", "scores", "teacher", "targets", "none"]
 
@@ -113,3 +113,8 @@ class Labels:
             return self
         slots = None if self.slots is None else self.slots.to(device)
         return replace(self, values=self.values.to(device), slots=slots)
+
+
+def predicted_classes(outputs: Float[Tensor, "n c"]) -> Int[Tensor, " n"]:
+    """The class with the largest output of a network; -1, which is no class, where an output is NaN."""
+    return outputs.argmax(1).masked_fill(outputs.isnan().any(1), -1)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from discrepancy.networks.base import NetworkParameters
 from objectives.contexts import Draw, TrainingSchedule, Watch
+from objectives.data.labels import predicted_classes
 from objectives.engine.batches import Batches
 from objectives.engine.bound_context import BoundContext
 from objectives.rng import rng
@@ -121,7 +122,7 @@ class NetworkStates:
         """The mean over the classes of the accuracy on fresh real examples."""
         context, data = self.context, self.context.data
         rows = data.class_batch(rng(context.runtime.seed, "watch", *names), watch.examples)
-        found = context.output(rows, trainer.parameters, "logits").argmax(1).cpu()
+        found = predicted_classes(context.output(rows, trainer.parameters, "logits")).cpu()
         labels = data.strata[rows]
         correct = torch.bincount(labels, (found == labels).double(), minlength=data.count)
         return (correct / torch.bincount(labels, minlength=data.count)).mean().item()

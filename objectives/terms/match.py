@@ -62,6 +62,11 @@ class Match(Term, kind="match"):
                 f"'{self.match.kind}' is for reports: its value has no useful gradient, so it cannot be a term; use it in "
                 "'condense compare', and match something differentiable (mmd, sinkhorn, ...)"
             )
+        if self.by == "none" and not self.reduce.separable:
+            raise InvalidInput(
+                f"'reduce: {self.reduce.kind}' is over groups, and 'by: none' compares the sets as wholes; write by: class or "
+                "by: group, or leave 'reduce' out"
+            )
         object.__setattr__(self, "layer_weights", named(self.layer_weights))
 
     @property

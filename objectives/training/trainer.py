@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from discrepancy.networks.base import NetworkParameters, Statistics
 from objectives.attacks import UnitSpace
+from objectives.data.labels import predicted_classes
 from objectives.data.real import RealData
 from objectives.synthetic.parameterisation import Decoded
 from objectives.training.augmentation import Augmentation
@@ -221,7 +222,7 @@ class NetworkTrainer:
     def _watch(self, found: Mapping[str, Tensor], targets: Tensor) -> None:
         """Training accuracy and running statistics after one more minibatch."""
         if self.counted:
-            correct = (found["logits"].argmax(1) == targets.argmax(1)).sum()
+            correct = (predicted_classes(found["logits"]) == targets.argmax(1)).sum()
             self._correct = self._correct.to(correct.device) + correct
             self._shown += len(targets)
         for name, mean in found.items():

@@ -104,6 +104,7 @@ def test_unions_of_leaves_parts_and_nothing() -> None:
         ({"heigth": 1}, "heigth: unknown key; did you mean 'height'? (known: wall, door, roof, name, floors, height, "),
         ({"wall": {"grey": {"levle": 1}}}, "wall.grey.levle: unknown key; did you mean 'level'? (known: level, gamma)"),
         ({"wall": {"kind": "red", "zzz": 1}}, "wall.zzz: unknown key (known: none)"),
+        ({"wall": {"kind": "red", "gamma": 1}}, "wall.gamma: unknown key (known: none); kind: grey has it"),
         (
             {"wall": "gray"},
             "wall: unknown kind 'gray' of colour; did you mean 'grey'? (known: blend, grey, layers, red)",

@@ -236,6 +236,15 @@ def test_augmentation_needs_images(generator: torch.Generator) -> None:
         evaluate(TrainingSet(x, Labels("hard", y)), data, protocol, Runtime(seed=0))
 
 
+def test_a_network_whose_outputs_are_nan_recognises_nothing(few: TrainingSet, digits: LabelledData) -> None:
+    protocol = dataclasses.replace(SMALL, networks=1, epochs=1)
+    evaluator = NetworkEvaluator(digits, protocol, runtime=Runtime(seed=3)).suited(few)
+    parameters, statistics = evaluator.trained(few, 0)
+    broken = {name: torch.full_like(value, torch.nan) for name, value in parameters.items()}
+    assert evaluator.accuracy(parameters, statistics) > 0
+    assert evaluator.accuracy(broken, statistics) == 0
+
+
 # --- compiled -------------------------------------------------------------------------------------------------------------
 
 

@@ -156,7 +156,8 @@ def test_radii_without_eps_are_the_smallest_usual_ones(digits: LabelledData) -> 
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ({"kind": "robust", "attack": "pdg"}, "got 'pdg'; did you mean 'pgd'?"),
+        ({"kind": "robust", "attack": "pdg"}, "'attack' must be any of fgsm, pgd, apgd, autoattack, got 'pdg'; did you mean"),
+        ({"kind": "accuracy", "eps": 0.1}, "target.eps: unknown key (known: none); kind: robust has it"),
         ({"kind": "robust", "eps": 0}, "for no attack use target: accuracy"),
         ({"kind": "robust", "examples": 0}, "'examples' must be at least 1"),
         ({"kind": "robust", "eps": 8}, "no two examples are further apart than 1"),

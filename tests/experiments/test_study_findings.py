@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from discrepancy import InvalidInput
 from experiments.report import as_text, save
 from experiments.report.files import save_png
 from experiments.studies.findings import found
@@ -47,6 +48,22 @@ def test_rows_are_sorted_and_say_what_is_missing():
     assert none.missing == {"needs 2 points": 9}
     assert math.isnan(none.spearman)
     assert none.spearman_interval is None
+
+
+def test_without_any_correlation_the_report_says_why():
+    same = dict.fromkeys(ACCURACIES, (0.5, 0.5))
+    assert "there are no correlations: all sets have the same accuracy" in as_text(
+        prediction_report(found(same, table(), resamples=5))
+    )
+    nothing = {pair: value for pair, value in table().items() if pair == ("v", "none")}
+    text = as_text(prediction_report(found(ACCURACIES, nothing, resamples=5)))
+    assert "there are no correlations: no discrepancy has a value on two sets or more" in text
+    assert "there are no correlations" not in as_text(prediction_report(found(ACCURACIES, table(), resamples=5)))
+
+
+def test_a_negative_number_of_rows_is_refused():
+    with pytest.raises(InvalidInput, match="'rows' must be at least 0, got -3"):
+        prediction_report(found(ACCURACIES, table(), resamples=5), rows=-3)
 
 
 def test_comparison_with_the_reference_and_the_second():

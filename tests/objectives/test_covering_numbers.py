@@ -84,3 +84,9 @@ def test_images_and_plain_numbers() -> None:
 def test_refusals(points: torch.Tensor, changes: dict[str, Any], said: str) -> None:
     with pytest.raises(InvalidInput, match=said):
         covering_number(points, **{"radius": 1.0, **changes})
+
+
+@pytest.mark.parametrize(("name", "value"), [("radius", "wide"), ("radius", None), ("time_limit", "long"), ("norm", 2)])
+def test_arguments_of_other_types_are_refused(name: str, value: Any) -> None:
+    with unchecked(), pytest.raises(InvalidInput, match=f"'{name}'"):
+        covering_number(torch.zeros(2, 2), **{"radius": 1.0, name: value})

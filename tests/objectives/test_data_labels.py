@@ -1,5 +1,6 @@
 """Labels: numbers, names, distributions, and what is refused."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from tables import LABELS, table
 
 from discrepancy.errors import DataWarning, InvalidInput
 from objectives.data.labelled import LabelledData
+from objectives.data.labels import predicted_classes
 
 
 class TestLabels:
@@ -132,3 +134,8 @@ class TestLabels:
     def test_refuses_classes(self, labels: Any, classes: list[str] | None, message: str) -> None:
         with pytest.raises(InvalidInput, match=message):
             LabelledData.of(table(), labels, classes=classes)
+
+
+def test_a_prediction_that_is_nan_is_of_no_class():
+    outputs = torch.tensor([[0.0, 2.0], [math.nan, 1.0], [3.0, math.nan], [-math.inf, -math.inf], [math.inf, 0.0]])
+    assert predicted_classes(outputs).tolist() == [1, -1, -1, 0, 0]

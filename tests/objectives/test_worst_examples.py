@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from discrepancy import KernelRidge, Risk, kernels
+from discrepancy import MMD, KernelRidge, Risk, kernels
 from discrepancy.errors import InvalidInput
 from discrepancy.reductions import CVaR, Max, Reduction, Sum
 from experiments.config import build, dump
@@ -155,6 +155,13 @@ def test_a_tail_is_not_a_sum_over_classes() -> None:
     assert not term.separable
     with pytest.raises(InvalidInput, match="by: none and reduce: max"):
         start(images(), term, Descent(update="per_class", steps=1), context=Fresh(network=NETWORK, batch=5))
+
+
+@pytest.mark.parametrize("reduce", [Max(), CVaR(fraction=0.5)], ids=lambda item: item.kind)
+def test_there_is_no_worst_group_of_the_whole(reduce: Reduction) -> None:
+    with pytest.raises(InvalidInput, match=f"'reduce: {reduce.kind}' is over groups, and 'by: none' compares the"):
+        Match(MMD(), by="none", reduce=reduce)
+    assert not Match(MMD(), by="class", reduce=reduce).separable
 
 
 class WholeSet(Penalty, kind="of_the_whole_set_by_test"):

@@ -10,6 +10,7 @@ from torch import Tensor
 from discrepancy.errors import InvalidInput
 from discrepancy.networks.base import Network, NetworkParameters
 from discrepancy.parts import check_choice
+from objectives.data.labels import predicted_classes
 from objectives.engine.batch_gradient import batch_gradient
 from objectives.engine.bound_context import BoundContext
 from objectives.engine.extractor import Extractor
@@ -121,7 +122,7 @@ class _Forgetting(Selecting):
         data, device = self.problem.data, self.extractor.runtime.device
         parts = torch.arange(len(data)).split(self.extractor.chunk)
         found = [self.extractor.once(parameters, data.normalised(part, device))["logits"] for part in parts]
-        return torch.cat([logits.argmax(1).cpu() for logits in found])
+        return torch.cat([predicted_classes(logits).cpu() for logits in found])
 
     def _selected(self) -> Tensor:
         ranks = ranked(self.events, self.learned, most=self.solver.choose == "most")
