@@ -17,6 +17,7 @@ from objectives.contexts import Context
 from objectives.data.cache import Cache
 from objectives.data.labelled import LabelledData
 from objectives.engine.runtime import Runtime
+from objectives.privacy.budget import Privacy
 from objectives.solvers import Problem, Solver
 from objectives.synthetic.parameterisation import Parameterisation
 from objectives.synthetic.pixels import Pixels
@@ -28,7 +29,8 @@ __all__ = ["Experiment", "configured"]
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """min over S of the objective, on these data, with this solver; a ``teacher`` labels what is found."""
+    """min over S of the objective, on these data, with this solver; a ``teacher`` labels what is found. With ``privacy`` the
+    data are seen once, by a curator, who releases noisy sums."""
 
     data: Source
     objective: Objective
@@ -36,6 +38,7 @@ class Experiment:
     solver: Solver
     synthetic: Parameterisation = Pixels()  # noqa: RUF009  (frozen, like every part)
     teacher: Teacher | None = None
+    privacy: Privacy | None = None
     method: Method | None = None
     seed: int = 0
     device: str = "auto"
@@ -51,6 +54,8 @@ class Experiment:
                 f"'teacher' gives every example its label, so those of synthetic, labels: {self.synthetic.labels}, would be "
                 "lost; use labels: hard, or no teacher"
             )
+        if self.teacher is not None and self.privacy is not None:
+            raise InvalidInput("'teacher' learns from the private data themselves; leave it out, or 'privacy'")
 
     @property
     def title(self) -> str:

@@ -2,7 +2,8 @@
 
     config.yaml   metrics.jsonl   checkpoint.pt   result.safetensors   result.png   losses.png
 
-and result.teacher.safetensors, where a teacher has labelled the result.
+and result.teacher.safetensors, where a teacher has labelled the result; release.safetensors, where the data are private: the
+noisy sums that were paid for.
 
 Everything that matters is written to a temporary name and renamed, so a kill at any moment loses at most the steps since the
 last checkpoint. Metrics are written before the checkpoint that counts their steps.
@@ -60,6 +61,7 @@ class RunFolder:
         self.config = path / "config.yaml"
         self.metrics = path / "metrics.jsonl"
         self.checkpoint = path / "checkpoint.pt"
+        self.release = path / "release.safetensors"
         self.result = path / "result.safetensors"
         self.teacher = beside(self.result)
         self.picture = path / "result.png"
@@ -149,7 +151,7 @@ class RunFolder:
     @property
     def states(self) -> tuple[Path, ...]:
         """Files that only the command itself leaves."""
-        return self.checkpoint, self.result
+        return self.checkpoint, self.release, self.result
 
     @property
     def written(self) -> tuple[Path, ...]:

@@ -10,6 +10,7 @@ import torch
 
 from experiments.experiment import Experiment
 from experiments.peak import Peak
+from experiments.releasing import with_ledger
 from objectives.data.cache import Cache
 from objectives.data.labelled import LabelledData
 from objectives.data.labels import Labels
@@ -18,6 +19,8 @@ from objectives.data.subset import Subset
 from objectives.data.transform import left_of
 from objectives.engine.bound_context import BoundContext
 from objectives.engine.compile import eager_seconds
+from objectives.privacy.budget import Privacy
+from objectives.privacy.curator import Announced, announced
 from objectives.solvers.base import Problem, Solver, Solving, decoded
 from objectives.synthetic.artefact import SyntheticSet
 from objectives.teacher import Teacher
@@ -48,6 +51,14 @@ class KeptFiles:
 
 
 @dataclass(frozen=True)
+class PlannedRelease:
+    """What a private run would release."""
+
+    privacy: Privacy
+    announced: Announced
+
+
+@dataclass(frozen=True)
 class Plan:
     """An estimate; the time is good to a factor of about two. ``examples`` counts decoded examples, ``stored_bytes`` what is
     stored."""
@@ -64,6 +75,7 @@ class Plan:
     available_bytes: int
     stored_bytes: int
     kept: tuple[KeptFiles, ...] = ()
+    release: PlannedRelease | None = None
 
 
 def planned(experiment: Experiment, data: LabelledData | None = None, cache: Cache | None = None) -> Plan:
@@ -71,7 +83,7 @@ def planned(experiment: Experiment, data: LabelledData | None = None, cache: Cac
 
     Args:
         data: the data of the experiment, if they are loaded already.
-        cache: where the run would keep attacked real examples; nothing is written.
+        cache: where the run would keep attacked real examples; nothing is written. No budget is spent.
 
     Raises:
         InvalidInput: if the configuration cannot be run, or needs more memory than there is in any case.
@@ -79,6 +91,10 @@ def planned(experiment: Experiment, data: LabelledData | None = None, cache: Cac
     available, solver = experiment.runtime.free_bytes, experiment.solver
     with Peak(experiment.runtime.device) as peak:
         problem = experiment.problem(data, cache and replace(cache, writes=False))
+        release = None
+        if experiment.privacy is not None:
+            privacy = with_ledger(experiment)
+            release = PlannedRelease(privacy, announced(problem, privacy, solver))
         real, device = problem.data, problem.runtime.device
         parameters = problem.initial()
         synthetic = SyntheticSet.of(decoded(problem, parameters), real, parameters, {}, problem.synthetic)
@@ -133,6 +149,7 @@ def planned(experiment: Experiment, data: LabelledData | None = None, cache: Cac
         available_bytes=available,
         stored_bytes=synthetic.stored_bytes,
         kept=tuple(_kept(problem)),
+        release=release,
     )
 
 

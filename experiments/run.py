@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import metadata
 from types import FrameType
 from typing import Any
@@ -19,6 +20,7 @@ from experiments.device import chosen_device
 from experiments.experiment import Experiment
 from experiments.folder import RunFolder
 from experiments.peak import Peak
+from experiments.releasing import released
 from experiments.report import curves, grid
 from experiments.teaching import Rounds, labelled
 from objectives.condensation import Progress, check_finite, restore, result, solve
@@ -54,6 +56,7 @@ def run(
     on_start: Callable[[Solving], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     on_round: Rounds | None = None,
+    on_release: Callable[[int, int], None] | None = None,
     patience: float = 0.0,
     options: str = "",
     cache: Cache | None = None,
@@ -68,6 +71,7 @@ def run(
         checkpoint_every: steps between two checkpoints.
         log_every: steps between two lines of metrics.
         on_start: called before the first step.
+        on_release: called with the private examples that are summed up, and all.
         on_round: called with the rounds of training that a teacher has had, from none, and their total.
         patience: seconds to wait for a folder that is in use.
         options: of the command line that must be said again to continue, for the advice to do so.
@@ -85,6 +89,9 @@ def run(
         if experiment.teacher is not None:
             experiment.teacher.check(data)
         start, before = time.perf_counter(), 0.0
+        if experiment.privacy is not None:
+            configure = partial(folder.write_config, dump(experiment), options)
+            problem = released(experiment, problem, folder.release, configure, on_release)
         fingerprint = problem.data.fingerprint()
         if resume and folder.checkpoint.exists():
             saved = folder.load(problem.runtime.device)
@@ -148,7 +155,7 @@ def _check_folder(experiment: Experiment, folder: RunFolder, resume: bool) -> No
     folder.check_config()
     folder.check_own()
     if not resume:
-        if folder.checkpoint.exists() or folder.result.exists():
+        if any(path.exists() for path in folder.states):
             raise InvalidInput(
                 f"'{folder.path}' holds a run already; continue it with --resume, or name another folder with --out"
             )

@@ -4,7 +4,7 @@ synthetic = condense((x, y), Match(MMD(), via=Features(), by="class"), context=F
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from objectives.data.cache import Cache
 from objectives.data.labelled import LabelledData, as_real_data
 from objectives.engine.compile import Policy
 from objectives.engine.runtime import Runtime, as_device
+from objectives.privacy.budget import Privacy
+from objectives.privacy.curator import private
 from objectives.solvers.base import Problem, Record, Solver, Solving, decoded
 from objectives.solvers.descent import Descent
 from objectives.synthetic.artefact import SyntheticSet
@@ -73,6 +75,7 @@ def condense(
     examples: int | None = None,
     steps: int | None = None,
     teacher: Teacher | None = None,
+    privacy: Privacy | None = None,
     seed: int = 0,
     device: str | torch.device = "cpu",
     compile: Policy = "auto",  # noqa: A002  (torch's own word)
@@ -95,6 +98,8 @@ def condense(
         examples: the same for that field, in place of ``per_class``; data without classes need it.
         steps: shorthand for the same field of ``solver``.
         teacher: learns the data, and labels what was found.
+        privacy: the real data are then seen once, by the curator (:mod:`objectives.privacy.curator`), who releases noisy sums.
+            Without it nothing is private.
         seed: of all the random streams; the same seed gives the same set on a CPU.
         device: ``cpu``, ``cuda``, ...
         compile: ``auto`` compiles the networks where that pays, ``always``, or ``never``.
@@ -132,6 +137,15 @@ def condense(
     )
     if teacher is not None:
         teacher.check(problem.data)
+    if privacy is not None:
+        if teacher is not None:
+            raise InvalidInput("a 'teacher' learns from the private data themselves; leave it out, or 'privacy'")
+        if state is not None:
+            raise InvalidInput(
+                "a state belongs to a release that is gone, and a new one would be charged again; continue private runs with "
+                "'condense run --resume', which keeps the release"
+            )
+        problem = private(problem, privacy, solver)
     solving = solver.start(problem)
     if state is not None:
         restore(solving, state)
@@ -141,6 +155,7 @@ def condense(
         "context": problem.context.describe(),
         "synthetic": synthetic.describe(),
         "solver": solver.describe(),
+        **({} if privacy is None else {"privacy": asdict(privacy)}),
     }
     made = result(problem, solving, {"config": config})
     if teacher is None:
@@ -203,8 +218,7 @@ def result(problem: Problem, solving: Solving, record: Mapping[str, Any] | None 
         "resolved": plain(solving.resolved),
         "seed": problem.runtime.seed,
         "data": data.name,
-        "fingerprint": data.fingerprint(),
-        **({} if (sketch := data.sketch()) is None else {"sketch": sketch.as_text()}),
+        **data.provenance(),
         **({"findings": solving.findings} if solving.findings else {}),
         **(record or {}),
     }

@@ -17,6 +17,8 @@ from objectives.data.spec import DataSpec
 from objectives.data.transform import RealTransform
 from objectives.data.units import Normalisation
 from objectives.engine.runtime import Runtime
+from objectives.privacy.budget import Privacy
+from objectives.privacy.gaussian import best_true_positive_rate, gaussian_delta, gaussian_epsilon, gaussian_mu
 from objectives.solvers import (
     ClosedForm,
     Descent,
@@ -50,6 +52,11 @@ from objectives.training.training import AdversarialTraining, FlatTraining, Shar
 from objectives.transforms import Adversarial, Confident, Corrupted, Reweighted
 
 __all__ = [
+    "Privacy",
+    "best_true_positive_rate",
+    "gaussian_delta",
+    "gaussian_epsilon",
+    "gaussian_mu",
     "Worst",
     "Curvature",
     "InputGradient",

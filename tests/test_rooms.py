@@ -45,7 +45,7 @@ ROOMS = {
         {"solvers"},
         {"covering_numbers"},
         {"teacher", "methods"},
-        {"transforms"},
+        {"privacy", "transforms"},
         {"condensation"},
         {"public"},
     ],

@@ -12,10 +12,11 @@ from experiments.experiment import Experiment, configured
 from experiments.folder import RunFolder
 from experiments.method import method_tree
 from experiments.plan import planned
+from experiments.releasing import with_ledger
 from experiments.report import Report
 from experiments.report.evaluation import teacher_in_words
 from experiments.report.progress import COMPILING, said, staged
-from experiments.report.summary import facts_report, plan_report
+from experiments.report.summary import facts_report, plan_report, privacy_in_words
 from experiments.run import run as run_experiment
 from experiments.teaching import teacher_tree
 from objectives.condensation import Progress
@@ -82,9 +83,18 @@ def _run(
 ) -> Report:
     steps = getattr(experiment.solver, "steps", 1)
     with staged(quiet) as stage:
-        advance = stage(f"condensing with {experiment.title}", steps)
+        advance = stage(f"condensing with {experiment.title}", steps) if experiment.privacy is None else silent
+
+        def on_release(done: int, total: int) -> None:
+            nonlocal advance
+            if advance is silent:
+                advance = stage("summing up private examples", total)
+            advance(done, "")
 
         def on_start(solving: Solving) -> None:
+            nonlocal advance
+            if experiment.privacy is not None:
+                advance = stage(f"condensing with {experiment.title}", steps)
             if solving.step < steps and solving.bound_context is not None and solving.bound_context.compiles:
                 advance(solving.step, COMPILING)
 
@@ -107,6 +117,7 @@ def _run(
             on_start=on_start,
             on_progress=on_progress,
             on_round=on_round,
+            on_release=on_release,
             options=options,
             cache=cache_of(experiment, None if quiet else said),
         )
@@ -119,9 +130,16 @@ def _run(
         "seconds": round(outcome.seconds, 1),
         "peak_bytes": outcome.peak_bytes,
     }
+    if experiment.privacy is not None:
+        summary["privacy"] = privacy_in_words(outcome.synthetic.record["privacy"])
+        summary["ledger"] = with_ledger(experiment).ledger
     if experiment.teacher is not None:
         summary["teacher"] = teacher_in_words(outcome.synthetic.record["teacher"])
     return facts_report(f"Run of {experiment.title}", summary)
+
+
+def silent(done: int, note: str = "") -> None:
+    """No progress yet."""
 
 
 def _named(what: str | None, resumed: Path | None) -> Tree:

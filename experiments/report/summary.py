@@ -1,10 +1,10 @@
 """The short reports: what a run made, what it will cost, and what an artefact is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from experiments.plan import KeptFiles, Plan
+from experiments.plan import KeptFiles, Plan, PlannedRelease
 from experiments.report.record import (
     BYTES,
     SECONDS,
@@ -20,6 +20,7 @@ from experiments.report.record import (
     Section,
 )
 from experiments.report.values import duration, size
+from objectives.privacy.gaussian import best_true_positive_rate
 
 __all__ = [
     "artefact_report",
@@ -27,8 +28,12 @@ __all__ = [
     "facts_report",
     "listing_report",
     "plan_report",
+    "privacy_in_words",
     "text_report",
 ]
+
+RATES = (0.001, 0.01, 0.1)
+"""False positives of attacks whose best true positives are told."""
 
 
 def facts_of(values: Mapping[str, Any]) -> Facts:
@@ -66,9 +71,31 @@ def plan_report(title: str, found: Plan) -> Report:
         ("memory", f"about {size(found.memory_bytes)} of {size(found.available_bytes)} available{lower}"),
         ("stored", size(found.stored_bytes)),
         *((f"{kept.name} examples", _kept(kept)) for kept in found.kept),
+        *(() if found.release is None else _release(found.release)),
     )
     listed = Facts(tuple(Fact(name, value) for name, value in facts))
     return Report(title=title, sections=(Section(parts=(listed,)),), data=asdict(found))
+
+
+def _release(found: PlannedRelease) -> Iterator[tuple[str, str]]:
+    """What a private run would release, and what was released before."""
+    made, stated = found.announced, found.privacy
+    yield "release", made.what
+    budget = f"budget of the data: ε = {stated.epsilon:g}"
+    yield "privacy", f"this release: ε = {made.epsilon:.4g} (δ = {stated.delta:g}, {stated.adjacency}); {budget}"
+    yield "noise", f"standard deviation {made.noise:.4g} on sums of vectors of length {made.length:.4g} at most"
+    yield "ledger", f"{stated.ledger}: ε = {made.spent:.4g} spent before"
+
+
+def privacy_in_words(about: Mapping[str, Any]) -> str:
+    """What a set gives away of its data, from its record: the budget, and what the best attack on one example can find."""
+    if not about["private"]:
+        return "none: the noise was not that of the operating system"
+    found = [f"{100 * best_true_positive_rate(about['mu'], rate):.3g} % at {100 * rate:g} %" for rate in RATES]
+    return (
+        f"ε = {about['epsilon']:.4g}, δ = {about['delta']:g}, {about['adjacency']}; an attack finds at most {', '.join(found)} "
+        "false positives"
+    )
 
 
 def _kept(found: KeptFiles) -> str:

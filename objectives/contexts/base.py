@@ -70,6 +70,11 @@ class Context(Part, family=True):
         """How many different draws there are, which come back; None where there is no end of them."""
 
     @property
+    def draws(self) -> Sequence[Draw] | None:
+        """All the draws, where they come back."""
+        return None
+
+    @property
     def training_schedule(self) -> TrainingSchedule | None:
         """How the networks are trained in between; None where they stay as they were drawn."""
         return None

@@ -87,8 +87,12 @@ class Pool(Context, kind="pool"):
             )
 
     def at(self, step: int, seed: int) -> Draw:
-        number = int(torch.randint(self.n_draws, (), generator=rng(seed, "context", step)))
-        return Draw(network=number // self.augmentations, augmentation=number, batch=number)
+        return self.draws[int(torch.randint(self.n_draws, (), generator=rng(seed, "context", step)))]
+
+    @property
+    def draws(self) -> tuple[Draw, ...]:
+        numbers = range(self.n_draws)
+        return tuple(Draw(network=n // self.augmentations, augmentation=n, batch=n) for n in numbers)
 
     @property
     def n_draws(self) -> int:

@@ -43,12 +43,32 @@ class Accumulator(ABC):
     def summaries(self) -> Mapping[str, Any]:
         """The summary of each block of features."""
 
+    @property
+    @abstractmethod
+    def groups(self) -> int:
+        """How many groups are summarised."""
+
+    @abstractmethod
+    def statistics(
+        self, taken: Taken, examples: Examples
+    ) -> Mapping[str, tuple[Float[Tensor, "k p"], Int[Tensor, " k"]]]:
+        """Of each block, the statistic of every example of a part, in float64, and the group whose mean it is averaged into.
+
+        Raises:
+            InvalidInput: if the summaries are no means of a statistic of single examples.
+        """
+
+    @abstractmethod
+    def of_sums(self, sums: Mapping[str, tuple[Float[Tensor, "g p"], Float[Tensor, " g"]]]) -> Mapping[str, Any]:
+        """The summary of each block whose statistics have these sums and whose groups have these masses."""
+
 
 @dataclass(frozen=True, eq=False)
 class Query:
     """What is asked of the real side at one draw of a context.
 
     Args:
+        draw: the name of the draw.
         choose: which examples take part, by number.
         embed: what the context offers of examples, given the place of each of them in the batch.
         part: how many examples are embedded together.
@@ -56,6 +76,7 @@ class Query:
         changed: the real side of a term, by name, where it is a transform of this one.
     """
 
+    draw: str
     choose: Callable[["RealData"], Int[Tensor, " b"]]
     embed: Callable[[Examples, Int[Tensor, " k"]], Taken]
     part: int
@@ -107,6 +128,16 @@ class RealData(Described):
     def sketch(self) -> Sketch | None:
         """Hashes of some rows, by which a set is known to have seen these examples; None where none are given away."""
         return None
+
+    @property
+    def blank(self) -> Examples | None:
+        """Examples that stand in for real ones where shapes alone are asked for; None where real ones are given away."""
+        return None
+
+    def provenance(self) -> dict[str, Any]:
+        """What the record of a set says of the data that it was made from, beside their name."""
+        sketch = self.sketch()
+        return {"fingerprint": self.fingerprint(), **({} if sketch is None else {"sketch": sketch.as_text()})}
 
     def require_rows(self, what: str) -> None:
         """Refuse, before anything is read, what needs single examples of a real side that gives none away.

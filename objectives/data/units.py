@@ -1,7 +1,7 @@
 """The units of a data set, and those in which networks see it."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float, Shaped
@@ -32,6 +32,8 @@ class Normalisation:
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    of_examples: bool = field(default=False, compare=False, repr=False)
+    """Whether it was measured on examples, so that it says something of them."""
 
     def __post_init__(self) -> None:
         if not fits(self.mean, tuple[float, ...]) or not fits(self.std, tuple[float, ...]):
@@ -69,7 +71,8 @@ class Normalisation:
         std = (squares / count).sqrt()
         resolution = FLOAT64_ROUNDING if points.dtype == torch.float64 else torch.finfo(torch.float32).eps
         constant = std <= resolution * mean.abs()
-        return cls(tuple(mean.tolist()), tuple(torch.where(constant, torch.ones_like(std), std).tolist()))
+        std = torch.where(constant, torch.ones_like(std), std)
+        return cls(tuple(mean.tolist()), tuple(std.tolist()), of_examples=True)
 
     def apply(
         self, points: Shaped[Tensor, "n channels ..."], dtype: torch.dtype = torch.float32

@@ -158,11 +158,24 @@ class Engine(TermEngine):
         is to be resolved, else one of each class, for the shapes."""
         context = self.bound_context
         settled = all(term.settled for _, term in self.objective.terms)
+        if not settled:
+            self.data.require_rows("a constant of a term that is measured on them (a median distance, a mean)")
+        elif self.data.blank is not None:
+            return self._blank_sample(self.data.blank)
         size = 1 if settled else math.ceil(RESOLVE_SAMPLE / self.data.count)
         numbers = self.data.class_batch(self.rng("resolve"), size)
         draw = self.networks.draw(0)
         parameters = context.initial(draw.network) if settled else self.networks.parameters(draw)
         return Measure(context.taken(numbers, parameters), labels=context.label_vectors(numbers)), parameters
+
+    def _blank_sample(self, blank: Examples) -> tuple[Measure, NetworkParameters]:
+        context = self.bound_context
+        parameters = context.initial(self.networks.draw(0).network)
+        points = self.data.normalised(blank, self.device, self.dtype)
+        with torch.no_grad():
+            taken = {"points": points} | context.extractor(parameters, points, eager=True)
+        vectors = blank.labels.vectors(self.data.count, self.dtype)
+        return Measure(taken, labels=None if vectors is None else vectors.to(self.device, self.dtype)), parameters
 
     def chunk(self, n: int) -> int:
         return self.bound_context.extractor.size(n)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from discrepancy.measure import Measure
+from discrepancy.networks.base import NetworkParameters
 from objectives.contexts import Draw
 from objectives.data.examples import Examples
 from objectives.data.real import Accumulator, Query, RealData
@@ -81,17 +82,24 @@ class RealSide:
     def _viewed(self, draw: Draw) -> DrawView:
         context, networks = self.context, self.networks
         parameters, augmentation = networks.parameters(draw), context.augmentation(draw.augmentation)
-        random: dict[str, Random] = {}
-        asked: dict[str, Accumulator] = {}
-        for name, term in self.terms.items():
-            random[name] = self.random(name, draw)
-            accumulator = term.accumulator(parameters, random[name])
-            if accumulator is not None:
-                asked[name] = accumulator
+        random = {name: self.random(name, draw) for name in self.terms}
+        asked = self._accumulators(parameters, random)
         summaries = context.data.summaries(self._query(draw, parameters, augmentation, asked)) if asked else {}
         trained = networks.trained(draw) if context.trained_take else {}
         accuracy = networks.accuracy(draw) if self.asks_accuracy else None
         return DrawView(draw, parameters, trained, accuracy, augmentation, random, summaries)
+
+    def _accumulators(self, parameters: NetworkParameters, random: Mapping[str, Random]) -> dict[str, Accumulator]:
+        """Of the terms that ask for a summary, by name."""
+        found = {name: term.accumulator(parameters, random[name]) for name, term in self.terms.items()}
+        return {name: accumulator for name, accumulator in found.items() if accumulator is not None}
+
+    @torch.no_grad()
+    def query(self, draw: Draw) -> Query:
+        """All that is asked of the real side at a draw."""
+        parameters, augmentation = self.networks.parameters(draw), self.context.augmentation(draw.augmentation)
+        random = {name: self.random(name, draw) for name in self.terms}
+        return self._query(draw, parameters, augmentation, self._accumulators(parameters, random))
 
     def _query(
         self,
@@ -112,7 +120,8 @@ class RealSide:
             augmented = context.augmented(points, augmentation, examples.numbers("class"), places)
             return {"points": augmented} | context.extractor(parameters, augmented, context.chunk)
 
-        return Query(choose, embed, part or context.part_examples, accumulators, self.changed)
+        name = f"{draw.network}/{draw.augmentation}"
+        return Query(name, choose, embed, part or context.part_examples, accumulators, self.changed)
 
     def random(self, name: str, draw: Draw) -> Random:
         """Frequencies and directions of a term in a draw.

@@ -24,6 +24,7 @@ from objectives.data.examples import Examples, Grouped
 from objectives.data.real import Accumulator
 from objectives.data.spec import Described
 from objectives.data.transform import RealTransform
+from objectives.terms.accumulators import Collecting, Merging
 from objectives.terms.bound import BoundTerm, Candidates, Random, TermEngine, View
 from objectives.terms.features import averaged, grouped, moved, sample_features
 from objectives.terms.masses import GroupMasses
@@ -273,7 +274,7 @@ class BoundMatch(BoundTerm):
 
     def accumulator(self, parameters: NetworkParameters, random: Random) -> Accumulator:
         masses = GroupMasses(len(self.share), self.match.by)
-        return (_Merging if self.mergeable else _Collecting)(self, parameters, random, masses)
+        return (Merging if self.mergeable else Collecting)(self, parameters, random, masses)
 
     def candidates(
         self,
@@ -318,58 +319,6 @@ class BoundMatch(BoundTerm):
             }
             found[block] = (player, start)
         return found
-
-
-@dataclass(eq=False)
-class _Merging(Accumulator):
-    """Summaries that merge: each part is summarised and added."""
-
-    bound: BoundMatch
-    parameters: NetworkParameters
-    drawn: Random
-    masses: GroupMasses
-    made: dict[str, Any] = field(default_factory=dict)
-
-    def add(self, taken: Mapping[str, Tensor], examples: Examples) -> None:
-        bound, groups = self.bound, examples.numbers(self.bound.match.by)
-        self.masses.add(examples)
-        offered, draws = bound.offered(taken, examples), self.drawn.embedding
-        features = bound.features(offered, groups, len(bound.share), draws, self.parameters)
-        for block, part in features.blocks():
-            discrepancy, own = bound.discrepancies[block], self.drawn.blocks[block]
-            before, summary = self.made.get(block), discrepancy.summarise(part, own)
-            self.made[block] = summary if before is None else discrepancy.merge(before, summary, own)
-
-    def summaries(self) -> Mapping[str, Any]:
-        self.masses.check(self.bound.name, self.bound.engine.data.classes)
-        return self.made
-
-
-@dataclass(eq=False)
-class _Collecting(Accumulator):
-    """Summaries of points: all the parts are kept, and summarised together."""
-
-    bound: BoundMatch
-    parameters: NetworkParameters
-    drawn: Random
-    masses: GroupMasses
-    parts: list[Measure] = field(default_factory=list)
-    groups: list[Tensor] = field(default_factory=list)
-
-    def add(self, taken: Mapping[str, Tensor], examples: Examples) -> None:
-        bound = self.bound
-        self.masses.add(examples)
-        self.parts.append(bound.embedded(bound.offered(taken, examples), self.drawn.embedding))
-        self.groups.append(examples.numbers(bound.match.by))
-
-    def summaries(self) -> Mapping[str, Any]:
-        self.masses.check(self.bound.name, self.bound.engine.data.classes)
-        whole = Measure.merged(self.parts)
-        features = grouped(whole.points, whole.weights, whole.labels, torch.cat(self.groups), len(self.bound.share))
-        return {
-            block: self.bound.discrepancies[block].summarise(part, self.drawn.blocks[block])
-            for block, part in features.blocks()
-        }
 
 
 def _check_groups(name: str, engine: TermEngine) -> None:

@@ -1,0 +1,94 @@
+"""The ledger: releases add up over processes, a budget is never exceeded, damage is told."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from discrepancy import InvalidInput
+from objectives import Privacy
+from objectives.privacy.gaussian import gaussian_epsilon, gaussian_mu
+from objectives.privacy.ledger import Ledger
+from tests.objectives.small import unchecked
+
+
+def charge(ledger: Ledger, data: str = "d", epsilon: float = 2.0, share: float = 1.0, **changes: Any):
+    return ledger.charge(data, changes.get("adjacency", "add-remove"), epsilon, 1e-5, share, "sums")
+
+
+def test_shares_add_up_to_the_budget(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    halves = [charge(ledger, share=0.5).mu, charge(ledger, share=0.5).mu, charge(ledger).mu]
+    assert halves == pytest.approx([gaussian_mu(2.0, 1e-5) * part**0.5 for part in (0.5, 0.25, 0.25)])
+    assert gaussian_epsilon(ledger.spent("d", "add-remove"), 1e-5) == pytest.approx(2.0)
+    with pytest.raises(InvalidInput, match=r"budget of .* \(2, 1e-05\) is spent: .* has 3 releases .* together ε = 2;"):
+        charge(ledger)
+    assert len(ledger.charges("d")) == 3
+    more = charge(ledger, epsilon=3.0).mu
+    assert more**2 + gaussian_mu(2.0, 1e-5) ** 2 == pytest.approx(gaussian_mu(3.0, 1e-5) ** 2)
+
+
+def test_other_data_have_a_budget_of_their_own(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    charge(ledger, "one")
+    assert charge(ledger, "other").mu == pytest.approx(gaussian_mu(2.0, 1e-5))
+    assert [len(ledger.charges(name)) for name in ("one", "other", "third")] == [1, 1, 0]
+
+
+def test_neighbours_are_not_mixed(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    charge(ledger, share=0.5)
+    with pytest.raises(InvalidInput, match="under adjacency add-remove, and this one is under replace-one"):
+        charge(ledger, adjacency="replace-one")
+
+
+def test_many_at_once_never_exceed_the_budget(tmp_path: Path) -> None:
+    def try_one(_: int) -> float:
+        try:
+            return charge(Ledger(tmp_path / "ledger.jsonl"), share=0.3).mu
+        except InvalidInput:
+            return 0.0
+
+    with ThreadPoolExecutor(8) as pool:
+        taken = list(pool.map(try_one, range(24)))
+    assert sum(mu**2 for mu in taken) <= gaussian_mu(2.0, 1e-5) ** 2 * (1 + 1e-9)
+    assert Ledger(tmp_path / "ledger.jsonl").spent("d", "add-remove") ** 2 == pytest.approx(sum(m**2 for m in taken))
+
+
+def test_a_line_that_was_cut_off_was_never_released(tmp_path: Path) -> None:
+    """A charge is whole on the disk before its release is made."""
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    charge(ledger, share=0.5)
+    whole = ledger.path.read_text()
+    ledger.path.write_text(whole + whole[:40])
+    assert len(ledger.charges("d")) == 1
+    charge(ledger)
+    assert len(ledger.path.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("change", [{"mu": -1.0}, {"mu": "1"}, {"data": 3}, {"adjacency": None}])
+def test_a_damaged_ledger_is_told(change: dict[str, Any], tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    charge(ledger, share=0.5)
+    line = json.loads(ledger.path.read_text())
+    ledger.path.write_text(json.dumps(line | change) + "\n")
+    with pytest.raises(InvalidInput, match="is damaged at line 1"):
+        charge(ledger)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"epsilon": 0.0}, "'epsilon' must be > 0"),
+        ({"delta": 1.0}, "'delta' must lie strictly between"),
+        ({"clip": float("inf")}, "'clip' must be > 0 and finite"),
+        ({"share": 0.0}, "'share' must be > 0 and at most 1"),
+        ({"share": 1.1}, "'share' must be > 0 and at most 1"),
+        ({"adjacency": "swap"}, "'adjacency' must be one of add-remove, replace-one"),
+    ],
+)
+def test_what_is_stated_is_checked(changes: dict[str, Any], said: str) -> None:
+    with unchecked(), pytest.raises(InvalidInput, match=said):
+        Privacy(**{"epsilon": 1.0, **changes})
