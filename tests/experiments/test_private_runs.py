@@ -133,10 +133,8 @@ def test_a_dry_run_spends_nothing_and_says_what_would_be_spent(
     assert run(config, tmp_path / "a", "--set", "privacy.share=0.25") == 0
     capsys.readouterr()
     assert run(config, tmp_path / "b", "--dry-run") == 0
-    assert (
-        f"ε = {record_of(tmp_path / 'a' / 'result.safetensors')['privacy']['epsilon']:.4g} spent before"
-        in capsys.readouterr().out
-    )
+    spent = record_of(tmp_path / "a" / "result.safetensors")["privacy"]["epsilon"]
+    assert f"ε = {spent:.4g} spent before" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -165,3 +163,18 @@ def test_the_ledger_is_beside_the_data_or_where_no_cache_is_emptied(
     assert default_ledger(Digits()) == tmp_path / "home" / "discrepancy" / "privacy-ledger.jsonl"
     source = build(Npz, {"kind": "npz", "path": str(tmp_path / "data" / "mine.npz")})
     assert default_ledger(source) == tmp_path / "data" / "privacy-ledger.jsonl"
+
+
+def test_the_configuration_of_the_documentation_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "privacy.md").read_text(encoding="utf-8")
+    path = tmp_path / "page.yaml"
+    path.write_text(page.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
+    small = [
+        "data=digits",
+        "context.network={kind: convnet, width: 4, depth: 2}",
+        "solver.steps=3",
+        f"privacy.ledger={tmp_path / 'ledger.jsonl'}",
+    ]
+    assert run(path, tmp_path / "a", *(word for change in small for word in ("--set", change))) == 0
+    shown = page.split("```text\nprivacy")[1].split("\n")[0].split()
+    assert shown == capsys.readouterr().out.split("privacy")[1].split("\n")[0].split()
