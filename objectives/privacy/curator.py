@@ -74,6 +74,11 @@ def rehearsed(problem: Problem, privacy: Privacy, solver: Solver) -> Problem:
             f"what is released must be known beforehand: the context '{context.kind}' has no end of draws, or takes a batch of "
             "the data; use the context 'pool' with batch: all"
         )
+    if context.augment is not None and context.augment.per == "image":
+        raise InvalidInput(
+            "an augmentation per: image has a draw for each example in turn, so one example more would change what all the "
+            "others add; use per: class"
+        )
     if data.target_units is not None:
         raise InvalidInput(
             f"'{data.name}' has targets, whose units are measured on them; privacy is for data with classes, or without labels"

@@ -293,6 +293,7 @@ def test_what_is_public_is_told_and_the_rest_refused() -> None:
     [
         ({"context": Fresh(network=NETWORK)}, "context 'fresh' has no end of draws"),
         ({"context": Pool(network=NETWORK, batch=4)}, "takes a batch of the data"),
+        ({"context": Pool(network=NETWORK, augment=Siamese(per="image"))}, "an augmentation per: image"),
         ({"context": Trained(network=NETWORK)}, "context 'trained' has no end of draws"),
         ({"synthetic": Pixels(per_class=2, start="real")}, "start: real needs the examples"),
         ({"synthetic": Pixels(per_class=2, start="class-mean")}, "start: class-mean needs the examples"),
