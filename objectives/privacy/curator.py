@@ -7,8 +7,8 @@ entry for its class:
     u(x, y) = (v(x) ⊗ e_y,  s e_y)      where a term is by: class, else  u = v;   s = C / 5
     released, once:   Σ u + σ z,        z standard normal,  σ = Δ / μ,   μ of the budget (:mod:`objectives.privacy.gaussian`)
 
-    Δ = √(C² + s²)   add-remove, by: class        C     without classes
-    Δ = 2 C          replace-one
+    Δ = √(C² + s²)       add-remove            C     where no term is by: class
+    Δ = √(4 C² + 2 s²)   replace-one           2 C   the same
 
 With the noisy counts, Σ s e_y, sums become means. All that follows is computed from the release and costs nothing more: any
 number of steps.
@@ -54,11 +54,12 @@ PART_BYTES = 64 << 20
 def sensitivity(clip: float, privacy: Privacy, *, classes: bool) -> float:
     """Δ: the largest change of what is released by one example.
 
-    Two examples of one class differ by at most 2 C; of two classes by √(2 C² + 2 s²), which is less.
+    Replacing one changes v by 2 C at most, and the numbers of two classes by s each; both at once where a term by: none stands
+    beside one by: class, since sums of two classes have no entry in common. ``classes`` says whether a term is by: class.
     """
-    if privacy.adjacency == "replace-one":
-        return 2 * clip
-    return math.hypot(clip, COUNTS * clip) if classes else clip
+    one = math.hypot(clip, COUNTS * clip) if classes else clip
+    two = math.hypot(2 * clip, math.sqrt(2) * COUNTS * clip) if classes else 2 * clip
+    return two if privacy.adjacency == "replace-one" else one
 
 
 def rehearsed(problem: Problem, privacy: Privacy, solver: Solver) -> Problem:
