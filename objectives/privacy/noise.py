@@ -15,15 +15,15 @@ __all__ = ["Noise", "secure_normal"]
 Noise = Callable[[tuple[int, ...]], Tensor]
 """Standard normal numbers of a shape, in float64."""
 
-BITS = 53
-"""Of a uniform number: as many as a float64 between 1/2 and 1 has."""
+BITS = 52
+"""Of a uniform number: with one more, k + 1/2 would be rounded, and the largest to 2⁵³, whose Φ⁻¹(1) is infinite."""
 
 
 def secure_normal(shape: tuple[int, ...]) -> Float[Tensor, "..."]:
-    """Standard normal numbers Φ⁻¹(u) in float64, of uniform u = (k + 1/2) / 2⁵³ with k from ``os.urandom``. There is no seed.
+    """Standard normal numbers Φ⁻¹(u) in float64, of uniform u = (k + 1/2) / 2⁵² with k from ``os.urandom``. There is no seed.
 
-    They lie within 8.3 of zero, and are values of a finite grid: attacks that use the rounding of floating-point noise are not
-    defended against.
+    They lie within 8.21 of zero, symmetrically, and are values of a finite grid: attacks that use the rounding of
+    floating-point noise are not defended against.
 
     Example:
         >>> from objectives.privacy.noise import secure_normal

@@ -98,3 +98,12 @@ def test_noise_is_standard_normal_and_never_the_same() -> None:
     assert abs(float((first * second).mean())) < 6 / 50_000**0.5
     assert len(first.unique()) == 50_000
     assert secure_normal((0, 3)).shape == (0, 3)
+
+
+def test_the_largest_and_the_smallest_noise_are_finite_and_opposite(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all bits one and all bits zero; Φ⁻¹(1 - 2⁻⁵³) from mpmath."""
+    found = []
+    for byte in (b"\xff", b"\x00"):
+        monkeypatch.setattr("os.urandom", lambda count, byte=byte: byte * count)
+        found.append(float(secure_normal((1,))))
+    assert found == pytest.approx([8.2095361516, -8.2095361516], rel=1e-9)
