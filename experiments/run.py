@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -160,6 +161,11 @@ def _check_folder(experiment: Experiment, folder: RunFolder, resume: bool) -> No
                 f"'{folder.path}' holds a run already; continue it with --resume, or name another folder with --out"
             )
         return
+    if experiment.privacy is not None and not folder.release.exists() and any(map(Path.exists, folder.states)):
+        raise InvalidInput(
+            f"'{folder.release}' is lost, and a new release would be charged again, and be of no use to what the folder holds; "
+            "restore it, or start anew with --out"
+        )
     if not folder.config.exists():
         raise InvalidInput(f"'{folder.path}' holds no run to resume; run without --resume")
     changed = difference(completed(Experiment, read(folder.config)), dump(experiment))

@@ -91,7 +91,12 @@ class Sketch:
     @classmethod
     def of(cls, points: Shaped[Tensor, "n ..."]) -> "Sketch":
         """The sketch of these points."""
-        return cls(frozenset(heapq.nsmallest(SKETCH, {row[:SKETCH_BYTES] for row in row_hashes(points)})))
+        return cls.of_hashes(row_hashes(points))
+
+    @classmethod
+    def of_hashes(cls, rows: Collection[bytes]) -> "Sketch":
+        """The sketch of points that have these hashes."""
+        return cls(frozenset(heapq.nsmallest(SKETCH, {row[:SKETCH_BYTES] for row in rows})))
 
     def share_in(self, rows: Collection[bytes]) -> float:
         """The share of these hashes that are among those of other rows, as :func:`row_hashes` gives them."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from discrepancy.errors import InvalidInput
-from discrepancy.parts import check_choice
+from discrepancy.parts import check_choice, fits, shown, user_path
 from objectives.privacy.gaussian import gaussian_mu
 from objectives.privacy.ledger import Adjacency
 
@@ -46,6 +46,11 @@ class Privacy:
     ledger: str | None = None
 
     def __post_init__(self) -> None:
+        for name in ("epsilon", "delta", "clip", "share"):
+            if not fits(getattr(self, name), float):
+                raise InvalidInput(f"'{name}' must be a number, got {shown(getattr(self, name))}")
+        if self.ledger is not None:
+            user_path("ledger", self.ledger)
         for name in ("epsilon", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InvalidInput(f"'{name}' must be > 0 and finite, got {getattr(self, name)}")

@@ -17,13 +17,13 @@ number of steps.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from discrepancy.errors import InvalidInput
+from discrepancy.parts import user_path
 from objectives.data.examples import Examples
 from objectives.data.in_memory import InMemory
 from objectives.data.real import RealData
@@ -33,7 +33,7 @@ from objectives.data.units import Normalisation
 from objectives.engine.real_side import RealSide
 from objectives.privacy.budget import Privacy
 from objectives.privacy.gaussian import gaussian_epsilon
-from objectives.privacy.ledger import Charge, Ledger
+from objectives.privacy.ledger import Charge, DataKey, Ledger
 from objectives.privacy.noise import Noise, secure_normal
 from objectives.solvers.base import Problem, Solver
 
@@ -99,7 +99,8 @@ def private(
     progress: Callable[[int, int], None] | None = None,
     keep: Callable[[Released], None] | None = None,
 ) -> Problem:
-    """The problem with a release in the place of its data, which is charged first.
+    """The problem with a release in the place of its data. That is charged when the sums are there, before noise makes a
+    release of them; so a run that dies while it sums up has paid nothing.
 
     Args:
         noise: standard normal numbers; anything but the default is for tests, and the record says that the set is not private.
@@ -111,8 +112,11 @@ def private(
         StorageError: if the charge cannot be written; then nothing is released.
     """
     totals, data = _unsummed(problem, privacy, solver)
-    charge = _charged(problem.data, privacy, totals.words)
+    known = None if privacy.ledger is None else (Ledger(user_path("ledger", privacy.ledger)), DataKey.of(problem.data))
+    if known is not None:
+        known[0].left(known[1], privacy.adjacency, privacy.epsilon, privacy.delta)
     totals.add_up(data, progress)
+    charge = _charged(known, privacy, totals.words)
     sums = totals.noisy(charge.mu, noise, len(data))
     made = Released(data.spec, len(data), sums, _about(privacy, charge, totals, secure=noise is secure_normal))
     if keep is not None:
@@ -148,7 +152,7 @@ def announced(problem: Problem, privacy: Privacy, solver: Solver) -> Announced:
     totals, _ = _unsummed(problem, privacy, solver)
     mu, spent = privacy.mu, 0.0
     if privacy.ledger is not None:
-        ledger, data = Ledger(Path(privacy.ledger)), problem.data.fingerprint()
+        ledger, data = Ledger(user_path("ledger", privacy.ledger)), DataKey.of(problem.data)
         mu = ledger.left(data, privacy.adjacency, privacy.epsilon, privacy.delta)
         spent = gaussian_epsilon(ledger.spent(data, privacy.adjacency), privacy.delta)
     mu *= privacy.share**0.5
@@ -158,6 +162,10 @@ def announced(problem: Problem, privacy: Privacy, solver: Solver) -> Announced:
 def _unsummed(problem: Problem, privacy: Privacy, solver: Solver) -> "tuple[Totals, RealData]":
     """The sums before the first example, and the examples in public units."""
     spec = rehearsed(problem, privacy, solver).data.spec
+    if problem.data.rows().weights is not None:
+        raise InvalidInput(
+            f"the examples of '{problem.data.name}' have weights, and private ones count alike; remove them"
+        )
     own, draws = replace(problem, data=InMemory(spec, problem.data.rows())), problem.context.draws
     assert draws is not None
     return Totals(own.engine(len(draws)).real_side, privacy), own.data
@@ -177,12 +185,11 @@ def public_spec(data: RealData) -> DataSpec:
     return replace(spec, normalisation=Normalisation(((low + high) / 2,), ((high - low) / 2,)))
 
 
-def _charged(data: RealData, privacy: Privacy, words: str) -> Charge:
-    if privacy.ledger is None:
-        return Charge("", "", "", privacy.adjacency, privacy.mu * privacy.share**0.5, words)
-    return Ledger(Path(privacy.ledger)).charge(
-        data.fingerprint(), privacy.adjacency, privacy.epsilon, privacy.delta, privacy.share, words
-    )
+def _charged(known: tuple[Ledger, DataKey] | None, privacy: Privacy, words: str) -> Charge:
+    if known is None:
+        return Charge("", "", "", privacy.adjacency, privacy.mu * privacy.share**0.5, words, "")
+    ledger, data = known
+    return ledger.charge(data, privacy.adjacency, privacy.epsilon, privacy.delta, privacy.share, words)
 
 
 def _about(privacy: Privacy, charge: Charge, totals: "Totals", *, secure: bool) -> dict[str, Any]:

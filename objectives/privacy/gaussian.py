@@ -94,6 +94,8 @@ def gaussian_mu(epsilon: float, delta: float) -> float:
         return _log_delta(math.exp(log_mu), epsilon) - math.log(delta)
 
     low, high = math.log(SMALLEST), math.log(LARGEST)
+    if excess(high) < 0:
+        raise InvalidInput(f"'epsilon' is {epsilon:g}, which is as good as no privacy at all; take a smaller one")
     mu = math.exp(_root(excess, low, high))
     _check_share(mu, epsilon)
     return mu

@@ -122,6 +122,36 @@ def test_a_damaged_release_is_never_drawn_again(
     assert len(charges(tmp_path)) == 1
 
 
+@pytest.mark.parametrize("kept", ["checkpoint.pt", "result.safetensors"])
+def test_a_release_that_is_lost_is_not_charged_again(
+    kept: str, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(config, tmp_path / "a", "--set", "privacy.share=0.5") == 0
+    for name in {"release.safetensors", "checkpoint.pt", "result.safetensors"} - {kept}:
+        (tmp_path / "a" / name).unlink()
+    assert main(["run", "--out", str(tmp_path / "a"), "--resume", "--quiet", "--threads", "1"]) == 2
+    assert "release.safetensors' is lost, and a new release would be charged again" in capsys.readouterr().err
+    assert not (tmp_path / "a" / "release.safetensors").exists()
+    assert len(charges(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "data={kind: held_out, of: digits}",
+        "data={kind: mislabelled, of: digits, share: 0.1}",
+        "data={kind: clustered, of: digits}",
+    ],
+)
+def test_the_examples_under_another_name_have_the_same_budget(
+    change: str, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(config, tmp_path / "a") == 0
+    assert run(config, tmp_path / "b", "--set", change) == 2
+    assert "1 release of these data or of some of their examples" in capsys.readouterr().err
+    assert len(charges(tmp_path)) == 1
+
+
 def test_a_dry_run_spends_nothing_and_says_what_would_be_spent(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -40,7 +40,7 @@ from objectives.data.in_memory import InMemory
 from objectives.data.released import Released
 from objectives.privacy.curator import COUNTS, announced, private, sensitivity
 from objectives.privacy.gaussian import gaussian_mu
-from objectives.privacy.ledger import Ledger
+from objectives.privacy.ledger import DataKey, Ledger
 from objectives.privacy.storing import read_release, save_release
 from objectives.solvers import Problem
 from objectives.transforms import Corrupted
@@ -342,6 +342,16 @@ def test_teachers_and_states_are_refused_in_python() -> None:
         condense(images(), MEANS, solver=SOLVER, state={"step": 1}, **options)
 
 
+def test_a_run_that_dies_while_it_sums_up_has_paid_nothing(tmp_path: Path) -> None:
+    def die(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    stated = Privacy(epsilon=1.0, ledger=str(tmp_path / "ledger.jsonl"))
+    with pytest.raises(KeyboardInterrupt):
+        private(posed(images()), stated, SOLVER, progress=die)
+    assert not (tmp_path / "ledger.jsonl").exists()
+
+
 # --- in Python, and in a file ---------------------------------------------------------------------------------------------
 
 
@@ -360,12 +370,25 @@ def test_penalties_on_the_synthetic_side_compose_with_it() -> None:
     assert "sketch" not in made.record
 
 
+def test_a_ledger_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    private(posed(images()), Privacy(epsilon=1.0, ledger="~/ledger.jsonl"), SOLVER)
+    assert (tmp_path / "ledger.jsonl").exists()
+
+
+def test_examples_with_weights_are_refused() -> None:
+    data = images()
+    weighted = LabelledData.made(data.spec, data.train.rows().with_weights(torch.arange(31.0)), None)
+    with pytest.raises(InvalidInput, match="the examples of 'data' have weights, and private ones count alike"):
+        private(posed(weighted), PRIVACY, SOLVER)
+
+
 def test_a_second_release_over_the_budget_is_refused(tmp_path: Path) -> None:
     privacy = Privacy(epsilon=1.0, share=0.5, ledger=str(tmp_path / "ledger.jsonl"))
     some = posed(images())
     first = private(some, privacy, SOLVER).data
     assert isinstance(first, Released)
-    assert first.about["release"] == Ledger(tmp_path / "ledger.jsonl").charges(images().train.fingerprint())[0].release
+    assert first.about["release"] == Ledger(tmp_path / "ledger.jsonl").charges(DataKey.of(images().train))[0].release
     assert announced(some, privacy, SOLVER).spent == pytest.approx(first.about["epsilon"])
     private(some, Privacy(epsilon=1.0, ledger=privacy.ledger), SOLVER)
     with pytest.raises(InvalidInput, match=r"budget of \(ε, δ\) = \(1, 1e-05\) is spent: .* 2 releases"):
