@@ -11,7 +11,7 @@ from experiments.data.base import Source
 from experiments.experiment import Experiment
 from objectives.data.released import Released
 from objectives.privacy.budget import Privacy
-from objectives.privacy.curator import private, public_spec, rehearsed
+from objectives.privacy.curator import asked, private, public_spec, rehearsed
 from objectives.privacy.storing import read_release, save_release
 from objectives.solvers import Problem
 
@@ -58,7 +58,13 @@ def released(
     privacy = with_ledger(experiment)
     if file.exists():
         rehearsed(problem, privacy, experiment.solver)
-        return replace(problem, data=read_release(file, public_spec(problem.data), len(problem.data)))
+        kept = read_release(file, public_spec(problem.data), len(problem.data))
+        if kept.about.get("asked") != asked(problem, {name for _, name, _ in kept.sums or {}}):
+            raise InvalidInput(
+                f"'{file}' was released for another seed, context or term, so its sums mean nothing here; restore the "
+                "configuration, or start anew with --out"
+            )
+        return replace(problem, data=kept)
 
     folder = Path(str(privacy.ledger)).parent
     try:

@@ -14,8 +14,10 @@ With the noisy counts, Σ s e_y, sums become means. All that follows is computed
 number of steps.
 """
 
+import hashlib
+import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,7 +39,7 @@ from objectives.privacy.ledger import Charge, DataKey, Ledger
 from objectives.privacy.noise import Noise, secure_normal
 from objectives.solvers.base import Problem, Solver
 
-__all__ = ["COUNTS", "Announced", "Totals", "announced", "private", "public_spec", "rehearsed", "sensitivity"]
+__all__ = ["COUNTS", "Announced", "Totals", "announced", "asked", "private", "public_spec", "rehearsed", "sensitivity"]
 
 Key = tuple[str, str, str]
 
@@ -118,7 +120,8 @@ def private(
     totals.add_up(data, progress)
     charge = _charged(known, privacy, totals.words)
     sums = totals.noisy(charge.mu, noise, len(data))
-    made = Released(data.spec, len(data), sums, _about(privacy, charge, totals, secure=noise is secure_normal))
+    about = _about(privacy, charge, totals, secure=noise is secure_normal)
+    made = Released(data.spec, len(data), sums, about | {"asked": asked(problem, {name for _, name, _ in sums})})
     if keep is not None:
         keep(made)
     return replace(problem, data=made)
@@ -169,6 +172,13 @@ def _unsummed(problem: Problem, privacy: Privacy, solver: Solver) -> "tuple[Tota
     own, draws = replace(problem, data=InMemory(spec, problem.data.rows())), problem.context.draws
     assert draws is not None
     return Totals(own.engine(len(draws)).real_side, privacy), own.data
+
+
+def asked(problem: Problem, names: Collection[str]) -> str:
+    """A hash of what the sums of the terms with these names depend on beside the examples; a release is of use for no other."""
+    terms = {name: term.describe() for name, term in problem.objective.terms if name in names}
+    found = [problem.runtime.seed, str(problem.runtime.dtype), problem.context.describe(), terms]
+    return hashlib.sha256(json.dumps(found, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def public_spec(data: RealData) -> DataSpec:

@@ -110,6 +110,21 @@ def test_a_release_that_could_not_be_kept_is_charged_again(
     assert second["mu"] == pytest.approx(first["mu"] / 2**0.5)
 
 
+@pytest.mark.parametrize(("before", "after"), [("seed: 0\n", "seed: 5\n"), ("by: class", "by: none")])
+def test_a_release_is_of_use_for_what_was_asked_alone(
+    before: str, after: str, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(config, tmp_path / "a") == 0
+    for name in ("result.safetensors", "checkpoint.pt", "metrics.jsonl"):
+        (tmp_path / "a" / name).unlink()
+    kept = tmp_path / "a" / "config.yaml"
+    text = kept.read_text(encoding="utf-8")
+    assert before in text
+    kept.write_text(text.replace(before, after), encoding="utf-8")
+    assert main(["run", "--out", str(tmp_path / "a"), "--resume", "--quiet", "--threads", "1"]) == 2
+    assert "was released for another seed, context or term" in capsys.readouterr().err
+
+
 def test_a_damaged_release_is_never_drawn_again(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
