@@ -342,16 +342,6 @@ def test_teachers_and_states_are_refused_in_python() -> None:
         condense(images(), MEANS, solver=SOLVER, state={"step": 1}, **options)
 
 
-def test_a_run_that_dies_while_it_sums_up_has_paid_nothing(tmp_path: Path) -> None:
-    def die(done: int, total: int) -> None:
-        raise KeyboardInterrupt
-
-    stated = Privacy(epsilon=1.0, ledger=str(tmp_path / "ledger.jsonl"))
-    with pytest.raises(KeyboardInterrupt):
-        private(posed(images()), stated, SOLVER, progress=die)
-    assert not (tmp_path / "ledger.jsonl").exists()
-
-
 # --- in Python, and in a file ---------------------------------------------------------------------------------------------
 
 
@@ -368,19 +358,6 @@ def test_penalties_on_the_synthetic_side_compose_with_it() -> None:
     assert made.record["config"]["privacy"]["epsilon"] == 1.0
     assert "fingerprint" not in made.record
     assert "sketch" not in made.record
-
-
-def test_a_ledger_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    private(posed(images()), Privacy(epsilon=1.0, ledger="~/ledger.jsonl"), SOLVER)
-    assert (tmp_path / "ledger.jsonl").exists()
-
-
-def test_examples_with_weights_are_refused() -> None:
-    data = images()
-    weighted = LabelledData.made(data.spec, data.train.rows().with_weights(torch.arange(31.0)), None)
-    with pytest.raises(InvalidInput, match="the examples of 'data' have weights, and private ones count alike"):
-        private(posed(weighted), PRIVACY, SOLVER)
 
 
 def test_a_second_release_over_the_budget_is_refused(tmp_path: Path) -> None:
