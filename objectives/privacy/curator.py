@@ -82,6 +82,11 @@ def rehearsed(problem: Problem, privacy: Privacy, solver: Solver) -> Problem:
             "an augmentation per: image has a draw for each example in turn, so one example more would change what all the "
             "others add; use per: class"
         )
+    of_groups = [name for name, term in problem.objective.terms if term.compares == "group"]
+    if of_groups:
+        raise InvalidInput(
+            f"term '{of_groups[0]}' is by: group, and how many examples a group has is private; use by: class or by: none"
+        )
     if data.target_units is not None:
         raise InvalidInput(
             f"'{data.name}' has targets, whose units are measured on them; privacy is for data with classes, or without labels"

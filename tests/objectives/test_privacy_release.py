@@ -304,7 +304,7 @@ def test_what_is_public_is_told_and_the_rest_refused() -> None:
         ({"objective": Match(Sinkhorn(blur=0.1))}, r"term 'sinkhorn' \(match: sinkhorn\) does not compare means"),
         ({"objective": Match(MMD(kernel=Gaussian(lengthscale=1.0)))}, r"\(match: mmd\) does not compare means"),
         ({"objective": Match(MMD(kernel=Linear()), via=RandomFourier(lengthscale=Median()))}, "measured on them"),
-        ({"objective": Match(MMD(kernel=Linear()), by="group")}, "these data have no groups"),
+        ({"objective": Match(MMD(kernel=Linear()), by="group")}, "by: group, and how many examples a group has is private"),
         ({"objective": Match(MMD(), transform=Corrupted(corruption="contrast"))}, "a transform of the real side needs"),
         ({"objective": Worst(MEANS, eps=0.1)}, "a supremum over real inputs, needs the examples"),
         ({"solver": Herding()}, "solver: herding needs the examples"),
