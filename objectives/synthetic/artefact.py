@@ -198,7 +198,7 @@ class SyntheticSet(Dataset[tuple[Tensor, ...]]):
             "normalisation": {"mean": list(self.normalisation.mean), "std": list(self.normalisation.std)},
             "limits": self.limits and list(self.limits),
             "labels": labels.kind,
-            "target_units": units and {name: list(value) for name, value in vars(units).items()},
+            "target_units": units and {"mean": list(units.mean), "std": list(units.std)},
             "stored_bytes": self.stored_bytes,
         }
         write_bytes(user_path("path", path), safetensors.torch.save(tensors, {"discrepancy": json.dumps(about)}))
