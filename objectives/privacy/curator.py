@@ -152,7 +152,7 @@ class Announced:
 
 
 def announced(problem: Problem, privacy: Privacy, solver: Solver) -> Announced:
-    """What :func:`private` would do; nothing is charged, and no example is looked at but one, for its shape.
+    """What :func:`private` would do; nothing is charged, and no statistics are added up.
 
     Raises:
         InvalidInput: if it would refuse.
